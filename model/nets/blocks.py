@@ -1,0 +1,69 @@
+"""The parts that networks are built from: embedding of entries, the causal mask, one pre-norm Transformer block.
+
+Shapes: B batch, S slots (the start and T entries), D width, H heads.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.vocabulary import PADDING
+
+
+def slots_of(tracks_BT: Tensor) -> Tensor:
+    """Which slots hold an entry, bool [B, S]: a slot more than `tracks_BT` has, on the left, so that one is always free."""
+    return functional.pad(tracks_BT, (1, 0), value=PADDING) != PADDING
+
+
+def positions_of(filled_BS: Tensor) -> Tensor:
+    """The place of each slot in its history, int64 [B, S]: 0 for the start, 1 for the oldest entry, and so on.
+
+    Counted from the oldest entry, as in training, so that padding changes nothing.
+    """
+    return filled_BS.to(torch.int64).cumsum(dim=1)
+
+
+def causal_mask(filled_BS: Tensor) -> Tensor:
+    """What each slot may read, bool [B, 1, S, S]: itself, the entries before it, and the start.
+
+    The start is the last empty slot before the oldest entry. Other empty slots read only themselves, so no row of the
+    softmax is empty and none becomes NaN, an empty history included.
+    """
+    slots = filled_BS.shape[1]
+    places_S = torch.arange(slots, device=filled_BS.device)
+    earlier_SS = places_S[None, :] < places_S[:, None]
+    itself_SS = places_S[None, :] == places_S[:, None]
+    next_filled_BS = torch.cat([filled_BS[:, 1:], torch.zeros_like(filled_BS[:, :1])], dim=1)
+    readable_BS = filled_BS | next_filled_BS  # the entries, and the empty slot that comes right before the oldest
+    return ((earlier_SS & readable_BS[:, None, :]) | itself_SS)[:, None]
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer block: x + attention(norm(x)), then x + feed_forward(norm(x)) (Xiong et al. 2020)."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.dropout = dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.project_in = nn.Linear(width, 3 * width)
+        self.project_out = nn.Linear(width, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, feed_forward), nn.GELU(), nn.Dropout(dropout), nn.Linear(feed_forward, width), nn.Dropout(dropout)
+        )
+
+    def forward(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
+        hidden_BSD = hidden_BSD + self._attend(self.attention_norm(hidden_BSD), mask_B1SS)
+        fed: Tensor = self.feed_forward(self.feed_forward_norm(hidden_BSD))
+        return hidden_BSD + fed
+
+    def _attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
+        projected = self.project_in(hidden_BSD).unflatten(-1, (3, self.heads, -1))  # [B, S, 3, H, D / H]
+        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, H, S, D / H]
+        dropout = self.dropout if self.training else 0.0
+        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_B1SS, dropout_p=dropout)
+        out: Tensor = self.project_out(read.transpose(1, 2).flatten(2))
+        return functional.dropout(out, self.dropout, self.training)

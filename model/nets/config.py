@@ -1,0 +1,23 @@
+"""What a network is built from. It imports no torch, so a recipe can be read without it."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class NetworkConfig:
+    """The size and kind of a network; `model.nets.build` makes it."""
+
+    kind: Literal["causal"] = "causal"
+    width: int = Field(default=64, ge=1)  # of the hidden states and embeddings
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
+    feed_forward: int = Field(default=256, ge=1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    outcomes: bool = True  # whether the network reads how plays ended
+    item_bias: bool = True  # a learned score per track that depends on no history
+    wanted_head: bool = False  # a second head: would this listener keep this track now?
+    wanted_width: int = Field(default=32, ge=1)
+    wanted_weight: float = 0.0  # of the head's logit in the final score

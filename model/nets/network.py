@@ -1,0 +1,54 @@
+"""What every system here has in common, so that one trainer trains and one exporter exports them all.
+
+A network turns a history into *states*: one before each entry and one after the last. A state becomes a *query*, and a
+track's score is the dot product of the query with the track's *item* vector. Biases, priors and second heads are further
+dimensions of the two, so that whatever is learned, serving stays one maximum inner product search.
+
+Shapes: B batch, T time, S = T + 1 states, D width, Q query width, V rows, M any number of states.
+"""
+
+from abc import abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class Heads(NamedTuple):
+    """The two halves of a query or of an item: what ranks, and what predicts whether a track would be wanted."""
+
+    main: Tensor
+    wanted: Tensor | None
+
+
+class Network(nn.Module):
+    """The interface of a system: `states`, `queries` and `items`; `forward` is what is exported."""
+
+    rows: int
+    """The height of the item matrix."""
+    tied: str | None = None
+    """The parameter that embeds the input, where it is also the first columns of the item matrix."""
+    wanted_weight: Tensor
+    """Of the wanted head's logit in the final score; a buffer, set from validation."""
+
+    @abstractmethod
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+        """The states [B, T + 1, D] of a batch padded on the left: state t has read the entries before place t."""
+
+    @abstractmethod
+    def queries(self, states_MD: Tensor) -> Heads:
+        """Queries for states of any leading shape."""
+
+    @abstractmethod
+    def items(self, rows: Tensor | None = None) -> Heads:
+        """Item vectors of the given rows (any shape), or of all rows [V, ·]."""
+
+    def forward(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+        """The final query [B, Q] after the whole history."""
+        main, wanted = self.queries(self.states(tracks_BT, outcomes_BT)[:, -1])
+        return main if wanted is None else torch.cat([main, self.wanted_weight * wanted], dim=-1)
+
+    def item_matrix(self) -> Tensor:
+        """The final item vectors [V, Q] of all rows: a score is the dot product of a query with one of them."""
+        main, wanted = self.items()
+        return main if wanted is None else torch.cat([main, wanted], dim=-1)

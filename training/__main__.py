@@ -1,0 +1,170 @@
+"""What a person types: `python -m training COMMAND`. It knows the words; `training.commands` does what they say."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from model.artifact import ArtifactError
+from training.errors import TrainingError
+
+_RUNS = Path(".nexttrack/runs")
+_ARTIFACTS = Path("artifacts")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. What a person can mend is said in a sentence, without a traceback."""
+    options = parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        _command(options.command)(options, console)
+    except (ArtifactError, TrainingError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped; the same command goes on from the last finished epoch")
+        return 130
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m training",
+        description="From a listening log to a model that the service can run. `run LOG` does it all.",
+    )
+    add = top.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
+    _log_commands(add)
+    _run_commands(add)
+    return top
+
+
+def _log_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
+    one = add("import", help="read a listening log into nexttrack's own form", description=_IMPORT, **_RAW)
+    one.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs or URLs to read")
+    one.add_argument("--out", type=Path, required=True, metavar="LOG", help="the folder to write")
+    one.add_argument("--source", default="canonical", help="the format (default: %(default)s)")
+    one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column under another name")
+    one.add_argument("--max-broken", type=float, default=0.01, help="share of broken rows to put up with (%(default)s)")
+    one.add_argument("--force", action="store_true", help="replace a log that is there already")
+
+    one = add("simulate", help="make up listeners whose best possible ranking is known", description=_SIMULATE, **_RAW)
+    one.add_argument("--out", type=Path, required=True, metavar="LOG", help="the folder to write")
+    one.add_argument("--listeners", type=int, default=2_000, help="(%(default)s)")
+    one.add_argument("--tracks", type=int, default=2_000, help="(%(default)s)")
+    one.add_argument("--artists", type=int, default=200, help="(%(default)s)")
+    one.add_argument("--sessions", type=float, default=5.0, help="of a listener, on average (%(default)s)")
+    one.add_argument("--days", type=int, default=28, help="(%(default)s)")
+    one.add_argument("--seed", type=int, default=1, help="the same seed makes the same log (%(default)s)")
+    one.add_argument("--force", action="store_true", help="replace a log that is there already")
+
+
+def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
+    one = add("train", help="fit a recipe's network to a log", description=_TRAIN, **_RAW)
+    _add_log_and_recipe(one)
+
+    one = add("evaluate", help="measure a trained network beside the baselines", description=_EVALUATE, **_RAW)
+    _add_run(one)
+    _add_cases(one)
+
+    one = add("export", help="write a measured network as an artifact for the service", description=_EXPORT, **_RAW)
+    _add_run(one)
+    _add_artifacts(one)
+
+    one = add("run", help="train, evaluate and export", description=_RUN, **_RAW)
+    _add_log_and_recipe(one)
+    _add_cases(one)
+    _add_artifacts(one)
+
+    one = add("replay", help="send the held-out part of a log through a running service", description=_REPLAY, **_RAW)
+    one.add_argument("log", type=Path, metavar="LOG", help="the log that the artifact was trained on")
+    one.add_argument("--url", default="http://127.0.0.1:8000", help="where the service answers (%(default)s)")
+    one.add_argument("--artifact", type=Path, default=_ARTIFACTS / "current", help="what it serves (%(default)s)")
+    one.add_argument("--listeners", type=int, default=200, help="replay so many, drawn evenly; 0: all (%(default)s)")
+    one.add_argument("--at-once", type=int, default=8, help="listeners in flight (%(default)s)")
+    one.add_argument("--prefix", default="replay-", help="before user and event ids, so that runs do not mix (%(default)s)")
+
+
+def _add_log_and_recipe(one: argparse.ArgumentParser) -> None:
+    one.add_argument("log", type=Path, metavar="LOG", help="a folder that `import` or `simulate` wrote")
+    one.add_argument("--recipe", default="nexttrack", help="one of nexttrack's own, or a TOML file (%(default)s)")
+    one.add_argument("--seed", type=int, help="instead of the recipe's")
+    one.add_argument("--run", type=Path, help=f"the run's folder ({_RUNS}/LOG-RECIPE-SEED)")
+    _add_threads(one)
+
+
+def _add_run(one: argparse.ArgumentParser) -> None:
+    one.add_argument("run", type=Path, metavar="RUN", help="the folder of a run that `train` made")
+    _add_threads(one)
+
+
+def _add_cases(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--cases", type=int, help="measure on so many test cases, drawn evenly (default: all)")
+
+
+def _add_artifacts(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--out", type=Path, default=_ARTIFACTS, help="where artifacts are kept (%(default)s)")
+
+
+def _add_threads(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--threads", type=int, help="of torch (default: one a core)")
+
+
+def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
+    from training import commands  # noqa: PLC0415 (torch takes seconds to load, and --help must not)
+
+    table = {
+        "import": commands.import_,
+        "simulate": commands.simulate_,
+        "train": commands.train,
+        "evaluate": commands.evaluate,
+        "export": commands.export,
+        "run": commands.run_all,
+        "replay": commands.replay_,
+    }
+    return table[name]
+
+
+_RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+_IMPORT = """\
+Read a listening log and write it as a folder that the other commands take.
+
+  python -m training import plays.csv --out logs/mine
+  python -m training import plays.csv --out logs/mine --column track_id=song --column at=time
+  python -m training import KuaiRand/ --source kuairand --out logs/kuairand
+
+Broken rows are counted and shown by reason; past --max-broken nothing is written."""
+_SIMULATE = """\
+Make up listeners with tastes and moods, and what they play and skip. Because their world is known, so is the best score
+that any model could reach on it: `evaluate` prints it beside the model's.
+
+  python -m training simulate --out logs/demo"""
+_TRAIN = """\
+Fit the recipe's network to a log, until the validation score stops rising. A run that was killed goes on where it
+stopped, and ends with the weights it would have had.
+
+  python -m training train logs/demo --recipe sasrec"""
+_EVALUATE = """\
+Measure a trained network and the baselines on the log's last part, over the full catalogue. Prints a table, and writes
+report.json and report.html into the run's folder.
+
+  python -m training evaluate .nexttrack/runs/demo-sasrec-1"""
+_EXPORT = """\
+Write the network as an artifact and make it the current one. The service takes it at its next start.
+
+  python -m training export .nexttrack/runs/demo-sasrec-1 --out artifacts"""
+_RUN = """\
+All of it: train, evaluate, export. Steps that are done already are not done again.
+
+  python -m training run logs/demo"""
+_REPLAY = """\
+Send the held-out part of a log through the running service, event by event, asking for next tracks where the evaluation
+asks; print the same metrics, and how many lists agree with the offline ones. A check that service and trainer see one world.
+
+  python -m training replay logs/demo --url http://127.0.0.1:8000"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""From sequences to what one training step reads: windows of the training part, their targets, in batches of like length.
+
+A window is `length + 1` entries: `length` to read and one more to predict. Where a listener's sequence is longer, the cuts
+fall elsewhere each epoch, so that every entry is met at many places of a history. Everything is drawn from (seed, epoch)
+alone, so a run that was killed goes on with the very batches that it would have had.
+
+Shapes: B windows, T = length + 1 places, N known entries of the training part.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.encoding import Ints, encode
+from model.events import Outcome
+from model.vocabulary import UNKNOWN
+from training.split import TRAIN, Split
+
+_SORTED_TOGETHER = 64  # batches among which windows are sorted by length: less padding, still a shuffle
+
+
+class Batch(NamedTuple):
+    """One step's windows, int64 [B, T] each, padded on the left with 0.
+
+    The state at place t has read the entries before it. `wanted` is the track to predict there: the first one at t or later
+    that the listener kept (0: none). `tracks` and `outcomes` are the entries themselves, `session` their sessions' numbers.
+    """
+
+    tracks: Tensor
+    outcomes: Tensor
+    wanted: Tensor
+    session: Tensor
+
+
+class Windows:
+    """The training part as one long run of known entries, ready to be cut."""
+
+    def __init__(self, split: Split, *, length: int, targets: str) -> None:
+        known = (split.row != UNKNOWN) & (split.part == TRAIN)
+        sequences = split.sequences
+        self._length = length
+        self._rows = split.row[known].astype(np.int64)
+        self._outcomes = sequences.outcome[known].astype(np.int64)
+        self._sessions = sequences.session[known].astype(np.int64) + 1
+        counts = np.bincount(sequences.sequence[known], minlength=len(sequences))
+        self._counts = counts[counts > 0]
+        self._offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._counts)])
+        kept = np.ones(len(self._rows), np.bool_) if targets == "all" else is_wanted(self._outcomes)
+        self._wanted = self._next_kept(kept)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batches(self, size: int, *, seed: int, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch, shuffled; together they hold every entry as a target at least once."""
+        random = np.random.default_rng((seed, epoch))
+        starts, stops = self._cut(random)
+        for chosen in _like_lengths(stops - starts, size, random):
+            yield self._batch(starts[chosen], stops[chosen])
+
+    def count(self, size: int) -> int:
+        """About how many batches an epoch has."""
+        return max(1, round(float(np.ceil(self._counts / (self._length + 1)).sum()) / size))
+
+    def _batch(self, starts: Ints, stops: Ints) -> Batch:
+        width = self._length + 1
+        tracks, outcomes = encode(self._rows, self._outcomes, starts, stops, length=width)
+        wanted, session = encode(self._wanted, self._sessions, starts, stops, length=width)
+        return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session)))
+
+    def _cut(self, random: np.random.Generator) -> tuple[Ints, Ints]:
+        """Windows that cover each sequence, the first cut of a long one at a random place."""
+        width = self._length + 1
+        first = np.where(self._counts > width, random.integers(1, width + 1, len(self._counts)), self._counts)
+        more = -(-(self._counts - first) // width)  # ceiling: windows after the first
+        sequence = np.repeat(np.arange(len(self._counts)), more + 1)
+        number = np.arange(len(sequence)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
+        stops = np.minimum(first[sequence] + number * width, self._counts[sequence])
+        starts = np.maximum(stops - width, 0)
+        return starts + self._offsets[sequence], stops + self._offsets[sequence]
+
+    def _next_kept(self, kept: npt.NDArray[np.bool_]) -> Ints:
+        """The row of the first kept entry at or after each entry of its sequence, 0 where none follows."""
+        size = len(kept)
+        places = np.where(kept, np.arange(size), size)
+        following = np.minimum.accumulate(places[::-1])[::-1]
+        ends = np.repeat(self._offsets[1:], self._counts)
+        return np.where(following < ends, self._rows[np.minimum(following, size - 1)], 0)
+
+
+def is_wanted(outcomes: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Which outcomes (of any shape) the listener kept."""
+    return np.isin(outcomes, (Outcome.PLAYED, Outcome.LIKED))
+
+
+def _like_lengths(lengths: Ints, size: int, random: np.random.Generator) -> Iterator[Ints]:
+    order = random.permutation(len(lengths))
+    groups = np.split(order, range(size * _SORTED_TOGETHER, len(order), size * _SORTED_TOGETHER))
+    for group in groups:
+        by_length = group[np.argsort(lengths[group], kind="stable")]
+        batches = [by_length[start : start + size] for start in range(0, len(by_length), size)]
+        yield from (batches[index] for index in random.permutation(len(batches)))

@@ -1,0 +1,135 @@
+"""What each command of the command line does, from parsed options to printed results."""
+
+import argparse
+import json
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from training import run
+from training.fit import Fitted, RunError
+from training.import_log import import_log
+from training.log import LogError, open_log
+from training.page import write_page
+from training.recipe import read_recipe
+from training.replay import replay
+from training.report import Report, print_table, write_report_json
+from training.simulate import simulate
+
+RUNS = Path(".nexttrack/runs")
+REPORT, PAGE = "report.json", "report.html"
+
+
+def import_(options: argparse.Namespace, console: Console) -> None:
+    """`import`: a log in some format becomes one in ours."""
+    renamed = dict(pair.split("=", 1) for pair in options.column if "=" in pair)
+    if len(renamed) != len(options.column):
+        raise LogError("--column wants OURS=THEIRS, for example --column track_id=song")
+    log = import_log(
+        options.source, options.paths, options.out, columns=renamed, max_broken=options.max_broken, force=options.force
+    )
+    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners")
+
+
+def simulate_(options: argparse.Namespace, console: Console) -> None:
+    """`simulate`: a log of listeners who do not exist."""
+    log = simulate(
+        options.out,
+        listeners=options.listeners,
+        tracks=options.tracks,
+        artists=options.artists,
+        sessions=options.sessions,
+        days=options.days,
+        seed=options.seed,
+        force=options.force,
+    )
+    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners")
+
+
+def train(options: argparse.Namespace, console: Console) -> None:
+    """`train`: fit, and say where the run is kept."""
+    current = _start(options)
+    fitted = run.train(current, console)
+    console.print(f"epoch {fitted.best + 1} of {len(fitted.epochs)} was the best; the run is kept in {current.folder}")
+
+
+def evaluate(options: argparse.Namespace, console: Console) -> None:
+    """`evaluate`: the table, report.json and report.html."""
+    current = _go_on(options)
+    _report(current, run.train(current, console), console, options.cases)
+
+
+def export(options: argparse.Namespace, console: Console) -> None:
+    """`export`: the artifact, which carries what `evaluate` measured."""
+    current = _go_on(options)
+    _publish(current, run.train(current, console), options.out, console)
+
+
+def run_all(options: argparse.Namespace, console: Console) -> None:
+    """`run`: train, evaluate, export."""
+    current = _start(options)
+    fitted = run.train(current, console)
+    _report(current, fitted, console, options.cases)
+    _publish(current, fitted, options.out, console)
+
+
+def replay_(options: argparse.Namespace, console: Console) -> None:
+    """`replay`: the held-out part of a log through a running service."""
+    replay(
+        open_log(options.log),
+        options.artifact,
+        options.url,
+        listeners=options.listeners,
+        at_once=options.at_once,
+        prefix=options.prefix,
+        console=console,
+    )
+
+
+def _start(options: argparse.Namespace) -> run.Run:
+    _set_threads(options)
+    recipe = read_recipe(options.recipe)
+    if options.seed is not None:
+        recipe = recipe.with_seed(options.seed)
+    folder = options.run or RUNS / f"{options.log.resolve().name}-{recipe.name}-{recipe.seed}"
+    return run.prepare(open_log(options.log), recipe, folder)
+
+
+def _go_on(options: argparse.Namespace) -> run.Run:
+    _set_threads(options)
+    return run.resume(options.run)
+
+
+def _set_threads(options: argparse.Namespace) -> None:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+
+def _report(current: run.Run, fitted: Fitted, console: Console, cap: int | None) -> None:
+    recipe, name = current.recipe, current.log.folder.name
+    measured = run.measure(current, fitted, console, cap=cap)
+    facts = {
+        "log": f"{name}: {current.log.about['events']:,} events of {current.log.about['users']:,} listeners",
+        "recipe": f"{recipe.name}, seed {recipe.seed}",
+        "training": f"{len(fitted.epochs)} epochs, {fitted.seconds:.0f} s in steps, {fitted.sequences:,} sequences",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    report = Report(title=f"{recipe.name} on {name}", rankers=measured, facts=facts, curves={recipe.name: fitted.epochs})
+    write_report_json(report, current.folder / REPORT)
+    write_page(report, current.folder / PAGE)
+    print_table(report, console)
+    console.print(f"more of it, with plots: {current.folder / PAGE}")
+
+
+def _publish(current: run.Run, fitted: Fitted, root: Path, console: Console) -> None:
+    path = current.folder / REPORT
+    if not path.exists():
+        raise RunError(f"{current.folder} is not measured yet; `python -m training evaluate {current.folder}` does that")
+    rankers = json.loads(path.read_text("utf-8"))["rankers"]
+    [quality] = [ranker for ranker in rankers if ranker["name"] == current.recipe.name]
+    folder = run.publish(current, fitted, quality, root)
+    console.print(f"wrote {folder}; {root / 'current'} names it now")

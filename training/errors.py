@@ -1,0 +1,15 @@
+"""What a person can mend, said in a sentence.
+
+    TrainingError
+      LogError       training.log: a log that cannot be used
+      RecipeError    training.recipe: a recipe that cannot be followed
+      RunError       training.fit: a run that cannot go on
+      ExportError    training.export: graphs that do not give the network's answers
+      ReplayError    training.replay: a service that cannot be compared
+
+Each is defined where it is raised. The command line prints them without a traceback.
+"""
+
+
+class TrainingError(Exception):
+    """The root; never raised itself."""

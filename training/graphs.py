@@ -1,0 +1,168 @@
+"""The two ONNX graphs of an artifact, built around the encoder that torch exports.
+
+    model.onnx   (tracks, outcomes, excluded, count) -> (rows, scores): encode, score all items, mask, top-k
+    rank.onnx    (tracks, outcomes, candidates) -> scores: encode, score the candidates
+
+The encoder comes out of torch's exporter, the tails are written by hand in ONNX's text form: masking and top-k depend on
+inputs in ways that exporters have silently frozen before. Both graphs keep their weights in one file beside them, `items`
+once: the input embedding of a network with tied tables is read out of it.
+
+Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V rows.
+"""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, parser
+
+from model.artifact import WEIGHTS, WeightRecord
+from model.nets.network import Network
+
+_HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
+_TOP = (
+    _HEADER
+    + """
+top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
+    scores_BV = Gemm<transB=1>(query, items)
+    batch = Shape<start=0, end=1>(excluded)
+    reserved = Constant<value_ints=[0, 1]>()
+    two = Shape(reserved)
+    reserved_shape = Concat<axis=0>(batch, two)
+    reserved_B2 = Expand(reserved, reserved_shape)
+    never = Concat<axis=1>(excluded, reserved_B2)
+    lowest = Constant<value=float {-inf}>()
+    never_shape = Shape(never)
+    lowest_BN = Expand(lowest, never_shape)
+    masked_BV = ScatterElements<axis=1>(scores_BV, never, lowest_BN)
+    rows_count = Shape<start=0, end=1>(items)
+    one = Constant<value_ints=[1]>()
+    count_1 = Reshape(count, one)
+    count_K = Min(count_1, rows_count)
+    scores, rows = TopK<axis=1>(masked_BV, count_K)
+}"""
+)
+_RANK = (
+    _HEADER
+    + """
+rank (float[B,Q] query, int64[B,M] candidates) => (float[B,M] scores) {
+    items_BMQ = Gather<axis=0>(items, candidates)
+    last = Constant<value_ints=[2]>()
+    query_BQ1 = Unsqueeze(query, last)
+    scores_BM1 = MatMul(items_BMQ, query_BQ1)
+    scores = Squeeze(scores_BM1, last)
+}"""
+)
+_INLINE_BYTES = 1024
+"""Smaller weights stay in the graph."""
+_ALIGNMENT = 4096
+"""Of each weight in the file, so that it can be memory-mapped on its own."""
+
+
+def build_graphs(network: Network) -> tuple[ModelProto, ModelProto, dict[str, npt.NDArray[np.generic]]]:
+    """`model.onnx`, `rank.onnx` and the weights that both leave out, by name."""
+    encoder = _export_encoder(network)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
+    weights["items"] = network.item_matrix().detach().numpy()
+    if network.tied is not None:
+        _read_table_from_items(encoder, network.tied, weights)
+    top, rank = parser.parse_model(_TOP), parser.parse_model(_RANK)
+    for tail in (top, rank):
+        _declare_items(tail, weights["items"].shape)
+    return _join(encoder, top, weights), _join(encoder, rank, weights), weights
+
+
+def write_graphs(
+    folder: Path, graphs: dict[str, ModelProto], weights: dict[str, npt.NDArray[np.generic]]
+) -> dict[str, WeightRecord]:
+    """Write the graphs and `weights.bin`; returns where each large weight lies in it."""
+    records: dict[str, WeightRecord] = {}
+    with (folder / WEIGHTS).open("wb") as file:
+        for name, array in sorted(weights.items()):
+            if array.nbytes >= _INLINE_BYTES:
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+                records[name] = WeightRecord(dtype=array.dtype.name, shape=array.shape, offset=file.tell())
+                file.write(np.ascontiguousarray(array).data)
+    for name, graph in graphs.items():
+        _refer(graph, records)
+        (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
+        onnx.checker.check_model(str(folder / name))  # by its path, since it looks for the weights beside it
+    return records
+
+
+def _export_encoder(network: Network) -> ModelProto:
+    """(tracks, outcomes) -> query, both dimensions dynamic."""
+    tracks = torch.tensor([[0, 0, 2], [2, 2, 2]])
+    outcomes = (tracks > 0).to(torch.int64)
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals; parity is checked on the result
+        program = torch.onnx.export(
+            network.eval(),
+            (tracks, outcomes),
+            dynamo=True,
+            verbose=False,
+            opset_version=20,
+            input_names=["tracks", "outcomes"],
+            output_names=["query"],
+            dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
+        )
+    if program is None:
+        raise RuntimeError("torch exported nothing")
+    return program.model_proto
+
+
+def _read_table_from_items(encoder: ModelProto, table: str, weights: dict[str, npt.NDArray[np.generic]]) -> None:
+    """Replace each lookup in `table` by a lookup in the first columns of `items`, so that the rows are stored once."""
+    width = weights.pop(table).shape[1]
+    nodes = list(encoder.graph.node)
+    del encoder.graph.node[:]
+    weights["table_start"], weights["table_stop"] = np.array([0]), np.array([width])
+    weights["table_axis"] = np.array([2])
+    for node in nodes:
+        if table not in node.input:
+            encoder.graph.node.append(node)
+            continue
+        if node.op_type != "Gather":
+            raise RuntimeError(f"the exported encoder reads {table} by {node.op_type}; only Gather is known")
+        wide = f"{node.output[0]}_wide"
+        encoder.graph.node.append(helper.make_node("Gather", ["items", node.input[1]], [wide], axis=0))
+        sliced = [wide, "table_start", "table_stop", "table_axis"]
+        encoder.graph.node.append(helper.make_node("Slice", sliced, [node.output[0]]))
+
+
+def _declare_items(tail: ModelProto, shape: tuple[int, ...]) -> None:
+    """The width of the query, now that it is known."""
+    tail.graph.input[0].type.tensor_type.shape.dim[1].dim_value = shape[1]
+
+
+def _join(encoder: ModelProto, tail: ModelProto, weights: dict[str, npt.NDArray[np.generic]]) -> ModelProto:
+    nodes: list[NodeProto] = [*encoder.graph.node, *tail.graph.node]
+    for node in nodes:
+        node.ClearField("metadata_props")  # the exporter's stack traces, with this machine's paths
+    used = {name for node in nodes for name in node.input}
+    constants = [_placeholder(name, array) for name, array in sorted(weights.items()) if name in used]
+    inputs = [*encoder.graph.input, *tail.graph.input[1:]]
+    graph = helper.make_graph(nodes, tail.graph.name, inputs, list(tail.graph.output), constants)
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)], producer_name="nexttrack")
+
+
+def _placeholder(name: str, array: npt.NDArray[np.generic]) -> TensorProto:
+    if array.nbytes < _INLINE_BYTES:
+        return numpy_helper.from_array(array, name)
+    return TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
+
+
+def _refer(graph: ModelProto, records: dict[str, WeightRecord]) -> None:
+    for tensor in graph.graph.initializer:
+        if tensor.name in records:
+            record = records[tensor.name]
+            size = int(np.prod(record.shape)) * np.dtype(record.dtype).itemsize
+            tensor.data_location = TensorProto.EXTERNAL
+            place: Iterable[tuple[str, object]] = (("location", WEIGHTS), ("offset", record.offset), ("length", size))
+            for key, value in place:
+                tensor.external_data.add(key=key, value=str(value))

@@ -1,0 +1,132 @@
+"""The canonical log: one table of events, whatever format they came in.
+
+    LOG/
+      events.parquet      the columns below, sorted by user, time and kind
+      catalogue.parquet   optional: track_id, title, artist, duration_ms
+      log.json            where it came from, its licence, what was refused and why, counts and dates
+
+Sources (training/sources/) write it, everything behind reads it. It knows nothing of rows, models or the skip rule: that
+belongs to the recipe, so one import serves many.
+
+| column | type | |
+|---|---|---|
+| user_id, track_id | String | required |
+| at_ms | Int64 | required; Unix time in milliseconds |
+| type | String | required: play, skip, complete, like, dislike |
+| played_ms, track_ms | Int64 | how much was heard, how long the track is; null where not known |
+| session_id | String | the player's own session; null: sessions end with a gap |
+| asked | Boolean | false: this event is context only, the evaluation asks nothing about it. Default true |
+| part | String | train, valid or test, where the source brings a published split; null: split by time |
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from training.errors import TrainingError
+
+EVENTS, CATALOGUE, ABOUT = "events.parquet", "catalogue.parquet", "log.json"
+TYPES = ("play", "skip", "complete", "like", "dislike")
+PARTS = ("train", "valid", "test")
+SCHEMA = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "track_id": pl.String(),
+        "at_ms": pl.Int64(),
+        "type": pl.Enum(TYPES),
+        "played_ms": pl.Int64(),
+        "track_ms": pl.Int64(),
+        "session_id": pl.String(),
+        "asked": pl.Boolean(),
+        "part": pl.Enum(PARTS),
+    }
+)
+ORDER = ("user_id", "at_ms", "type", "track_id")
+ROW_GROUP = 100_000
+"""Rows in a Parquet row group: what a reader that goes through the log in slices has to decode at a time."""
+
+
+class LogError(TrainingError):
+    """A log that cannot be used; the text says what was found and what was wanted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Log:
+    """An imported log on disk."""
+
+    folder: Path
+    about: Mapping[str, Any]
+
+    def events(self) -> pl.LazyFrame:
+        """The events, sorted by `ORDER`."""
+        return pl.scan_parquet(self.folder / EVENTS)
+
+    def catalogue(self) -> pl.DataFrame | None:
+        """Titles, artists and durations, where the source had them."""
+        path = self.folder / CATALOGUE
+        return pl.read_parquet(path) if path.exists() else None
+
+
+def open_log(folder: Path) -> Log:
+    """The log that an import left in `folder`; LogError where there is none."""
+    if not (folder / EVENTS).is_file() or not (folder / ABOUT).is_file():
+        raise LogError(
+            f"no log at {folder}: found no {EVENTS} and {ABOUT}; `python -m training import --help` says how to make one"
+        )
+    return Log(folder=folder, about=json.loads((folder / ABOUT).read_text("utf-8")))
+
+
+@contextmanager
+def replacing(out: Path, *, force: bool) -> Iterator[Path]:
+    """A new folder that becomes `out` when the block ends well, and is deleted when it does not.
+
+    LogError where `out` exists already, unless `force`: then the old folder gives way only once the new one is whole.
+    """
+    if out.exists() and not force:
+        raise LogError(f"{out} exists already; --force writes a new log in its place")
+    if out.exists() and not (out / ABOUT).is_file():
+        raise LogError(f"{out} exists and is no log (found no {ABOUT} there); --force replaces nothing but a log")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        draft, old = Path(scratch) / "new", Path(scratch) / "old"
+        draft.mkdir()
+        yield draft
+        if out.exists():
+            os.replace(out, old)
+        os.replace(draft, out)
+
+
+def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write `log.json` into a log's folder."""
+    (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def describe(events: pl.LazyFrame) -> dict[str, Any]:
+    """What `log.json` says about any log: how many events, of whom, of what, of which types, from when to when."""
+    found = (
+        events.select(
+            pl.len().alias("events"),
+            pl.col("user_id").n_unique().alias("users"),
+            pl.col("track_id").n_unique().alias("tracks"),
+            pl.col("at_ms").min().alias("first"),
+            pl.col("at_ms").max().alias("last"),
+            *((pl.col("type") == name).sum().alias(name) for name in TYPES),
+        )
+        .collect(engine="streaming")
+        .row(0, named=True)
+    )
+    types = {name: found.pop(name) for name in TYPES}
+    times = {name: _rfc3339(found.pop(name)) for name in ("first", "last")}
+    return {**found, "types": types, **times}
+
+
+def _rfc3339(at_ms: int | None) -> str | None:
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,62 @@
+"""The loss of a batch: which states, targets and refused tracks go into which term of `model.nets.losses`.
+
+Shapes: B windows, T places, M states that have a target, P pairs, N negatives, E entries.
+"""
+
+import torch
+from torch import Tensor
+
+from model.events import Outcome
+from model.nets import losses
+from model.nets.network import Network
+from model.vocabulary import FIRST, PADDING
+from training.batches import Batch
+from training.recipe import LossRule
+
+
+def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tensor]:
+    """The weighted terms by name and their sum as `loss`."""
+    states_BTD = network.states(batch.tracks[:, :-1], batch.outcomes[:, :-1])
+    terms = {"main": _main(network, states_BTD, batch, rule)}
+    if rule.pair:
+        terms["pair"] = rule.pair * _pair(network, states_BTD, batch)
+    if rule.feedback:
+        terms["feedback"] = rule.feedback * _feedback(network, states_BTD, batch)
+    terms["loss"] = torch.stack(list(terms.values())).sum()
+    return terms
+
+
+def _main(network: Network, states_BTD: Tensor, batch: Batch, rule: LossRule) -> Tensor:
+    asked_BT = batch.wanted != PADDING
+    queries_MQ = network.queries(states_BTD[asked_BT]).main
+    targets_M = batch.wanted[asked_BT]
+    if rule.main == "full":
+        return losses.full_softmax(queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing)
+    negatives_N = torch.randint(FIRST, network.rows, (rule.negatives,))
+    items = network.items(torch.cat([targets_M, negatives_N])).main
+    target_items_MQ, negative_items_NQ = items[: len(targets_M)], items[len(targets_M) :]
+    return losses.sampled_softmax(queries_MQ, target_items_MQ, negative_items_NQ, targets_M, negatives_N)
+
+
+def _pair(network: Network, states_BTD: Tensor, batch: Batch) -> Tensor:
+    """Each refused track against the wanted one that followed, in the state in which it was refused."""
+    chosen_BT = is_refused(batch.outcomes) & (batch.wanted != PADDING) & (batch.wanted != batch.tracks)
+    queries_PQ = network.queries(states_BTD[chosen_BT]).main
+    wanted_P = (queries_PQ * network.items(batch.wanted[chosen_BT]).main).sum(-1)
+    refused_P = (queries_PQ * network.items(batch.tracks[chosen_BT]).main).sum(-1)
+    return losses.pairwise(wanted_P, refused_P)
+
+
+def _feedback(network: Network, states_BTD: Tensor, batch: Batch) -> Tensor:
+    """The wanted head's word on each track that came, in the state before it, against what became of it."""
+    entry_BT = batch.tracks != PADDING
+    queries = network.queries(states_BTD[entry_BT]).wanted
+    items = network.items(batch.tracks[entry_BT]).wanted
+    if queries is None or items is None:
+        raise ValueError("the recipe weighs the feedback loss, but its network has no wanted head")
+    return losses.feedback((queries * items).sum(-1), ~is_refused(batch.outcomes[entry_BT]))
+
+
+def is_refused(outcomes: Tensor) -> Tensor:
+    """Which outcomes (of any shape) are a track left or disliked."""
+    return (outcomes == Outcome.SKIPPED) | (outcomes == Outcome.DISLIKED)

@@ -1,0 +1,89 @@
+"""Line and bar plots as SVG text, without a drawing library: a page that holds them needs no script and no network.
+
+Colours come from the page's style sheet (`.c0` to `.c7`, `.grid`, `.label`), so light and dark are its matter. It knows nothing
+of metrics.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import ceil, floor, log10
+
+WIDTH, HEIGHT = 560, 300
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 40
+COLOURS = 8
+
+Points = Sequence[tuple[float, float]]
+
+
+def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | None = None) -> str:
+    """One line a series over (x, y) points. `ticks` names the places x = 0, 1, … where x is no number."""
+    xs = [x for points in series.values() for x, _ in points]
+    ys = [y for points in series.values() for _, y in points]
+    if not xs:
+        return ""
+    left, right = min(xs), max(xs)
+    marks = nice_ticks(min(0.0, *ys) if min(ys) < max(ys) / 2 else min(ys), max(ys))
+    low, high = marks[0], marks[-1]
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - left) / (right - left) if right > left else 0.5
+        up = (y - low) / (high - low)
+        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
+
+    body = [_grid_line(place(left, mark)[1], mark) for mark in marks]
+    names = list(enumerate(ticks)) if ticks else [(x, f"{x:g}") for x in _few(sorted(set(xs)))]
+    body += [_text(place(x, low)[0], HEIGHT - BOTTOM + 16, name, "middle") for x, name in names]
+    body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle"))
+    for number, (name, points) in enumerate(series.items()):
+        at = [place(x, y) for x, y in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in at)
+        colour = f"c{number % COLOURS}"
+        body.append(f'<g class="{colour}"><title>{escape(name)}</title><polyline fill="none" points="{path}"/>{dots}</g>')
+    return _svg(body, HEIGHT, f"{', '.join(series)} by {x_label}") + _legend(list(series))
+
+
+def bars(values: Mapping[str, float], *, form: str = "{:.3f}") -> str:
+    """One horizontal bar a name, as long as its value; the value stands behind it."""
+    longest = max((value for value in values.values()), default=0) or 1
+    height, names = 30, 170
+    body = []
+    for number, (name, value) in enumerate(values.items()):
+        y, length = number * height, max(0.0, value) / longest * (WIDTH - names - 64)
+        body.append(_text(names - 10, y + 20, name, "end"))
+        body.append(
+            f'<rect class="c{number % COLOURS}" x="{names}" y="{y + 5}" width="{length:.1f}" height="{height - 10}" rx="3"/>'
+        )
+        body.append(_text(names + length + 8, y + 20, form.format(value), "start"))
+    return _svg(body, max(height, height * len(values)), ", ".join(values))
+
+
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers a step of 1, 2 or 5 times a power of ten apart, from at most `low` to at least `high`."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10 ** floor(log10(span / count))
+    step = next(factor * power for factor in (1, 2, 5, 10) if span <= factor * power * count)
+    first, last = floor(low / step), ceil(high / step)
+    return [number * step for number in range(first, max(last, first + 1) + 1)]
+
+
+def _few(values: Sequence[float]) -> Sequence[float]:
+    return values[:: ceil(len(values) / 10)]
+
+
+def _grid_line(y: float, mark: float) -> str:
+    line = f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    return line + _text(LEFT - 8, y + 4, f"{mark:.4g}", "end")
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _legend(names: Sequence[str]) -> str:
+    items = "".join(f'<li class="c{number % COLOURS}">{escape(name)}</li>' for number, name in enumerate(names))
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _svg(body: Sequence[str], height: float, label: str) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(label)}">{"".join(body)}</svg>'

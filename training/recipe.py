@@ -1,0 +1,111 @@
+"""A run's settings: one TOML file, nested frozen dataclasses, an unknown key is an error.
+
+All of it goes into the artifact's manifest, so that a model can say how it came to be. Recipes that come with nexttrack are
+named by their file (`--recipe sasrec`), one's own by path.
+"""
+
+import tomllib
+from dataclasses import replace
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from model.events import HistoryRule
+from model.nets.config import NetworkConfig
+from training.errors import TrainingError
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class RecipeError(TrainingError):
+    """A recipe that cannot be followed; the text says which key and why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class SplitRule:
+    """How the log is cut: at two moments, or the last shares of all entries by time. A log's own split goes before shares."""
+
+    valid_from: datetime | None = None  # with its time zone
+    test_from: datetime | None = None
+    valid: float = Field(default=0.1, gt=0, lt=0.5)
+    test: float = Field(default=0.1, gt=0, lt=0.5)
+    min_count: int = Field(default=1, ge=1)  # a track met less often in the training part is an unknown one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class LossRule:
+    """L = L_main + pair * L_pair + contrast * L_contrast + feedback * L_feedback, each a function of `model.nets.losses`."""
+
+    main: Literal["full", "sampled"] = "full"
+    negatives: int = Field(default=256, ge=1)  # for `sampled`: uniform, shared by the batch
+    targets: Literal["wanted", "all"] = "wanted"  # what the main loss is to predict
+    pair: float = Field(default=0.0, ge=0)
+    contrast: float = Field(default=0.0, ge=0)
+    temperature: float = Field(default=0.1, gt=0)  # of the contrastive term
+    feedback: float = Field(default=0.0, ge=0)  # binary cross-entropy of the head that predicts 'wanted'
+    smoothing: float = Field(default=0.0, ge=0, lt=1)  # of the full softmax's labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class FitRule:
+    """The loop: optimiser, batches and when to stop."""
+
+    epochs: int = Field(default=30, ge=1)
+    patience: int = Field(default=3, ge=1)  # epochs without a better validation score
+    batch: int = Field(default=256, ge=1)  # sequences
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: int = Field(default=100, ge=0)  # steps
+    clip: float = Field(default=1.0, gt=0)  # gradient norm
+    stride: int | None = None  # entries between the windows of a long sequence; default: the history's length
+    select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides
+    valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class Recipe:
+    """Everything that a run depends on besides the log and the code."""
+
+    name: str
+    seed: int = 1
+    history: HistoryRule = HistoryRule()
+    split: SplitRule = SplitRule()
+    network: NetworkConfig = NetworkConfig()
+    loss: LossRule = LossRule()
+    fit: FitRule = FitRule()
+
+    def with_seed(self, seed: int) -> "Recipe":
+        """The same run with another seed."""
+        return replace(self, seed=seed)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the manifest."""
+        plain: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
+        return plain
+
+
+def read_recipe(name_or_path: str) -> Recipe:
+    """The recipe of a name (`training/recipes/NAME.toml`) or in a file; RecipeError where it cannot be followed."""
+    source = files("training") / "recipes" / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if not source.is_file() and not path.is_file():
+        known = ", ".join(sorted(recipe_names()))
+        raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {known}")
+    text = source.read_text("utf-8") if source.is_file() else path.read_text("utf-8")
+    try:
+        return TypeAdapter(Recipe).validate_python(tomllib.loads(text), strict=False)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name_or_path} is no TOML: {error}") from error
+    except ValidationError as error:
+        raise RecipeError(f"{name_or_path}: {error}") from error
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with nexttrack."""
+    return [
+        entry.name.removesuffix(".toml") for entry in (files("training") / "recipes").iterdir() if entry.name.endswith(".toml")
+    ]

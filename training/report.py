@@ -1,0 +1,118 @@
+"""What was measured, for people and for programs: a table on the terminal, JSON, and (`training.page`) one HTML file.
+
+The JSON is an object: `schema_version` (1), `title`, `facts` (text by name: data, seed, machine, date), `rankers` (a list of
+`training.evaluate.Measured`: name, values, counts, by_length) and `curves` (by ranker, a list of epochs: number, losses,
+scores). A metric that had nothing to measure is missing from `values`. Numbers are finite.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from training.evaluate import Measured
+
+SCHEMA = 1
+
+
+class Metric(NamedTuple):
+    """How a metric is shown: a short label, which way is better, and one line that says what it is."""
+
+    label: str
+    higher: bool
+    meaning: str
+
+
+METRICS: Mapping[str, Metric] = {
+    "hr@1": Metric("HR@1", True, "how often the very first proposal is the track that was kept next"),
+    "hr@5": Metric("HR@5", True, "how often the track that was kept next is among the first 5"),
+    "hr@10": Metric("HR@10", True, "how often it is among the first 10"),
+    "hr@20": Metric("HR@20", True, "how often it is among the first 20"),
+    "ndcg@10": Metric("NDCG@10", True, "the same for 10, a hit counting less the further down it stands (logarithmically)"),
+    "mrr@20": Metric("MRR@20", True, "the mean of 1 / rank of the kept track, 0 past 20"),
+    "map@10": Metric("MAP@10", True, "with one target a case, MRR@10"),
+    "auc": Metric("AUC", True, "within a listener: how often a kept track scores above a refused one; .5 is chance"),
+    "pairwise": Metric("Pairs", True, "the same over all pairs together, a tie being wrong"),
+    "refused@20": Metric("Refused@20", False, "how often a track that was really refused next had been among the first 20"),
+    "refused_mrr@20": Metric("Refused MRR", False, "the mean of 1 / rank of the refused track, 0 past 20"),
+    "coverage@20": Metric("Catalogue", True, "the share of all tracks that are proposed at least once"),
+    "users@20": Metric("Users", True, "the share of listeners with at least one hit among 20"),
+    "hr@20_new": Metric("HR@20 new", True, "HR@20 where the kept track was new to the listener"),
+    "hr@20_repeat": Metric("HR@20 rep.", True, "HR@20 where the listener had met it before"),
+    "hr@20_of_best": Metric("HR of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
+    "ndcg@10_of_best": Metric("NDCG of best", True, "how far from popularity (0) to the best possible NDCG@10 (1)"),
+}
+COLUMNS = ("hr@10", "hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "coverage@20", "users@20", "hr@20_of_best")
+"""What the terminal has room for; JSON and page have all."""
+
+
+class Epoch(Protocol):
+    """An epoch of a training run, as `training.fit` keeps it: mean loss terms and validation scores by name."""
+
+    number: int
+    losses: dict[str, float]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """One comparison: rankers measured on the same cases, and how those that were trained got there."""
+
+    title: str
+    rankers: Sequence[Measured]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    curves: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
+
+    def metrics(self) -> list[str]:
+        """The metrics that at least one ranker has, in the order of `METRICS`."""
+        return [key for key in METRICS if any(key in ranker.values for ranker in self.rankers)]
+
+    def best(self, key: str) -> float | None:
+        """The best value of a metric, None where no two rankers can be compared."""
+        values = [ranker.values[key] for ranker in self.rankers if key in ranker.values]
+        if len(values) < 2:
+            return None
+        return max(values) if METRICS[key].higher else min(values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON described above."""
+        return {
+            "schema_version": SCHEMA,
+            "title": self.title,
+            "facts": dict(self.facts),
+            "rankers": [ranker.as_dict() for ranker in self.rankers],
+            "curves": {
+                name: [{"number": epoch.number, "losses": epoch.losses, "scores": epoch.scores} for epoch in epochs]
+                for name, epochs in self.curves.items()
+            },
+        }
+
+
+def print_table(report: Report, console: Console) -> None:
+    """The terminal's table: one row a ranker, the best of each column in bold, the columns explained below."""
+    shown = [key for key in COLUMNS if key in report.metrics()]
+    table = Table(title=report.title, title_justify="left", header_style="bold")
+    table.add_column("")
+    for key in shown:
+        table.add_column(METRICS[key].label + ("" if METRICS[key].higher else " ↓"), justify="right")
+    for ranker in report.rankers:
+        table.add_row(ranker.name, *(_cell(report, ranker, key) for key in shown))
+    console.print(table)
+    for key in shown:
+        console.print(f"[dim]{METRICS[key].label}: {METRICS[key].meaning}[/dim]", highlight=False)
+
+
+def write_report_json(report: Report, path: Path) -> None:
+    """Write the JSON; ValueError where a number is not finite."""
+    path.write_text(json.dumps(report.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _cell(report: Report, ranker: Measured, key: str) -> str:
+    if key not in ranker.values:
+        return ""
+    text = f"{ranker.values[key]:.4f}"
+    return f"[bold]{text}[/bold]" if ranker.values[key] == report.best(key) else text

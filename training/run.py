@@ -1,0 +1,141 @@
+"""A run from log to artifact, step by step: prepare, train, measure, publish.
+
+A run's folder holds what the steps leave to each other and to a person:
+
+    run.json        the log and the recipe
+    checkpoint.pt   training.fit's state; a killed run goes on from it
+    report.json, report.html, written by `measure`
+
+It wires the other modules together and decides nothing that a recipe could.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from model.artifact import Catalogue
+from model.encoding import RowHistory
+from model.nets.network import Network
+from training import baselines
+from training.cases import Cases, select_cases
+from training.evaluate import Measured, Ranker, evaluate
+from training.export import export
+from training.fit import Fitted, RunError, fit
+from training.log import Log, open_log
+from training.rankers import BestPossible, NetworkRanker
+from training.recipe import Recipe
+from training.sequences import build
+from training.session_knn import session_knn
+from training.simulator.truth import read_truth
+from training.split import TEST, TRAIN, VALID, Split, split
+
+RUN = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """A log cut and numbered by a recipe, and the folder where the run is kept."""
+
+    recipe: Recipe
+    log: Log
+    split: Split
+    folder: Path
+
+
+def prepare(log: Log, recipe: Recipe, folder: Path) -> Run:
+    """Fold and split the log and open the run's folder. RunError where it holds another run."""
+    about = {"log": str(log.folder.resolve()), "recipe": recipe.as_dict()}
+    path = folder / RUN
+    if path.exists() and json.loads(path.read_text("utf-8")) != about:
+        raise RunError(f"{folder} holds a run of another recipe or log; name another folder with --run, or delete it")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    return Run(recipe=recipe, log=log, split=split(build(log, recipe.history), recipe.split), folder=folder)
+
+
+def resume(folder: Path) -> Run:
+    """The run in a folder; RunError where there is none."""
+    path = folder / RUN
+    if not path.exists():
+        raise RunError(f"no run in {folder}: found no {RUN} there; `python -m training train` starts one")
+    about = json.loads(path.read_text("utf-8"))
+    return prepare(open_log(Path(about["log"])), TypeAdapter(Recipe).validate_python(about["recipe"]), folder)
+
+
+def train(run: Run, console: Console) -> Fitted:
+    """Fit the recipe's network, choosing the epoch on the validation part; goes on where a killed run stopped."""
+    cases = select_cases(run.split, VALID, cap=run.recipe.fit.valid_cases)
+
+    def validate(network: Network) -> Mapping[str, float]:
+        return evaluate(NetworkRanker.of(run.recipe.name, network), cases, length=run.recipe.history.length).values
+
+    return fit(run.recipe, run.split, validate, folder=run.folder, console=console)
+
+
+def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:
+    """The network and all baselines on the test part, over the full catalogue; the best possible first where it is known."""
+    cases = select_cases(run.split, TEST, cap=cap)
+    model = NetworkRanker.of(run.recipe.name, fitted.network)
+    rankers: list[Ranker] = [*best_possible(run), model, *rivals(run.split)]
+    return [evaluate(ranker, cases, length=run.recipe.history.length, progress=console) for ranker in rankers]
+
+
+def rivals(part: Split) -> list[Ranker]:
+    """The baselines that stand beside every model, fitted on what came before the test part."""
+    known = (TRAIN, VALID)
+    return [
+        baselines.popular(part, parts=known),
+        baselines.popular(part, parts=known, half_life_days=2),
+        baselines.item_rate(part, parts=known),
+        baselines.markov(part, parts=known),
+        baselines.markov(part, parts=known, refused=0.5),
+        session_knn(part, parts=known),
+    ]
+
+
+def best_possible(run: Run) -> list[Ranker]:
+    """The omniscient ranker, where the log was simulated."""
+    truth = read_truth(run.log.folder)
+    return [] if truth is None else [BestPossible(truth, run.split)]
+
+
+def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path) -> Path:
+    """Export the network as the current artifact under `root`; returns the artifact's folder."""
+    popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
+    cases = select_cases(run.split, TEST, cap=64)
+    return export(
+        fitted.network,
+        recipe=run.recipe,
+        vocabulary=run.split.vocabulary,
+        popular=[int(row) for row in np.argsort(-popular.values_V, kind="stable") if row > 1],
+        samples=[history_of(cases, index) for index in range(len(cases))],
+        root=root,
+        origin=dict(run.log.about),
+        quality=quality,
+        catalogue=catalogue_of(run.log, run.split),
+    )
+
+
+def history_of(cases: Cases, index: int) -> RowHistory:
+    """The whole known history of a case."""
+    place = slice(cases.starts[index], cases.stops[index])
+    return RowHistory(cases.rows[place].tolist(), cases.outcomes[place].tolist())
+
+
+def catalogue_of(log: Log, part: Split) -> Catalogue | None:
+    """Titles, artists and durations in the order of the rows, where the log has them."""
+    frame = log.catalogue()
+    if frame is None:
+        return None
+    known: dict[str, tuple[Any, ...]] = {
+        track_id: tuple(values) for track_id, *values in frame.select("track_id", "title", "artist", "duration_ms").iter_rows()
+    }
+    rows = [known.get(track_id, (None, None, None)) for track_id in part.vocabulary.tracks]
+    titles, artists, durations_ms = zip(*rows, strict=True)
+    return Catalogue(titles=titles, artists=artists, durations_ms=durations_ms)

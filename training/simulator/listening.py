@@ -1,0 +1,110 @@
+"""Sessions of made-up listeners: what was played, and what was skipped.
+
+Sessions do not depend on each other given the listener's taste, so all of them are played at once, one track at a time:
+the cost is one pass of numpy a place in the longest session, whatever the number of listeners.
+
+Shapes: S sessions, N plays of all sequences end to end, n sessions still going on, M moods, V tracks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.simulator.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Int64s, World
+
+LONGEST = 200
+"""Plays in a session at most: half a day of music, so that a session ends before the next day's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plays:
+    """Sessions end to end; session s is plays `offsets[s]` up to `offsets[s + 1]`, not included."""
+
+    offsets: Int64s  # [S + 1]
+    track: Int64s  # [N]
+    skipped: Bools  # [N]
+
+
+def session_lengths(count: int, rng: np.random.Generator) -> Int64s:
+    """Plays in each of `count` sessions: log-normal, half of them longer than 11, one in twenty longer than 68."""
+    lengths = np.exp(rng.normal(np.log(11), np.log(68 / 11) / 1.645, count))
+    return np.clip(np.rint(lengths), 1, LONGEST).astype(np.int64)
+
+
+def listen(
+    world: World,
+    lengths: Int64s,
+    rng: np.random.Generator,
+    *,
+    taste: Floats,
+    favourite: Bools,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Plays:
+    """Play sessions of `lengths` [S] through, given the taste and the favourite moods of each one's listener, [S, M].
+
+    `progress` is told the number of plays made, now and then.
+    """
+    habits = world.habits
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    track, skipped = np.zeros(offsets[-1], np.int64), np.zeros(offsets[-1], np.bool_)
+    draw, moods_of = _Sampler(world), np.ascontiguousarray(world.in_mood.T)
+    mood = _draw_lines(taste, rng)
+    artist = np.full(len(lengths), NOBODY)
+    last = np.full(len(lengths), KEPT)
+    for place in range(int(lengths.max(initial=0))):
+        now = np.flatnonzero(lengths > place)
+        played = draw(mood[now], artist[now], last[now], rng)
+        suits = (moods_of[played] & favourite[now]).any(axis=1)
+        fit = np.where(moods_of[played, mood[now]], IN_MOOD, np.where(suits, IN_TASTE, ELSEWHERE))
+        left = rng.random(len(now)) >= np.array(habits.keep)[fit, last[now]]
+        track[offsets[now] + place], skipped[offsets[now] + place] = played, left
+        last[now] = np.where(left, SKIPPED, KEPT)
+        artist[now] = np.where(left, artist[now], world.artist[played])
+        moving = now[rng.random(len(now)) >= np.array(habits.stay)[last[now]]]
+        mood[moving] = _draw_lines(taste[moving], rng)
+        progress(len(now))
+    return Plays(offsets=offsets, track=track, skipped=skipped)
+
+
+class _Sampler:
+    """Draws the next track of many sessions at once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._overall = _Bags(world.overall[None, :])
+        self._by_mood = _Bags(world.by_mood)
+        self._by_artist = np.cumsum(world.by_artist)  # tracks lie artist by artist, so one line holds all of them
+
+    def __call__(self, mood: Int64s, artist: Int64s, last: Int64s, rng: np.random.Generator) -> Int64s:
+        """One track for each session, by the rule in `training.simulator.world`."""
+        habits = self._world.habits
+        stray = rng.random(len(mood)) < np.array(habits.stray)[last]
+        same = ~stray & (artist != NOBODY) & (rng.random(len(mood)) < habits.artist)
+        drawn = self._by_mood.draw(mood, rng)
+        drawn[stray] = self._overall.draw(np.zeros(stray.sum(), np.int64), rng)
+        before = self._by_artist.searchsorted(artist[same] + rng.random(same.sum()), side="right")
+        drawn[same] = np.minimum(before, len(self._by_artist) - 1)
+        return drawn
+
+
+class _Bags:
+    """Weighted bags of tracks, drawn from by one binary search for all draws."""
+
+    def __init__(self, weight: Floats) -> None:
+        bag, self._track = np.nonzero(weight)
+        inside = np.cumsum(weight, axis=1)[bag, self._track] / weight.sum(axis=1)[bag]
+        self._upto = bag + np.minimum(inside, 1.0)
+        self._last = np.cumsum(np.bincount(bag, minlength=len(weight))) - 1
+
+    def draw(self, bag: Int64s, rng: np.random.Generator) -> Int64s:
+        """A track out of each bag."""
+        place = self._upto.searchsorted(bag + rng.random(len(bag)), side="right")
+        drawn: Int64s = self._track[np.minimum(place, self._last[bag])]
+        return drawn
+
+
+def _draw_lines(weight: Floats, rng: np.random.Generator) -> Int64s:
+    upto = np.cumsum(weight, axis=1)
+    found: Int64s = (rng.random((len(weight), 1)) * upto[:, -1:] >= upto).sum(axis=1)
+    return found

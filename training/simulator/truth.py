@@ -1,0 +1,185 @@
+"""The best possible ranking of a simulated log, computed from what only the simulator knows.
+
+A listener's mood is hidden, but everything else about the world is known here: so an exact forward filter (the hidden Markov
+model's) gives the probability of each mood before each play, and with it that of each track to be played next and kept.
+Ranking by that probability is optimal for every metric that looks at where the next kept track stands: no model can be
+expected to do better, and the distance to it is what a model has still to learn. The filter knows each listener's taste
+and where sessions begin; a model has to infer both.
+
+Shapes: N plays, U listeners, M moods, V tracks of the world, B cases, R track ids asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.simulator.listening import Plays
+from training.simulator.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Habits, Int64s, World
+
+TRUTH = "truth.npz"
+"""The file's name, in the log's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Truth:
+    """What the simulator knows of a log: the world, the listeners' tastes, and how things stood before each play."""
+
+    world: World
+    tracks: npt.NDArray[np.str_]  # [V], their ids
+    users: npt.NDArray[np.str_]  # [U], sorted
+    favourite: Bools  # [U, M]
+    user: Int64s  # [N], sorted; indexes users
+    at_ms: Int64s  # [N], sorted within a listener
+    belief: Floats  # [N, M], the probability of each mood before the play
+    artist: Int64s  # [N], of the last track kept in the session, or NOBODY
+    last: Int64s  # [N], KEPT or SKIPPED: the play before
+
+
+def best_scores(truth: Truth, users: Sequence[str], at_ms: Int64s, tracks: Sequence[str]) -> Floats:
+    """The probability, for each case, that its next play is each of `tracks` and that it is kept: [B, R].
+
+    Case b is the play that listener `users[b]` started at `at_ms[b]`, which must be one of the log; ValueError otherwise. A
+    track that is not of the simulated world scores 0. `tracks` in the vocabulary's order give scores in the order of rows.
+    """
+    place = _places(truth, users, at_ms)
+    kept = next_kept(
+        truth.world,
+        truth.belief[place],
+        artist=truth.artist[place],
+        last=truth.last[place],
+        suits=truth.world.suits_taste(truth.favourite[truth.user[place]]),
+    )
+    number = {track: index for index, track in enumerate(truth.tracks.tolist())}
+    columns = np.array([number.get(track, len(number)) for track in tracks], np.int64)
+    return np.concatenate([kept, np.zeros((len(kept), 1))], axis=1)[:, columns]
+
+
+def next_kept(world: World, belief: Floats, *, artist: Int64s, last: Int64s, suits: Bools) -> Floats:
+    """P(next track = v and it is kept) [B, V], given beliefs [B, M], and `suits` [B, V]: the listener's taste has the track."""
+    from_anywhere, from_mood = _proposal(world, artist, last)
+    keep = np.array(world.habits.keep)[:, last][..., None]
+    same_artist = np.where(world.artist == artist[:, None], world.by_artist, 0.0)
+    anywhere = from_anywhere[:, :1] * world.overall + from_anywhere[:, 1:] * same_artist
+    otherwise = np.where(suits, keep[IN_TASTE], keep[ELSEWHERE])
+    in_mood = belief @ world.in_mood
+    expected_keep = otherwise + in_mood * (keep[IN_MOOD] - otherwise)
+    kept: Floats = anywhere * expected_keep + from_mood[:, None] * (belief @ world.by_mood) * keep[IN_MOOD]
+    return kept
+
+
+def filter_moods(world: World, plays: Plays, taste: Floats, favourite: Bools) -> tuple[Floats, Int64s, Int64s]:
+    """How things stood before each play: beliefs [N, M], the last kept artist [N], the last outcome [N].
+
+    `taste` and `favourite` [S, M] are those of each session's listener.
+    """
+    stay = np.array(world.habits.stay)
+    by_mood, in_mood = np.ascontiguousarray(world.by_mood.T), np.ascontiguousarray(world.in_mood.T)
+    beliefs = np.zeros((len(plays.track), taste.shape[1]))
+    artists, lasts = np.zeros(len(plays.track), np.int64), np.zeros(len(plays.track), np.int64)
+    belief, artist, last = taste.copy(), np.full(len(taste), NOBODY), np.full(len(taste), KEPT)
+    lengths = np.diff(plays.offsets)
+    for place in range(int(lengths.max(initial=0))):
+        now = np.flatnonzero(lengths > place)
+        at = plays.offsets[now] + place
+        beliefs[at], artists[at], lasts[at] = belief[now], artist[now], last[now]
+        track, skipped = plays.track[at], plays.skipped[at]
+        seen = belief[now] * _likelihood(
+            world,
+            by_mood[track],
+            in_mood[track],
+            favourite[now],
+            track=track,
+            skipped=skipped,
+            artist=artist[now],
+            last=last[now],
+        )
+        seen /= seen.sum(axis=1, keepdims=True)
+        last[now] = np.where(skipped, SKIPPED, KEPT)
+        artist[now] = np.where(skipped, artist[now], world.artist[track])
+        stays = stay[last[now]][:, None]
+        belief[now] = stays * seen + (1 - stays) * taste[now]
+    return beliefs, artists, lasts
+
+
+def save_truth(truth: Truth, folder: Path) -> None:
+    """Write `truth.npz` into a log's folder; plain arrays, nothing pickled."""
+    world = {f"world_{name}": value for name, value in _arrays(truth.world).items()}
+    habits = {f"habits_{name}": np.array(value) for name, value in asdict(truth.world.habits).items()}
+    with (folder / TRUTH).open("wb") as file:
+        np.savez(file, allow_pickle=False, **_arrays(truth), **world, **habits)
+
+
+def read_truth(folder: Path) -> Truth | None:
+    """The truth behind the log in `folder`; None where the log is not a simulated one."""
+    if not (folder / TRUTH).is_file():
+        return None
+    with np.load(folder / TRUTH, allow_pickle=False) as file:
+        arrays = dict(file)
+    habits = {name.removeprefix("habits_"): value for name, value in arrays.items() if name.startswith("habits_")}
+    world = {name.removeprefix("world_"): value for name, value in arrays.items() if name.startswith("world_")}
+    rest = {name: value for name, value in arrays.items() if not name.startswith(("world_", "habits_"))}
+    keep = habits.pop("keep")
+    stray, stay, artist = habits["stray"], habits["stay"], float(habits["artist"])
+    return Truth(
+        world=World(
+            habits=Habits(
+                stray=(float(stray[0]), float(stray[1])),
+                artist=artist,
+                stay=(float(stay[0]), float(stay[1])),
+                keep=tuple((float(line[0]), float(line[1])) for line in keep),
+            ),
+            **world,
+        ),
+        **rest,
+    )
+
+
+def _likelihood(
+    world: World,
+    by_mood: Floats,
+    in_mood: Bools,
+    favourite: Bools,
+    *,
+    track: Int64s,
+    skipped: Bools,
+    artist: Int64s,
+    last: Int64s,
+) -> Floats:
+    """P(track and its outcome | mood) [n, M]; `by_mood` and `in_mood` [n, M] are the tracks' own lines."""
+    from_anywhere, from_mood = _proposal(world, artist, last)
+    same_artist = np.where(world.artist[track] == artist, world.by_artist[track], 0.0)
+    anywhere = from_anywhere[:, 0] * world.overall[track] + from_anywhere[:, 1] * same_artist
+    keep = np.array(world.habits.keep)[:, last]
+    otherwise = np.where((in_mood & favourite).any(axis=1), keep[IN_TASTE], keep[ELSEWHERE])
+    kept = np.where(in_mood, keep[IN_MOOD][:, None], otherwise[:, None])
+    outcome = np.where(skipped[:, None], 1 - kept, kept)
+    likelihood: Floats = (anywhere[:, None] + from_mood[:, None] * by_mood) * outcome
+    return likelihood
+
+
+def _proposal(world: World, artist: Int64s, last: Int64s) -> tuple[Floats, Floats]:
+    """How much of the next track comes from (everything, the same artist) [n, 2], and from the mood [n]."""
+    stray = np.array(world.habits.stray)[last]
+    same = np.where(artist == NOBODY, 0.0, world.habits.artist) * (1 - stray)
+    return np.stack([stray, same], axis=1), 1 - stray - same
+
+
+def _places(truth: Truth, users: Sequence[str], at_ms: Int64s) -> Int64s:
+    number = np.minimum(truth.users.searchsorted(np.asarray(users, str)), len(truth.users) - 1)
+    first = truth.at_ms.min(initial=0)
+    span = int(truth.at_ms.max(initial=0) - first) + 1
+    keys = truth.user * span + (truth.at_ms - first)
+    place: Int64s = np.minimum(keys.searchsorted(number * span + (at_ms - first)), len(keys) - 1)
+    found = (truth.users[number] == np.asarray(users, str)) & (truth.user[place] == number) & (truth.at_ms[place] == at_ms)
+    if not found.all():
+        wrong = int(np.flatnonzero(~found)[0])
+        raise ValueError(f"no play of {users[wrong]!r} starts at {at_ms[wrong]} in this log: is truth.npz another log's?")
+    return place
+
+
+def _arrays(record: Truth | World) -> dict[str, npt.NDArray[Any]]:
+    return {name: value for name in record.__slots__ if isinstance(value := getattr(record, name), np.ndarray)}
