@@ -82,6 +82,7 @@ class Manifest(_Record):
     quality: dict[str, Any]  # as measured by `python -m training evaluate`
     weights: dict[str, WeightRecord]
     files: dict[str, FileRecord]
+    sha256: str = ""  # of everything above, as JSON with sorted keys: a manifest that was touched is no longer one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,13 +153,17 @@ def load(folder: Path) -> Artifact:
 def save(root: Path, draft: Path, manifest: Manifest) -> Path:
     """Make the finished folder `draft` (on the same disk as `root`) the artifact `root/VERSION` and point `root/current` at it.
 
-    The manifest's `files` are filled in here. The artifact is verified before `current` moves, and `current` moves in one
-    step, so that a reader, or a power cut, sees the old artifact or the new one. Returns the artifact's folder.
+    The manifest's `files` and `sha256` are filled in here. The artifact is verified and on the disk before `current` moves, and
+    `current` moves in one step, so that a reader, or a power cut, sees the old artifact or the new one. Returns the
+    artifact's folder.
     """
-    files = {path.name: _describe(path) for path in sorted(draft.iterdir())}
-    manifest = manifest.model_copy(update={"files": files})
-    _write_durably(draft / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    files = {path.name: _describe(path) for path in sorted(draft.iterdir()) if path.name != MANIFEST}
+    plain = manifest.model_copy(update={"files": files}).model_dump(mode="json")
+    text = json.dumps(plain | {"sha256": _digest(plain)}, indent=2, ensure_ascii=False, allow_nan=False)
+    _write_durably(draft / MANIFEST, text + "\n")
     load(draft)
+    for path in (*draft.iterdir(), draft):
+        _sync(path)
     final = root / manifest.version
     draft.rename(final)
     switch(root, manifest.version)
@@ -171,14 +176,14 @@ def switch(root: Path, version: str) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(version, target_is_directory=True)
     os.replace(link, root / "current")
-    _sync_folder(root)
+    _sync(root)
 
 
 def prune(root: Path, *, keep: int) -> list[str]:
     """Delete all but the newest `keep` artifacts under `root`, never the current one. Returns the deleted versions."""
     current = (root / "current").resolve().name
     manifests = sorted(root.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    versions = dict.fromkeys(path.parent.resolve().name for path in manifests)
+    versions = dict.fromkeys(path.parent.resolve().name for path in manifests if not path.parent.name.startswith("."))
     deleted = [version for version in list(versions)[keep:] if version != current]
     for version in deleted:
         shutil.rmtree(root / version)
@@ -215,10 +220,21 @@ def _read_manifest(folder: Path) -> Manifest:
     schema = found.get("schema_version") if isinstance(found, Mapping) else None
     if schema != SCHEMA:
         raise ArtifactError(f"{folder}: found manifest schema {schema}; this version reads {SCHEMA}")
+    digest = _digest(found)
+    if found.get("sha256") != digest:
+        wanted = str(found.get("sha256"))
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: found SHA-256 {digest[:12]}…, it says {wanted[:12]}…")
     try:
         return Manifest.model_validate(found)
     except ValidationError as error:
-        raise ArtifactError(f"{folder / MANIFEST} does not describe an artifact: {error}") from error
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ArtifactError(f"{folder / MANIFEST} does not describe an artifact: {faults}") from error
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 of a manifest's plain JSON, without the field that holds it."""
+    plain = {key: value for key, value in manifest.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _read_vocabulary(folder: Path, manifest: Manifest) -> Vocabulary:
@@ -227,11 +243,14 @@ def _read_vocabulary(folder: Path, manifest: Manifest) -> Vocabulary:
         raise ArtifactError(f"{folder}: found {len(tracks)} tracks in {TRACKS}, the manifest wants {manifest.tracks}")
     rows = manifest.tracks + FIRST
     items = manifest.weights.get("items")
-    if items is None or rows not in items.shape:
+    if items is None or items.shape[:1] != (rows,):
         raise ArtifactError(
             f"{folder}: found an item matrix of shape {items and items.shape}, the vocabulary wants {rows} rows"
         )
-    return Vocabulary(tracks)
+    try:
+        return Vocabulary(tracks)
+    except ValueError as error:
+        raise ArtifactError(f"{folder / TRACKS}: {error}") from error
 
 
 def _describe(path: Path) -> FileRecord:
@@ -268,8 +287,9 @@ def _write_durably(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

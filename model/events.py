@@ -11,7 +11,7 @@ The cost of folding anew at each request is some 0.3 µs an event; the gain is t
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class EventType(IntEnum):
@@ -86,6 +86,11 @@ class HistoryRule:
     gap_ms: int = 30 * 60 * 1000  # a session without a name ends after this long without an event
     skip: SkipRule = SkipRule()
 
+    def __post_init__(self) -> None:
+        """Refuse a rule by which nobody has a history."""
+        if self.length < 1 or self.gap_ms < 0:
+            raise ValueError(f"found length {self.length} and gap_ms {self.gap_ms}; wanted at least 1 and 0")
+
 
 class Entry(NamedTuple):
     """One play in a history.
@@ -128,7 +133,12 @@ def fold(events: Iterable[Event], rule: HistoryRule) -> History:
     newest: dict[tuple[int, str], _Draft] = {}
     sessions = _Sessions(rule.gap_ms)
     at_ms, session = 0, -1
-    for at_ms, type, _, track_id, played_ms, track_ms, session_id, _ in sorted(events):
+    before: Event | None = None
+    for event in _in_order(events):
+        if event == before:
+            continue
+        before = event
+        at_ms, type, _, track_id, played_ms, track_ms, session_id, _ = event
         session = sessions.place(at_ms, session_id)
         key = (session, track_id)
         if type <= EventType.COMPLETE:
@@ -147,6 +157,19 @@ def fold(events: Iterable[Event], rule: HistoryRule) -> History:
                 entries.append(draft)
             draft.opinion = Outcome.LIKED if type is EventType.LIKE else Outcome.DISLIKED
     return History(entries=tuple(map(_Draft.entry, entries)), last_at_ms=at_ms, last_session=session)
+
+
+def _in_order(events: Iterable[Event]) -> list[Event]:
+    """Events in canonical order: equal ones stand together."""
+    events = list(events)
+    try:
+        return sorted(events)
+    except TypeError:  # two that differ only in a field that one of them leaves out
+        return sorted(events, key=_none_first)
+
+
+def _none_first(event: Event) -> tuple[Any, ...]:
+    return tuple((value is not None, value) for value in event)
 
 
 class _Draft:

@@ -63,8 +63,10 @@ class Windows:
             yield self._batch(starts[chosen], stops[chosen])
 
     def count(self, size: int) -> int:
-        """About how many batches an epoch has."""
-        return max(1, round(float(np.ceil(self._counts / (self._length + 1)).sum()) / size))
+        """About how many batches an epoch has: n > T entries are cut, at random, into 1 + (n - 1) / T windows on average."""
+        width = self._length + 1
+        windows = np.where(self._counts > width, 1 + (self._counts - 1) / width, 1)
+        return max(1, round(float(windows.sum()) / size))
 
     def _batch(self, starts: Ints, stops: Ints) -> Batch:
         width = self._length + 1

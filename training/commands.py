@@ -29,7 +29,13 @@ def import_(options: argparse.Namespace, console: Console) -> None:
     if len(renamed) != len(options.column):
         raise LogError("--column wants OURS=THEIRS, for example --column track_id=song")
     log = import_log(
-        options.source, options.paths, options.out, columns=renamed, max_broken=options.max_broken, force=options.force
+        options.source,
+        options.paths,
+        options.out,
+        columns=renamed,
+        max_broken=options.max_broken,
+        force=options.force,
+        console=console,
     )
     console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners")
 

@@ -9,17 +9,18 @@ Shapes: B batch, C cases, V rows of the vocabulary, L places of a list.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isnan
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import track
 
 from model.encoding import Encoded
-from model.vocabulary import FIRST, UNKNOWN
+from model.vocabulary import FIRST, PADDING, UNKNOWN
 from training import metrics
 from training.cases import Cases
 from training.metrics import Floats
@@ -133,6 +134,23 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
     )
 
 
+def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
+    """Lists [B, at most `LIST`] made [B, `LIST`]: what scores -inf is no proposal, and behind the last one stand 0 and -inf."""
+    missing = ((0, 0), (0, LIST - rows.shape[1]))
+    scores = np.pad(scores, missing, constant_values=-np.inf)
+    return np.where(np.isneginf(scores), PADDING, np.pad(rows, missing)).astype(np.int32), scores
+
+
+def with_share_of_best(
+    measured: Sequence[Measured], *, popular: str = "popular", best: str = "best possible"
+) -> list[Measured]:
+    """The same rows, each with its share of the best possible where the rows named `popular` and `best` are among them."""
+    named = {one.name: one for one in measured}
+    if not {popular, best} <= named.keys():
+        return list(measured)
+    return [replace(one, values={**one.values, **share_of_best(one, named[popular], named[best])}) for one in measured]
+
+
 def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict[str, float]:
     """How far a ranker is on the way from popularity to the best possible: (model - popular) / (best - popular)."""
     return {
@@ -147,13 +165,14 @@ def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:
     scores_BV[:, :FIRST] = -np.inf
     np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
     best, rows = torch.from_numpy(scores_BV).topk(min(LIST, cases.size))
+    lists, list_scores = full_lists(rows.numpy(), best.numpy())
     if best.isnan().any():  # topk takes NaN for the greatest
         raise ValueError(f"{ranker.name} scored a track with NaN")
     return Answers(
         rank=metrics.ranks(scores_BV, cases.target),
         score=np.where(cases.target == UNKNOWN, np.nan, scores_BV[np.arange(len(cases)), cases.target]).astype(np.float32),
-        lists=rows.masked_fill(best.isneginf(), 0).numpy().astype(np.int32),
-        list_scores=best.numpy(),
+        lists=lists,
+        list_scores=list_scores,
     )
 
 

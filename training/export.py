@@ -50,7 +50,7 @@ def export(
     """Write the artifact and point `root/current` at it; returns its folder.
 
     `popular` are rows, best first; `samples` are real histories, from which golden cases are made. ExportError where ONNX
-    Runtime and torch disagree, ArtifactError where a weight is no finite number.
+    Runtime and torch disagree or score with NaN, ArtifactError where a weight is no finite number.
     """
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
@@ -112,6 +112,8 @@ def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> N
 
 
 def _compare(found: Floats, wanted: Floats, where: str) -> None:
+    if np.isnan(found).any() or np.isnan(wanted).any():
+        raise ExportError(f"{where}: found scores that are no numbers (NaN); the network's weights are broken")
     if not np.allclose(found, wanted, rtol=1e-4, atol=1e-4):
         finite = np.isfinite(found) & np.isfinite(wanted)
         worst = np.abs(found[finite] - wanted[finite]).max(initial=0.0)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from model.nets import build
 from model.nets.network import Network
@@ -55,14 +56,23 @@ class RunError(TrainingError):
     """A run that cannot go on; the text says why."""
 
 
-def fit(recipe: Recipe, split: Split, validate: Validate, *, folder: Path, console: Console | None = None) -> Fitted:
+def fit(
+    recipe: Recipe,
+    split: Split,
+    validate: Validate,
+    *,
+    folder: Path,
+    artists: Tensor | None = None,
+    console: Console | None = None,
+) -> Fitted:
     """Train the recipe's network on the split's training part, going on from `folder/checkpoint.pt` where there is one.
 
-    RunError where the checkpoint belongs to another recipe or vocabulary, or the loss is no finite number.
+    RunError where the checkpoint belongs to another recipe or vocabulary, the loss is no finite number, or the validation part
+    gives nothing to select by.
     """
     torch.manual_seed(recipe.seed)
     windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets)
-    network = build(recipe.network, len(split.vocabulary), recipe.history.length)
+    network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
     run = _Run(recipe=recipe, network=network, optimiser=_optimiser(network, recipe.fit))
     run.identity = {"recipe": recipe.as_dict(), "rows": len(split.vocabulary), "entries": len(windows)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +82,7 @@ def fit(recipe: Recipe, split: Split, validate: Validate, *, folder: Path, conso
         progress.update(task, completed=len(run.epochs) * windows.count(recipe.fit.batch))
         while not run.finished:
             epoch = run.train(windows, lambda: progress.advance(task))
-            epoch.scores = dict(validate(network.eval()))
+            epoch.scores = _scores(validate, network, recipe.fit.select)
             run.close(epoch)
             run.save(folder / CHECKPOINT)
             progress.update(task, score=f"{recipe.fit.select} {epoch.scores[recipe.fit.select]:.4f}")
@@ -91,7 +101,7 @@ class _Run:
     identity: dict[str, Any] = field(default_factory=dict)
     epochs: list[Epoch] = field(default_factory=list)
     best: int = -1
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
     step: int = 0
     sequences: int = 0
 
@@ -159,6 +169,15 @@ class _Run:
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         counters = state["counters"]
         self.best, self.step, self.sequences = counters["best"], counters["step"], counters["sequences"]
+
+
+def _scores(validate: Validate, network: Network, select: str) -> dict[str, float]:
+    scores = dict(validate(network.eval()))
+    if select not in scores:
+        raise RunError(
+            f"the validation part has no case that gives {select}, by which the recipe selects; found {sorted(scores)}"
+        )
+    return scores
 
 
 def _optimiser(network: Network, rule: FitRule) -> torch.optim.Optimizer:

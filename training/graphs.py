@@ -57,14 +57,13 @@ rank (float[B,Q] query, int64[B,M] candidates) => (float[B,M] scores) {
     scores = Squeeze(scores_BM1, last)
 }"""
 )
-_INLINE_BYTES = 1024
-"""Smaller weights stay in the graph."""
 _ALIGNMENT = 4096
 """Of each weight in the file, so that it can be memory-mapped on its own."""
 
 
 def build_graphs(network: Network) -> tuple[ModelProto, ModelProto, dict[str, npt.NDArray[np.generic]]]:
     """`model.onnx`, `rank.onnx` and the weights that both leave out, by name."""
+    network.fold()
     encoder = _export_encoder(network)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
     weights["items"] = network.item_matrix().detach().numpy()
@@ -79,11 +78,11 @@ def build_graphs(network: Network) -> tuple[ModelProto, ModelProto, dict[str, np
 def write_graphs(
     folder: Path, graphs: dict[str, ModelProto], weights: dict[str, npt.NDArray[np.generic]]
 ) -> dict[str, WeightRecord]:
-    """Write the graphs and `weights.bin`; returns where each large weight lies in it."""
+    """Write the graphs and `weights.bin`; returns where each weight lies in it."""
     records: dict[str, WeightRecord] = {}
     with (folder / WEIGHTS).open("wb") as file:
         for name, array in sorted(weights.items()):
-            if array.nbytes >= _INLINE_BYTES:
+            if _in_file(array):
                 file.write(bytes(-file.tell() % _ALIGNMENT))
                 records[name] = WeightRecord(dtype=array.dtype.name, shape=array.shape, offset=file.tell())
                 file.write(np.ascontiguousarray(array).data)
@@ -151,8 +150,13 @@ def _join(encoder: ModelProto, tail: ModelProto, weights: dict[str, npt.NDArray[
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)], producer_name="nexttrack")
 
 
+def _in_file(array: npt.NDArray[np.generic]) -> bool:
+    """All that was learned lies in the file, where it can be verified; shapes and constants stay in the graph."""
+    return array.dtype.kind == "f" and array.ndim > 0
+
+
 def _placeholder(name: str, array: npt.NDArray[np.generic]) -> TensorProto:
-    if array.nbytes < _INLINE_BYTES:
+    if not _in_file(array):
         return numpy_helper.from_array(array, name)
     return TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
 

@@ -22,6 +22,7 @@ from training.log import (
     ORDER,
     ROW_GROUP,
     SCHEMA,
+    TITLES,
     Log,
     LogError,
     describe,
@@ -32,7 +33,7 @@ from training.log import (
 from training.sources import SOURCES
 from training.sources.reading import Reading
 
-SLICE = 5_000_000
+SLICE = 2_000_000
 """Events sorted at a time, some 0.5 GB."""
 
 
@@ -56,7 +57,7 @@ def import_log(
     if source not in SOURCES:
         raise LogError(f"no source {source!r}; the sources are {', '.join(SOURCES)}")
     with replacing(out, force=force) as folder:
-        reading = SOURCES[source].read(paths, columns or {})
+        reading = _read(source, paths, columns or {})
         rows = folder / "rows.parquet"
         counts = _write_rows(reading, rows)
         kept, broken = counts.pop(None, 0), sum(count for reason, count in counts.items() if reason)
@@ -70,6 +71,13 @@ def import_log(
         about = describe(pl.scan_parquet(folder / EVENTS))
         write_about(folder, _about(source, paths, kept, counts, about))
     return open_log(out)
+
+
+def _read(source: str, paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
+    try:
+        return SOURCES[source].read(paths, columns)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LogError(f"{', '.join(paths)} cannot be read: {error}") from error
 
 
 def _write_rows(reading: Reading, rows: Path) -> dict[str | None, int]:
@@ -145,7 +153,11 @@ def _write_catalogue(reading: Reading, folder: Path) -> None:
     if reading.catalogue is None:
         return
     events = pl.scan_parquet(folder / EVENTS)
-    known = reading.catalogue.unique("track_id", keep="first", maintain_order=True)
+    found = reading.catalogue.collect_schema()
+    titles = reading.catalogue.select(
+        (pl.col(name) if name in found else pl.lit(None)).cast(TITLES[name]).alias(name) for name in TITLES
+    )
+    known = titles.unique("track_id", keep="first", maintain_order=True)
     known.join(events.select("track_id").unique(), on="track_id", how="semi").sort("track_id").sink_parquet(folder / CATALOGUE)
 
 

@@ -49,6 +49,8 @@ SCHEMA = pl.Schema(
         "part": pl.Enum(PARTS),
     }
 )
+TITLES = pl.Schema({"track_id": pl.String(), "title": pl.String(), "artist": pl.String(), "duration_ms": pl.Int64()})
+"""The catalogue's columns; all but the first may be null."""
 ORDER = ("user_id", "at_ms", "type", "track_id")
 ROW_GROUP = 100_000
 """Rows in a Parquet row group: what a reader that goes through the log in slices has to decode at a time."""

@@ -17,7 +17,7 @@ _STYLE = """
   --card: #1b1f23; --c0: #6ea3f5; --c1: #f0955a; --c2: #4fc592; --c3: #b98ae6; --c4: #dcb84f; --c5: #ec7ba3; --c6: #55c3d6;
   --c7: #a1a9b3; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 48px 24px 80px; max-width: 1180px; color: var(--ink); background: var(--paper);
+body { margin: 0 auto; padding: 48px 24px 80px; max-width: 1280px; color: var(--ink); background: var(--paper);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
 h1 { font-size: 28px; line-height: 1.2; margin: 0 0 12px; letter-spacing: -.015em; }
 h2 { font-size: 18px; margin: 48px 0 12px; letter-spacing: -.01em; }
@@ -25,8 +25,8 @@ h3 { font-size: 14px; margin: 0; } figcaption, .facts, dd, p { color: var(--soft
 .facts { display: flex; flex-wrap: wrap; gap: 4px 28px; margin: 0; padding: 0; list-style: none; }
 .facts b { color: var(--ink); }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 8px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
+table { border-collapse: collapse; width: 100%; font-size: 12.5px; font-variant-numeric: tabular-nums; }
+th, td { padding: 8px 7px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
 th { color: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 td:first-child, td.best { font-weight: 650; } td.best { color: var(--c0); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 20px; }

@@ -9,7 +9,7 @@ from html import escape
 from math import ceil, floor, log10
 
 WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 28, 14, 40
 COLOURS = 8
 
 Points = Sequence[tuple[float, float]]

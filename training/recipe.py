@@ -6,12 +6,11 @@ named by their file (`--recipe sasrec`), one's own by path.
 
 import tomllib
 from dataclasses import replace
-from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from model.events import HistoryRule
@@ -29,11 +28,21 @@ class RecipeError(TrainingError):
 class SplitRule:
     """How the log is cut: at two moments, or the last shares of all entries by time. A log's own split goes before shares."""
 
-    valid_from: datetime | None = None  # with its time zone
-    test_from: datetime | None = None
+    valid_from: AwareDatetime | None = None  # with its time zone
+    test_from: AwareDatetime | None = None
     valid: float = Field(default=0.1, gt=0, lt=0.5)
     test: float = Field(default=0.1, gt=0, lt=0.5)
     min_count: int = Field(default=1, ge=1)  # a track met less often in the training part is an unknown one
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> "SplitRule":
+        if (self.valid_from is None) != (self.test_from is None):
+            raise ValueError("found one of valid_from and test_from; wanted both or neither")
+        if self.valid_from and self.test_from and self.valid_from >= self.test_from:
+            raise ValueError(
+                f"found valid_from {self.valid_from} and test_from {self.test_from}; wanted the first before the second"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -70,13 +79,19 @@ class FitRule:
 class Recipe:
     """Everything that a run depends on besides the log and the code."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w .-]*$")  # names folders
     seed: int = 1
     history: HistoryRule = HistoryRule()
     split: SplitRule = SplitRule()
     network: NetworkConfig = NetworkConfig()
     loss: LossRule = LossRule()
     fit: FitRule = FitRule()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        if self.loss.feedback and not self.network.wanted_head:
+            raise ValueError("found a weight for loss.feedback, which needs network.wanted_head = true")
+        return self
 
     def with_seed(self, seed: int) -> "Recipe":
         """The same run with another seed."""
@@ -101,7 +116,8 @@ def read_recipe(name_or_path: str) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{name_or_path} is no TOML: {error}") from error
     except ValidationError as error:
-        raise RecipeError(f"{name_or_path}: {error}") from error
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}" for fault in error.errors())
+        raise RecipeError(f"{name_or_path}: {faults}") from error
 
 
 def recipe_names() -> list[str]:

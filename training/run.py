@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import TypeAdapter
 from rich.console import Console
+from torch import Tensor
 
 from model.artifact import Catalogue
 from model.encoding import RowHistory
 from model.nets.network import Network
+from model.vocabulary import FIRST
 from training import baselines
 from training.cases import Cases, select_cases
-from training.evaluate import Measured, Ranker, evaluate
+from training.evaluate import Measured, Ranker, evaluate, with_share_of_best
 from training.export import export
 from training.fit import Fitted, RunError, fit
 from training.log import Log, open_log
@@ -75,7 +78,7 @@ def train(run: Run, console: Console) -> Fitted:
     def validate(network: Network) -> Mapping[str, float]:
         return evaluate(NetworkRanker.of(run.recipe.name, network), cases, length=run.recipe.history.length).values
 
-    return fit(run.recipe, run.split, validate, folder=run.folder, console=console)
+    return fit(run.recipe, run.split, validate, folder=run.folder, artists=artists_of(run.log, run.split), console=console)
 
 
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:
@@ -83,7 +86,9 @@ def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = Non
     cases = select_cases(run.split, TEST, cap=cap)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     rankers: list[Ranker] = [*best_possible(run), model, *rivals(run.split)]
-    return [evaluate(ranker, cases, length=run.recipe.history.length, progress=console) for ranker in rankers]
+    return with_share_of_best(
+        [evaluate(ranker, cases, length=run.recipe.history.length, progress=console) for ranker in rankers]
+    )
 
 
 def rivals(part: Split) -> list[Ranker]:
@@ -139,3 +144,13 @@ def catalogue_of(log: Log, part: Split) -> Catalogue | None:
     rows = [known.get(track_id, (None, None, None)) for track_id in part.vocabulary.tracks]
     titles, artists, durations_ms = zip(*rows, strict=True)
     return Catalogue(titles=titles, artists=artists, durations_ms=durations_ms)
+
+
+def artists_of(log: Log, part: Split) -> Tensor | None:
+    """The number of each row's artist, from 1 on, 0 where the catalogue names none: int64 [rows]. None without a catalogue."""
+    catalogue = catalogue_of(log, part)
+    if catalogue is None:
+        return None
+    numbers: dict[str | None, int] = {None: 0}
+    rows = [numbers.setdefault(artist, len(numbers)) for artist in catalogue.artists]
+    return torch.tensor([0] * FIRST + rows)

@@ -72,7 +72,7 @@ class SessionKnn:
         sessions = len(self.session_offsets) - 1
         pair, place = np.unique(np.repeat(case, counts) * sessions + session, return_inverse=True)
         length = np.bincount(case, minlength=len(batch.tracks))
-        similarity = np.bincount(place, np.repeat(number / length[case], counts), len(pair))
+        similarity = np.bincount(place, np.repeat(number, counts), len(pair))  # times n: whole numbers, so that ties are exact
         newest = np.full(len(pair), batch.tracks.shape[1])
         np.minimum.at(newest, place, np.repeat(lag, counts))
         case, session = pair // max(1, sessions), pair % max(1, sessions)
@@ -80,7 +80,8 @@ class SessionKnn:
         begins = np.searchsorted(case, np.arange(len(batch.tracks)))
         kept = order[np.arange(len(order)) - begins[case[order]] < self.neighbours]
         match = np.maximum(0, 1 - 0.1 * (newest[kept] + 1))
-        return case[kept], session[kept], (similarity[kept] * match).astype(np.float32)
+        case = case[kept]
+        return case, session[kept], (similarity[kept] / length[case] * match).astype(np.float32)
 
 
 def session_knn(

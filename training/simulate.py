@@ -4,7 +4,7 @@ The listeners' world is `training.simulator.world`, their sessions `training.sim
 them, writes what a player would have posted (a play, then a skip or an end with `played_ms`, now and then an opinion), and
 leaves beside the log what it knows: `truth.npz`, from which `training.simulator.truth` computes the best possible ranking.
 
-The default world makes some 200,000 plays in about two seconds. All plays are held in memory: about 1 kB each at the peak.
+The default world makes some 200,000 plays in a second or two. All plays are held in memory: half a gigabyte a million.
 
 Shapes: S sessions, N plays, U listeners, V tracks.
 """

@@ -56,7 +56,7 @@ def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
     if rule.valid_from is None or rule.test_from is None:
         if (sequences.part >= 0).all():
             return sequences.part
-        valid_from, test_from = np.quantile(sequences.at_ms, [1 - rule.valid - rule.test, 1 - rule.test], method="lower")
+        valid_from, test_from = np.quantile(sequences.at_ms, [1 - rule.valid - rule.test, 1 - rule.test], method="higher")
     else:
         valid_from, test_from = (moment.timestamp() * 1000 for moment in (rule.valid_from, rule.test_from))
     later = np.stack([sequences.at_ms >= valid_from, sequences.at_ms >= test_from])

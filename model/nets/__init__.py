@@ -1,10 +1,15 @@
 """The networks: torch from here down. `build` makes the one that a recipe describes."""
 
+from torch import Tensor
+
 from model.nets.causal import CausalNetwork
 from model.nets.config import NetworkConfig
 from model.nets.network import Network
 
 
-def build(config: NetworkConfig, rows: int, length: int) -> Network:
-    """A fresh network over a vocabulary of `rows` rows, reading histories of at most `length` entries."""
-    return CausalNetwork(config, rows, length)
+def build(config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> Network:
+    """A fresh network over a vocabulary of `rows` rows, reading histories of at most `length` entries.
+
+    `artists` int64 [rows] numbers each row's artist, 0 for none; None where nothing is known of them.
+    """
+    return CausalNetwork(config, rows, length, artists)

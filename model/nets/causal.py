@@ -22,12 +22,17 @@ class CausalNetwork(Network):
     """The house's network; `config.outcomes` off gives a SASRec that is blind to feedback."""
 
     tied = "track.weight"
+    artist_of: Tensor
 
-    def __init__(self, config: NetworkConfig, rows: int, length: int) -> None:
+    def __init__(self, config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> None:
         super().__init__()
+        self.knows_artists = config.artists and artists is not None
         self.config = config
         self.rows = rows
         self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
+        if config.artists and artists is not None:  # as above, which mypy cannot see through
+            self.register_buffer("artist_of", artists)
+            self.artist = nn.Embedding(int(artists.max()) + 1, config.width, padding_idx=0)
         self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
         self.start = nn.Parameter(torch.zeros(config.width))
         self.position = nn.Embedding(length + 1, config.width)
@@ -47,16 +52,15 @@ class CausalNetwork(Network):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
+                if module.padding_idx is not None:
+                    nn.init.zeros_(module.weight[module.padding_idx])
             elif isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        with torch.no_grad():
-            self.track.weight[PADDING].zero_()
-            self.outcome.weight[0].zero_()
 
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         filled_BS = slots_of(tracks_BT)
-        hidden_BTD = self.track(tracks_BT)
+        hidden_BTD = self._vectors(tracks_BT)
         if self.config.outcomes:
             hidden_BTD = hidden_BTD + self.outcome(outcomes_BT)
         hidden_BSD = functional.pad(hidden_BTD, (0, 0, 1, 0))
@@ -80,7 +84,23 @@ class CausalNetwork(Network):
         def pick(table: Tensor) -> Tensor:
             return table if rows is None else functional.embedding(rows, table)
 
-        main = torch.cat([pick(self.track.weight), pick(self.bias[:, None])], dim=-1)
+        main = torch.cat([self._vectors(rows), pick(self.bias[:, None])], dim=-1)
         if not self.config.wanted_head:
             return Heads(main, None)
         return Heads(main, torch.cat([pick(self.wanted_item.weight), pick(self.wanted_bias[:, None])], dim=-1))
+
+    def fold(self) -> None:
+        """Add the artists' part to each track's vector, once and for all: what is exported needs no artists."""
+        if self.knows_artists:
+            with torch.no_grad():
+                self.track.weight.copy_(self._vectors(None))
+            self.knows_artists = False
+            del self.artist, self.artist_of
+
+    def _vectors(self, rows: Tensor | None) -> Tensor:
+        """The vectors of the given rows (any shape), or of all: the track's own part and its artist's."""
+        own: Tensor = self.track.weight if rows is None else self.track(rows)
+        if not self.knows_artists:
+            return own
+        shared: Tensor = self.artist(self.artist_of if rows is None else self.artist_of[rows])
+        return own + shared

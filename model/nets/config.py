@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 
@@ -17,7 +17,14 @@ class NetworkConfig:
     feed_forward: int = Field(default=256, ge=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     outcomes: bool = True  # whether the network reads how plays ended
+    artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors
     item_bias: bool = True  # a learned score per track that depends on no history
     wanted_head: bool = False  # a second head: would this listener keep this track now?
     wanted_width: int = Field(default=32, ge=1)
     wanted_weight: float = 0.0  # of the head's logit in the final score
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "NetworkConfig":
+        if self.width % self.heads:
+            raise ValueError(f"found width {self.width} and {self.heads} heads; wanted a width that is a multiple of the heads")
+        return self

@@ -11,7 +11,11 @@ from torch.nn import functional
 
 
 def full_softmax(query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, *, smoothing: float = 0.0) -> Tensor:
-    """Mean of -log softmax(q · e)_target over all rows but padding; `smoothing` spreads that much of the label evenly."""
+    """Mean of -log softmax(q · e)_target over all rows but padding, 0 without states; `smoothing` spreads that much of the
+    label evenly.
+    """
+    if not targets_M.numel():
+        return query_MQ.sum()
     scores_MV = query_MQ @ items_VQ[1:].T
     return functional.cross_entropy(scores_MV, targets_M - 1, label_smoothing=smoothing)
 
@@ -19,11 +23,13 @@ def full_softmax(query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, *, smoot
 def sampled_softmax(
     query_MQ: Tensor, target_items_MQ: Tensor, negative_items_NQ: Tensor, targets_M: Tensor, negatives_N: Tensor
 ) -> Tensor:
-    """Mean of -log softmax over the target and N uniform negatives shared by the batch.
+    """Mean of -log softmax over the target and N uniform negatives shared by the batch; 0 without states.
 
     A negative that happens to be the state's own target is left out of that state's denominator. Uniform sampling needs no
     logQ correction: it shifts every negative's score by the same constant.
     """
+    if not targets_M.numel():
+        return query_MQ.sum()
     target_scores_M = (query_MQ * target_items_MQ).sum(-1)
     negative_scores_MN = query_MQ @ negative_items_NQ.T
     accidental_MN = targets_M[:, None] == negatives_N[None, :]

@@ -43,6 +43,9 @@ class Network(nn.Module):
     def items(self, rows: Tensor | None = None) -> Heads:
         """Item vectors of the given rows (any shape), or of all rows [V, ·]."""
 
+    def fold(self) -> None:
+        """Make what only training needs a part of the rest, before the export; scores stay as they are."""
+
     def forward(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         """The final query [B, Q] after the whole history."""
         main, wanted = self.queries(self.states(tracks_BT, outcomes_BT)[:, -1])

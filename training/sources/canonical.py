@@ -51,29 +51,25 @@ def _scan(paths: Sequence[str], suffixes: tuple[str, ...], columns: Mapping[str,
     if not mine:
         return None
     theirs = {name: columns.get(name, name) for name in _NAMES}
-    try:
-        if suffixes is _CSV:
-            raw = pl.scan_csv(
-                mine, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy", missing_columns="insert"
-            )
-        elif suffixes is _JSON:
-            raw = _scan_json(mine, list(theirs.values()))
-        else:
-            raw = pl.scan_parquet(mine, missing_columns="insert", extra_columns="ignore")
-        found = wanted(raw, list(columns.values()), mine[0]).collect_schema()
-        ours = [pl.col(old).alias(new) for new, old in theirs.items() if old in found]
-        frame = raw.select(*ours, *([_LINE] if suffixes is _JSON else []))
-        return _timed(wanted(frame, ("user_id", "track_id", "type"), mine[0]), mine[0])
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LogError(f"{mine[0]} cannot be read: {error}") from error
+    if suffixes is _CSV:
+        raw = pl.scan_csv(mine, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy", missing_columns="insert")
+    elif suffixes is _JSON:
+        raw = _scan_json(mine, list(theirs.values()))
+    else:
+        raw = pl.scan_parquet(mine, missing_columns="insert", extra_columns="ignore")
+    required = [theirs[name] for name in ("user_id", "track_id", "type")]
+    found = wanted(raw, list(dict.fromkeys([*required, *columns.values()])), mine[0]).collect_schema()
+    ours = [pl.col(old).alias(new) for new, old in theirs.items() if old in found]
+    frame = raw.select(*ours, *([_LINE] if suffixes is _JSON else []))
+    return _timed(frame, f"{mine[0]}: wanted a column at, at_s or at_ms; found {', '.join(found)}")
 
 
-def _timed(frame: pl.LazyFrame, where: str) -> pl.LazyFrame:
+def _timed(frame: pl.LazyFrame, refusal: str) -> pl.LazyFrame:
     """Put `at_ms` in the place of the log's own time column, which stays as `time` to be shown."""
     schema = frame.collect_schema()
     times = [name for name in _TIMES if name in schema]
     if not times:
-        raise LogError(f"{where}: wanted a column {', '.join(_TIMES)}; found {', '.join(schema.names())}")
+        raise LogError(refusal)
     given = pl.coalesce(pl.col(name).cast(pl.String) for name in times)
     at_ms = pl.coalesce(_milliseconds(name, schema[name]) for name in times)
     return frame.select(pl.exclude(times), given.alias("time"), at_ms.alias("at_ms"))

@@ -1,0 +1,56 @@
+# `make` alone says what there is. Each target makes the environment that it needs, in .venv.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+LOG := .nexttrack/logs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check format clean
+
+help: ## say what there is
+	@echo "nexttrack: the service a music player asks \"what next?\""
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PORT=8000 and PYTHON=python3 can be set; README.md has the rest."
+
+run: $(VENV)/run.stamp ## install, train the demo model where there is no model yet, serve on PORT
+	@[ -e artifacts/current/manifest.json ] || $(MAKE) --no-print-directory demo
+	@NEXTTRACK_PORT=$(PORT) NEXTTRACK_LOG_FORMAT=$${NEXTTRACK_LOG_FORMAT:-console} exec $(BIN)/python -m service
+
+demo: $(VENV)/run.stamp ## make up listeners and train a model on them (about a minute)
+	@[ -e $(LOG)/log.json ] || $(BIN)/python -m training simulate --out $(LOG)
+	@$(BIN)/python -m training run $(LOG) --cases 4000
+
+test: $(VENV)/test.stamp ## run the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/test.stamp ## the gate: format, lint, types, import arrows, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+format: $(VENV)/test.stamp ## format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## delete the environment, caches and the demo's data; artifacts/ stays
+	rm -rf $(VENV) .nexttrack .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nexttrack needs Python 3.11 or newer; set PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) …"
+	@$(INSTALL) --editable '.[service,training]'
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV) …"
+	@$(INSTALL) --editable '.[service,training,dev]'
+	@touch $@ $(VENV)/run.stamp

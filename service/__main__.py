@@ -1,0 +1,105 @@
+"""`python -m service`: read the settings, check the artifact, start Redis where none is given, serve until told to stop."""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from model.artifact import ArtifactError, load
+from service import embedded, logs
+from service.app import create_app, from_environment
+from service.graphs import Graphs
+from service.metrics import MULTIPROCESS
+from service.settings import PREFIX, Settings, describe
+
+logger = structlog.get_logger()
+
+
+def main() -> None:
+    """Run the service; ends with code 1 and a sentence where it cannot start, 2 where a setting is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Serve next-track recommendations. Everything is set by environment variables:\n\n" + describe(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    settings = _settings(parser)
+    logs.configure(settings.log_level, settings.log_format)
+    # uvicorn passes a signal on once it has answered all requests; this ends the process the ordinary way then, so that
+    # the embedded Valkey is stopped too.
+    signal.signal(signal.SIGTERM, _end)
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        logger.warning("anybody who reaches this address can read and write: no API keys are set", host=settings.host)
+    try:
+        artifact = load(settings.artifact)
+        graphs = Graphs(artifact, threads=settings.onnx_threads)
+        with ExitStack() as stack:
+            if settings.redis_url is None:
+                url = stack.enter_context(embedded.running(settings.state_dir))
+                settings = settings.model_copy(update={"redis_url": url})
+            if settings.workers == 1:
+                serve(settings, create_app(settings, artifact, graphs))
+            else:
+                del artifact, graphs  # they were checked here; each worker loads its own
+                _tell_workers(settings)
+                serve(settings, f"{from_environment.__module__}:{from_environment.__name__}")
+    except (ArtifactError, embedded.EmbeddedError) as error:
+        sys.exit(f"nexttrack cannot start: {error}")
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def serve(settings: Settings, app: FastAPI | str) -> None:
+    """Serve an application, or by worker processes what each of them makes itself."""
+    uvicorn.run(
+        app,
+        factory=isinstance(app, str),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        http="httptools",
+        lifespan="on",
+        log_config=None,  # service.logs has set it up
+        access_log=False,  # service.middleware logs requests, with their ids
+        server_header=False,
+        timeout_keep_alive=75,  # longer than load balancers keep idle connections, so that they end them, not we
+        timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
+    )
+
+
+def _tell_workers(settings: Settings) -> None:
+    """Put into the environment what worker processes cannot know from it yet."""
+    os.environ[f"{PREFIX}REDIS_URL"] = str(settings.redis_url)
+    os.environ[MULTIPROCESS] = str(_empty_folder(settings.state_dir.resolve() / f"metrics-{settings.port}"))
+
+
+def _settings(parser: argparse.ArgumentParser) -> Settings:
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = (f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+        parser.error("\n  ".join(["a setting is wrong", *faults]))
+
+
+def _empty_folder(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  # what signal.signal calls
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The whole wiring: settings and parts in, an ASGI application out. Importing this makes nothing."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from model.artifact import Artifact, load
+from service import errors, logs, openapi
+from service.connections import connect
+from service.graphs import Graphs
+from service.metrics import Measured, Metrics
+from service.middleware import Abandoned, EncodedPath, Identified, Limited
+from service.recommender import Recommender
+from service.routes import ROUTERS
+from service.scorer import BatchingScorer, BatchRunner
+from service.sessions import RedisSessions, SessionStore
+from service.settings import Settings
+from service.state import State
+
+MAX_BODY_BYTES = 1024 * 1024
+
+
+def create_app(
+    settings: Settings,
+    artifact: Artifact,
+    runner: BatchRunner,
+    *,
+    store: SessionStore | None = None,
+    clock: Callable[[], int] | None = None,
+) -> FastAPI:
+    """The application around a verified artifact and what runs its graphs.
+
+    Without a `store` sessions are in Redis at `settings.redis_url`, which must be set then. `clock`
+    gives Unix time in milliseconds.
+    """
+    metrics = Metrics()
+    app = FastAPI(
+        title="nexttrack",
+        summary="What to play next: from what the listener did in this session, never a track just skipped",
+        version=_version(),
+        lifespan=partial(_lifespan, settings, artifact, runner, store, metrics, clock or _now_ms),
+        middleware=[
+            Middleware(Measured, metrics),
+            Middleware(Identified),
+            Middleware(Abandoned),
+            Middleware(Limited, MAX_BODY_BYTES),
+            Middleware(EncodedPath),
+        ],
+    )
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    openapi.install(app)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """What each of several worker processes calls: an application of its own, set up as the environment says."""
+    threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_format)
+    artifact = load(settings.artifact)
+    return create_app(settings, artifact, Graphs(artifact, threads=settings.onnx_threads))
+
+
+@asynccontextmanager
+async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
+    settings: Settings,
+    artifact: Artifact,
+    runner: BatchRunner,
+    store: SessionStore | None,
+    metrics: Metrics,
+    clock: Callable[[], int],
+    _: FastAPI,
+) -> AsyncIterator[dict[str, State]]:
+    async with AsyncExitStack() as stack:
+        if store is None:
+            if settings.redis_url is None:
+                raise ValueError("no redis_url; `python -m service` starts an embedded Valkey and sets it")
+            link = connect(settings.redis_url, settings.redis_timeout)
+            stack.push_async_callback(link.close)
+            store = RedisSessions(link, settings, artifact.manifest.history, metrics.redis_timer)
+        scorer = await stack.enter_async_context(BatchingScorer(runner, settings, metrics))
+        metrics.use(artifact.manifest)
+        recommender = Recommender(
+            artifact,
+            scorer,
+            store,
+            exclude_played=settings.exclude_played,
+            artist_gap=settings.artist_gap,
+            degraded=lambda reason: metrics.degraded.labels(reason).inc(),
+        )
+        yield {"service": State(artifact=artifact, store=store, recommender=recommender, metrics=metrics, clock=clock)}
+
+
+def _end_with_parent() -> None:
+    """Stop this worker once its parent is gone, however it went; else it would serve the port for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _version() -> str:
+    try:
+        return version("nexttrack")
+    except PackageNotFoundError:  # run from a folder that nobody has installed
+        return "0+unknown"

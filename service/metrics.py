@@ -1,0 +1,141 @@
+"""What is measured, each thing named once; `/metrics` shows it.
+
+With several workers prometheus_client keeps values in files under PROMETHEUS_MULTIPROC_DIR, which `__main__` sets before
+they start, and whichever worker is asked adds them all up. Histograms' limits lie where the service lives: a tenth of a
+millisecond to seconds.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from model.artifact import Manifest
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """One application's metrics; two in a process (in tests) do not share any."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        registry = self._registry
+        self.requests = Counter(
+            "nexttrack_requests",
+            "Requests answered",
+            # route: the template, never a path (that would be a time series a user); status: our errors or theirs
+            ["route", "method", "status"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "nexttrack_request_seconds",
+            "From the first byte of a request to the last of its reply",
+            ["route"],  # the template: a batch of events and one proposal have nothing in common
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.overhead = Histogram(
+            "nexttrack_overhead_seconds",
+            "Of requests that the model answered: all time but ONNX Runtime's, waiting included",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.onnx = Histogram(
+            "nexttrack_onnx_seconds",
+            "One run of ONNX Runtime, for a batch",
+            ["graph"],  # model: proposals from all tracks; rank: scores for given ones
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "nexttrack_batch_requests",
+            "Requests scored together",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )
+        self.waited = Histogram(
+            "nexttrack_queue_seconds", "Wait of a request for the model", buckets=_SECONDS, registry=registry
+        )
+        self.redis = Histogram(
+            "nexttrack_redis_seconds",
+            "One round trip to Redis",
+            ["operation"],  # record, read, forget: to tell slow writes from slow reads
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.degraded = Counter(
+            "nexttrack_degraded",
+            "Replies from popularity where Redis or the model could not be used",
+            ["reason"],  # redis or model: whom to wake
+            registry=registry,
+        )
+        self.events = Counter(
+            "nexttrack_events",
+            "Events received",
+            ["type", "result"],  # type: the share of skips is the product's pulse; result: accepted or duplicate, for retries
+            registry=registry,
+        )
+        self.model = Gauge(
+            "nexttrack_model_info",
+            "1 for the model in use",
+            ["name", "version"],  # to lay other series beside a change of model
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    @contextmanager
+    def redis_timer(self, operation: str) -> Iterator[None]:
+        """Measure one round trip to Redis, failed ones too."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.redis.labels(operation).observe(time.perf_counter() - started)
+
+    def use(self, manifest: Manifest) -> None:
+        """Say which model is in use."""
+        self.model.labels(manifest.name, manifest.version).set(1)
+
+    def exposition(self) -> bytes:
+        """All metrics, of all workers, in Prometheus' text format."""
+        if MULTIPROCESS not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client left it untyped
+        return generate_latest(together)
+
+
+class Measured:
+    """Middleware that counts and times requests."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        started = time.perf_counter()
+        status = "none"  # the client went away before there was a reply
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            return await self._app(scope, receive, watch)
+        finally:
+            elapsed = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.requests.labels(route, scope["method"], status).inc()
+            self._metrics.seconds.labels(route).observe(elapsed)
+            onnx_s = scope.get("onnx_s")
+            if onnx_s is not None:
+                self._metrics.overhead.observe(max(0.0, elapsed - onnx_s))

@@ -1,0 +1,145 @@
+"""From a listener to the tracks to play next: read, encode, score, mask, take the top.
+
+Masked are the tracks skipped in the current session, disliked ones, those the request excludes, and, unless switched off,
+those already played in the session. The graph masks before it takes the top, so a mask never shortens a reply. Where the
+store or the model fails the answer is the artifact's popular tracks under the same masks, said to be so and counted.
+
+It knows neither HTTP nor Redis nor ONNX: it is given a session store and a scorer.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from model.artifact import Artifact
+from model.encoding import RowHistory, rows_of
+from model.events import Entry, History, Outcome
+from model.vocabulary import FIRST, UNKNOWN
+from service.errors import ScorerUnavailableError, StoreUnavailableError
+from service.scorer import Scored, Scorer
+from service.sessions import Remembered, SessionStore
+
+SPARE = 5
+"""How many times as many tracks are scored as wanted where artists are kept apart; more than that are rarely left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What a request asks for: how many tracks, which not, and from which alone."""
+
+    count: int = 10
+    exclude: Sequence[str] = ()
+    candidates: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recommendation:
+    """Tracks with their scores, best first, and who chose them; `ran_s` is the model's own time."""
+
+    tracks: Sequence[tuple[str, float]]
+    source: Literal["model", "popular"] = "model"
+    ran_s: float | None = None
+
+
+class Recommender:
+    """Proposes what to play next, from one artifact."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        scorer: Scorer,
+        store: SessionStore,
+        *,
+        exclude_played: bool,
+        artist_gap: int,
+        degraded: Callable[[str], None],
+    ) -> None:
+        """`degraded` is told the reason (`redis`, `model`) of each reply from popularity."""
+        self._vocabulary = artifact.vocabulary
+        self._rule = artifact.manifest.history
+        self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
+        self._artists = artifact.catalogue.artists if artifact.catalogue else None
+        self._artist_gap = artist_gap if artifact.catalogue else 0
+        self._scorer, self._store = scorer, store
+        self._exclude_played = exclude_played
+        self._degraded = degraded
+
+    async def for_listener(self, user_id: str, wish: Wish, now_ms: int) -> Recommendation:
+        """What `user_id` should hear next; a listener never seen gets the model's answer to an empty history."""
+        try:
+            remembered = await self._store.read(user_id)
+        except StoreUnavailableError:
+            self._degraded("redis")
+            return self._popular_ones(wish, set(wish.exclude))
+        return await self._propose(remembered, wish, now_ms)
+
+    async def for_history(self, plays: Sequence[tuple[str, Outcome]], wish: Wish) -> Recommendation:
+        """What should follow `plays` (oldest first, one session), of nobody in particular. The store is not asked."""
+        entries = tuple(
+            Entry(track_id, outcome, place, outcome is Outcome.SKIPPED, 0) for place, (track_id, outcome) in enumerate(plays)
+        )
+        last_word = {track_id: outcome for track_id, outcome in plays if outcome in (Outcome.LIKED, Outcome.DISLIKED)}
+        remembered = Remembered(
+            history=History(entries=entries, last_at_ms=len(plays), last_session=0),
+            disliked=frozenset(track_id for track_id, outcome in last_word.items() if outcome is Outcome.DISLIKED),
+        )
+        return await self._propose(remembered, wish, now_ms=len(plays))
+
+    async def _propose(self, remembered: Remembered, wish: Wish, now_ms: int) -> Recommendation:
+        session = remembered.history.session(now_ms, self._rule.gap_ms)
+        entries = remembered.history.entries if self._rule.scope == "user" else session
+        history = rows_of(entries, self._vocabulary, length=self._rule.length)
+        masked = {entry.track_id for entry in session if entry.skipped or self._exclude_played}
+        masked.update(remembered.disliked, wish.exclude)
+        try:
+            if wish.candidates is None:
+                return await self._best(history, masked, wish.count)
+            return await self._rank(history, masked, wish.candidates, wish.count)
+        except ScorerUnavailableError:
+            self._degraded("model")
+            return self._popular_ones(wish, masked)
+
+    async def _best(self, history: RowHistory, masked: set[str], count: int) -> Recommendation:
+        fetched = count * SPARE if self._artist_gap else count
+        scored = await self._scorer.best(history, self._vocabulary.known_rows(masked), fetched)
+        track = self._vocabulary.track
+        tracks = [(track(row), score) for row, score in zip(scored.rows, scored.scores, strict=True)]
+        return self._reply(tracks, count, scored)
+
+    async def _rank(self, history: RowHistory, masked: set[str], candidates: Sequence[str], count: int) -> Recommendation:
+        wanted = [track_id for track_id in dict.fromkeys(candidates) if track_id not in masked]
+        if not wanted:
+            return Recommendation(tracks=[])
+        rows = [self._vocabulary.row(track_id) for track_id in wanted]
+        scored = await self._scorer.rank(history, rows)
+        order = sorted(range(len(rows)), key=lambda place: (rows[place] == UNKNOWN, -scored.scores[place]))
+        return self._reply([(wanted[place], scored.scores[place]) for place in order], count, scored)
+
+    def _reply(self, tracks: Sequence[tuple[str, float]], count: int, scored: Scored) -> Recommendation:
+        return Recommendation(tracks=self._apart(tracks)[:count], ran_s=scored.ran_s)
+
+    def _popular_ones(self, wish: Wish, masked: set[str]) -> Recommendation:
+        """The most popular tracks that may be proposed, of the candidates where there are any; scores fall from 1."""
+        tracks: Iterable[str] = self._popular
+        if wish.candidates is not None:
+            places = {track_id: place for place, track_id in enumerate(self._popular)}
+            tracks = sorted(dict.fromkeys(wish.candidates), key=lambda track_id: places.get(track_id, len(places)))
+        left = [track_id for track_id in tracks if track_id not in masked]
+        scored = [(track_id, 1 / place) for place, track_id in enumerate(left, start=1)]
+        return Recommendation(tracks=self._apart(scored)[: wish.count], source="popular")
+
+    def _apart(self, tracks: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
+        """`tracks` without those whose artist comes within the gap before; what is left stays best first."""
+        if not self._artist_gap or self._artists is None:
+            return tracks
+        kept: list[tuple[str, float]] = []
+        places: dict[str, int] = {}
+        for track_id, score in tracks:
+            row = self._vocabulary.row(track_id)
+            artist = None if row == UNKNOWN else self._artists[row - FIRST]
+            if artist is not None and len(kept) - places.get(artist, -self._artist_gap) < self._artist_gap:
+                continue
+            if artist is not None:
+                places[artist] = len(kept)
+            kept.append((track_id, score))
+        return kept

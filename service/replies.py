@@ -1,0 +1,64 @@
+"""Replies as bytes: encoded once, by msgspec, and not validated again, as we made them ourselves.
+
+That they are what the OpenAPI document says is the contract tests' business.
+"""
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from fastapi import Response
+
+from model.artifact import Artifact
+from model.events import Entry
+from model.vocabulary import FIRST, UNKNOWN
+from service.recommender import Recommendation
+
+
+def reply(body: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """A JSON reply."""
+    return Response(msgspec.json.encode(body), status.value, media_type="application/json")
+
+
+def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | None, request_id: str) -> dict[str, Any]:
+    """A `schemas.Proposal`."""
+    return {
+        "user_id": user_id,
+        "request_id": request_id,
+        "model": {"name": artifact.manifest.name, "version": artifact.manifest.version},
+        "source": recommendation.source,
+        "degraded": recommendation.source == "popular",
+        "tracks": [_track(artifact, track_id, score) for track_id, score in recommendation.tracks],
+    }
+
+
+def session(user_id: str, entries: Sequence[Entry], expires_at_ms: int | None) -> dict[str, Any]:
+    """A `schemas.Session`."""
+    return {
+        "user_id": user_id,
+        "session": [
+            {"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": _moment(entry.at_ms)} for entry in entries
+        ],
+        "skipped": list(dict.fromkeys(entry.track_id for entry in entries if entry.skipped)),
+        "expires_at": None if expires_at_ms is None else _moment(expires_at_ms),
+    }
+
+
+def new_request_id(now_ms: int) -> str:
+    """An id unlike any other, in the order of time."""
+    return f"{now_ms:012x}{secrets.token_hex(8)}"
+
+
+def _track(artifact: Artifact, track_id: str, score: float) -> dict[str, Any]:
+    track: dict[str, Any] = {"track_id": track_id, "score": score}
+    if artifact.catalogue and (row := artifact.vocabulary.row(track_id)) != UNKNOWN:
+        track["title"] = artifact.catalogue.titles[row - FIRST]
+        track["artist"] = artifact.catalogue.artists[row - FIRST]
+    return track
+
+
+def _moment(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)

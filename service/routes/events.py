@@ -1,0 +1,66 @@
+"""POST /v1/events: a player tells what happened."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from model.events import Event, EventType
+from service.errors import Fault, InvalidRequestError
+from service.replies import reply
+from service.schemas import OneOrMany, PostedEvent, PostedEvents, Problem, Recorded
+from service.state import Service
+
+FUTURE_MS = 5 * 60 * 1000
+"""How far a player's clock may run ahead of ours."""
+
+router = APIRouter(tags=["events"])
+
+
+@router.post(
+    "/v1/events",
+    response_model=Recorded,
+    responses={
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem},
+        HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "nothing is counted twice: send it again"},
+    },
+)
+async def post_events(body: OneOrMany, service: Service) -> Response:
+    """Tell what happened: one event, or several at once. The same event again changes nothing."""
+    many = isinstance(body, PostedEvents)
+    posted: Sequence[PostedEvent] = body.events if isinstance(body, PostedEvents) else [body]
+    now_ms = service.clock()
+    faults = [
+        Fault(loc=("body", "events", place, "at") if many else ("body", "at"), msg="more than 5 minutes in the future")
+        for place, event in enumerate(posted)
+        if event.at is not None and event.at > now_ms + FUTURE_MS
+    ]
+    if faults:
+        raise InvalidRequestError(faults)
+    of_users: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in posted:
+        of_users[event.user_id].append(_event(event, now_ms))
+    recorded = await service.store.record(of_users)
+    results = Counter(
+        (event.type.name.lower(), "accepted" if new else "duplicate")
+        for user_id, events in of_users.items()
+        for event, new in zip(events, recorded[user_id], strict=True)
+    )
+    for (type, result), count in results.items():
+        service.metrics.events.labels(type, result).inc(count)
+    accepted = sum(count for (_, result), count in results.items() if result == "accepted")
+    return reply({"accepted": accepted, "duplicates": len(posted) - accepted})
+
+
+def _event(posted: PostedEvent, now_ms: int) -> Event:
+    return Event(
+        at_ms=now_ms if posted.at is None else posted.at,
+        type=EventType[posted.type.upper()],
+        event_id=posted.event_id,
+        track_id=posted.track_id,
+        played_ms=posted.played_ms,
+        track_ms=posted.track_ms,
+        session_id=posted.session_id,
+        request_id=posted.request_id,
+    )

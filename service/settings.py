@@ -1,0 +1,73 @@
+"""What can be set, from the environment: `NEXTTRACK_ARTIFACT`, `NEXTTRACK_REDIS_URL`, …
+
+One frozen `Settings` is made in `__main__` (or by a worker process) and handed down; nothing reads the environment later.
+What a model was trained with (history length, session gap, skip rule) is no setting: the artifact's manifest says it.
+Durations are seconds (`2.5`) or ISO 8601 (`P30D`).
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "NEXTTRACK_"
+
+
+def _seconds(value: object) -> object:
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value  # ISO 8601, or nonsense, which pydantic will say
+
+
+Positive = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
+
+
+class Settings(BaseSettings):
+    """The service's settings; see `describe` for how a person reads them."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    artifact: Path = Field(Path("artifacts/current"), description="folder of the trained model")
+    redis_url: str | None = Field(
+        None,
+        description="redis://, rediss://, unix:// or redis+cluster:// URL; without it an embedded Valkey is started",
+        pattern=r"^(redis|rediss|unix|redis\+cluster|rediss\+cluster)://",
+    )
+    state_dir: Path = Field(Path(".nexttrack"), description="folder of the embedded Valkey's data")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    workers: int = Field(1, ge=1, description="processes that share the port")
+
+    history_events: int = Field(256, ge=1, description="newest events kept of a listener")
+    history_ttl: Positive = Field(timedelta(days=30), description="how long they are kept after the last one")
+    opinions: int = Field(1_000, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")
+    opinions_ttl: Positive = Field(timedelta(days=365), description="how long they are kept after the last event")
+    exclude_played: bool = Field(True, description="never propose what was already played in this session")
+    artist_gap: int = Field(
+        0, ge=0, description="no artist twice within this many tracks of a reply (needs a catalogue); 0 is off"
+    )
+
+    # Well over what a healthy Redis takes (under 1 ms), even on a machine that is short of processors for a moment; well
+    # under what a player waits before it plays something else.
+    redis_timeout: Positive = Field(timedelta(milliseconds=500), description="longest wait for Redis, connecting included")
+    onnx_threads: int = Field(1, ge=1, description="threads of ONNX Runtime in each process")
+    max_batch: int = Field(32, ge=1, description="most requests scored together")
+    queue_limit: int = Field(1_024, ge=1, description="most requests that may wait for the model; more get 503")
+    queue_patience: Positive = Field(timedelta(seconds=1), description="longest wait for the model; longer gets 503")
+    shutdown_grace: Positive = Field(timedelta(seconds=20), description="time for requests in flight when stopping")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+
+
+def describe() -> str:
+    """Every environment variable with its default and meaning, a line each."""
+    rows = [
+        (PREFIX + name.upper(), "(none)" if field.default is None else str(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    wide, middle = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"  {name:<{wide}}  {default:<{middle}}  {description}" for name, default, description in rows)

@@ -1,0 +1,32 @@
+"""What a running application holds, typed, and how a route gets at it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from model.artifact import Artifact
+from service.metrics import Metrics
+from service.recommender import Recommender
+from service.sessions import SessionStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """The parts that routes use; the lifespan in `service.app` makes them."""
+
+    artifact: Artifact
+    store: SessionStore
+    recommender: Recommender
+    metrics: Metrics
+    clock: Callable[[], int]  # now, as Unix time in milliseconds
+
+
+async def _state(request: Request) -> State:  # async, else FastAPI would call it in a thread
+    state: State = request.state.service
+    return state
+
+
+Service = Annotated[State, Depends(_state)]
+"""A route's parameter of this type is the application's state."""

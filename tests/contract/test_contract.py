@@ -1,0 +1,209 @@
+"""The HTTP contract: what player apps rely on stays, and the OpenAPI document tells the truth about real replies."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from httpx import Client, Response
+
+from model.artifact import Artifact
+from tests.service import artifacts
+from tests.service.applications import running
+from tests.service.fakes import BrokenSessions
+
+EVENT = {"event_id": "e1", "user_id": "u", "track_id": "t3", "type": "play"}
+PATHS = {
+    ("post", "/v1/events"),
+    ("get", "/v1/users/{user_id}/next"),
+    ("post", "/v1/next"),
+    ("get", "/v1/users/{user_id}/session"),
+    ("delete", "/v1/users/{user_id}"),
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+    ("get", "/metrics"),
+    ("get", "/v1/model"),
+}
+FIELDS = {
+    "PostedEvent": {
+        *("event_id", "user_id", "track_id", "type", "at", "played_ms", "track_ms", "request_id", "session_id"),
+    },
+    "PostedEvents": {"events"},
+    "Recorded": {"accepted", "duplicates"},
+    "NextRequest": {"user_id", "history", "count", "exclude", "candidates"},
+    "GivenEntry": {"track_id", "outcome"},
+    "Proposal": {"user_id", "request_id", "model", "source", "degraded", "tracks"},
+    "Track": {"track_id", "score", "title", "artist"},
+    "Session": {"user_id", "session", "skipped", "expires_at"},
+    "SessionEntry": {"track_id", "outcome", "at"},
+    "Problem": {"type", "title", "status", "detail", "errors"},
+}
+"""Copied from the contract by hand: a renamed field must fail here."""
+
+
+@pytest.fixture(scope="module")
+def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """An artifact with everything that is optional."""
+    root: Path = tmp_path_factory.mktemp("catalogued")
+    return artifacts.load(root, catalogue=True)
+
+
+@pytest.fixture
+def client(catalogued: Artifact) -> Iterator[Client]:
+    """A client of a healthy application."""
+    with running(catalogued) as client:
+        yield client
+
+
+def document(client: Client) -> dict[str, Any]:
+    """The OpenAPI document."""
+    found: dict[str, Any] = client.get("/openapi.json").json()
+    return found
+
+
+def test_paths_and_fields_are_those_of_the_contract(client: Client) -> None:
+    """All of them are there, by these names; ids and limits are described."""
+    found = document(client)
+    schemas = found["components"]["schemas"]
+
+    assert {(method, path) for path, methods in found["paths"].items() for method in methods} == PATHS
+    assert {name: set(schemas[name]["properties"]) for name in FIELDS} == FIELDS
+    assert schemas["PostedEvent"]["required"] == ["event_id", "user_id", "track_id", "type"]
+    assert schemas["PostedEvent"]["properties"]["event_id"]["maxLength"] == 256
+    assert schemas["PostedEvents"]["properties"]["events"]["maxItems"] == 1_000
+    assert schemas["NextRequest"]["properties"]["candidates"]["anyOf"][0]["maxItems"] == 10_000
+    assert schemas["NextRequest"]["properties"]["count"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 100,
+        "default": 10,
+        "title": "Count",
+    }
+
+
+class Exchange(NamedTuple):
+    """A request, by which route it goes, and the status of its reply."""
+
+    method: str
+    route: str
+    path: str
+    body: object
+    status: int
+
+
+REQUESTS = [
+    Exchange("post", "/v1/events", "/v1/events", EVENT, 200),
+    Exchange("post", "/v1/events", "/v1/events", {"events": [EVENT, EVENT]}, 200),
+    Exchange("post", "/v1/events", "/v1/events", {"events": [{}]}, 422),
+    Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next", None, 200),
+    Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?count=0", None, 422),
+    Exchange("post", "/v1/next", "/v1/next", {"candidates": ["t1", "unheard"]}, 200),
+    Exchange("post", "/v1/next", "/v1/next", {"user_id": "u", "count": 100}, 200),
+    Exchange("post", "/v1/next", "/v1/next", {"count": "x"}, 422),
+    Exchange("get", "/v1/users/{user_id}/session", "/v1/users/u/session", None, 200),
+    Exchange("get", "/v1/users/{user_id}/session", "/v1/users/nobody/session", None, 200),
+    Exchange("delete", "/v1/users/{user_id}", "/v1/users/u", None, 204),
+    Exchange("get", "/healthz", "/healthz", None, 200),
+    Exchange("get", "/readyz", "/readyz", None, 200),
+    Exchange("get", "/v1/model", "/v1/model", None, 200),
+]
+
+
+@pytest.mark.parametrize("exchange", REQUESTS)
+def test_replies_are_what_the_document_says(client: Client, exchange: Exchange) -> None:
+    """Replies are not validated while serving; here each is held against its schema, with no field undescribed."""
+    client.post("/v1/events", json=EVENT | {"event_id": "e0"})
+    reply = client.request(exchange.method, exchange.path, json=exchange.body)
+
+    assert reply.status_code == exchange.status
+    assert faults_of(document(client), exchange, reply) == []
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [
+        Exchange("post", "/v1/events", "/v1/events", EVENT, 503),
+        Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next", None, 200),
+        Exchange("get", "/v1/users/{user_id}/session", "/v1/users/u/session", None, 503),
+        Exchange("delete", "/v1/users/{user_id}", "/v1/users/u", None, 503),
+        Exchange("get", "/readyz", "/readyz", None, 503),
+    ],
+)
+def test_replies_without_redis_are_what_the_document_says(catalogued: Artifact, exchange: Exchange) -> None:
+    """Bad days are part of the contract."""
+    with running(catalogued, store=BrokenSessions()) as client:
+        reply = client.request(exchange.method, exchange.path, json=exchange.body)
+        faults = faults_of(document(client), exchange, reply)
+
+    assert reply.status_code == exchange.status
+    assert faults == []
+
+
+def test_a_wrong_reply_would_be_noticed(client: Client) -> None:
+    """The check of this file can fail: wrong types, missing and undescribed fields are told."""
+    schema = {"$ref": "#/components/schemas/Recorded"}
+    found = document(client)
+
+    assert check(found, schema, {"accepted": "1", "duplicates": 0}) == ["accepted: found str, wanted integer"]
+    assert check(found, schema, {"accepted": 1}) == [": duplicates is missing"]
+    assert check(found, schema, {"accepted": 1, "duplicates": 0, "more": 0}) == [": more is not described"]
+
+
+def faults_of(document: Mapping[str, Any], exchange: Exchange, reply: Response) -> list[str]:
+    """What of a reply is not as documented."""
+    described = document["paths"][exchange.route][exchange.method]["responses"].get(str(reply.status_code))
+    if described is None:
+        return [f"status {reply.status_code} is not described"]
+    if not reply.content:
+        return ["content is described"] if described.get("content") else []
+    [(media_type, content)] = described["content"].items()
+    if reply.headers["content-type"] != media_type:
+        return [f"found {reply.headers['content-type']}, described is {media_type}"]
+    return check(document, content["schema"], reply.json())
+
+
+TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "boolean": bool,
+    "null": type(None),
+}
+
+
+def check(document: Mapping[str, Any], schema: Mapping[str, Any], value: object, at: str = "") -> list[str]:
+    """What of a value breaks a schema: the part of JSON Schema that this document uses, and no undescribed fields."""
+    if "$ref" in schema:
+        return check(document, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], value, at)
+    if "anyOf" in schema:
+        tried = [check(document, one, value, at) for one in schema["anyOf"]]
+        return [] if [] in tried else tried[0]
+    wanted = schema.get("type")
+    faults = []
+    if wanted and not isinstance(value, TYPES[wanted]):
+        faults.append(f"{at}: found {type(value).__name__}, wanted {wanted}")
+    elif value not in schema.get("enum", [schema.get("const", value)]):
+        faults.append(f"{at}: {value!r} is none of {schema}")
+    elif schema.get("format") == "date-time" and datetime.fromisoformat(str(value)).tzinfo is None:
+        faults.append(f"{at}: {value!r} has no offset")
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            faults += check(document, schema["items"], one, f"{at}[{place}]")
+    elif isinstance(value, dict):
+        faults += check_fields(document, schema, value, at)
+    return faults
+
+
+def check_fields(document: Mapping[str, Any], schema: Mapping[str, Any], value: dict[str, Any], at: str) -> list[str]:
+    """What of an object's fields breaks a schema."""
+    described = schema.get("properties", {})
+    faults = [f"{at}: {name} is missing" for name in schema.get("required", []) if name not in value]
+    for name, field in value.items():
+        if name in described:
+            faults += check(document, described[name], field, f"{at}.{name}".lstrip("."))
+        elif not schema.get("additionalProperties"):
+            faults.append(f"{at}: {name} is not described")
+    return faults

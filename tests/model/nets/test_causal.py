@@ -1,0 +1,231 @@
+"""The network's promises: it reads only the past, padding is nothing, an empty history is an answer.
+
+Shapes: B batch, T time, S states, D width, V rows.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.network import Network
+
+ROWS, LENGTH = 12, 6
+ARTISTS = torch.tensor([0, 0, 1, 1, 2, 2, 0, 3, 3, 3, 1, 1])
+CONFIGS = {
+    "plain": NetworkConfig(width=8, layers=2, heads=2, feed_forward=16),
+    "blind": NetworkConfig(width=8, layers=2, heads=2, feed_forward=16, outcomes=False),
+    "two heads": NetworkConfig(
+        width=8, layers=1, heads=4, feed_forward=16, wanted_head=True, wanted_width=3, wanted_weight=0.5
+    ),
+    "artists": NetworkConfig(width=8, layers=1, heads=1, feed_forward=16, artists=True),
+}
+
+
+def network_of(name: str = "plain") -> Network:
+    """A network whose every weight matters: fresh ones start near zero, where mistakes would hide in the tolerance."""
+    torch.manual_seed(0)
+    network = build(CONFIGS[name], ROWS, LENGTH, ARTISTS if name == "artists" else None).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+def histories(*lengths: int, width: int = LENGTH) -> tuple[Tensor, Tensor]:
+    """Random histories of the given lengths, padded on the left to `width`."""
+    generator = torch.Generator().manual_seed(1)
+    tracks_BT = torch.randint(2, ROWS, (len(lengths), width), generator=generator)
+    outcomes_BT = torch.randint(1, 5, (len(lengths), width), generator=generator)
+    padding_BT = torch.arange(width) < width - torch.tensor(lengths)[:, None]
+    return tracks_BT.masked_fill(padding_BT, 0), outcomes_BT.masked_fill(padding_BT, 0)
+
+
+def scores(network: Network, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+    """What the network says of every row."""
+    with torch.no_grad():
+        query_BQ: Tensor = network(tracks_BT, outcomes_BT)
+    return query_BQ @ network.item_matrix().detach().T
+
+
+each_network = pytest.mark.parametrize("name", CONFIGS)
+
+
+@each_network
+@pytest.mark.parametrize("place", range(LENGTH))
+def test_later_entry_changes_no_earlier_state(name: str, place: int) -> None:
+    """State t has read the entries before t: up to the changed entry bit for bit the same, after it not."""
+    network = network_of(name)
+    tracks, outcomes = histories(LENGTH)
+    other_tracks, other_outcomes = tracks.clone(), outcomes.clone()
+    other_tracks[0, place] = 2 + (tracks[0, place] - 1) % (ROWS - 2)
+    other_outcomes[0, place] = 1 + outcomes[0, place] % 4
+
+    before, after = network.states(tracks, outcomes)[0], network.states(other_tracks, other_outcomes)[0]
+
+    assert torch.equal(before[: place + 1], after[: place + 1])
+    assert not torch.isclose(before[place + 1 :], after[place + 1 :]).all(dim=-1).any()
+
+
+@each_network
+@pytest.mark.parametrize("length", range(LENGTH + 1))
+def test_more_padding_changes_nothing(name: str, length: int) -> None:
+    """The answer is the same whoever shares the batch, from no padding at all to far more than a history's length."""
+    network = network_of(name)
+    tracks, outcomes = histories(length)
+    answers = [
+        scores(network, torch.nn.functional.pad(tracks, (pad, 0)), torch.nn.functional.pad(outcomes, (pad, 0)))
+        for pad in (length - LENGTH + (length == 0), 0, 1, 20)  # the first cuts all padding off (an empty history keeps one)
+    ]
+
+    assert all(torch.allclose(answer, answers[0], atol=1e-5) for answer in answers)
+
+
+@each_network
+def test_batch_gives_the_answers_of_its_lines(name: str) -> None:
+    """Histories of all lengths together and one by one."""
+    network = network_of(name)
+    tracks, outcomes = histories(*range(LENGTH + 1))
+    alone = torch.cat([scores(network, tracks[[line]], outcomes[[line]]) for line in range(LENGTH + 1)])
+
+    assert torch.allclose(scores(network, tracks, outcomes), alone, atol=1e-5)
+
+
+@each_network
+def test_no_length_gives_nan(name: str) -> None:
+    """Forwards and backwards, from the empty history to the full one, padded states included."""
+    network = network_of(name).train()
+    tracks, outcomes = histories(*range(LENGTH + 1))
+    states = network.states(tracks, outcomes)
+    (network.queries(states).main @ network.items().main.T).logsumexp(-1).sum().backward()  # type: ignore[no-untyped-call]
+
+    assert states.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+@each_network
+def test_gradient_reaches_the_start_token(name: str) -> None:
+    """So the answer to an empty history is learned."""
+    network = network_of(name)
+    network(*histories(0)).sum().backward()
+    start = network.get_parameter("start").grad
+
+    assert start is not None
+    assert start.abs().max() > 0
+
+
+@each_network
+def test_start_token_is_read_by_every_entry(name: str) -> None:
+    """It stands at the same place in each history, full ones too."""
+    network = network_of(name)
+    inputs = histories(0, 1, LENGTH)
+    before = scores(network, *inputs)
+    with torch.no_grad():
+        network.get_parameter("start").add_(torch.linspace(-1, 1, 8))
+
+    assert not torch.isclose(scores(network, *inputs), before).all(dim=-1).any()
+
+
+@each_network
+def test_order_of_entries_matters(name: str) -> None:
+    """Positions are read: the same tracks backwards are another history."""
+    network = network_of(name)
+    tracks, outcomes = histories(LENGTH)
+    last_same = [4, 3, 2, 1, 0, 5]
+
+    assert not torch.allclose(scores(network, tracks, outcomes), scores(network, tracks[:, last_same], outcomes[:, last_same]))
+
+
+def test_blind_network_does_not_see_outcomes() -> None:
+    """The SASRec of the comparison really is one."""
+    tracks, outcomes = histories(0, 3, LENGTH)
+    network = network_of("blind")
+
+    assert torch.equal(scores(network, tracks, outcomes), scores(network, tracks, (tracks > 0).long()))
+
+
+def test_other_networks_see_outcomes() -> None:
+    """The same tracks, played or skipped, are another history."""
+    tracks, outcomes = histories(1, LENGTH)
+    network = network_of()
+
+    assert not torch.allclose(scores(network, tracks, 1 + outcomes % 4), scores(network, tracks, outcomes))
+
+
+@each_network
+def test_items_of_some_rows_are_those_of_all(name: str) -> None:
+    """Training looks rows up in any shape, serving takes the whole matrix."""
+    network = network_of(name)
+    rows = torch.tensor([[3, 1], [11, 3]])
+    some, every = network.items(rows), network.items()
+
+    assert torch.equal(some.main, every.main[rows])
+    assert (some.wanted is None) == (every.wanted is None) == (name != "two heads")
+    if some.wanted is not None and every.wanted is not None:
+        assert torch.equal(some.wanted, every.wanted[rows])
+
+
+def test_second_head_adds_its_weighted_logit_to_the_score() -> None:
+    """The sum main + 0.5 * wanted, in one dot product."""
+    network = network_of("two heads")
+    inputs = histories(4)
+    with torch.no_grad():
+        query, items = network.queries(network.states(*inputs)[:, -1]), network.items()
+        assert query.wanted is not None
+        assert items.wanted is not None
+        by_hand = query.main @ items.main.T + 0.5 * query.wanted @ items.wanted.T
+
+    assert torch.allclose(scores(network, *inputs), by_hand, atol=1e-5)
+
+
+def test_tracks_bias_is_added_to_its_score() -> None:
+    """A track's own merit, whatever the history."""
+    network = network_of()
+    inputs = histories(0, 3)
+    before = scores(network, *inputs)
+    with torch.no_grad():
+        network.get_parameter("bias")[5] += 2
+
+    assert torch.allclose(
+        scores(network, *inputs) - before, 2.0 * torch.nn.functional.one_hot(torch.tensor(5), ROWS), atol=1e-5
+    )
+
+
+def test_tracks_of_one_artist_share_a_part() -> None:
+    """Moving an artist moves exactly that artist's tracks, those without an artist never."""
+    network = network_of("artists")
+    before = network.items().main.clone()
+    with torch.no_grad():
+        network.get_parameter("artist.weight")[1] += 1
+    moved = (network.items().main != before).any(dim=-1)
+
+    assert moved.nonzero().flatten().tolist() == [2, 3, 10, 11]
+
+
+def test_folding_leaves_the_scores_as_they_are() -> None:
+    """What is exported needs no artists and says the same."""
+    network = network_of("artists")
+    inputs = histories(0, 3, LENGTH)
+    before = scores(network, *inputs)
+    network.fold()
+    network.fold()
+
+    assert torch.equal(scores(network, *inputs), before)
+    assert not [key for key in network.state_dict() if "artist" in key]
+
+
+def test_artists_without_a_catalogue_are_refused() -> None:
+    """A network cannot know what nobody told it."""
+    with pytest.raises(ValueError, match="no catalogue"):
+        build(CONFIGS["artists"], ROWS, LENGTH)
+
+
+@each_network
+def test_fresh_padding_and_absent_artists_are_zero(name: str) -> None:
+    """Embeddings that are never trained must not be noise."""
+    network = build(CONFIGS[name], ROWS, LENGTH, ARTISTS if name == "artists" else None)
+    tables = [module for module in network.modules() if isinstance(module, torch.nn.Embedding) and module.padding_idx == 0]
+
+    assert len(tables) >= 2
+    assert all(table.weight[0].eq(0).all() for table in tables)

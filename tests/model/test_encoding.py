@@ -1,0 +1,92 @@
+"""Truncation, padding and numbering: the arrays that trainer and service feed to a network."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.encoding import RowHistory, encode, encode_histories, rows_of
+from model.events import Entry, Outcome
+from model.vocabulary import Vocabulary
+
+
+def history(size: int, first: int = 2) -> RowHistory:
+    """Rows that count up from `first`, outcomes that take turns."""
+    return RowHistory([first + place for place in range(size)], [1 + place % 4 for place in range(size)])
+
+
+def test_newest_entry_stands_last_behind_padding_on_the_left() -> None:
+    """All lines of a batch end at the same place."""
+    tracks, outcomes = encode_histories([history(1), history(3)], length=5)
+
+    assert tracks.tolist() == [[0, 0, 2], [2, 3, 4]]
+    assert outcomes.tolist() == [[0, 0, 1], [1, 2, 3]]
+
+
+def test_newest_entries_survive_truncation() -> None:
+    """A long history loses its oldest entries."""
+    tracks, outcomes = encode_histories([history(6)], length=2)
+
+    assert tracks.tolist() == [[6, 7]]
+    assert outcomes.tolist() == [[1, 2]]
+
+
+def test_batch_is_as_wide_as_its_longest_history() -> None:
+    """Not as wide as the model allows: short histories are cheap."""
+    assert encode_histories([history(1), history(2), history(0)], length=50).tracks.shape == (3, 2)
+
+
+def test_batch_is_no_wider_than_the_model_allows() -> None:
+    """The network has no position for more."""
+    assert encode_histories([history(9), history(2)], length=4).tracks.shape == (2, 4)
+
+
+def test_empty_history_is_a_line_of_padding() -> None:
+    """A new listener is no special case, alone or among others."""
+    assert encode_histories([RowHistory()], length=5).tracks.tolist() == [[0]]
+    assert encode_histories([history(2), RowHistory()], length=5).tracks.tolist() == [[2, 3], [0, 0]]
+
+
+def test_no_histories_are_an_empty_batch() -> None:
+    """Nobody asked."""
+    assert encode_histories([], length=5).tracks.shape == (0, 1)
+
+
+def test_arrays_are_what_the_graph_takes() -> None:
+    """int64, whatever the log's own numbers are."""
+    log = np.array([2, 3], np.int32), np.array([1, 2], np.int8)
+    encoded = encode(*log, np.array([0]), np.array([2]), length=5)
+
+    assert encoded.tracks.dtype == encoded.outcomes.dtype == np.dtype(np.int64)
+
+
+def test_unknown_tracks_inform_nothing() -> None:
+    """They are left out before the newest are taken, so they do not push a known track out either."""
+    entries = [Entry(track, Outcome.PLAYED, 0, False, 0) for track in ("a", "b", "new", "newer")]
+
+    assert rows_of(entries, Vocabulary(["a", "b"]), length=2) == RowHistory([2, 3], [1, 1])
+
+
+def test_outcomes_reach_the_network_as_their_numbers() -> None:
+    """0 is left to padding."""
+    entries = [Entry("a", outcome, 0, False, 0) for outcome in Outcome]
+
+    assert rows_of(entries, Vocabulary(["a"]), length=9).outcomes == [1, 2, 3, 4]
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 7))
+def test_slices_of_a_log_and_separate_histories_give_the_same_arrays(sizes: list[int], length: int) -> None:
+    """The trainer cuts a log, the service has histories: this is where the two could differ."""
+    histories = [history(size, first=2 + 10 * number) for number, size in enumerate(sizes)]
+    rows = np.array([row for one in histories for row in one.rows], np.int64)
+    outcomes = np.array([outcome for one in histories for outcome in one.outcomes], np.int64)
+    stops = np.cumsum(sizes, dtype=np.int64)
+
+    cut = encode(rows, outcomes, stops - np.array(sizes, np.int64), stops, length=length)
+
+    separate = encode_histories(histories, length=length)
+    by_hand = [one.rows[-length:] for one in histories]
+    width = max([1, *map(len, by_hand)])
+    assert np.array_equal(cut.tracks, separate.tracks)
+    assert np.array_equal(cut.outcomes, separate.outcomes)
+    assert cut.tracks.tolist() == [[0] * (width - len(rows)) + list(rows) for rows in by_hand]

@@ -1,0 +1,71 @@
+"""Applications for tests: the real wiring around the parts that a test gives."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from model.artifact import Artifact
+from service.app import create_app
+from service.graphs import Graphs
+from service.scorer import BatchRunner
+from service.sessions import SessionStore
+from service.settings import Settings
+from tests.service.fakes import MemorySessions
+
+NOW_MS = 1_800_000_000_000
+"""What the clock of these applications says: 2027-01-15T08:00:00Z."""
+
+
+class Clock:
+    """A clock that stands still until a test sets it."""
+
+    now_ms = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@contextmanager
+def running(
+    artifact: Artifact,
+    *,
+    store: SessionStore | None = None,
+    runner: BatchRunner | None = None,
+    clock: Clock | None = None,
+    **settings: object,
+) -> Iterator[httpx.Client]:
+    """A client of a running application; without other parts, of the real graphs and a store in memory."""
+    app = create_app(
+        Settings.model_validate(settings),
+        artifact,
+        runner or Graphs(artifact, threads=1),
+        store=store or MemorySessions(artifact.manifest.history),
+        clock=clock or Clock(),
+    )
+    with start_blocking_portal() as portal:
+        lifespan = portal.wrap_async_context_manager(app.router.lifespan_context(app))
+        with lifespan as state:
+
+            async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+                await app({**scope, "state": dict(state or {})}, receive, send)
+
+            with httpx.Client(transport=_Transport(portal, with_state), base_url="http://nexttrack") as client:
+                yield client
+
+
+class _Transport(httpx.BaseTransport):
+    """Sends the requests of an ordinary client to an application that runs in another thread's loop."""
+
+    def __init__(self, portal: BlockingPortal, app: ASGIApp) -> None:
+        self._portal, self._inner = portal, httpx.ASGITransport(app)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._portal.call(self._send, request)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        forwarded = httpx.Request(request.method, request.url, headers=request.headers, content=request.read())
+        reply = await self._inner.handle_async_request(forwarded)
+        return httpx.Response(reply.status_code, headers=reply.headers, content=await reply.aread())

@@ -1,0 +1,176 @@
+"""A small real artifact, its graphs written by hand, so that testing the service needs no torch.
+
+The model: a listener is the sum of the vectors of the tracks in the history, skipped ones counted negative; a track's score is
+its vector times the listener's, plus its prior. So with one-hot vectors by genre, tests know what must come out.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from model import artifact
+from model.artifact import Artifact, Manifest, WeightRecord
+from model.events import HistoryRule, Outcome
+from model.vocabulary import FIRST, PADDING, UNKNOWN
+
+Arrays = dict[str, npt.NDArray[Any]]
+GENRES = 4
+TRACKS = tuple(f"t{number}" for number in range(40))
+"""Track t0 is of genre 0, t1 of genre 1, …, t4 of genre 0 again; the lower the number, the more popular."""
+
+
+def build(
+    root: Path,
+    *,
+    rule: HistoryRule | None = None,
+    tracks: Sequence[str] = TRACKS,
+    vectors: npt.NDArray[np.float32] | None = None,
+    catalogue: bool = False,
+    golden_error: float = 0.0,
+    version: str = "tiny-1",
+) -> Path:
+    """Save an artifact under `root` and return its folder; `golden_error` is added to the golden scores."""
+    draft = root / "draft"
+    draft.mkdir(parents=True)
+    items_VD = np.concatenate([np.zeros((FIRST, GENRES), np.float32), _genres(len(tracks))]) if vectors is None else vectors
+    prior_V = np.linspace(0.5, 0.0, len(items_VD), dtype=np.float32)
+    (draft / artifact.WEIGHTS).write_bytes(items_VD.tobytes() + prior_V.tobytes())
+    onnx.save(_model(items_VD, prior_V), draft / artifact.MODEL)
+    onnx.save(_rank(items_VD, prior_V), draft / artifact.RANK)
+    artifact.write_json(draft / artifact.TRACKS, list(tracks))
+    artifact.write_json(draft / artifact.POPULAR, list(range(FIRST, min(len(items_VD), FIRST + 2_000))))
+    artifact.write_json(draft / artifact.GOLDEN, [_golden(items_VD, prior_V, [], golden_error)])
+    if catalogue:
+        artists = [f"artist {number // GENRES}" for number in range(len(tracks))]
+        described = {"titles": [f"title {track}" for track in tracks], "artists": artists, "durations_ms": [None] * len(tracks)}
+        artifact.write_json(draft / artifact.CATALOGUE, described)
+    manifest = Manifest(
+        name="tiny",
+        version=version,
+        created_at=datetime(2026, 11, 22, tzinfo=UTC),
+        tracks=len(tracks),
+        history=rule or HistoryRule(),
+        recipe={},
+        origin={"source": "made by hand"},
+        quality={"HR@20": 1.0},
+        weights={
+            "items": WeightRecord(dtype="float32", shape=items_VD.shape, offset=0),
+            "prior": WeightRecord(dtype="float32", shape=prior_V.shape, offset=items_VD.nbytes),
+        },
+        files={},
+    )
+    return artifact.save(root, draft, manifest)
+
+
+def load(root: Path, **changes: object) -> Artifact:
+    """Build an artifact under `root` and load it."""
+    return artifact.load(build(root, **changes))  # type: ignore[arg-type]  # passed on as they are
+
+
+def _genres(count: int) -> npt.NDArray[np.float32]:
+    return np.eye(GENRES, dtype=np.float32)[np.arange(count) % GENRES]
+
+
+def _golden(items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32], rows: list[int], error: float) -> object:
+    scores = items_VD[rows].sum(axis=0) @ items_VD.T + prior_V
+    scores[[PADDING, UNKNOWN]] = -np.inf
+    best = np.argsort(-scores, kind="stable")[:10]
+    return {
+        "rows": rows,
+        "outcomes": [int(Outcome.PLAYED)] * len(rows),
+        "excluded": [],
+        "best": best.tolist(),
+        "scores": (scores[best] + error).tolist(),
+    }
+
+
+def _model(items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    never_V = np.zeros(len(items_VD), np.float32)
+    never_V[[PADDING, UNKNOWN]] = -np.inf
+    nodes = [
+        *_listener(),
+        helper.make_node("Transpose", ["items"], ["columns"], perm=[1, 0]),
+        helper.make_node("MatMul", ["listener", "columns"], ["liked"]),
+        helper.make_node("Add", ["liked", "prior"], ["raw"]),
+        helper.make_node("Add", ["raw", "never"], ["possible"]),
+        helper.make_node("Shape", ["excluded"], ["excluded_shape"]),
+        helper.make_node("Expand", ["minus_infinity", "excluded_shape"], ["updates"]),
+        helper.make_node("ScatterElements", ["possible", "excluded", "updates"], ["masked"], axis=1),
+        helper.make_node("Reshape", ["count", "one"], ["k"]),
+        helper.make_node("TopK", ["masked", "k"], ["scores", "rows"], axis=1),
+    ]
+    inputs = [_ints("tracks", "B", "T"), _ints("outcomes", "B", "T"), _ints("excluded", "B", "n"), _ints("count")]
+    outputs = [_ints("rows", "B", "k"), _floats("scores", "B", "k")]
+    extra: Arrays = {"never": never_V, "minus_infinity": np.array(-np.inf, np.float32), "one": np.array([1], np.int64)}
+    return _graph(nodes=nodes, inputs=inputs, outputs=outputs, items_VD=items_VD, prior_V=prior_V, extra=extra)
+
+
+def _rank(items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32]) -> onnx.ModelProto:
+    nodes = [
+        *_listener(),
+        helper.make_node("Gather", ["items", "candidates"], ["vectors"]),
+        helper.make_node("Unsqueeze", ["listener", "last"], ["column"]),
+        helper.make_node("MatMul", ["vectors", "column"], ["products"]),
+        helper.make_node("Squeeze", ["products", "last"], ["liked"]),
+        helper.make_node("Gather", ["prior", "candidates"], ["priors"]),
+        helper.make_node("Add", ["liked", "priors"], ["scores"]),
+    ]
+    inputs = [_ints("tracks", "B", "T"), _ints("outcomes", "B", "T"), _ints("candidates", "B", "m")]
+    outputs, extra = [_floats("scores", "B", "m")], {"last": np.array([2], np.int64)}
+    return _graph(nodes=nodes, inputs=inputs, outputs=outputs, items_VD=items_VD, prior_V=prior_V, extra=extra)
+
+
+def _listener() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Gather", ["items", "tracks"], ["heard"]),
+        helper.make_node("Equal", ["outcomes", "skip"], ["skipped"]),
+        helper.make_node("Where", ["skipped", "minus_one", "plus_one"], ["sign"]),
+        helper.make_node("Unsqueeze", ["sign", "last_axis"], ["signs"]),
+        helper.make_node("Mul", ["heard", "signs"], ["signed"]),
+        helper.make_node("ReduceSum", ["signed", "time_axis"], ["listener"], keepdims=0),
+    ]
+
+
+def _graph(
+    *,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    items_VD: npt.NDArray[np.float32],
+    prior_V: npt.NDArray[np.float32],
+    extra: Arrays,
+) -> onnx.ModelProto:
+    constants: Arrays = {
+        "skip": np.array(int(Outcome.SKIPPED), np.int64),
+        "minus_one": np.array(-1, np.float32),
+        "plus_one": np.array(1, np.float32),
+        "last_axis": np.array([2], np.int64),
+        "time_axis": np.array([1], np.int64),
+        **extra,
+    }
+    weights = [_external("items", items_VD, 0), _external("prior", prior_V, items_VD.nbytes)]
+    initializers = [*weights, *(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())]
+    graph = helper.make_graph(list(nodes), "tiny", list(inputs), list(outputs), initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _external(name: str, values: npt.NDArray[np.float32], offset: int) -> onnx.TensorProto:
+    tensor = onnx.TensorProto(name=name, data_type=TensorProto.FLOAT, dims=values.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", artifact.WEIGHTS), ("offset", str(offset)), ("length", str(values.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def _ints(name: str, *shape: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.INT64, list(shape))
+
+
+def _floats(name: str, *shape: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))

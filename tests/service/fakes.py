@@ -1,0 +1,137 @@
+"""Stand-ins that keep the protocols of the real parts; `test_sessions.py` holds `MemorySessions` to the same promises."""
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from model.artifact import Artifact
+from model.encoding import RowHistory
+from model.events import Event, EventType, HistoryRule, fold
+from service.errors import ServiceError, StoreUnavailableError
+from service.graphs import Scores
+from service.scorer import Scored
+from service.sessions import Remembered
+
+
+class MemorySessions:
+    """A session store in a dictionary, for tests that are not about Redis."""
+
+    def __init__(self, rule: HistoryRule, *, keep: int = 256, keep_opinions: int = 1_000) -> None:
+        self._rule, self._keep, self._keep_opinions = rule, keep, keep_opinions
+        self._events: dict[str, dict[str, Event]] = {}
+        self.reads = 0
+
+    async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
+        recorded = {}
+        for user_id, of_user in events.items():
+            known = self._events.setdefault(user_id, {})
+            recorded[user_id] = [known.setdefault(event.event_id, event) is event for event in of_user]
+        return recorded
+
+    async def read(self, user_id: str) -> Remembered:
+        self.reads += 1
+        events = sorted(self._events.get(user_id, {}).values())
+        opinions: dict[str, tuple[int, EventType, str]] = {}
+        for event in events:
+            if event.type >= EventType.LIKE:
+                opinions[event.track_id] = (event.at_ms, event.type, event.track_id)
+        kept = sorted(opinions.values())[-self._keep_opinions :]
+        return Remembered(
+            history=fold(events[-self._keep :], self._rule),
+            disliked=frozenset(track_id for _, type, track_id in kept if type is EventType.DISLIKE),
+            expires_in_ms=1_000 if events else None,
+        )
+
+    async def forget(self, user_id: str) -> int:
+        return 0 if self._events.pop(user_id, None) is None else 1
+
+    async def ping(self) -> None:
+        return None
+
+
+class BrokenSessions:
+    """A session store out of reach."""
+
+    async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
+        raise StoreUnavailableError(f"cannot record {len(events)} users")
+
+    async def read(self, user_id: str) -> Remembered:
+        raise StoreUnavailableError(f"cannot read {user_id}")
+
+    async def forget(self, user_id: str) -> int:
+        raise StoreUnavailableError(f"cannot forget {user_id}")
+
+    async def ping(self) -> None:
+        raise StoreUnavailableError("gone fishing")
+
+
+class RecordingScorer:
+    """A scorer that prefers high rows and remembers what it was asked."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._rows = range(len(artifact.vocabulary) - 1, 1, -1)
+        self.histories: list[RowHistory] = []
+
+    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
+        self.histories.append(history)
+        rows = [row for row in self._rows if row not in excluded][:count]
+        return Scored(rows, [float(row) for row in rows], 0.001)
+
+    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
+        self.histories.append(history)
+        return Scored(candidates, [float(row) for row in candidates], 0.001)
+
+
+class FailingScorer(RecordingScorer):
+    """A scorer that raises the given error, once it has been asked."""
+
+    def __init__(self, artifact: Artifact, error: ServiceError) -> None:
+        super().__init__(artifact)
+        self._error = error
+
+    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
+        await super().best(history, excluded, count)
+        raise self._error
+
+    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
+        await super().rank(history, candidates)
+        raise self._error
+
+
+class GatedRunner:
+    """A batch runner that waits at a gate, and answers each history with its own first row."""
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.gate = threading.Event()
+        if is_open:
+            self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.batches: list[int] = []
+
+    def best(
+        self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
+    ) -> Sequence[Scores]:
+        self._pass(len(histories))
+        return [
+            Scores([history.rows[0]] * count, [float(len(rows))] * count)
+            for history, rows, count in zip(histories, excluded, counts, strict=True)
+        ]
+
+    def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]:
+        self._pass(len(histories))
+        return [Scores(rows, [float(row) for row in rows]) for rows in candidates]
+
+    def _pass(self, size: int) -> None:
+        self.batches.append(size)
+        self.entered.release()
+        self.gate.wait(30)
+
+
+class FailingRunner(GatedRunner):
+    """A batch runner whose graphs fail, until `broken` is unset."""
+
+    broken = True
+
+    def _pass(self, size: int) -> None:
+        super()._pass(size)
+        if self.broken:
+            raise RuntimeError("the graph is broken")

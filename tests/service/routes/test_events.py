@@ -1,0 +1,147 @@
+"""POST /v1/events: what is taken, what is refused, and that refusing stores nothing."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from httpx import Client, Response
+
+from model.artifact import Artifact
+from tests.service.applications import running
+from tests.service.fakes import BrokenSessions
+
+AT = "2027-01-15T08:00:00Z"
+
+
+@pytest.fixture
+def client(artifact: Artifact) -> Iterator[Client]:
+    """A client of an application with nothing in its store."""
+    with running(artifact) as client:
+        yield client
+
+
+def event(number: int = 1, **changes: object) -> dict[str, Any]:
+    """A good event, with some fields changed."""
+    return {"event_id": f"e{number}", "user_id": "u", "track_id": f"t{number}", "type": "play", "at": AT} | changes
+
+
+def post(client: Client, body: object) -> Response:
+    """Post a body in ASCII, as httpx would not send half a surrogate pair."""
+    return client.post("/v1/events", content=json.dumps(body), headers={"content-type": "application/json"})
+
+
+def session(client: Client, user: str = "u") -> list[dict[str, str]]:
+    """The user's current session."""
+    found: list[dict[str, str]] = client.get(f"/v1/users/{user}/session").json()["session"]
+    return found
+
+
+def test_one_event_and_many_are_taken_alike(client: Client) -> None:
+    """A lone event needs no list around it."""
+    one = client.post("/v1/events", json=event(1))
+    many = client.post("/v1/events", json={"events": [event(1), event(2), event(3, user_id="other")]})
+
+    assert (one.status_code, one.json()) == (200, {"accepted": 1, "duplicates": 0})
+    assert (many.status_code, many.json()) == (200, {"accepted": 2, "duplicates": 1})
+    assert [entry["track_id"] for entry in session(client)] == ["t1", "t2"]
+
+
+def test_event_without_a_time_happened_now(client: Client) -> None:
+    """`at` may be left out."""
+    body = event()
+    del body["at"]
+    client.post("/v1/events", json=body)
+
+    assert session(client) == [{"track_id": "t1", "outcome": "played", "at": AT}]
+
+
+@pytest.mark.parametrize(
+    "at", ["2027-01-15T07:59:59.5Z", "2027-01-15T09:00:00+01:00", "2027-01-15t08:04:59z", "2027-01-15 08:00:00-00:00"]
+)
+def test_times_of_rfc_3339_are_taken(client: Client, at: str) -> None:
+    """With any offset and any fraction, up to five minutes ahead of our clock."""
+    reply = client.post("/v1/events", json=event(at=at))
+
+    assert reply.status_code == 200
+
+
+FAULTY = [
+    ({"at": "2027-01-15T08:05:01Z"}, ["at"]),
+    ({"at": "2027-01-15T08:00:00"}, ["at"]),
+    ({"at": "2027-02-30T08:00:00Z"}, ["at"]),
+    ({"at": "1969-12-31T23:59:59Z"}, ["at"]),
+    ({"at": 1_800_000_000}, ["at"]),
+    ({"at": "yesterday"}, ["at"]),
+    ({"event_id": ""}, ["event_id"]),
+    ({"event_id": "x" * 10_000}, ["event_id"]),
+    ({"event_id": "é" * 129}, ["event_id"]),
+    ({"user_id": "a\nb"}, ["user_id"]),
+    ({"user_id": "a\u0085b"}, ["user_id"]),
+    ({"user_id": "\ud800"}, ["user_id"]),
+    ({"track_id": None}, ["track_id"]),
+    ({"track_id": 7}, ["track_id"]),
+    ({"type": "hum"}, ["type"]),
+    ({"played_ms": -1}, ["played_ms"]),
+    ({"played_ms": "5"}, ["played_ms"]),
+    ({"played_ms": 1e300}, ["played_ms"]),
+    ({"session_id": "\x00"}, ["session_id"]),
+    ({"colour": "red"}, ["colour"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "loc"), FAULTY)
+def test_one_bad_event_refuses_the_batch(client: Client, changes: dict[str, object], loc: list[str]) -> None:
+    """422, the error points at the fault in the body as it was sent, and nothing of the batch is stored."""
+    alone = post(client, event(2, **changes))
+    batch = post(client, {"events": [event(1), event(2, **changes)]})
+
+    assert (alone.status_code, batch.status_code) == (422, 422)
+    assert [fault["loc"] for fault in alone.json()["errors"]] == [["body", *loc]]
+    assert [fault["loc"] for fault in batch.json()["errors"]] == [["body", "events", 1, *loc]]
+    assert session(client) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b'"x"', b"null", b"\xff\xfe", b'{"events": 1}', b'{"events": []}'])
+def test_body_that_is_no_event_is_refused(client: Client, body: bytes) -> None:
+    """Whatever is sent, the answer is a problem, never a 500."""
+    reply = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
+
+    assert reply.status_code in (400, 422)
+    assert reply.headers["content-type"] == "application/problem+json"
+
+
+def test_nesting_without_end_is_refused(client: Client) -> None:
+    """A body that would exhaust a parser's stack is a bad request like any other."""
+    reply = client.post("/v1/events", content=b"[" * 100_000, headers={"content-type": "application/json"})
+
+    assert reply.status_code in (400, 422)
+
+
+def test_a_thousand_events_are_taken_and_one_more_is_not(client: Client) -> None:
+    """The limit of a batch is where the contract says."""
+    full = client.post("/v1/events", json={"events": [event(number) for number in range(1_000)]})
+    over = client.post("/v1/events", json={"events": [event(number) for number in range(1_001)]})
+
+    assert full.json() == {"accepted": 1_000, "duplicates": 0}
+    assert over.status_code == 422
+    assert over.json()["errors"][0]["loc"] == ["body", "events"]
+
+
+def test_store_out_of_reach_says_when_to_try_again(artifact: Artifact) -> None:
+    """503 with Retry-After: sending the same batch again counts nothing twice."""
+    with running(artifact, store=BrokenSessions()) as client:
+        reply = client.post("/v1/events", json=event())
+
+    assert reply.status_code == 503
+    assert int(reply.headers["retry-after"]) > 0
+
+
+def test_events_are_counted_by_type_and_result(client: Client) -> None:
+    """Operators see the share of skips, and of retries."""
+    client.post("/v1/events", json={"events": [event(1), event(2, type="skip"), event(1)]})
+    exposed = client.get("/metrics").text
+
+    assert 'nexttrack_events_total{result="accepted",type="play"} 1.0' in exposed
+    assert 'nexttrack_events_total{result="duplicate",type="play"} 1.0' in exposed
+    assert 'nexttrack_events_total{result="accepted",type="skip"} 1.0' in exposed

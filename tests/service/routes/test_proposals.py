@@ -1,0 +1,225 @@
+"""GET /v1/users/ID/next and POST /v1/next, through the real graphs of the small artifact."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from httpx import Client
+
+from model.artifact import Artifact
+from tests.service import artifacts
+from tests.service.applications import Clock, running
+from tests.service.fakes import BrokenSessions, FailingRunner, MemorySessions
+
+
+@pytest.fixture
+def client(artifact: Artifact) -> Iterator[Client]:
+    """A client of an application with nothing in its store."""
+    with running(artifact) as client:
+        yield client
+
+
+def tell(client: Client, type: str, track: str, *, user: str = "u") -> None:
+    """Post one event, happening now."""
+    body = {"event_id": f"{type} {track}", "user_id": user, "track_id": track, "type": type}
+    assert client.post("/v1/events", json=body).status_code == 200
+
+
+def proposed(client: Client, user: str = "u", query: str = "") -> list[str]:
+    """The tracks proposed to a user."""
+    reply = client.get(f"/v1/users/{quote(user, safe='')}/next?{query}")
+    assert reply.status_code == 200
+    return [track["track_id"] for track in reply.json()["tracks"]]
+
+
+def test_unknown_user_gets_the_models_prior(client: Client) -> None:
+    """Nobody needs to be known: the answer is the model's, not degraded, with the contract's fields and no others."""
+    reply = client.get("/v1/users/nobody/next?count=2").json()
+
+    assert reply.pop("request_id")
+    assert [track["track_id"] for track in reply.pop("tracks")] == ["t0", "t1"]
+    assert reply == {
+        "user_id": "nobody",
+        "model": {"name": "tiny", "version": "tiny-1"},
+        "source": "model",
+        "degraded": False,
+    }
+
+
+def test_play_changes_what_comes_next_at_once(client: Client) -> None:
+    """A play of genre 3 brings genre 3, in the very next reply, and not the track itself again."""
+    tell(client, "play", "t3")
+
+    assert proposed(client, query="count=3") == ["t7", "t11", "t15"]
+
+
+def test_skipped_track_is_not_proposed_again(client: Client) -> None:
+    """A skip keeps the track out, and by the model's outcome input, its genre down."""
+    tell(client, "skip", "t0")
+    tracks = proposed(client, query="count=39")
+
+    assert "t0" not in tracks
+    assert len(tracks) == 39
+    assert {int(track[1:]) % artifacts.GENRES for track in tracks[-9:]} == {0}
+
+
+def test_track_named_by_exclude_is_not_proposed(client: Client) -> None:
+    """`exclude` may come many times, and unknown ids in it are no error."""
+    assert proposed(client, query="count=3&exclude=t0&exclude=t2&exclude=unheard") == ["t1", "t3", "t4"]
+
+
+def test_unknown_tracks_in_the_session_inform_nothing(client: Client) -> None:
+    """A track that the model has never seen is stored, shown in the session, and no error."""
+    tell(client, "play", "unheard of")
+
+    assert proposed(client, query="count=2") == ["t0", "t1"]
+    assert client.get("/v1/users/u/session").json()["session"][0]["track_id"] == "unheard of"
+
+
+def test_skip_and_play_count_for_their_session_only(artifact: Artifact) -> None:
+    """After the session's gap what was skipped or played may come again; a dislike still keeps its track out."""
+    clock = Clock()
+    with running(artifact, clock=clock) as client:
+        for type, track in (("skip", "t0"), ("play", "t1"), ("dislike", "t2")):
+            tell(client, type, track)
+        during = proposed(client, query="count=100")
+        clock.now_ms += artifact.manifest.history.gap_ms + 1
+        after = proposed(client, query="count=100")
+
+    assert not {"t0", "t1", "t2"} & set(during)
+    assert {"t0", "t1", "t2"} & set(after) == {"t0", "t1"}
+
+
+@pytest.mark.parametrize("user", ["a/b", "a/b/next", "/", "ü/ñ", "a%2Fb", "50%", "{x}", "a b", "?#"])
+def test_any_id_can_stand_in_a_path(client: Client, user: str) -> None:
+    """Percent-encoded, an id with slashes is one id and not another's."""
+    tell(client, "play", "t3", user=user)
+    reply = client.get(f"/v1/users/{quote(user, safe='')}/next?count=1").json()
+
+    assert reply["user_id"] == user
+    assert reply["tracks"][0]["track_id"] == "t7"
+
+
+@pytest.mark.parametrize("user", ["a%00b", "%FF", "x" * 257, "%C2%85"])
+def test_bad_id_in_a_path_is_refused(client: Client, user: str) -> None:
+    """An id is checked wherever it stands."""
+    reply = client.get(f"/v1/users/{user}/next")
+
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["loc"] == ["path", "user_id"]
+
+
+@pytest.mark.parametrize("count", ["0", "101", "-1", "NaN", "1.5", "ten", ""])
+def test_count_outside_its_range_is_refused(client: Client, count: str) -> None:
+    """1 to 100, and a number."""
+    reply = client.get(f"/v1/users/u/next?count={count}")
+
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["loc"] == ["query", "count"]
+
+
+def test_each_reply_has_an_id_of_its_own(client: Client) -> None:
+    """So that what was proposed can be tied to what came of it."""
+    ids = {client.get("/v1/users/u/next").json()["request_id"] for _ in range(20)}
+
+    assert len(ids) == 20
+
+
+def test_redis_out_of_reach_gives_popular_tracks(artifact: Artifact) -> None:
+    """Degraded, said so and counted; what the request excludes stays out."""
+    with running(artifact, store=BrokenSessions()) as client:
+        reply = client.get("/v1/users/u/next?count=2&exclude=t0").json()
+        exposed = client.get("/metrics").text
+
+    assert (reply["source"], reply["degraded"]) == ("popular", True)
+    assert [track["track_id"] for track in reply["tracks"]] == ["t1", "t2"]
+    assert 'nexttrack_degraded_total{reason="redis"} 1.0' in exposed
+
+
+def test_broken_model_gives_popular_tracks_without_the_skipped(artifact: Artifact) -> None:
+    """The masks hold where popularity answers too."""
+    with running(artifact, runner=FailingRunner()) as client:
+        tell(client, "skip", "t0")
+        reply = client.get("/v1/users/u/next?count=2").json()
+        exposed = client.get("/metrics").text
+
+    assert (reply["source"], reply["degraded"]) == ("popular", True)
+    assert [track["track_id"] for track in reply["tracks"]] == ["t1", "t2"]
+    assert 'nexttrack_degraded_total{reason="model"} 1.0' in exposed
+
+
+def test_given_history_reads_and_writes_nothing(artifact: Artifact) -> None:
+    """A history in the body stands for the session; the store is not asked, even where a user is named."""
+    store = MemorySessions(artifact.manifest.history)
+    with running(artifact, store=store) as client:
+        history = [{"track_id": "t3"}, {"track_id": "t7", "outcome": "skipped"}, {"track_id": "t11", "outcome": "liked"}]
+        reply = client.post("/v1/next", json={"user_id": "u", "history": history, "count": 1}).json()
+
+    assert [track["track_id"] for track in reply["tracks"]] == ["t15"]
+    assert store.reads == 0
+
+
+def test_body_with_a_user_is_the_same_as_the_path(client: Client) -> None:
+    """Without a history POST reads the listener's own."""
+    tell(client, "play", "t3")
+    reply = client.post("/v1/next", json={"user_id": "u", "count": 3}).json()
+
+    assert [track["track_id"] for track in reply["tracks"]] == proposed(client, query="count=3")
+
+
+def test_candidates_alone_are_ranked(client: Client) -> None:
+    """Repeated ones collapse, heard ones stay out, unknown ones come last."""
+    body = {"history": [{"track_id": "t1"}], "candidates": ["unheard", "t5", "t2", "t1", "t5"]}
+    reply = client.post("/v1/next", json=body).json()
+
+    assert [track["track_id"] for track in reply["tracks"]] == ["t5", "t2", "unheard"]
+
+
+def test_candidates_all_masked_give_an_empty_reply(client: Client) -> None:
+    """Nothing left to rank is no error."""
+    reply = client.post("/v1/next", json={"candidates": ["t1"], "exclude": ["t1"]})
+
+    assert (reply.status_code, reply.json()["tracks"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "loc"),
+    [
+        ({"count": 0}, ["body", "count"]),
+        ({"count": "5"}, ["body", "count"]),
+        ({"candidates": ["t"] * 10_001}, ["body", "candidates"]),
+        ({"history": [{"track_id": "t1", "outcome": "hummed"}]}, ["body", "history", 0, "outcome"]),
+        ({"exclude": "t1"}, ["body", "exclude"]),
+    ],
+)
+def test_bad_wish_is_refused(client: Client, body: dict[str, object], loc: list[object]) -> None:
+    """The error points at the fault."""
+    reply = client.post("/v1/next", json=body)
+
+    assert reply.status_code == 422
+    assert reply.json()["errors"][0]["loc"] == loc
+
+
+def test_not_a_number_is_refused(client: Client) -> None:
+    """NaN is no JSON, and no count either."""
+    reply = client.post("/v1/next", content=b'{"count": NaN}', headers={"content-type": "application/json"})
+
+    assert reply.status_code == 422
+
+
+def test_catalogue_names_tracks(tmp_path: Path) -> None:
+    """Title and artist come along where the artifact has them."""
+    with running(artifacts.load(tmp_path, catalogue=True)) as client:
+        [track] = client.get("/v1/users/u/next?count=1").json()["tracks"]
+
+    assert (track["title"], track["artist"]) == ("title t0", "artist 0")
+
+
+def test_artists_are_kept_apart(tmp_path: Path) -> None:
+    """With a gap of 3 no artist comes twice within 3 tracks, and the reply is full all the same."""
+    with running(artifacts.load(tmp_path, catalogue=True), artist_gap=3) as client:
+        artists = [track["artist"] for track in client.get("/v1/users/u/next?count=8").json()["tracks"]]
+
+    assert len(artists) == 8
+    assert all(len(set(artists[start : start + 3])) == 3 for start in range(6))

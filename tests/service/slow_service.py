@@ -1,0 +1,43 @@
+"""A service whose model takes as long as a test wants: `python -m tests.service.slow_service ARTIFACT PORT GATE`.
+
+It makes the file GATE.entered once a request is in the model, and answers it when there is a file GATE.
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from model.artifact import load
+from model.encoding import RowHistory
+from service.__main__ import serve
+from service.app import create_app
+from service.graphs import Graphs, Scores
+from service.settings import Settings
+from tests.service.fakes import MemorySessions
+
+
+class SlowGraphs(Graphs):
+    """The real graphs behind a gate."""
+
+    gate: Path | None = None  # open until it is set: golden cases are replayed before
+
+    def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
+        if self.gate is not None:
+            self.gate.with_suffix(".entered").touch()
+            while not self.gate.exists():
+                time.sleep(0.01)
+        return super().best(histories, excluded, counts)
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    artifact = load(Path(sys.argv[1]))
+    graphs = SlowGraphs(artifact, threads=1)
+    graphs.gate = Path(sys.argv[3])
+    settings = Settings(port=int(sys.argv[2]))
+    serve(settings, create_app(settings, artifact, graphs, store=MemorySessions(artifact.manifest.history)))
+
+
+if __name__ == "__main__":
+    main()

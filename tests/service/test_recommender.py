@@ -1,0 +1,150 @@
+"""From a listener to tracks, with a scorer and a store that only keep their protocols."""
+
+from pathlib import Path
+
+import pytest
+
+from model.artifact import Artifact
+from model.events import Event, EventType, HistoryRule, Outcome
+from model.vocabulary import FIRST
+from service.errors import OverloadedError, ScorerUnavailableError
+from service.recommender import Recommendation, Recommender, Wish
+from service.scorer import Scorer
+from service.sessions import SessionStore
+from tests.service import artifacts
+from tests.service.fakes import BrokenSessions, FailingScorer, MemorySessions, RecordingScorer
+
+pytestmark = pytest.mark.anyio
+GAP = HistoryRule().gap_ms
+
+
+class Desk:
+    """A recommender and what a test asks about it."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        store: SessionStore | None = None,
+        scorer: Scorer | None = None,
+        exclude_played: bool = True,
+        artist_gap: int = 0,
+    ) -> None:
+        self.memory = MemorySessions(artifact.manifest.history)
+        self.reasons: list[str] = []
+        self._recommender = Recommender(
+            artifact,
+            scorer or RecordingScorer(artifact),
+            store or self.memory,
+            exclude_played=exclude_played,
+            artist_gap=artist_gap,
+            degraded=self.reasons.append,
+        )
+
+    async def tell(self, *events: tuple[int, EventType, str]) -> None:
+        """Record events of the listener `u`: time, type, track."""
+        made = [Event(at_ms, type, f"{at_ms} {type} {track}", track) for at_ms, type, track in events]
+        await self.memory.record({"u": made})
+
+    async def ask(self, wish: Wish | None = None, now_ms: int = 100) -> Recommendation:
+        """What comes next for the listener `u`."""
+        return await self._recommender.for_listener("u", wish or Wish(count=3), now_ms)
+
+    async def follow(self, *plays: tuple[str, Outcome]) -> list[str]:
+        """What follows a given history."""
+        return tracks(await self._recommender.for_history(plays, Wish(count=3)))
+
+
+def tracks(recommendation: Recommendation) -> list[str]:
+    """The recommended tracks without their scores."""
+    return [track_id for track_id, _ in recommendation.tracks]
+
+
+async def test_history_reaches_the_model_as_rows_and_outcomes(artifact: Artifact) -> None:
+    """Oldest first, known tracks only, outcomes as the network numbers them."""
+    scorer = RecordingScorer(artifact)
+    desk = Desk(artifact, scorer=scorer)
+    await desk.tell((2, EventType.SKIP, "t1"), (1, EventType.PLAY, "t0"), (3, EventType.PLAY, "unheard"))
+    await desk.ask()
+
+    assert (scorer.histories[0].rows, scorer.histories[0].outcomes) == ([FIRST, FIRST + 1], [1, 2])
+
+
+@pytest.mark.parametrize(("scope", "rows"), [("user", [FIRST, FIRST + 1]), ("session", [FIRST + 1])])
+async def test_history_goes_back_as_far_as_the_manifest_says(tmp_path: Path, scope: str, rows: list[int]) -> None:
+    """The scope that the model was trained with decides whether earlier sessions are read."""
+    artifact = artifacts.load(tmp_path, rule=HistoryRule(scope="session" if scope == "session" else "user"))
+    scorer = RecordingScorer(artifact)
+    desk = Desk(artifact, scorer=scorer)
+    await desk.tell((1, EventType.PLAY, "t0"), (GAP + 2, EventType.PLAY, "t1"))
+    await desk.ask(now_ms=GAP + 3)
+
+    assert scorer.histories[0].rows == rows
+
+
+async def test_played_tracks_may_come_again_where_the_setting_says(artifact: Artifact) -> None:
+    """Then skipped ones still stay out, also those that were liked afterwards."""
+    desk = Desk(artifact, exclude_played=False)
+    await desk.tell((1, EventType.PLAY, "t39"), (2, EventType.SKIP, "t38"), (3, EventType.LIKE, "t38"))
+
+    assert tracks(await desk.ask()) == ["t39", "t37", "t36"]
+
+
+async def test_disliked_track_stays_out_until_liked(artifact: Artifact) -> None:
+    """Across sessions, by the newest opinion."""
+    desk = Desk(artifact)
+    await desk.tell((1, EventType.DISLIKE, "t39"), (1, EventType.DISLIKE, "t38"), (2, EventType.LIKE, "t38"))
+
+    assert tracks(await desk.ask(now_ms=2 * GAP)) == ["t38", "t37", "t36"]
+
+
+async def test_given_history_masks_like_a_session(artifact: Artifact) -> None:
+    """Played, skipped and disliked tracks of a given history are not proposed."""
+    followed = await Desk(artifact).follow(
+        ("t39", Outcome.PLAYED), ("t38", Outcome.SKIPPED), ("t37", Outcome.DISLIKED), ("t36", Outcome.LIKED)
+    )
+
+    assert followed == ["t35", "t34", "t33"]
+
+
+async def test_failing_model_is_replaced_by_popularity_and_counted(artifact: Artifact) -> None:
+    """With all masks, and also where only given candidates may be returned."""
+    desk = Desk(artifact, scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
+    await desk.tell((1, EventType.SKIP, "t0"))
+    proposed = await desk.ask()
+    ranked = await desk.ask(Wish(candidates=["unheard", "t5", "t0", "t3", "t5"]))
+
+    assert (proposed.source, tracks(proposed)) == ("popular", ["t1", "t2", "t3"])
+    assert (ranked.source, tracks(ranked)) == ("popular", ["t3", "t5", "unheard"])
+    assert desk.reasons == ["model", "model"]
+
+
+async def test_failing_store_is_replaced_by_popularity_and_counted(artifact: Artifact) -> None:
+    """The model is not asked about a listener of whom nothing is known."""
+    scorer = RecordingScorer(artifact)
+    desk = Desk(artifact, store=BrokenSessions(), scorer=scorer)
+    proposed = await desk.ask(Wish(count=2, exclude=["t1"]))
+
+    assert (proposed.source, tracks(proposed)) == ("popular", ["t0", "t2"])
+    assert desk.reasons == ["redis"]
+    assert scorer.histories == []
+
+
+async def test_overload_is_passed_on(artifact: Artifact) -> None:
+    """Where too many wait the client is asked to come back; that is not a failure to hide behind popular tracks."""
+    desk = Desk(artifact, scorer=FailingScorer(artifact, OverloadedError("full")))
+
+    with pytest.raises(OverloadedError):
+        await desk.ask()
+    assert desk.reasons == []
+
+
+async def test_artists_apart_hold_for_candidates_and_popular_tracks_too(tmp_path: Path) -> None:
+    """Whoever chose the tracks, no artist comes twice within the gap; tracks without an artist are in nobody's way."""
+    artifact = artifacts.load(tmp_path, catalogue=True)  # four tracks an artist
+    desk = Desk(artifact, artist_gap=2)
+    failing = Desk(artifact, artist_gap=2, scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
+    candidates = ["t0", "t1", "t2", "t4", "unheard", "unheard too"]
+
+    assert tracks(await desk.ask(Wish(candidates=candidates))) == ["t4", "t2", "unheard", "unheard too"]
+    assert tracks(await failing.ask(Wish(count=3))) == ["t0", "t4", "t8"]

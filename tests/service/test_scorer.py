@@ -1,0 +1,122 @@
+"""The batcher: alone at once, together when busy, bounded, and nothing spent on who has gone."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from model.encoding import RowHistory
+from service.errors import OverloadedError, ScorerUnavailableError
+from service.metrics import Metrics
+from service.scorer import BatchingScorer
+from service.settings import Settings
+from tests.service.fakes import FailingRunner, GatedRunner
+
+pytestmark = pytest.mark.anyio
+
+
+def scorer(runner: GatedRunner, **settings: object) -> BatchingScorer:
+    """A batcher over `runner`."""
+    return BatchingScorer(runner, Settings.model_validate(settings), Metrics())
+
+
+async def entered(runner: GatedRunner) -> None:
+    """Return once a batch is in the runner."""
+    await asyncio.to_thread(runner.entered.acquire)
+
+
+async def test_who_waits_is_scored_together_and_gets_own_answer() -> None:
+    """The first request runs alone at once; all that come meanwhile are one batch; answers find their askers."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner) as batching:
+        first = asyncio.create_task(batching.best(RowHistory([100], [1]), [], 1))
+        await entered(runner)
+        others = [asyncio.create_task(batching.best(RowHistory([row], [1]), [row], row)) for row in range(2, 12)]
+        await asyncio.sleep(0)
+        runner.gate.set()
+        answers = await asyncio.gather(first, *others)
+
+    assert runner.batches == [1, 10]
+    assert [list(answer.rows) for answer in answers] == [[100], *[[row] * row for row in range(2, 12)]]
+
+
+async def test_batch_is_no_larger_than_allowed() -> None:
+    """`max_batch` bounds memory and the wait of those in the batch."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, max_batch=4) as batching:
+        asks = [asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(1)]
+        await entered(runner)
+        asks += [asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(10)]
+        await asyncio.sleep(0)
+        runner.gate.set()
+        await asyncio.gather(*asks)
+
+    assert runner.batches == [1, 4, 4, 2]
+
+
+async def test_ranking_and_proposing_share_the_queue() -> None:
+    """Both kinds of request may wait together; each is answered in its way."""
+    runner = GatedRunner()
+    async with scorer(runner) as batching:
+        best, ranked = await asyncio.gather(
+            batching.best(RowHistory([7], [1]), [], 2), batching.rank(RowHistory([7], [1]), [5, 6])
+        )
+
+    assert list(best.rows) == [7, 7]
+    assert (list(ranked.rows), list(ranked.scores)) == ([5, 6], [5.0, 6.0])
+
+
+async def test_full_queue_refuses_at_once() -> None:
+    """Beyond the limit nobody waits; those who wait are served all the same."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, queue_limit=2) as batching:
+        asks = [asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(2)]
+        await entered(runner)
+
+        with pytest.raises(OverloadedError, match="2 requests wait"):
+            await batching.best(RowHistory([2], [1]), [], 1)
+        runner.gate.set()
+        await asyncio.gather(*asks)
+        await batching.best(RowHistory([2], [1]), [], 1)
+
+
+async def test_request_whose_client_has_gone_costs_nothing() -> None:
+    """A cancelled request that still waits never reaches the graph, and its place in the queue is free again."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, queue_limit=3) as batching:
+        first = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
+        await entered(runner)
+        gone = [asyncio.create_task(batching.best(RowHistory([3], [1]), [], 1)) for _ in range(2)]
+        await asyncio.sleep(0)
+        for ask in gone:
+            ask.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        runner.gate.set()
+        await first
+        await batching.best(RowHistory([2], [1]), [], 1)
+
+    assert runner.batches == [1, 1]
+
+
+async def test_request_that_waited_too_long_is_refused_unscored() -> None:
+    """An answer that comes too late is not computed."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, queue_patience=timedelta(microseconds=1)) as batching:
+        first = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
+
+        with pytest.raises(OverloadedError, match="was not free within"):
+            await first
+
+    assert runner.batches == []
+
+
+async def test_failing_graph_is_said_to_who_waited_and_the_next_is_served() -> None:
+    """One bad batch ends neither the thread nor the service."""
+    runner = FailingRunner()
+    async with scorer(runner) as batching:
+        with pytest.raises(ScorerUnavailableError, match="the graph is broken"):
+            await batching.best(RowHistory([2], [1]), [], 1)
+        runner.broken = False
+        answer = await batching.best(RowHistory([2], [1]), [], 1)
+
+    assert list(answer.rows) == [2]

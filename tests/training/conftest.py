@@ -1,0 +1,55 @@
+"""The one dear thing that several tests of the trainer share: an exported network. torch's exporter takes seconds a call."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.encoding import RowHistory
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.network import Network
+from model.vocabulary import FIRST, Vocabulary
+from tests.training.worlds import small_recipe
+from training.export import export
+
+TRACKS = [f"t{number}" for number in range(30)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exported:
+    """A network as it was exported, and the artifact's folder."""
+
+    network: Network
+    folder: Path
+    length: int
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """An untrained network with everything a network can have, its weights large enough that each counts."""
+    torch.manual_seed(0)
+    config = NetworkConfig(
+        width=16, layers=2, heads=2, feed_forward=24, artists=True, wanted_head=True, wanted_width=4, wanted_weight=0.7
+    )
+    recipe = small_recipe("everything", network=config, length=9)
+    rows = len(TRACKS) + FIRST
+    network = build(config, rows, recipe.history.length, torch.tensor([0, 0] + [number % 5 for number in range(len(TRACKS))]))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    samples = [
+        RowHistory([FIRST + place for place in range(size)], [1 + place % 4 for place in range(size)]) for size in range(20)
+    ]
+    folder = export(
+        network,
+        recipe=recipe,
+        vocabulary=Vocabulary(TRACKS),
+        popular=list(range(FIRST, rows)),
+        samples=samples,
+        root=tmp_path_factory.mktemp("artifacts"),
+        origin={"source": "made up"},
+        quality={"hr@20": 0.5},
+    )
+    return Exported(network=network, folder=folder, length=recipe.history.length)

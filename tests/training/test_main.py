@@ -1,0 +1,100 @@
+"""The command line: help for everybody, and errors as one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import main
+
+COMMANDS = ("import", "simulate", "train", "evaluate", "export", "run", "replay")
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What `--help` prints."""
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--help"])
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """A newcomer sees what there is."""
+    text = help_of(capsys)
+
+    assert all(f"\n    {command} " in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_shows_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """A line to copy, and every option with its default or meaning."""
+    text = help_of(capsys, command)
+
+    assert f"  python -m training {command} " in text
+    assert "usage: python -m training" in text
+
+
+def test_help_loads_no_torch() -> None:
+    """It takes seconds to load, and a person who asks for help is waiting."""
+    program = (
+        "import sys\n"
+        "from training.__main__ import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == 0
+
+
+def test_module_runs_as_a_program() -> None:
+    """`python -m training` without a word says what it wants, and that it wanted more."""
+    ran = subprocess.run([sys.executable, "-m", "training"], check=False, capture_output=True, text=True)
+
+    assert ran.returncode == 2
+    assert "COMMAND" in ran.stderr
+
+
+def sentence(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """What a command that cannot work says on its way out."""
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+@pytest.mark.parametrize("command", ["train", "run", "replay"])
+def test_log_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    """With the way to make one, and without a traceback."""
+    assert "`python -m training import --help` says how" in sentence(capsys, command, str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_run_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
+    """The same for a run."""
+    assert "no run in" in sentence(capsys, command, str(tmp_path / "nowhere"))
+
+
+def test_recipe_with_an_unknown_key_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The key and the file are named."""
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[network]\nwidht = 3\n')
+    said = sentence(capsys, "train", str(tmp_path), "--recipe", str(path))
+
+    assert "network.widht" in said
+    assert "mine.toml" in said
+
+
+def test_column_without_a_name_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With an example of what was wanted."""
+    said = sentence(capsys, "import", "plays.csv", "--out", str(tmp_path / "log"), "--column", "song")
+
+    assert "track_id=song" in said
+
+
+def test_brackets_in_a_message_reach_the_reader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The terminal's own markup must not swallow a folder's name, nor choke on it."""
+    assert "my [bold] log [/x]" in sentence(capsys, "train", str(tmp_path / "my [bold] log [" / "x]"))

@@ -1,0 +1,164 @@
+"""Which entries enter which term of the loss, beside plain loops over the same batch.
+
+Shapes: B windows, T places.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.events import Outcome
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.network import Network
+from training.batches import Batch
+from training.objective import objective
+from training.recipe import LossRule
+
+PLAYED, SKIPPED, LIKED, DISLIKED = Outcome
+ROWS = 9
+
+
+def network_of(*, wanted_head: bool = False) -> Network:
+    """Small, with weights large enough that each entry counts."""
+    torch.manual_seed(0)
+    config = NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, wanted_head=wanted_head, wanted_width=4)
+    network = build(config, ROWS, 6).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+def batch_of(tracks: list[list[int]], outcomes: list[list[int]], wanted: list[list[int]]) -> Batch:
+    """A batch by hand."""
+    return Batch(*(torch.tensor(lines) for lines in (tracks, outcomes, wanted, [[1] * len(tracks[0])] * len(tracks))))
+
+
+BATCH = batch_of(
+    [[0, 2, 3, 4], [5, 6, 6, 7]],
+    [[0, PLAYED, SKIPPED, PLAYED], [DISLIKED, SKIPPED, LIKED, SKIPPED]],
+    [[0, 2, 4, 4], [6, 6, 6, 0]],
+)
+
+
+def scores_at(network: Network, batch: Batch, line: int, place: int) -> Tensor:
+    """What the network says after the entries before a place, asked as the service would."""
+    real = batch.tracks[line, :place] != 0
+    tracks, outcomes = (array[line, :place][real][None] for array in (batch.tracks, batch.outcomes))
+    heads = network.queries(network.states(tracks, outcomes)[0, -1])
+    return network.items().main @ heads.main
+
+
+def places(chosen: Tensor) -> list[tuple[int, int]]:
+    """Line and place of each true entry."""
+    return [(line, place) for line, place in chosen.nonzero().tolist()]
+
+
+def test_main_term_asks_every_state_for_the_next_kept_track() -> None:
+    """One surprise for each target, the start's included, none for padding and where nothing kept follows."""
+    network = network_of()
+    each = [
+        -scores_at(network, BATCH, line, place)[1:].log_softmax(0)[BATCH.wanted[line, place] - 1]
+        for line, place in places(BATCH.wanted != 0)
+    ]
+
+    assert len(each) == 6
+    assert objective(network, BATCH, LossRule())["main"].item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_pair_term_sets_each_refused_track_below_the_kept_one_that_followed() -> None:
+    """In the state in which it was refused. Refused with nothing kept behind it, or followed by itself, it makes no pair."""
+    network = network_of()
+    pairs = [(0, 2, 4, 3), (1, 0, 6, 5)]  # line, place, wanted, refused; (1, 1) wants the very track, (1, 3) nothing
+    scores = [scores_at(network, BATCH, line, place) for line, place, _, _ in pairs]
+    each = [
+        -torch.nn.functional.logsigmoid(score[wanted] - score[refused])
+        for score, (_, _, wanted, refused) in zip(scores, pairs, strict=True)
+    ]
+    found = objective(network, BATCH, LossRule(pair=0.5))["pair"].item()
+
+    assert found == pytest.approx(0.5 * torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_feedback_term_asks_of_each_entry_whether_it_was_kept() -> None:
+    """From the state before it, so that the network cannot read the answer."""
+    network = network_of(wanted_head=True)
+    logits, kept = [], []
+    for line, place in places(BATCH.tracks != 0):
+        real = BATCH.tracks[line, :place] != 0
+        state = network.states(BATCH.tracks[line, :place][real][None], BATCH.outcomes[line, :place][real][None])[0, -1]
+        query, item = network.queries(state).wanted, network.items(BATCH.tracks[line, place]).wanted
+        assert query is not None
+        assert item is not None
+        logits.append(query @ item)
+        kept.append(Outcome(int(BATCH.outcomes[line, place])).wanted)
+    by_hand = torch.nn.functional.binary_cross_entropy_with_logits(torch.stack(logits), torch.tensor(kept).float())
+
+    assert objective(network, BATCH, LossRule(feedback=0.25))["feedback"].item() == pytest.approx(
+        0.25 * by_hand.item(), rel=1e-5
+    )
+
+
+def test_last_entrys_outcome_is_never_read() -> None:
+    """It is the answer to the last question: the main term must not change with it while its targets stay."""
+    network = network_of()
+    other = BATCH._replace(outcomes=BATCH.outcomes.clone())
+    other.outcomes[:, -1] = LIKED
+
+    assert torch.equal(objective(network, other, LossRule())["main"], objective(network, BATCH, LossRule())["main"])
+
+
+def test_sampled_main_term_draws_other_negatives_each_time_and_the_same_by_seed() -> None:
+    """A resumed run meets the negatives that it would have met."""
+    network, rule = network_of(), LossRule(main="sampled", negatives=3)
+    torch.manual_seed(5)
+    first, second = (objective(network, BATCH, rule)["main"].item() for _ in range(2))
+    torch.manual_seed(5)
+
+    assert objective(network, BATCH, rule)["main"].item() == first != second
+
+
+def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
+    """Up to the constant by which n uniform negatives outnumber the catalogue, taken off each negative's score."""
+    network = network_of()
+    with torch.no_grad():
+        network.get_parameter("bias")[1] = -100  # the unknown row is a negative of the full loss alone
+    torch.manual_seed(0)
+    count = 200_000
+    found = objective(network, BATCH, LossRule(main="sampled", negatives=count))["main"]
+    share = count / (ROWS - 2)
+    each = []
+    for line, place in places(BATCH.wanted != 0):
+        scores, target = scores_at(network, BATCH, line, place), BATCH.wanted[line, place]
+        others = torch.tensor([row for row in range(2, ROWS) if row != target])
+        each.append(torch.logaddexp(scores[target], scores[others].logsumexp(0) + torch.tensor(share).log()) - scores[target])
+
+    assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=0.01)
+
+
+def test_loss_is_the_sum_of_its_terms() -> None:
+    """Terms of weight 0 are not even computed."""
+    network = network_of(wanted_head=True)
+    terms = objective(network, BATCH, LossRule(pair=0.5, feedback=0.1))
+
+    assert terms["loss"].item() == pytest.approx(sum(terms[name].item() for name in ("main", "pair", "feedback")))
+    assert set(objective(network, BATCH, LossRule())) == {"main", "loss"}
+
+
+@pytest.mark.parametrize("main", ["full", "sampled"])
+def test_batch_in_which_nothing_was_kept_costs_nothing(main: str) -> None:
+    """A listener who left everything may be a batch of their own: no target, no NaN, no gradient."""
+    network = network_of()
+    nothing = batch_of([[2, 3]], [[SKIPPED, SKIPPED]], [[0, 0]])
+    terms = objective(network, nothing, LossRule(main="full" if main == "full" else "sampled", pair=0.5))
+    terms["loss"].backward()  # type: ignore[no-untyped-call] # torch ships it without types
+
+    assert terms["loss"].item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in network.parameters())
+
+
+def test_feedback_without_a_head_for_it_is_refused() -> None:
+    """Said by name, before it is a wrong shape."""
+    with pytest.raises(ValueError, match="no wanted head"):
+        objective(network_of(), BATCH, LossRule(feedback=0.1))

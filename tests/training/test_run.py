@@ -1,0 +1,198 @@
+"""From log to artifact by the command line, on a small simulated world: everything wired together, twice.
+
+The two runs differ in nothing but their folders, so what they leave must not differ either.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import artifact
+from model.encoding import RowHistory, encode_histories
+from training import run
+from training.__main__ import main
+from training.export import open_graph
+from training.fit import RunError
+from training.log import open_log
+from training.recipe import read_recipe
+
+RECIPE = """
+name = "small"
+[history]
+length = 10
+[network]
+width = 16
+layers = 1
+heads = 2
+feed_forward = 32
+[loss]
+pair = 0.5
+[fit]
+epochs = 2
+batch = 32
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """A folder with a log, a recipe, a run and its artifacts."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        """What `simulate` wrote."""
+        return self.root / "log"
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's path."""
+        return str(self.root / "small.toml")
+
+    @property
+    def run(self) -> Path:
+        """The run's folder."""
+        return self.root / "run"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where `current` is."""
+        return self.root / "artifacts"
+
+    def all(self) -> int:
+        """`python -m training run`, as a person types it."""
+        words = ["run", self.log, "--recipe", self.recipe, "--run", self.run, "--out", self.artifacts, "--threads", 1]
+        return main([str(word) for word in words])
+
+
+def made(root: Path) -> Place:
+    """A place in which everything was done."""
+    place = Place(root=root)
+    Path(place.recipe).write_text(RECIPE)
+    options = ("--listeners", "50", "--tracks", "60", "--artists", "24", "--sessions", "3")
+    assert main(["simulate", "--out", str(place.log), *options]) == 0
+    assert place.all() == 0
+    return place
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where the first run was made."""
+    return made(tmp_path_factory.mktemp("first with a space"))
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Where it was made again."""
+    return made(tmp_path_factory.mktemp("second"))
+
+
+def test_run_leaves_an_artifact_that_loads(place: Place) -> None:
+    """With the recipe's rule, the log's origin and the catalogue's names."""
+    loaded = artifact.load(place.artifacts / "current")
+
+    assert loaded.manifest.history == read_recipe(place.recipe).history
+    assert loaded.manifest.recipe == read_recipe(place.recipe).as_dict()
+    assert loaded.manifest.origin["events"] == open_log(place.log).about["events"]
+    assert loaded.catalogue is not None
+    assert all(loaded.catalogue.titles)
+
+
+def test_golden_cases_of_the_run_replay(place: Place) -> None:
+    """In ONNX Runtime, from the folder alone."""
+    loaded = artifact.load(place.artifacts / "current")
+    session = open_graph(loaded.folder / artifact.MODEL)
+    for case in loaded.golden:
+        batch = encode_histories([RowHistory(case.rows, case.outcomes)], length=loaded.manifest.history.length)
+        excluded = np.array([case.excluded], np.int64).reshape(1, -1)
+        rows, scores = session.run(None, {**batch._asdict(), "excluded": excluded, "count": np.array(len(case.best))})
+
+        assert rows[0].tolist() == list(case.best)
+        assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)
+
+
+def test_artifact_carries_its_measured_quality(place: Place) -> None:
+    """The very numbers of the report, of this recipe and not of a baseline."""
+    quality = artifact.load(place.artifacts / "current").manifest.quality
+    [reported] = [one for one in json.loads((place.run / "report.json").read_text())["rankers"] if one["name"] == "small"]
+
+    assert quality == reported
+    assert 0 <= quality["values"]["hr@20"] <= 1
+    assert quality["counts"]["cases"] > 100
+
+
+def test_report_shows_the_baselines_and_the_best_possible_beside_the_model(place: Place) -> None:
+    """On the same cases."""
+    rankers = json.loads((place.run / "report.json").read_text())["rankers"]
+
+    assert {"small", "best possible"} < {one["name"] for one in rankers}
+    assert len(rankers) >= 6
+    assert len({one["counts"]["cases"] for one in rankers}) == 1
+    assert (place.run / "report.html").stat().st_size > 1000
+
+
+def test_popular_tracks_are_the_whole_catalogue_best_first(place: Place) -> None:
+    """The fallback can answer with any track, and begins with one that really was played often of late."""
+    loaded = artifact.load(place.artifacts / "current")
+    current = run.resume(place.run)
+    counts = current.split.counts[list(loaded.popular)]
+
+    assert sorted(loaded.popular) == list(range(2, len(loaded.vocabulary)))
+    assert counts[:10].mean() > 2 * counts[-10:].mean()
+
+
+def test_same_seed_gives_the_same_weights_and_the_same_artifact(place: Place, twin: Place) -> None:
+    """Byte for byte: every file but the manifest, whose version and date are the only differences."""
+    one, two = (artifact.load(each.artifacts / "current") for each in (place, twin))
+    states = [torch.load(each.run / "checkpoint.pt", weights_only=True)["best_weights"] for each in (place, twin)]
+    own = {"version": "", "created_at": None, "sha256": ""}
+
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert one.manifest.files == two.manifest.files
+    assert one.manifest.model_dump() | own == two.manifest.model_dump() | own
+
+
+def test_evaluating_again_gives_the_same_numbers(place: Place) -> None:
+    """From the checkpoint, without training anew."""
+    before = json.loads((place.run / "report.json").read_text())["rankers"]
+    assert main(["evaluate", str(place.run), "--threads", "1"]) == 0
+
+    assert json.loads((place.run / "report.json").read_text())["rankers"] == before
+
+
+def test_another_recipe_in_the_runs_folder_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Found before anything is trained, said in a sentence; the run stays as it was."""
+    before = (place.run / run.RUN).read_bytes()
+    words = ["train", str(place.log), "--recipe", place.recipe, "--run", str(place.run), "--seed", "2"]
+
+    assert main(words) == 1
+    assert "holds a run of another recipe or log" in capsys.readouterr().err
+    assert (place.run / run.RUN).read_bytes() == before
+
+
+def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An artifact carries its quality; the message says how to get it."""
+    words = ["train", str(place.log), "--recipe", place.recipe, "--run", str(tmp_path / "run")]
+    assert main(words) == 0
+
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "artifacts")]) == 1
+    assert "is not measured yet; `python -m training evaluate" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_network_that_is_to_know_artists_needs_a_catalogue(place: Place, tmp_path: Path) -> None:
+    """The simulated log has one, and numbers its artists from 1; a log without one is refused."""
+    current = run.resume(place.run)
+    artists = run.artists_of(current.log, current.split)
+
+    assert artists.shape == (len(current.split.vocabulary),)
+    assert artists[:2].tolist() == [0, 0]
+    assert artists[2:].min() >= 1
+    assert set(artists[2:].tolist()) == set(range(1, int(artists.max()) + 1))
+    for name in ("events.parquet", "log.json"):
+        (tmp_path / name).write_bytes((place.log / name).read_bytes())
+    with pytest.raises(RunError, match="has no catalogue"):
+        run.artists_of(open_log(tmp_path), current.split)
