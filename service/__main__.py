@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -10,12 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import msgspec
 import structlog
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from model.artifact import ArtifactError, load
+from model.artifact import Artifact, ArtifactError, load
 from service import embedded, logs
 from service.app import create_app, from_environment
 from service.graphs import Graphs
@@ -47,6 +49,8 @@ def main() -> None:
             if settings.redis_url is None:
                 url = stack.enter_context(embedded.running(settings.state_dir))
                 settings = settings.model_copy(update={"redis_url": url})
+            if settings.log_format == "console":
+                sys.stdout.write(_welcome(settings, artifact))
             if settings.workers == 1:
                 serve(settings, create_app(settings, artifact, graphs))
             else:
@@ -74,6 +78,18 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         server_header=False,
         timeout_keep_alive=75,  # longer than load balancers keep idle connections, so that they end them, not we
         timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
+    )
+
+
+def _welcome(settings: Settings, artifact: Artifact) -> str:
+    """What a person at a terminal may try first, with a track that the model knows."""
+    url = f"http://{settings.host}:{settings.port}"
+    track = artifact.vocabulary.track(artifact.popular[0]) if artifact.popular else "t1"
+    event = msgspec.json.encode({"event_id": "e1", "user_id": "ann", "track_id": track, "type": "skip"}).decode()
+    return (
+        f"\nnexttrack serves {artifact.manifest.version} on {url} ({url}/docs explains the API). Try:\n\n"
+        f"  curl -X POST {url}/v1/events -H 'Content-Type: application/json' -d {shlex.quote(event)}\n"
+        f"  curl '{url}/v1/users/ann/next?count=5'\n\n"
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from model.nets import build
 from model.nets.network import Network
+from training import baselines
 from training.batches import Windows
 from training.errors import TrainingError
 from training.objective import objective
@@ -73,6 +74,8 @@ def fit(
     torch.manual_seed(recipe.seed)
     windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets)
     network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
+    prior = baselines.popular(split, half_life_days=recipe.fit.prior_half_life_days)
+    network.start_from(torch.from_numpy(prior.values_V))
     run = _Run(recipe=recipe, network=network, optimiser=_optimiser(network, recipe.fit))
     run.identity = {"recipe": recipe.as_dict(), "rows": len(split.vocabulary), "entries": len(windows)}
     folder.mkdir(parents=True, exist_ok=True)

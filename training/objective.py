@@ -13,6 +13,9 @@ from model.vocabulary import FIRST, PADDING
 from training.batches import Batch
 from training.recipe import LossRule
 
+FULL_SOFTMAX_ROWS = 20_000
+"""Up to so many rows `main = "auto"` computes the full softmax: it learns more from a batch, at a bearable cost."""
+
 
 def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tensor]:
     """The weighted terms by name and their sum as `loss`."""
@@ -22,6 +25,8 @@ def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tenso
         terms["pair"] = rule.pair * _pair(network, states_BTD, batch)
     if rule.feedback:
         terms["feedback"] = rule.feedback * _feedback(network, states_BTD, batch)
+    if rule.contrast:
+        terms["contrast"] = rule.contrast * _contrast(network, states_BTD, batch, rule.temperature)
     terms["loss"] = torch.stack(list(terms.values())).sum()
     return terms
 
@@ -30,12 +35,14 @@ def _main(network: Network, states_BTD: Tensor, batch: Batch, rule: LossRule) ->
     asked_BT = batch.wanted != PADDING
     queries_MQ = network.queries(states_BTD[asked_BT]).main
     targets_M = batch.wanted[asked_BT]
-    if rule.main == "full":
+    if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS):
         return losses.full_softmax(queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing)
     negatives_N = torch.randint(FIRST, network.rows, (rule.negatives,))
     items = network.items(torch.cat([targets_M, negatives_N])).main
     target_items_MQ, negative_items_NQ = items[: len(targets_M)], items[len(targets_M) :]
-    return losses.sampled_softmax(queries_MQ, target_items_MQ, negative_items_NQ, targets_M, negatives_N)
+    return losses.sampled_softmax(
+        queries_MQ, target_items_MQ, negative_items_NQ, targets_M, negatives_N, population=network.rows - FIRST
+    )
 
 
 def _pair(network: Network, states_BTD: Tensor, batch: Batch) -> Tensor:
@@ -55,6 +62,24 @@ def _feedback(network: Network, states_BTD: Tensor, batch: Batch) -> Tensor:
     if queries is None or items is None:
         raise ValueError("the recipe weighs the feedback loss, but its network has no wanted head")
     return losses.feedback((queries * items).sum(-1), ~is_refused(batch.outcomes[entry_BT]))
+
+
+def _contrast(network: Network, states_BTD: Tensor, batch: Batch, temperature: float) -> Tensor:
+    """Each state against the tracks that were skipped in the session of the entry it is to predict, earlier or later.
+
+    Cosines are between vectors, so the bias, which is the main head's last dimension, is left out.
+    """
+    refused_BT = is_refused(batch.outcomes)
+    skipped_BTT = (batch.session[:, :, None] == batch.session[:, None, :]) & refused_BT[:, None, :]
+    skipped_BTT = skipped_BTT & (batch.tracks[:, None, :] != batch.wanted[:, :, None])
+    skipped_BTT = skipped_BTT & (batch.wanted != PADDING)[:, :, None]
+    return losses.skip_contrastive(
+        network.queries(states_BTD).main[..., :-1],
+        network.items(batch.wanted).main[..., :-1],
+        network.items(batch.tracks).main[..., :-1],
+        skipped_BTT,
+        temperature=temperature,
+    )
 
 
 def is_refused(outcomes: Tensor) -> Tensor:

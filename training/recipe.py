@@ -49,7 +49,7 @@ class SplitRule:
 class LossRule:
     """L = L_main + pair * L_pair + contrast * L_contrast + feedback * L_feedback, each a function of `model.nets.losses`."""
 
-    main: Literal["full", "sampled"] = "full"
+    main: Literal["auto", "full", "sampled"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
     negatives: int = Field(default=256, ge=1)  # for `sampled`: uniform, shared by the batch
     targets: Literal["wanted", "all"] = "wanted"  # what the main loss is to predict
     pair: float = Field(default=0.0, ge=0)
@@ -70,7 +70,7 @@ class FitRule:
     weight_decay: float = Field(default=0.0, ge=0)
     warmup: int = Field(default=100, ge=0)  # steps
     clip: float = Field(default=1.0, gt=0)  # gradient norm
-    stride: int | None = None  # entries between the windows of a long sequence; default: the history's length
+    prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity that the item biases start from
     select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides
     valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
 

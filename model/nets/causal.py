@@ -89,6 +89,12 @@ class CausalNetwork(Network):
             return Heads(main, None)
         return Heads(main, torch.cat([pick(self.wanted_item.weight), pick(self.wanted_bias[:, None])], dim=-1))
 
+    def start_from(self, popularity_V: Tensor) -> None:
+        """Biases at the log of popularity; what was never wanted counts as a twentieth of a play."""
+        if self.config.item_bias:
+            with torch.no_grad():
+                self.bias.copy_(torch.log(popularity_V + 0.05))
+
     def fold(self) -> None:
         """Add the artists' part to each track's vector, once and for all: what is exported needs no artists."""
         if self.knows_artists:

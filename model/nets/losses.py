@@ -2,8 +2,11 @@
 
     L = L_main + a L_pair + b L_contrast + c L_feedback
 
-Shapes: M states with a target, P pairs, N shared negatives, V rows, Q query width, K skipped tracks of a session (padded).
+Shapes: M states with a target, P pairs, N shared negatives, V rows, Q query width, B windows, T places,
+D width.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -21,17 +24,23 @@ def full_softmax(query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, *, smoot
 
 
 def sampled_softmax(
-    query_MQ: Tensor, target_items_MQ: Tensor, negative_items_NQ: Tensor, targets_M: Tensor, negatives_N: Tensor
+    query_MQ: Tensor,
+    target_items_MQ: Tensor,
+    negative_items_NQ: Tensor,
+    targets_M: Tensor,
+    negatives_N: Tensor,
+    *,
+    population: int,
 ) -> Tensor:
-    """Mean of -log softmax over the target and N uniform negatives shared by the batch; 0 without states.
+    """Mean of -log softmax over the target and N negatives shared by the batch; 0 without states.
 
-    A negative that happens to be the state's own target is left out of that state's denominator. Uniform sampling needs no
-    logQ correction: it shifts every negative's score by the same constant.
+    The negatives are drawn uniformly from `population` tracks, and each stands for population / N of them, so that the loss
+    estimates the full softmax's. A negative that happens to be a state's own target is left out of its denominator.
     """
     if not targets_M.numel():
         return query_MQ.sum()
     target_scores_M = (query_MQ * target_items_MQ).sum(-1)
-    negative_scores_MN = query_MQ @ negative_items_NQ.T
+    negative_scores_MN = query_MQ @ negative_items_NQ.T + math.log(population / len(negatives_N))
     accidental_MN = targets_M[:, None] == negatives_N[None, :]
     negative_scores_MN = negative_scores_MN.masked_fill(accidental_MN, -torch.inf)
     scores = torch.cat([target_scores_M[:, None], negative_scores_MN], dim=1)
@@ -50,3 +59,24 @@ def feedback(logits_M: Tensor, wanted_M: Tensor) -> Tensor:
     if not logits_M.numel():
         return logits_M.sum()
     return functional.binary_cross_entropy_with_logits(logits_M, wanted_M.to(logits_M.dtype))
+
+
+def skip_contrastive(
+    states_BTD: Tensor, targets_BTD: Tensor, entries_BTD: Tensor, skipped_BTT: Tensor, *, temperature: float
+) -> Tensor:
+    """Pull each state towards the next wanted track and away from its session's skipped ones (Seshadri & Knees 2023, eq. 3):
+
+        -log exp(cos(q, k+) / tau) / (exp(cos(q, k+) / tau) + sum_j exp(cos(q, e_j) / tau))
+
+    `skipped_BTT` is True at (b, t, j) where entry j is a skipped track of the session that state t belongs to. The mean is over
+    states that have one, since the others' terms are 0 whatever the network does; 0 without any.
+    """
+    states_BTD, targets_BTD, entries_BTD = (
+        functional.normalize(vectors, dim=-1) for vectors in (states_BTD, targets_BTD, entries_BTD)
+    )
+    positive_BT = (states_BTD * targets_BTD).sum(-1) / temperature
+    negative_BTT = (states_BTD @ entries_BTD.transpose(1, 2) / temperature).masked_fill(~skipped_BTT, -torch.inf)
+    all_BTS = torch.cat([positive_BT[..., None], negative_BTT], dim=-1)
+    counted_BT = skipped_BTT.any(dim=-1)
+    terms_M = (torch.logsumexp(all_BTS, dim=-1) - positive_BT)[counted_BT]
+    return terms_M.mean() if terms_M.numel() else terms_M.sum()

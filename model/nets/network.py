@@ -43,6 +43,9 @@ class Network(nn.Module):
     def items(self, rows: Tensor | None = None) -> Heads:
         """Item vectors of the given rows (any shape), or of all rows [V, ·]."""
 
+    def start_from(self, popularity_V: Tensor) -> None:
+        """Before training: let an empty history rank by popularity (any positive scale), not by chance."""
+
     def fold(self) -> None:
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""
 

@@ -309,8 +309,9 @@ def test_reader_beside_a_writer_always_sees_a_whole_artifact(tmp_path: Path) -> 
 
     with ThreadPoolExecutor(1) as pool:
         reader = pool.submit(read)
-        for number in range(1, 10):
-            save(tmp_path, f"v{number}", popular=[2] * (number + 1))
+        save(tmp_path, "v1", popular=[2, 2])
+        for number in range(2_000):  # often enough to meet a reader between two steps, if a switch had two
+            artifact.switch(tmp_path, f"v{number % 2}")
         done.set()
         seen = reader.result()
 

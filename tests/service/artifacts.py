@@ -95,9 +95,7 @@ def _model(items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32]) 
     never_V[[PADDING, UNKNOWN]] = -np.inf
     nodes = [
         *_listener(),
-        helper.make_node("Transpose", ["items"], ["columns"], perm=[1, 0]),
-        helper.make_node("MatMul", ["listener", "columns"], ["liked"]),
-        helper.make_node("Add", ["liked", "prior"], ["raw"]),
+        helper.make_node("Gemm", ["listener", "items", "prior"], ["raw"], transB=1),
         helper.make_node("Add", ["raw", "never"], ["possible"]),
         helper.make_node("Shape", ["excluded"], ["excluded_shape"]),
         helper.make_node("Expand", ["minus_infinity", "excluded_shape"], ["updates"]),

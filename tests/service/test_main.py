@@ -1,85 +1,25 @@
 """The service as a process: how it starts, refuses to start, serves by several workers and stops."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from model.artifact import Artifact
 from service.settings import Settings
+from tests.service.processes import answers, environment, free_port, http, process, stop, until
 
 EVENT = {"event_id": "e1", "user_id": "u", "track_id": "t3", "type": "play"}
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def environment(**settings: object) -> Mapping[str, str]:
-    """The tests' environment with settings."""
-    settings = {"redis_timeout": 20} | settings  # a slow machine is not what these tests are about
-    return os.environ | {f"NEXTTRACK_{name.upper()}": str(value) for name, value in settings.items()}
-
-
-@contextmanager
-def process(*command: str, port: int, log: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that listens on `port`; what it writes goes to `log`; stopped in the end."""
-    with log.open("ab") as output:
-        started = subprocess.Popen(
-            [sys.executable, *command], env=environment(port=port, **settings), stdout=output, stderr=output
-        )
-    try:
-        until(lambda: started.poll() is not None or answers(port))
-        assert started.poll() is None, log.read_text()
-        yield started
-    finally:
-        started.terminate()  # kindly first: a killed service would leave its Valkey behind
-        try:
-            started.wait(30)
-        finally:
-            started.kill()
-            started.wait()
-
-
-def answers(port: int) -> bool:
-    """Whether a service lives at `port`."""
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-def until(done: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def run(*command: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run the service to its end."""
     whole = [sys.executable, "-m", "service", *command]
     return subprocess.run(whole, env=environment(**settings), capture_output=True, text=True, check=False)
-
-
-def stop(process: subprocess.Popen[bytes]) -> int:
-    """Tell a process to stop and return its code."""
-    process.send_signal(signal.SIGTERM)
-    return process.wait(30)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -102,11 +42,6 @@ def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, wo
     assert codes == [0, 0]
     assert (ready, tracks[0]["track_id"]) == (200, "t7")
     assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/v1/events"]
-
-
-def http(port: int) -> httpx.Client:
-    """A client of the service at `port`."""
-    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
 
 
 def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None:
@@ -215,6 +150,7 @@ from model.artifact import load
 from service.app import create_app
 from service.graphs import Graphs
 from service.settings import Settings
+from tests.service.processes import answers, environment, free_port, http, process, stop, until
 artifact = load(Path({str(artifact.folder)!r}))
 app = create_app(Settings(redis_url="unix:///nobody"), artifact, Graphs(artifact, threads=1))
 async def start():

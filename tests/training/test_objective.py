@@ -120,19 +120,18 @@ def test_sampled_main_term_draws_other_negatives_each_time_and_the_same_by_seed(
 
 
 def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
-    """Up to the constant by which n uniform negatives outnumber the catalogue, taken off each negative's score."""
+    """Each negative stands for its share of the catalogue, so that the estimate has the full loss's size."""
     network = network_of()
     with torch.no_grad():
         network.get_parameter("bias")[1] = -100  # the unknown row is a negative of the full loss alone
     torch.manual_seed(0)
     count = 200_000
     found = objective(network, BATCH, LossRule(main="sampled", negatives=count))["main"]
-    share = count / (ROWS - 2)
     each = []
     for line, place in places(BATCH.wanted != 0):
         scores, target = scores_at(network, BATCH, line, place), BATCH.wanted[line, place]
         others = torch.tensor([row for row in range(2, ROWS) if row != target])
-        each.append(torch.logaddexp(scores[target], scores[others].logsumexp(0) + torch.tensor(share).log()) - scores[target])
+        each.append(torch.logaddexp(scores[target], scores[others].logsumexp(0)) - scores[target])
 
     assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=0.01)
 
@@ -162,3 +161,76 @@ def test_feedback_without_a_head_for_it_is_refused() -> None:
     """Said by name, before it is a wrong shape."""
     with pytest.raises(ValueError, match="no wanted head"):
         objective(network_of(), BATCH, LossRule(feedback=0.1))
+
+
+def contrast_by_loop(network: Network, batch: Batch, temperature: float) -> float:
+    """Equation 3 of Seshadri & Knees 2023, state by state, with the negatives picked by hand."""
+    terms = []
+    for line, place in places(batch.wanted != 0):
+        real = batch.tracks[line, :place] != 0
+        tracks, outcomes = (array[line, :place][real][None] for array in (batch.tracks, batch.outcomes))
+        state = network.queries(network.states(tracks, outcomes)[0, -1]).main[:-1]
+        target = int(batch.wanted[line, place])
+        negatives = [
+            int(batch.tracks[line, other])
+            for other in range(batch.tracks.shape[1])
+            if batch.outcomes[line, other] in (SKIPPED, DISLIKED)
+            and batch.session[line, other] == batch.session[line, place]
+            and batch.tracks[line, other] != target
+        ]
+        vectors = network.items(torch.tensor([target, *negatives])).main[:, :-1]
+        cosines = torch.cosine_similarity(state[None], vectors) / temperature
+        if negatives:
+            terms.append(-torch.log(cosines[0].exp() / cosines.exp().sum()))
+    return torch.stack(terms).mean().item()
+
+
+TWO_SESSIONS = BATCH._replace(session=torch.tensor([[0, 1, 1, 1], [1, 1, 2, 2]]))
+
+
+def contrast_of(network: Network, batch: Batch) -> float:
+    """The contrastive term alone."""
+    return objective(network, batch, LossRule(contrast=1.0, temperature=0.5))["contrast"].item()
+
+
+def test_contrastive_term_is_that_of_the_paper() -> None:
+    """Every state with a skip in its session, against just those skips: padding adds no exp(0) to any denominator."""
+    network = network_of()
+
+    assert contrast_of(network, TWO_SESSIONS) == pytest.approx(contrast_by_loop(network, TWO_SESSIONS, 0.5), rel=1e-5)
+
+
+def test_skips_of_another_session_are_no_negatives() -> None:
+    """Once the skipped track 5 is of a session of its own, only its own state could meet it, and what it is changes nothing."""
+    network = network_of()
+    apart = TWO_SESSIONS._replace(session=torch.tensor([[0, 1, 1, 1], [3, 1, 2, 2]]))
+    other = apart._replace(tracks=torch.tensor([[0, 2, 3, 4], [8, 6, 6, 7]]))
+    with torch.no_grad():
+        network.get_parameter("track.weight")[8] = network.get_parameter("track.weight")[5]  # read alike as input
+
+    assert contrast_of(network, apart) == pytest.approx(contrast_of(network, other), rel=1e-6)
+    assert contrast_of(network, apart) != pytest.approx(contrast_of(network, TWO_SESSIONS), rel=1e-3)
+
+
+def test_padding_is_in_no_denominator() -> None:
+    """More padding on the left changes nothing."""
+    network = network_of()
+    wider = Batch(*(torch.nn.functional.pad(lines, (2, 0)) for lines in TWO_SESSIONS))
+
+    assert contrast_of(network, wider) == pytest.approx(contrast_of(network, TWO_SESSIONS), rel=1e-5)
+
+
+def test_the_flag_that_makes_a_negative_is_that_of_the_track_itself() -> None:
+    """Shifting the flags by a place, so that each track bears its predecessor's, is another loss."""
+    network = network_of()
+    shifted = TWO_SESSIONS.outcomes.roll(1, dims=1)
+    by_predecessor = contrast_by_loop(network, TWO_SESSIONS._replace(outcomes=shifted), 0.5)
+
+    assert contrast_of(network, TWO_SESSIONS) != pytest.approx(by_predecessor, rel=1e-3)
+
+
+def test_a_batch_without_skips_has_no_contrast() -> None:
+    """Zero, not NaN, where nobody skipped."""
+    kept = BATCH._replace(outcomes=(BATCH.tracks != 0).to(torch.int64))
+
+    assert contrast_of(network_of(), kept) == 0.0

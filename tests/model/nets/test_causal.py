@@ -215,10 +215,12 @@ def test_folding_leaves_the_scores_as_they_are() -> None:
     assert not [key for key in network.state_dict() if "artist" in key]
 
 
-def test_artists_without_a_catalogue_are_refused() -> None:
-    """A network cannot know what nobody told it."""
-    with pytest.raises(ValueError, match="no catalogue"):
-        build(CONFIGS["artists"], ROWS, LENGTH)
+def test_network_without_a_catalogue_does_without_artists() -> None:
+    """The same recipe serves both kinds of log."""
+    network = build(CONFIGS["artists"], ROWS, LENGTH)
+
+    assert not [name for name in network.state_dict() if "artist" in name]
+    assert scores(network, *histories(0, 3)).isfinite().all()
 
 
 @each_network
@@ -229,3 +231,14 @@ def test_fresh_padding_and_absent_artists_are_zero(name: str) -> None:
 
     assert len(tables) >= 2
     assert all(table.weight[0].eq(0).all() for table in tables)
+
+
+def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
+    """The biases start at the log of popularity, so nothing has to be unlearned first; what nobody wanted comes last."""
+    torch.manual_seed(0)
+    network = build(NetworkConfig(width=8, heads=2), 6, 4).eval()
+    network.start_from(torch.tensor([0.0, 0.0, 3.0, 50.0, 0.0, 9.0]))
+    with torch.no_grad():
+        scores = network(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.int64)) @ network.item_matrix().T
+
+    assert scores[0, 2:].argsort(descending=True).tolist() == [1, 3, 0, 2]

@@ -49,7 +49,9 @@ def test_label_smoothing_by_hand() -> None:
 def sampled(negatives: list[int]) -> float:
     """The sampled loss with these rows as negatives."""
     negatives_N = torch.tensor(negatives)
-    return sampled_softmax(QUERY_MQ, ITEMS_VQ[TARGETS_M], ITEMS_VQ[negatives_N], TARGETS_M, negatives_N).item()
+    return sampled_softmax(
+        QUERY_MQ, ITEMS_VQ[TARGETS_M], ITEMS_VQ[negatives_N], TARGETS_M, negatives_N, population=len(negatives_N)
+    ).item()
 
 
 def test_sampled_softmax_by_hand() -> None:
@@ -75,7 +77,7 @@ def test_state_whose_negatives_are_all_its_target_costs_nothing() -> None:
     """No negative left: zero, not NaN, and a gradient without NaN."""
     query = QUERY_MQ[:1].clone().requires_grad_()
     negatives = torch.tensor([3, 3])
-    loss = sampled_softmax(query, ITEMS_VQ[[3]], ITEMS_VQ[negatives], torch.tensor([3]), negatives)
+    loss = sampled_softmax(query, ITEMS_VQ[[3]], ITEMS_VQ[negatives], torch.tensor([3]), negatives, population=len(negatives))
     [gradient] = torch.autograd.grad(loss, query)
 
     assert loss.item() == 0
@@ -101,7 +103,7 @@ def test_nothing_to_learn_from_costs_nothing() -> None:
     nothing, none = torch.zeros(0, 2, requires_grad=True), torch.zeros(0, dtype=torch.int64)
     each = [
         full_softmax(nothing, ITEMS_VQ, none),
-        sampled_softmax(nothing, ITEMS_VQ[none], ITEMS_VQ[[2]], none, torch.tensor([2])),
+        sampled_softmax(nothing, ITEMS_VQ[none], ITEMS_VQ[[2]], none, torch.tensor([2]), population=1),
         pairwise(nothing[:, 0], nothing[:, 1]),
         feedback(nothing[:, 0], none.bool()),
     ]

@@ -1,0 +1,78 @@
+"""Results as a person reads them, and as a line of JSON that later runs are compared with."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.load.latencies import Spread
+from tests.load.measure import FIGURES, Measured
+from tests.load.rows import OURS, Row
+from tests.load.systems import System
+
+
+def show(row: Row, measured: Measured, found: Mapping[str, System | str]) -> None:
+    """Print a row: a line a system, medians with their ranges, and how many times a rival's requests a second we answer."""
+    _say(f"\n{row.work}: {row.setting}")
+    for name in (OURS, *row.beside):
+        if name not in measured:
+            _say(f"  {name:<14} skipped: {found[name]}")
+            continue
+        figures = measured[name]
+        shown = "  ".join(f"{figure} {_ranged(figures[figure])}" for figure in FIGURES)
+        times = "" if name == OURS else f"  (we: {_ratio(measured, name):.2f} times)"
+        _say(f"  {name:<14} {shown}{times}")
+    if row.each > 1:
+        _say(f"  {'':<14} {measured[OURS]['req_s'].median * row.each:,.0f} events a second")
+
+
+def keep(path: Path, row: Row, measured: Measured) -> None:
+    """Append the row to a file, a line a system beside us, or one where there is none."""
+    beside: list[str | None] = [name for name in row.beside if name in measured]
+    with path.open("a", encoding="utf-8") as file:
+        for name in beside or [None]:
+            line: dict[str, Any] = {
+                "work": row.work,
+                "setting": row.setting,
+                "ours": {figure: asdict(found) for figure, found in measured[OURS].items()},
+                "rival": name,
+                "rivals": {figure: found.median for figure, found in measured[name].items()} if name else None,
+                "ratio": _ratio(measured, name) if name else None,
+                "command": " ".join(["python -m tests.load", *sys.argv[1:]]),
+                "machine": _machine(),
+                "commit": _commit(),
+                "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            file.write(json.dumps(line) + "\n")
+
+
+def _ratio(measured: Measured, name: str) -> float:
+    theirs = measured[name]["req_s"].median
+    return measured[OURS]["req_s"].median / theirs if theirs else float("inf")
+
+
+def _ranged(found: Spread) -> str:
+    if found.least == found.most:
+        return f"{found.median:.4g}"
+    return f"{found.median:.4g} [{found.least:.4g} to {found.most:.4g}]"
+
+
+def _machine() -> str:
+    processors = Path("/proc/cpuinfo")
+    names = [line for line in processors.read_text("utf-8").splitlines() if "model name" in line] if processors.exists() else []
+    model = names[0].partition(":")[2].strip() if names else platform.processor()
+    return f"{len(names) or '?'} x {model}, Python {platform.python_version()}"
+
+
+def _commit() -> str:
+    asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "unknown"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  # what a terminal program is for

@@ -1,0 +1,93 @@
+"""The generator against a server that stalls on purpose: what it counts, and from when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.load.generator import Order, Result, generate
+from tests.load.latencies import summarise
+from tests.load.traffic import World
+
+WORLD = World(users=5, tracks=50)
+
+
+@asynccontextmanager
+async def server(stall_s: float, status: bytes = b"200 OK") -> AsyncIterator[int]:
+    """The port of a server that answers at once, but for one stall of all connections from 0.3 s after its first request."""
+    first: list[float] = []
+    serving: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        serving.append(asyncio.current_task())
+        while await reader.readline():
+            while await reader.readline() != b"\r\n":
+                pass
+            first.append(loop.time())
+            since = loop.time() - first[0] - 0.3
+            if 0 <= since < stall_s:
+                await asyncio.sleep(stall_s - since)
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield listening.sockets[0].getsockname()[1]
+        await asyncio.gather(*(task for task in serving if task))
+
+
+def order(port: int, *, rate: float | None, connections: int = 2) -> Order:
+    """A second of `next`."""
+    return Order(port=port, kind="next", world=WORLD, connections=connections, seconds=1.0, warm_s=0.0, rate=rate)
+
+
+async def _measured(stall_s: float, *, rate: float | None) -> Result:
+    async with server(stall_s) as port:
+        return await generate(order(port, rate=rate))
+
+
+def test_stall_counts_for_everyone_who_came_in_it() -> None:
+    """A server that stands still for 0.4 s of 1 s has made four of ten wait; only two connections were there to see it."""
+    result = asyncio.run(_measured(0.4, rate=200.0))
+    delayed = [seconds for seconds in result.latencies if seconds > 0.05]
+
+    assert len(result.latencies) == 200
+    assert 40 <= len(delayed) <= 110
+    assert summarise(result.latencies).p90 > 250
+
+
+def test_closed_loop_sees_a_stall_once_a_connection() -> None:
+    """Which is why an open loop is there as well."""
+    result = asyncio.run(_measured(0.4, rate=None))
+
+    assert sum(seconds > 0.2 for seconds in result.latencies) == 2
+    assert result.per_second == len(result.latencies)
+
+
+def test_refusals_are_errors() -> None:
+    """By their status."""
+
+    async def refused() -> Result:
+        async with server(0.0, b"503 Service Unavailable") as port:
+            return await generate(order(port, rate=50.0))
+
+    assert asyncio.run(refused()).errors == {"503": 50}
+
+
+@pytest.mark.parametrize("rate", [None, 100.0])
+def test_warm_up_is_not_counted(rate: float | None) -> None:
+    """What came before is neither in the latencies nor in the rate."""
+
+    async def warmed() -> Result:
+        async with server(0.0) as port:
+            given = order(port, rate=rate)
+            return await generate(
+                Order(port=given.port, kind="next", world=WORLD, connections=1, seconds=0.3, warm_s=0.5, rate=rate)
+            )
+
+    result = asyncio.run(warmed())
+
+    assert result.per_second == pytest.approx(len(result.latencies) / 0.3, rel=0.2)
+    assert result.errors == {}

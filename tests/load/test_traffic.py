@@ -1,0 +1,62 @@
+"""What the generator sends is what listeners send: skewed, of people's lengths, and each event once."""
+
+import itertools
+import json
+import re
+from collections import Counter
+
+import numpy as np
+
+from tests.load.traffic import World, requests
+
+WORLD = World(users=500, tracks=5_000)
+
+
+def test_events_are_new_every_time() -> None:
+    """Prepared bodies come again and again, their ids do not; and a body is as long as it says."""
+    sent = list(itertools.islice(requests("event", WORLD, run="a"), 12_000))
+    ids = {json.loads(request.partition(b"\r\n\r\n")[2])["event_id"] for request in sent}
+
+    assert len(ids) == len(sent)
+    for request in sent[:50]:
+        head, _, body = request.partition(b"\r\n\r\n")
+        assert int(head.rpartition(b"Content-Length: ")[2]) == len(body)
+
+
+def test_batches_hold_a_hundred_different_events() -> None:
+    """In each, and from one to the next."""
+    batches = [
+        json.loads(request.partition(b"\r\n\r\n")[2]) for request in itertools.islice(requests("batch", WORLD, run="a"), 60)
+    ]
+    ids = [event["event_id"] for batch in batches for event in batch["events"]]
+
+    assert len(set(ids)) == len(ids) == 6_000
+
+
+def test_some_listeners_ask_far_more_than_others() -> None:
+    """The busiest tenth of all sends about half of the requests, and everybody is there."""
+    found = re.compile(rb"/users/(u\d+)/")
+    asked = Counter(
+        match[1] for request in itertools.islice(requests("next", WORLD, run="a"), 5_000) if (match := found.search(request))
+    )
+    busiest = sum(count for _, count in asked.most_common(50))
+
+    assert 0.35 < busiest / 5_000 < 0.65
+    assert len(asked) > 400
+
+
+def test_sessions_are_as_long_as_peoples() -> None:
+    """Half at most a dozen plays, few very long ones, none without a play."""
+    random = np.random.default_rng(0)
+    lengths = [len(WORLD.session(random)) for _ in range(2_000)]
+
+    assert 10 <= np.median(lengths) <= 14
+    assert min(lengths) >= 1
+    assert 0.01 < np.mean([length > 50 for length in lengths]) < 0.06
+
+
+def test_two_events_to_one_ask() -> None:
+    """The mixed load, in this order."""
+    kinds = [request.partition(b" ")[0] for request in itertools.islice(requests("mixed", WORLD, run="a"), 6)]
+
+    assert kinds == [b"POST", b"POST", b"GET"] * 2

@@ -1,0 +1,121 @@
+"""What listeners send: requests as bytes, made before the clock runs so that making them costs the generator nothing.
+
+Who asks is skewed (Zipf 0.8 over the users), what they hear too (Zipf 1.0 over the tracks), and sessions are as long as
+people's: log-normal with a median of 12 plays, three in a hundred over 50. Three plays in ten are skipped. It knows nothing of
+time: an event leaves out `at`, so it happens when it is sent.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["next", "history", "rows", "event", "batch", "mixed", "seed"]
+BATCH = 100
+PREPARED = 5_000
+COUNT = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """Who listens to what; the seed makes it the same for all who are measured."""
+
+    users: int = 2_000
+    tracks: int = 100_000
+    seed: int = 1
+
+    def user(self, random: np.random.Generator, count: int) -> list[str]:
+        """Names of `count` users, the busy ones more often."""
+        return [f"u{number}" for number in _zipf(random, self.users, 0.8, count)]
+
+    def session(self, random: np.random.Generator) -> list[tuple[int, bool]]:
+        """One session's tracks, by number, and whether each was skipped."""
+        length = int(np.clip(random.lognormal(np.log(12), 0.75), 1, 120))
+        return list(zip(_zipf(random, self.tracks, 1.0, length), (random.random(length) < 0.3).tolist(), strict=True))
+
+
+def requests(kind: Kind, world: World, *, run: str) -> Iterator[bytes]:
+    """Requests of a kind, the same for the same world, endless but for `seed`'s. `run` makes events' ids new."""
+    random = np.random.default_rng(world.seed)
+    if kind == "seed":
+        yield from _seeding(world, random, run)
+        return
+    if kind == "mixed":
+        events, asks = requests("event", world, run=run), requests("next", world, run=run)
+        while True:
+            yield from (next(events), next(events), next(asks))
+    if kind in ("event", "batch"):
+        yield from _posted(kind, world, random, run)
+    makers: dict[str, Callable[[], bytes]] = {
+        "next": lambda: _get(f"/v1/users/{world.user(random, 1)[0]}/next?count={COUNT}"),
+        "history": lambda: _post("/v1/next", {"history": _history(world, random), "count": COUNT}),
+        "rows": lambda: _post("/next", _rows(world, random)),
+    }
+    yield from itertools.cycle([makers[kind]() for _ in range(PREPARED)])
+
+
+def _seeding(world: World, random: np.random.Generator, run: str) -> Iterator[bytes]:
+    """What gives every user a session, each event once."""
+    events: list[dict[str, Any]] = []
+    for user in range(world.users):
+        for place, (track, skipped) in enumerate(world.session(random)):
+            told = {"user_id": f"u{user}", "track_id": f"t{track}"}
+            events.append({**told, "event_id": f"{run}-{user}-{place}", "type": "play"})
+            if skipped:
+                events.append({**told, "event_id": f"{run}-{user}-{place}s", "type": "skip"})
+    for start in range(0, len(events), 500):
+        yield _post("/v1/events", {"events": events[start : start + 500]})
+
+
+def _posted(kind: Kind, world: World, random: np.random.Generator, run: str) -> Iterator[bytes]:
+    """Prepared but for the event ids, which are all of one length so that the bodies are too."""
+    size = BATCH if kind == "batch" else 1
+    bodies = []
+    for _ in range(PREPARED // size):
+        users, tracks = world.user(random, size), _zipf(random, world.tracks, 1.0, size)
+        types = random.choice(["play", "play", "skip"], size)
+        events = [
+            {"event_id": f"{run}-{place:03d}-##########", "user_id": user, "track_id": f"t{track}", "type": str(type)}
+            for place, (user, track, type) in enumerate(zip(users, tracks, types, strict=True))
+        ]
+        bodies.append(_post("/v1/events", {"events": events} if kind == "batch" else events[0]))
+    for number, body in enumerate(itertools.cycle(bodies)):
+        yield body.replace(b"##########", b"%010d" % number)
+
+
+def _history(world: World, random: np.random.Generator) -> list[dict[str, str]]:
+    plays = world.session(random)[-50:]
+    return [{"track_id": f"t{track}", "outcome": "skipped" if skipped else "played"} for track, skipped in plays]
+
+
+def _rows(world: World, random: np.random.Generator) -> dict[str, list[int] | int]:
+    """What rivals are sent: rows and outcome numbers, so that they have no ids to look up."""
+    plays = world.session(random)[-50:]
+    return {"tracks": [track + 2 for track, _ in plays], "outcomes": [1 + skipped for _, skipped in plays], "count": COUNT}
+
+
+def _zipf(random: np.random.Generator, size: int, exponent: float, count: int) -> list[int]:
+    """Numbers below `size`, n with a probability of about (n + 1) ** -exponent: by the inverse of the continuous law."""
+    share = random.random(count)
+    if exponent == 1.0:
+        drawn = np.exp(share * np.log(size + 1))
+    else:
+        power = 1 - exponent
+        drawn = (share * ((size + 1) ** power - 1) + 1) ** (1 / power)
+    numbers: list[int] = np.minimum(drawn.astype(np.int64) - 1, size - 1).tolist()
+    return numbers
+
+
+def _get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def _post(path: str, body: object) -> bytes:
+    encoded = json.dumps(body, separators=(",", ":")).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(encoded)}\r\n\r\n"
+    )
+    return head.encode() + encoded

@@ -1,0 +1,73 @@
+"""The service as a process that tests start, ask and stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**settings: object) -> Mapping[str, str]:
+    """The tests' environment with settings."""
+    settings = {"redis_timeout": 20} | settings  # a slow machine is not what these tests are about
+    return os.environ | {f"NEXTTRACK_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+@contextmanager
+def process(*command: str, port: int, log: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that listens on `port`; what it writes goes to `log`; stopped in the end."""
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, *command], env=environment(port=port, **settings), stdout=output, stderr=output
+        )
+    try:
+        until(lambda: started.poll() is not None or answers(port))
+        assert started.poll() is None, log.read_text()
+        yield started
+    finally:
+        started.terminate()  # kindly first: a killed service would leave its Valkey behind
+        try:
+            started.wait(30)
+        finally:
+            started.kill()
+            started.wait()
+
+
+def answers(port: int) -> bool:
+    """Whether a service lives at `port`."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """Tell a process to stop and return its code."""
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30)
+
+
+def http(port: int) -> httpx.Client:
+    """A client of the service at `port`."""
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)

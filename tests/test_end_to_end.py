@@ -1,0 +1,80 @@
+"""The whole way, for real: simulate, train, export, serve, post, ask; and the trainer and the service see one world."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from tests.service.processes import free_port, process
+from training.__main__ import main
+from training.log import open_log
+from training.replay import replay
+
+RECIPE = """\
+name = "small"
+[network]
+width = 16
+layers = 1
+feed_forward = 32
+[fit]
+epochs = 2
+batch = 64
+valid_cases = 300
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a simulated log and an artifact trained on it; a space in its path, as people have."""
+    folder = tmp_path_factory.mktemp("a world")
+    (folder / "small.toml").write_text(RECIPE)
+    log, out = str(folder / "log"), str(folder / "artifacts")
+    assert main(["simulate", "--out", log, "--listeners", "120", "--tracks", "300", "--artists", "40"]) == 0
+    recipe = ["--recipe", str(folder / "small.toml"), "--run", str(folder / "run")]
+    assert main(["run", log, *recipe, "--cases", "300", "--out", out]) == 0
+    return folder
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The service as a process, with a Valkey of its own; gives its address."""
+    port = free_port()
+    parts = {"artifact": folder / "artifacts" / "current", "state_dir": folder / "state"}
+    with process("-m", "service", port=port, log=folder / "service.log", queue_patience=30, **parts):
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
+    """Posted event by event, the held-out listeners get the very lists that the evaluation ranked for them."""
+    console = Console(file=StringIO(), width=120)
+    with served(world) as url:
+        replayed = replay(open_log(world / "log"), world / "artifacts" / "current", url, listeners=12, console=console)
+
+    assert replayed.online.counts["cases"] > 50
+    assert (replayed.same, replayed.degraded) == (1.0, 0), replayed.differences
+    assert replayed.online.values == pytest.approx(replayed.offline.values)
+
+
+def test_skipped_track_is_not_proposed_again_and_a_restart_forgets_nothing(world: Path) -> None:
+    """A listener's session is there again after the service was stopped and started."""
+    with served(world) as url:
+        first = httpx.get(f"{url}/v1/users/ann/next").json()
+        best = first["tracks"][0]["track_id"]
+        events = [
+            {"event_id": f"e-{kind}", "user_id": "ann", "track_id": best, "type": kind, "request_id": first["request_id"]}
+            for kind in ("play", "skip")
+        ]
+        assert httpx.post(f"{url}/v1/events", json={"events": events}).json() == {"accepted": 2, "duplicates": 0}
+    with served(world) as url:
+        session = httpx.get(f"{url}/v1/users/ann/session").json()
+        second = httpx.get(f"{url}/v1/users/ann/next?count=100").json()
+        again = httpx.post(f"{url}/v1/events", json={"events": events}).json()
+
+    assert session["skipped"] == [best]
+    assert second["source"] == "model"
+    assert best not in [track["track_id"] for track in second["tracks"]]
+    assert again == {"accepted": 0, "duplicates": 2}
