@@ -17,5 +17,5 @@ COPY --from=build /venv /venv
 COPY docker/demo.sh /usr/local/bin/nexttrack-demo
 USER nexttrack
 WORKDIR /work
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TORCHINDUCTOR_CACHE_DIR=/tmp/torch
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ORT_DISABLE_TELEMETRY=1 TORCHINDUCTOR_CACHE_DIR=/tmp/torch
 CMD ["sh", "/usr/local/bin/nexttrack-demo"]

@@ -1,8 +1,8 @@
 """Track ids and their rows.
 
 A *row* is the number by which the network knows a track. Row 0 pads, row 1 stands for every track that the trainer has
-not seen (it is a negative in every loss, so that it ranks behind the known), rows from 2 on are tracks in the order of
-the artifact's `tracks.json`. It knows nothing about where ids come from.
+not seen (nobody ever wants it, so it ranks behind the known), rows from 2 on are tracks in the order of the artifact's
+`tracks.json`. It knows nothing about where ids come from.
 """
 
 from collections.abc import Iterable, Sequence

@@ -136,6 +136,6 @@ def _publish(current: run.Run, fitted: Fitted, root: Path, console: Console) -> 
     if not path.exists():
         raise RunError(f"{current.folder} is not measured yet; `python -m training evaluate {current.folder}` does that")
     rankers = json.loads(path.read_text("utf-8"))["rankers"]
-    [quality] = [ranker for ranker in rankers if ranker["name"] == current.recipe.name]
+    quality = next(ranker for ranker in rankers if ranker["name"] == current.recipe.name)
     folder = run.publish(current, fitted, quality, root)
     console.print(f"wrote {folder}; {root / 'current'} names it now")

@@ -86,6 +86,7 @@ def export(
 
 def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     """An ONNX Runtime session with explicit threads, as the service opens it."""
+    onnxruntime.disable_telemetry_events()  # what is trained here is nobody else's business
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

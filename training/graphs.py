@@ -10,6 +10,7 @@ once: the input embedding of a network with tied tables is read out of it.
 Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V rows.
 """
 
+import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -98,6 +99,7 @@ def _export_encoder(network: Network) -> ModelProto:
     tracks = torch.tensor([[0, 0, 2], [2, 2, 2]])
     outcomes = (tracks > 0).to(torch.int64)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # misses torchvision, aloud
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals; parity is checked on the result
         program = torch.onnx.export(

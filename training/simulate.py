@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 from rich.progress import Progress
 
-from training.log import CATALOGUE, EVENTS, ORDER, ROW_GROUP, SCHEMA, Log, describe, open_log, replacing, write_about
+from training.log import CATALOGUE, EVENTS, ORDER, ROW_GROUP, SCHEMA, Log, LogError, describe, open_log, replacing, write_about
 from training.simulator.listening import Plays, listen, session_lengths
 from training.simulator.names import artist_names, track_titles
 from training.simulator.truth import Truth, filter_moods, save_truth
@@ -44,8 +44,14 @@ def simulate(
 ) -> Log:
     """Write a canonical log of made-up listening to the folder `out`, `truth.npz` beside it; the same seed, the same log.
 
-    `sessions` is the mean number of sessions a listener has in `days` days. LogError where `out` exists, unless `force`.
+    `sessions` is the mean number of sessions a listener has in `days` days. LogError where `out` exists, unless `force`,
+    or where there are fewer artists than moods.
     """
+    if not moods <= artists <= tracks or listeners < 1:
+        raise LogError(
+            f"a world needs a listener and {moods} artists or more, each with a track;"
+            f" found {listeners} listeners, {artists} artists, {tracks} tracks"
+        )
     rng = np.random.default_rng(seed)
     world = make_world(moods=moods, artists=artists, tracks=tracks, rng=rng)
     taste, favourite = draw_tastes(listeners, moods, rng)

@@ -42,6 +42,8 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
         raise LogError(f"the split leaves {sizes[TRAIN]} entries to train on and {sizes[TEST]} to test with; both need some")
     counts = np.bincount(sequences.track[part == TRAIN], minlength=len(sequences.tracks))
     kept = np.flatnonzero(counts >= max(1, rule.min_count))
+    if not kept.size:
+        raise LogError(f"no track occurs min_count = {rule.min_count} times in the training part; the most is {counts.max()}")
     row_of_track = np.full(len(sequences.tracks), UNKNOWN, np.int32)
     row_of_track[kept] = np.arange(FIRST, FIRST + len(kept), dtype=np.int32)
     return Split(

@@ -124,6 +124,12 @@ def test_tracks_have_titles_that_a_person_can_tell_apart(folder: Path) -> None:
     assert catalogue["artist"].n_unique() == 200
 
 
+def test_a_world_too_small_for_its_moods_is_refused(tmp_path: Path) -> None:
+    """Each mood needs an artist; the sentence says what was found."""
+    with pytest.raises(LogError, match="found 50 listeners, 5 artists"):
+        simulate(tmp_path / "log", listeners=50, artists=5, tracks=100)
+
+
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     """Only --force replaces a log."""
     with pytest.raises(LogError, match="--force"):

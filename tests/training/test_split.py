@@ -90,3 +90,11 @@ def test_a_split_without_a_test_part_is_refused() -> None:
 
     with pytest.raises(LogError, match="4 entries to train on and 0 to test with"):
         split(_sequences([0] * 4, [1, 2, 3, 4]), rule)
+
+
+def test_a_min_count_that_nothing_reaches_is_refused() -> None:
+    """An empty vocabulary is a mistake of the recipe, and the refusal says what would do."""
+    sequences = _sequences([0] * 8 + [1] * 2, list(range(10)))
+
+    with pytest.raises(LogError, match=r"min_count = 99 times in the training part; the most is 8"):
+        split(sequences, SplitRule(min_count=99))
