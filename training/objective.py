@@ -19,60 +19,69 @@ FULL_SOFTMAX_ROWS = 20_000
 
 def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tensor]:
     """The weighted terms by name and their sum as `loss`."""
-    states_BTD = network.states(batch.tracks[:, :-1], batch.outcomes[:, :-1])
-    terms = {"main": _main(network, states_BTD, batch, rule)}
-    if rule.pair:
-        terms["pair"] = rule.pair * _pair(network, states_BTD, batch)
-    if rule.feedback:
-        terms["feedback"] = rule.feedback * _feedback(network, states_BTD, batch)
+    states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes)
+    asked_BT = asked_BT & (batch.tracks != PADDING)
+    if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target
+        refused_BT = is_refused(batch.outcomes) & (rule.targets == "wanted")
+        batch = batch._replace(wanted=torch.where(refused_BT, PADDING, batch.tracks))
+    terms = {"main": _main(network, states_BTD, asked_BT, batch, rule)}
+    weighted = {"pair": _pair, "refused": _refused, "feedback": _feedback}
+    for name, term in weighted.items():
+        if weight := getattr(rule, name):
+            terms[name] = weight * term(network, states_BTD, asked_BT, batch)
     if rule.contrast:
-        terms["contrast"] = rule.contrast * _contrast(network, states_BTD, batch, rule.temperature)
+        terms["contrast"] = rule.contrast * _contrast(network, states_BTD, asked_BT, batch, rule.temperature)
     terms["loss"] = torch.stack(list(terms.values())).sum()
     return terms
 
 
-def _main(network: Network, states_BTD: Tensor, batch: Batch, rule: LossRule) -> Tensor:
-    asked_BT = batch.wanted != PADDING
+def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, rule: LossRule) -> Tensor:
+    asked_BT = asked_BT & (batch.wanted != PADDING)
     queries_MQ = network.queries(states_BTD[asked_BT]).main
     targets_M = batch.wanted[asked_BT]
     if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS):
         return losses.full_softmax(queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing)
     negatives_N = torch.randint(FIRST, network.rows, (rule.negatives,))
     items = network.items(torch.cat([targets_M, negatives_N])).main
-    target_items_MQ, negative_items_NQ = items[: len(targets_M)], items[len(targets_M) :]
-    return losses.sampled_softmax(
-        queries_MQ, target_items_MQ, negative_items_NQ, targets_M, negatives_N, population=network.rows - FIRST
-    )
+    vectors = (queries_MQ, items[: len(targets_M)], items[len(targets_M) :], targets_M, negatives_N)
+    if rule.main == "bce":
+        return losses.hardest_negative(*vectors)
+    return losses.sampled_softmax(*vectors, population=network.rows - FIRST)
 
 
-def _pair(network: Network, states_BTD: Tensor, batch: Batch) -> Tensor:
+def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
     """Each refused track against the wanted one that followed, in the state in which it was refused."""
-    chosen_BT = is_refused(batch.outcomes) & (batch.wanted != PADDING) & (batch.wanted != batch.tracks)
+    chosen_BT = asked_BT & is_refused(batch.outcomes) & (batch.wanted != PADDING) & (batch.wanted != batch.tracks)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
     wanted_P = (queries_PQ * network.items(batch.wanted[chosen_BT]).main).sum(-1)
     refused_P = (queries_PQ * network.items(batch.tracks[chosen_BT]).main).sum(-1)
     return losses.pairwise(wanted_P, refused_P)
 
 
-def _feedback(network: Network, states_BTD: Tensor, batch: Batch) -> Tensor:
+def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
+    """Each refused track as a negative target of its own, in the state in which it was refused."""
+    chosen_BT = asked_BT & is_refused(batch.outcomes)
+    queries_PQ = network.queries(states_BTD[chosen_BT]).main
+    return losses.refused((queries_PQ * network.items(batch.tracks[chosen_BT]).main).sum(-1))
+
+
+def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
     """The wanted head's word on each track that came, in the state before it, against what became of it."""
-    entry_BT = batch.tracks != PADDING
-    queries = network.queries(states_BTD[entry_BT]).wanted
-    items = network.items(batch.tracks[entry_BT]).wanted
+    queries = network.queries(states_BTD[asked_BT]).wanted
+    items = network.items(batch.tracks[asked_BT]).wanted
     if queries is None or items is None:
         raise ValueError("the recipe weighs the feedback loss, but its network has no wanted head")
-    return losses.feedback((queries * items).sum(-1), ~is_refused(batch.outcomes[entry_BT]))
+    return losses.feedback((queries * items).sum(-1), ~is_refused(batch.outcomes[asked_BT]))
 
 
-def _contrast(network: Network, states_BTD: Tensor, batch: Batch, temperature: float) -> Tensor:
+def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, temperature: float) -> Tensor:
     """Each state against the tracks that were skipped in the session of the entry it is to predict, earlier or later.
 
     Cosines are between vectors, so the bias, which is the main head's last dimension, is left out.
     """
-    refused_BT = is_refused(batch.outcomes)
-    skipped_BTT = (batch.session[:, :, None] == batch.session[:, None, :]) & refused_BT[:, None, :]
+    skipped_BTT = (batch.session[:, :, None] == batch.session[:, None, :]) & is_refused(batch.outcomes)[:, None, :]
     skipped_BTT = skipped_BTT & (batch.tracks[:, None, :] != batch.wanted[:, :, None])
-    skipped_BTT = skipped_BTT & (batch.wanted != PADDING)[:, :, None]
+    skipped_BTT = skipped_BTT & (asked_BT & (batch.wanted != PADDING))[:, :, None]
     return losses.skip_contrastive(
         network.queries(states_BTD).main[..., :-1],
         network.items(batch.wanted).main[..., :-1],

@@ -47,12 +47,13 @@ class SplitRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class LossRule:
-    """L = L_main + pair * L_pair + contrast * L_contrast + feedback * L_feedback, each a function of `model.nets.losses`."""
+    """L = L_main + the weighted terms below, each a function of `model.nets.losses`; a weight of 0 leaves a term out."""
 
-    main: Literal["auto", "full", "sampled"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
-    negatives: int = Field(default=256, ge=1)  # for `sampled`: uniform, shared by the batch
+    main: Literal["auto", "full", "sampled", "bce"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
+    negatives: int = Field(default=256, ge=1)  # uniform, shared by the batch; `bce` keeps each state's hardest
     targets: Literal["wanted", "all"] = "wanted"  # what the main loss is to predict
     pair: float = Field(default=0.0, ge=0)
+    refused: float = Field(default=0.0, ge=0)  # binary cross-entropy of refused tracks as negative targets
     contrast: float = Field(default=0.0, ge=0)
     temperature: float = Field(default=0.1, gt=0)  # of the contrastive term
     feedback: float = Field(default=0.0, ge=0)  # binary cross-entropy of the head that predicts 'wanted'

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from model.nets.causal import CausalNetwork
+from model.nets.cloze import ClozeNetwork
 from model.nets.config import NetworkConfig
 from model.nets.network import Network
 
@@ -12,4 +13,5 @@ def build(config: NetworkConfig, rows: int, length: int, artists: Tensor | None 
 
     `artists` int64 [rows] numbers each row's artist, 0 for none; None where nothing is known of them.
     """
-    return CausalNetwork(config, rows, length, artists)
+    kinds: dict[str, type[CausalNetwork] | type[ClozeNetwork]] = {"causal": CausalNetwork, "cloze": ClozeNetwork}
+    return kinds[config.kind](config, rows, length, artists)

@@ -10,7 +10,8 @@ from pydantic.dataclasses import dataclass
 class NetworkConfig:
     """The size and kind of a network; `model.nets.build` makes it."""
 
-    kind: Literal["causal"] = "causal"
+    kind: Literal["causal", "cloze"] = "causal"
+    hidden_share: float = Field(default=0.3, gt=0, le=1)  # of the entries that `cloze` hides in training
     width: int = Field(default=64, ge=1)  # of the hidden states and embeddings
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)

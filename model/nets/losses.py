@@ -1,6 +1,6 @@
 """Losses as pure functions of scores and vectors: no network, recipe or device inside.
 
-    L = L_main + a L_pair + b L_contrast + c L_feedback
+    L = L_main + a L_pair + b L_contrast + c L_feedback + d L_refused
 
 Shapes: M states with a target, P pairs, N shared negatives, V rows, Q query width, B windows, T places,
 D width.
@@ -45,6 +45,26 @@ def sampled_softmax(
     negative_scores_MN = negative_scores_MN.masked_fill(accidental_MN, -torch.inf)
     scores = torch.cat([target_scores_M[:, None], negative_scores_MN], dim=1)
     return (torch.logsumexp(scores, dim=1) - target_scores_M).mean()
+
+
+def hardest_negative(
+    query_MQ: Tensor, target_items_MQ: Tensor, negative_items_NQ: Tensor, targets_M: Tensor, negatives_N: Tensor
+) -> Tensor:
+    """Mean of -log sigmoid(s(target)) - log(1 - sigmoid(s(r))), r the one of N random tracks that scores highest in the state
+    (Mei, Bembom & Ehmann 2024, the random-negative arm); 0 without states. A target of the state is no negative of it.
+    """
+    if not targets_M.numel():
+        return query_MQ.sum()
+    target_scores_M = (query_MQ * target_items_MQ).sum(-1)
+    accidental_MN = targets_M[:, None] == negatives_N[None, :]
+    negative_scores_MN = (query_MQ @ negative_items_NQ.T).masked_fill(accidental_MN, -torch.inf)
+    hardest_M = negative_scores_MN.max(dim=1).values
+    return (functional.softplus(-target_scores_M) + functional.softplus(hardest_M)).mean()
+
+
+def refused(scores_P: Tensor) -> Tensor:
+    """Mean of -log(1 - sigmoid(s(h))) over tracks really refused (Mei et al. 2024, explicit negatives); 0 without any."""
+    return functional.softplus(scores_P).mean() if scores_P.numel() else scores_P.sum()
 
 
 def pairwise(wanted_scores_P: Tensor, refused_scores_P: Tensor) -> Tensor:

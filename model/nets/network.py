@@ -28,12 +28,18 @@ class Network(nn.Module):
     """The height of the item matrix."""
     tied: str | None = None
     """The parameter that embeds the input, where it is also the first columns of the item matrix."""
+    reads_ahead: bool = False
+    """Whether training states have read what came later: then an entry is all that may be predicted at its place."""
     wanted_weight: Tensor
     """Of the wanted head's logit in the final score; a buffer, set from validation."""
 
     @abstractmethod
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         """The states [B, T + 1, D] of a batch padded on the left: state t has read the entries before place t."""
+
+    @abstractmethod
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """States [B, T, D] to predict each place's entry from, none having read it, and which may be asked, bool [B, T]."""
 
     @abstractmethod
     def queries(self, states_MD: Tensor) -> Heads:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from model import artifact
 from model.encoding import RowHistory, encode_histories
+from model.nets import build
+from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.conftest import TRACKS, Exported
@@ -34,6 +36,10 @@ class Fickle(Network):
         mean_BD = self.table(kept_BT).mean(dim=1)
         factor = 2 if torch.compiler.is_exporting() else 1
         return torch.unsqueeze(factor * mean_BD, 1)
+
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+        """Nobody trains it."""
+        raise NotImplementedError
 
     def queries(self, states_MD: Tensor) -> Heads:
         """The state itself."""
@@ -154,3 +160,21 @@ def test_graph_without_its_weights_does_not_open(exported: Exported, tmp_path: P
     (tmp_path / artifact.MODEL).write_bytes((exported.folder / artifact.MODEL).read_bytes())
     with pytest.raises(Exception, match=r"weights\.bin"):  # onnxruntime raises a class of its own for each status
         onnxruntime.InferenceSession(str(tmp_path / artifact.MODEL), providers=["CPUExecutionProvider"])
+
+
+def test_masked_network_exports_to_the_same_contract(tmp_path: Path) -> None:
+    """The export compares the graphs with torch on empty, ragged and full batches, and the artifact loads."""
+    torch.manual_seed(0)
+    config = NetworkConfig(kind="cloze", width=8, layers=1, heads=2, feed_forward=8)
+    folder = export(
+        build(config, 9, 8),
+        recipe=small_recipe("masked"),
+        vocabulary=Vocabulary([f"t{number}" for number in range(7)]),
+        popular=[2],
+        samples=[RowHistory([2, 3], [1, 2])],
+        root=tmp_path,
+        origin={},
+        quality={},
+    )
+
+    assert artifact.load(folder).manifest.name == "masked"

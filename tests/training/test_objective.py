@@ -234,3 +234,34 @@ def test_a_batch_without_skips_has_no_contrast() -> None:
     kept = BATCH._replace(outcomes=(BATCH.tracks != 0).to(torch.int64))
 
     assert contrast_of(network_of(), kept) == 0.0
+
+
+def cloze_network() -> Network:
+    """A masked network that hides everything or the last entry."""
+    torch.manual_seed(0)
+    config = NetworkConfig(kind="cloze", width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, hidden_share=1.0)
+    return build(config, ROWS, 6).eval()
+
+
+def test_masked_network_is_asked_for_hidden_kept_entries_and_taught_hidden_refused_ones() -> None:
+    """Its states have read ahead, so the next kept track is no target: only the entry itself, against it where refused."""
+    network = cloze_network()
+    rule = LossRule(main="full", refused=1.0)
+    torch.manual_seed(1)
+    states, hidden = network.training_states(BATCH.tracks, BATCH.outcomes)
+    torch.manual_seed(1)
+    terms = objective(network, BATCH, rule)
+    matrix = network.items().main
+    main, refused = [], []
+    for line, place in places(hidden):
+        scores = matrix @ network.queries(states[line, place]).main
+        track, outcome = int(BATCH.tracks[line, place]), int(BATCH.outcomes[line, place])
+        if outcome in (PLAYED, LIKED):
+            main.append(scores[1:].logsumexp(0) - scores[track])
+        else:
+            refused.append(torch.nn.functional.softplus(scores[track]))
+
+    assert main
+    assert refused
+    assert terms["main"].item() == pytest.approx(torch.stack(main).mean().item(), rel=1e-5)
+    assert terms["refused"].item() == pytest.approx(torch.stack(refused).mean().item(), rel=1e-5)

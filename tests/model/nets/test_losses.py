@@ -3,12 +3,13 @@
 Shapes: M states, N negatives, V rows, Q query width.
 """
 
+import math
 from math import exp, log
 
 import pytest
 import torch
 
-from model.nets.losses import feedback, full_softmax, pairwise, sampled_softmax
+from model.nets.losses import feedback, full_softmax, hardest_negative, pairwise, refused, sampled_softmax
 
 QUERY_MQ = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
 ITEMS_VQ = torch.tensor([[9.0, 9.0], [0.0, 0.5], [1.0, 0.0], [3.0, -1.0]])  # row 0 would win, were it not padding
@@ -110,3 +111,25 @@ def test_nothing_to_learn_from_costs_nothing() -> None:
     torch.stack(each).sum().backward()  # type: ignore[no-untyped-call] # torch ships it without types
 
     assert [loss.item() for loss in each] == [0, 0, 0, 0]
+
+
+def test_hardest_negative_by_hand() -> None:
+    """One state, scores 2 for the target and 1, -1 for two random tracks: -log s(2) - log(1 - s(1))."""
+    query, target, negatives = torch.tensor([[1.0]]), torch.tensor([[2.0]]), torch.tensor([[1.0], [-1.0]])
+    loss = hardest_negative(query, target, negatives, torch.tensor([2]), torch.tensor([3, 4]))
+
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(1)))
+
+
+def test_own_target_is_not_the_hardest_negative() -> None:
+    """Drawn by accident, the target is left out, however high it scores."""
+    query, target, negatives = torch.tensor([[1.0]]), torch.tensor([[2.0]]), torch.tensor([[2.0], [-1.0]])
+    loss = hardest_negative(query, target, negatives, torch.tensor([2]), torch.tensor([2, 4]))
+
+    assert loss.item() == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)))
+
+
+def test_refused_by_hand() -> None:
+    """Scores 0 and 1 of refused tracks: the mean of log(1 + e^s); none at all is no loss."""
+    assert refused(torch.tensor([0.0, 1.0])).item() == pytest.approx((math.log(2) + math.log1p(math.e)) / 2)
+    assert refused(torch.zeros(0)).item() == 0.0

@@ -1,0 +1,53 @@
+"""Bidirectional self-attention over masked histories: BERT4Rec (Sun et al. 2019) that reads how plays ended.
+
+The encoder of two published systems: the masked variant of Seshadri & Knees 2023, and of Mei, Bembom & Ehmann 2024, who give
+skips and thumbs an embedding of their own. In training some entries are hidden and predicted from both sides; in use a hidden
+entry is put behind the history, so an empty one is a valid input. Output and input share one embedding table.
+
+Departures: pre-norm blocks; half of the windows hide their last entry alone, which is what the model is used for.
+
+Shapes: B batch, T time, S slots, D width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.nets.blocks import positions_of
+from model.nets.config import NetworkConfig
+from model.nets.tied import TiedNetwork
+from model.vocabulary import PADDING
+
+
+class ClozeNetwork(TiedNetwork):
+    """Predicts hidden entries; `config.outcomes` off leaves the feedback embeddings out."""
+
+    reads_ahead = True
+
+    def __init__(self, config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> None:
+        super().__init__(config, rows, length + 2, artists)
+        self.hidden_entry = nn.Parameter(torch.zeros(config.width))
+
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+        """As of any network, but for the last state alone: the others have read ahead."""
+        hidden_BS = functional.pad(torch.zeros_like(tracks_BT, dtype=torch.bool), (0, 1), value=True)
+        return self._read(functional.pad(tracks_BT, (0, 1)), functional.pad(outcomes_BT, (0, 1)), hidden_BS)
+
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+        hidden_BT = self._hide(tracks_BT != PADDING)
+        return self._read(tracks_BT, outcomes_BT, hidden_BT), hidden_BT
+
+    def _hide(self, filled_BT: Tensor) -> Tensor:
+        """Which entries to hide, by torch's random state: a share of them, or the last alone."""
+        last_BT = torch.zeros_like(filled_BT)
+        last_BT[:, -1] = filled_BT[:, -1]
+        some_BT = (torch.rand(filled_BT.shape) < self.config.hidden_share) & filled_BT
+        only_last_B1 = (torch.rand(len(filled_BT), 1) < 0.5) | ~some_BT.any(dim=1, keepdim=True)
+        return torch.where(only_last_B1, last_BT, some_BT)
+
+    def _read(self, tracks_BS: Tensor, outcomes_BS: Tensor, hidden_BS: Tensor) -> Tensor:
+        filled_BS = (tracks_BS != PADDING) | hidden_BS
+        read_BSD = torch.where(hidden_BS[..., None], self.hidden_entry, self.entries(tracks_BS, outcomes_BS))
+        places_S = torch.arange(tracks_BS.shape[1], device=tracks_BS.device)
+        itself_SS = places_S[None, :] == places_S[:, None]  # so that no line of the softmax is empty
+        return self.attend(read_BSD + self.position(positions_of(filled_BS)), (filled_BS[:, None, :] | itself_SS)[:, None])

@@ -1,0 +1,111 @@
+"""What networks with one embedding table for input and output share: tables, biases, the second head, artists, their start.
+
+A track's vector is its own part plus, where a catalogue names artists, its artist's: tracks that were seldom heard lean on
+those of the same artist. It knows nothing of how a history is read; `causal` and `cloze` do.
+
+Shapes: B batch, T time, M any number of states, D width, V rows.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.events import Outcome
+from model.nets.blocks import Block
+from model.nets.config import NetworkConfig
+from model.nets.network import Heads, Network
+from model.vocabulary import PADDING
+
+NEVER_WANTED = 0.05
+"""Plays that a track without any counts as, where biases start from popularity."""
+
+
+class TiedNetwork(Network):
+    """Tables and heads; `places` is how many positions a history can have."""
+
+    tied = "track.weight"
+    artist_of: Tensor
+
+    def __init__(self, config: NetworkConfig, rows: int, places: int, artists: Tensor | None) -> None:
+        super().__init__()
+        self.config = config
+        self.rows = rows
+        self.knows_artists = config.artists and artists is not None
+        self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
+        if config.artists and artists is not None:  # as above, which mypy cannot see through
+            self.register_buffer("artist_of", artists)
+            self.artist = nn.Embedding(int(artists.max()) + 1, config.width, padding_idx=0)
+        self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
+        self.position = nn.Embedding(places, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.feed_forward, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.bias = nn.Parameter(torch.zeros(rows), requires_grad=config.item_bias)
+        self.register_buffer("wanted_weight", torch.tensor(config.wanted_weight))
+        if config.wanted_head:
+            self.wanted_query = nn.Linear(config.width, config.wanted_width)
+            self.wanted_item = nn.Embedding(rows, config.wanted_width)
+            self.wanted_bias = nn.Parameter(torch.zeros(rows))
+        self._initialise()
+
+    def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+        """What is read of each entry, [B, T, D]: its track, and how it ended where the network is to know."""
+        vectors_BTD = self._vectors(tracks_BT)
+        return vectors_BTD + self.outcome(outcomes_BT) if self.config.outcomes else vectors_BTD
+
+    def attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
+        """The blocks and the last norm, after dropout."""
+        hidden_BSD = functional.dropout(hidden_BSD, self.config.dropout, self.training)
+        for block in self.blocks:
+            hidden_BSD = block(hidden_BSD, mask_B1SS)
+        normed: Tensor = self.norm(hidden_BSD)
+        return normed
+
+    def queries(self, states_MD: Tensor) -> Heads:
+        ones_M1 = torch.ones_like(states_MD[..., :1])
+        main = torch.cat([states_MD, ones_M1], dim=-1)
+        if not self.config.wanted_head:
+            return Heads(main, None)
+        return Heads(main, torch.cat([self.wanted_query(states_MD), ones_M1], dim=-1))
+
+    def items(self, rows: Tensor | None = None) -> Heads:
+        def pick(table: Tensor) -> Tensor:
+            return table if rows is None else functional.embedding(rows, table)
+
+        main = torch.cat([self._vectors(rows), pick(self.bias[:, None])], dim=-1)
+        if not self.config.wanted_head:
+            return Heads(main, None)
+        return Heads(main, torch.cat([pick(self.wanted_item.weight), pick(self.wanted_bias[:, None])], dim=-1))
+
+    def start_from(self, popularity_V: Tensor) -> None:
+        """Biases at the log of popularity."""
+        if self.config.item_bias:
+            with torch.no_grad():
+                self.bias.copy_(torch.log(popularity_V + NEVER_WANTED))
+
+    def fold(self) -> None:
+        """Add the artists' part to each track's vector, once and for all: what is exported needs no artists."""
+        if self.knows_artists:
+            with torch.no_grad():
+                self.track.weight.copy_(self._vectors(None))
+            self.knows_artists = False
+            del self.artist, self.artist_of
+
+    def _vectors(self, rows: Tensor | None) -> Tensor:
+        """The vectors of the given rows (any shape), or of all: the track's own part and its artist's."""
+        own: Tensor = self.track.weight if rows is None else self.track(rows)
+        if not self.knows_artists:
+            return own
+        shared: Tensor = self.artist(self.artist_of if rows is None else self.artist_of[rows])
+        return own + shared
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+                if module.padding_idx is not None:
+                    nn.init.zeros_(module.weight[module.padding_idx])
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,108 @@
+"""The masked network's promises: a hidden entry is never read, what is hidden is drawn fairly, the answer needs no padding.
+
+Shapes: B batch, T time.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.nets import build
+from model.nets.cloze import ClozeNetwork
+from model.nets.config import NetworkConfig
+
+ROWS, LENGTH = 12, 6
+CONFIG = NetworkConfig(kind="cloze", width=8, layers=2, heads=2, feed_forward=16, hidden_share=0.5)
+
+
+def network_of() -> ClozeNetwork:
+    """A network whose every weight matters."""
+    torch.manual_seed(0)
+    network = build(CONFIG, ROWS, LENGTH).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    assert isinstance(network, ClozeNetwork)
+    return network
+
+
+def history_of(*rows: int, padding: int = 0) -> tuple[Tensor, Tensor]:
+    """One history, every other entry skipped, after some padding."""
+    tracks = torch.tensor([[0] * padding + list(rows)])
+    outcomes = torch.tensor([[0] * padding + [1 + place % 2 for place in range(len(rows))]])
+    return tracks, outcomes
+
+
+def test_what_is_hidden_is_not_read() -> None:
+    """Neither the hidden track nor how it ended changes any state, its own included."""
+    network = network_of()
+    tracks, outcomes = history_of(2, 3, 4, 5, 6, 7, 8)
+    torch.manual_seed(3)
+    states, hidden = network.training_states(tracks, outcomes)
+    torch.manual_seed(3)
+    again, _ = network.training_states(torch.where(hidden, 11, tracks), torch.where(hidden, 4, outcomes))
+
+    assert hidden.any()
+    assert torch.equal(states, again)
+
+
+def test_what_is_not_hidden_is_read_from_both_sides() -> None:
+    """The state of the first place depends on the last entry."""
+    network = network_of()
+    tracks, outcomes = history_of(2, 3, 4, 5, 6, 7, 8)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        states, hidden = network.training_states(tracks, outcomes)
+        if hidden[0, 0] and not hidden[0, -1]:
+            break
+    torch.manual_seed(seed)
+    other, _ = network.training_states(torch.tensor([[2, 3, 4, 5, 6, 7, 9]]), outcomes)
+
+    assert not torch.allclose(states[0, 0], other[0, 0])
+
+
+def test_hidden_entries_are_real_and_every_history_has_one() -> None:
+    """Half of the histories hide their last entry alone, the others about the share asked for; padding is never hidden."""
+    network = network_of()
+    tracks = torch.cat([history_of(2, 3, 4, 5, padding=3)[0]] * 4_000)
+    torch.manual_seed(0)
+    _, hidden = network.training_states(tracks, (tracks > 0).to(torch.int64))
+    only_last = (hidden.sum(dim=1) == 1) & hidden[:, -1]
+
+    assert not hidden[:, :3].any()
+    assert hidden.any(dim=1).all()
+    # Half by design; of the rest 1 of 16 draws hides the last alone and 1 of 16 nothing, which means the last.
+    assert only_last.float().mean().item() == pytest.approx(0.5 + 0.5 * 2 / 16, abs=0.03)
+    assert hidden[~only_last].float()[:, 3:].mean().item() == pytest.approx((0.5 * 16 - 0.25) / 14, abs=0.03)
+
+
+def test_padding_changes_no_answer() -> None:
+    """The same history behind more padding, an empty one included."""
+    network = network_of()
+    for rows in ((), (2,), (2, 3, 4)):
+        plain = network(*history_of(*rows, padding=1))
+
+        assert torch.allclose(plain, network(*history_of(*rows, padding=3)), atol=1e-6)
+        assert torch.isfinite(plain).all()
+
+
+def test_answer_depends_on_how_the_last_play_ended() -> None:
+    """Played or skipped, the feedback embedding tells."""
+    network = network_of()
+    tracks = torch.tensor([[2, 3]])
+
+    assert not torch.allclose(network(tracks, torch.tensor([[1, 1]])), network(tracks, torch.tensor([[1, 2]])))
+
+
+def test_network_is_used_as_it_was_trained() -> None:
+    """A history with a hidden entry behind it is the very input that training gives where the last entry is hidden."""
+    network = network_of()
+    tracks, outcomes = history_of(2, 3, 4, 5)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        states, hidden = network.training_states(tracks, outcomes)
+        if hidden[0].tolist() == [False, False, False, True]:
+            break
+    trained = network.queries(states[:, -1]).main
+
+    assert torch.allclose(trained, network(tracks[:, :-1], outcomes[:, :-1]), atol=1e-6)
