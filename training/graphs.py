@@ -19,45 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, parser
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from model.artifact import WEIGHTS, WeightRecord
 from model.nets.network import Network
+from training import tails
 
-_HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
-_TOP = (
-    _HEADER
-    + """
-top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
-    scores_BV = Gemm<transB=1>(query, items)
-    batch = Shape<start=0, end=1>(excluded)
-    reserved = Constant<value_ints=[0, 1]>()
-    two = Shape(reserved)
-    reserved_shape = Concat<axis=0>(batch, two)
-    reserved_B2 = Expand(reserved, reserved_shape)
-    never = Concat<axis=1>(excluded, reserved_B2)
-    lowest = Constant<value=float {-inf}>()
-    never_shape = Shape(never)
-    lowest_BN = Expand(lowest, never_shape)
-    masked_BV = ScatterElements<axis=1>(scores_BV, never, lowest_BN)
-    rows_count = Shape<start=0, end=1>(items)
-    one = Constant<value_ints=[1]>()
-    count_1 = Reshape(count, one)
-    count_K = Min(count_1, rows_count)
-    scores, rows = TopK<axis=1>(masked_BV, count_K)
-}"""
-)
-_RANK = (
-    _HEADER
-    + """
-rank (float[B,Q] query, int64[B,M] candidates) => (float[B,M] scores) {
-    items_BMQ = Gather<axis=0>(items, candidates)
-    last = Constant<value_ints=[2]>()
-    query_BQ1 = Unsqueeze(query, last)
-    scores_BM1 = MatMul(items_BMQ, query_BQ1)
-    scores = Squeeze(scores_BM1, last)
-}"""
-)
 _ALIGNMENT = 4096
 """Of each weight in the file, so that it can be memory-mapped on its own."""
 
@@ -70,9 +37,7 @@ def build_graphs(network: Network) -> tuple[ModelProto, ModelProto, dict[str, np
     weights["items"] = network.item_matrix().detach().numpy()
     if network.tied is not None:
         _read_table_from_items(encoder, network.tied, weights)
-    top, rank = parser.parse_model(_TOP), parser.parse_model(_RANK)
-    for tail in (top, rank):
-        _declare_items(tail, weights["items"].shape)
+    top, rank = tails.top(network), tails.rank(network)
     return _join(encoder, top, weights), _join(encoder, rank, weights), weights
 
 
@@ -134,11 +99,6 @@ def _read_table_from_items(encoder: ModelProto, table: str, weights: dict[str, n
         encoder.graph.node.append(helper.make_node("Gather", ["items", node.input[1]], [wide], axis=0))
         sliced = [wide, "table_start", "table_stop", "table_axis"]
         encoder.graph.node.append(helper.make_node("Slice", sliced, [node.output[0]]))
-
-
-def _declare_items(tail: ModelProto, shape: tuple[int, ...]) -> None:
-    """The width of the query, now that it is known."""
-    tail.graph.input[0].type.tensor_type.shape.dim[1].dim_value = shape[1]
 
 
 def _join(encoder: ModelProto, tail: ModelProto, weights: dict[str, npt.NDArray[np.generic]]) -> ModelProto:

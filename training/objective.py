@@ -16,6 +16,8 @@ from training.recipe import LossRule
 FULL_SOFTMAX_ROWS = 20_000
 """Up to so many rows `main = "auto"` computes the full softmax: it learns more from a batch, at a bearable cost."""
 
+_PENALTY_STATES = 256  # of a batch: the penalty compares all pairs of them
+
 
 def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tensor]:
     """The weighted terms by name and their sum as `loss`."""
@@ -25,12 +27,15 @@ def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tenso
         refused_BT = is_refused(batch.outcomes) & (rule.targets == "wanted")
         batch = batch._replace(wanted=torch.where(refused_BT, PADDING, batch.tracks))
     terms = {"main": _main(network, states_BTD, asked_BT, batch, rule)}
-    weighted = {"pair": _pair, "refused": _refused, "feedback": _feedback}
+    weighted = {"pair": _pair, "before": _before, "refused": _refused, "feedback": _feedback}
     for name, term in weighted.items():
         if weight := getattr(rule, name):
             terms[name] = weight * term(network, states_BTD, asked_BT, batch)
     if rule.contrast:
         terms["contrast"] = rule.contrast * _contrast(network, states_BTD, asked_BT, batch, rule.temperature)
+    if rule.penalty:
+        sample = torch.randperm(int(asked_BT.sum()))[:_PENALTY_STATES]
+        terms["penalty"] = rule.penalty * network.penalty(states_BTD[asked_BT][sample])
     terms["loss"] = torch.stack(list(terms.values())).sum()
     return terms
 
@@ -41,6 +46,12 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
     targets_M = batch.wanted[asked_BT]
     if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS):
         return losses.full_softmax(queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing)
+    if rule.main == "bpr":
+        random_M = torch.randint(FIRST, network.rows, targets_M.shape)
+        target_scores_M, random_scores_M = (
+            network.pair_scores(queries_MQ, network.items(rows_M).main) for rows_M in (targets_M, random_M)
+        )
+        return losses.pairwise(target_scores_M, random_scores_M)
     negatives_N = torch.randint(FIRST, network.rows, (rule.negatives,))
     items = network.items(torch.cat([targets_M, negatives_N])).main
     vectors = (queries_MQ, items[: len(targets_M)], items[len(targets_M) :], targets_M, negatives_N)
@@ -53,16 +64,26 @@ def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) 
     """Each refused track against the wanted one that followed, in the state in which it was refused."""
     chosen_BT = asked_BT & is_refused(batch.outcomes) & (batch.wanted != PADDING) & (batch.wanted != batch.tracks)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
-    wanted_P = (queries_PQ * network.items(batch.wanted[chosen_BT]).main).sum(-1)
-    refused_P = (queries_PQ * network.items(batch.tracks[chosen_BT]).main).sum(-1)
+    wanted_P = network.pair_scores(queries_PQ, network.items(batch.wanted[chosen_BT]).main)
+    refused_P = network.pair_scores(queries_PQ, network.items(batch.tracks[chosen_BT]).main)
     return losses.pairwise(wanted_P, refused_P)
+
+
+def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
+    """Each kept track against the one that was refused just before it, in the state in which it was kept."""
+    kept_BT = asked_BT & ~is_refused(batch.outcomes)
+    chosen_BT = kept_BT[:, 1:] & is_refused(batch.outcomes[:, :-1]) & (batch.tracks[:, 1:] != batch.tracks[:, :-1])
+    queries_PQ = network.queries(states_BTD[:, 1:][chosen_BT]).main
+    kept_P = network.pair_scores(queries_PQ, network.items(batch.tracks[:, 1:][chosen_BT]).main)
+    refused_P = network.pair_scores(queries_PQ, network.items(batch.tracks[:, :-1][chosen_BT]).main)
+    return losses.pairwise(kept_P, refused_P)
 
 
 def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
     """Each refused track as a negative target of its own, in the state in which it was refused."""
     chosen_BT = asked_BT & is_refused(batch.outcomes)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
-    return losses.refused((queries_PQ * network.items(batch.tracks[chosen_BT]).main).sum(-1))
+    return losses.refused(network.pair_scores(queries_PQ, network.items(batch.tracks[chosen_BT]).main))
 
 
 def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:

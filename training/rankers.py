@@ -36,7 +36,7 @@ class NetworkRanker:
         """Float32 [B, V]."""
         with torch.no_grad():
             query_BQ = self.network(torch.from_numpy(batch.tracks), torch.from_numpy(batch.outcomes))
-            scores: Floats = (query_BQ @ self.items_VQ.T).numpy()
+            scores: Floats = self.network.all_scores(query_BQ, self.items_VQ).numpy()
         return scores
 
 

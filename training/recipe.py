@@ -49,10 +49,12 @@ class SplitRule:
 class LossRule:
     """L = L_main + the weighted terms below, each a function of `model.nets.losses`; a weight of 0 leaves a term out."""
 
-    main: Literal["auto", "full", "sampled", "bce"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
+    main: Literal["auto", "full", "sampled", "bce", "bpr"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
     negatives: int = Field(default=256, ge=1)  # uniform, shared by the batch; `bce` keeps each state's hardest
     targets: Literal["wanted", "all"] = "wanted"  # what the main loss is to predict
     pair: float = Field(default=0.0, ge=0)
+    before: float = Field(default=0.0, ge=0)  # pairwise, a kept track against the one refused just before it
+    penalty: float = Field(default=0.0, ge=0)  # of sub-interests that resemble each other
     refused: float = Field(default=0.0, ge=0)  # binary cross-entropy of refused tracks as negative targets
     contrast: float = Field(default=0.0, ge=0)
     temperature: float = Field(default=0.1, gt=0)  # of the contrastive term

@@ -6,6 +6,7 @@ from model.nets.causal import CausalNetwork
 from model.nets.cloze import ClozeNetwork
 from model.nets.config import NetworkConfig
 from model.nets.network import Network
+from model.nets.sine import SineNetwork
 
 
 def build(config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> Network:
@@ -13,5 +14,6 @@ def build(config: NetworkConfig, rows: int, length: int, artists: Tensor | None 
 
     `artists` int64 [rows] numbers each row's artist, 0 for none; None where nothing is known of them.
     """
-    kinds: dict[str, type[CausalNetwork] | type[ClozeNetwork]] = {"causal": CausalNetwork, "cloze": ClozeNetwork}
+    kinds: dict[str, type[CausalNetwork] | type[ClozeNetwork] | type[SineNetwork]]
+    kinds = {"causal": CausalNetwork, "cloze": ClozeNetwork, "sine": SineNetwork}
     return kinds[config.kind](config, rows, length, artists)

@@ -10,12 +10,13 @@ from pydantic.dataclasses import dataclass
 class NetworkConfig:
     """The size and kind of a network; `model.nets.build` makes it."""
 
-    kind: Literal["causal", "cloze"] = "causal"
+    kind: Literal["causal", "cloze", "sine"] = "causal"
     hidden_share: float = Field(default=0.3, gt=0, le=1)  # of the entries that `cloze` hides in training
     width: int = Field(default=64, ge=1)  # of the hidden states and embeddings
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)
     feed_forward: int = Field(default=256, ge=1)
+    interests: int = Field(default=3, ge=2)  # sub-interests of `sine`
     dropout: float = Field(default=0.2, ge=0, lt=1)
     outcomes: bool = True  # whether the network reads how plays ended
     artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors

@@ -1,8 +1,8 @@
 """What every system here has in common, so that one trainer trains and one exporter exports them all.
 
 A network turns a history into *states*: one before each entry and one after the last. A state becomes a *query*, and a
-track's score is the dot product of the query with the track's *item* vector. Biases, priors and second heads are further
-dimensions of the two, so that whatever is learned, serving stays one maximum inner product search.
+track's score is the dot product of the query with the track's *item* vector (but for SINE's, see there). Biases, priors and
+second heads are further dimensions of the two, so that whatever is learned, serving stays one maximum inner product search.
 
 Shapes: B batch, T time, S = T + 1 states, D width, Q query width, V rows, M any number of states.
 """
@@ -48,6 +48,18 @@ class Network(nn.Module):
     @abstractmethod
     def items(self, rows: Tensor | None = None) -> Heads:
         """Item vectors of the given rows (any shape), or of all rows [V, ·]."""
+
+    def pair_scores(self, queries: Tensor, items: Tensor) -> Tensor:
+        """The score of each query with the item beside it: [..., Q] and [..., Q] -> [...]."""
+        return (queries * items).sum(-1)
+
+    def all_scores(self, queries: Tensor, items: Tensor) -> Tensor:
+        """The scores of all queries with all items: [M, Q] and [V, Q] -> [M, V]."""
+        return queries @ items.T
+
+    def penalty(self, states_MD: Tensor) -> Tensor:
+        """What the loss is to keep small besides, of the states themselves."""
+        return states_MD.new_zeros(())
 
     def start_from(self, popularity_V: Tensor) -> None:
         """Before training: let an empty history rank by popularity (any positive scale), not by chance."""

@@ -47,7 +47,7 @@ class TiedNetwork(Network):
             self.wanted_query = nn.Linear(config.width, config.wanted_width)
             self.wanted_item = nn.Embedding(rows, config.wanted_width)
             self.wanted_bias = nn.Parameter(torch.zeros(rows))
-        self._initialise()
+        initialise(self)
 
     def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         """What is read of each entry, [B, T, D]: its track, and how it ended where the network is to know."""
@@ -100,12 +100,14 @@ class TiedNetwork(Network):
         shared: Tensor = self.artist(self.artist_of if rows is None else self.artist_of[rows])
         return own + shared
 
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
-                if module.padding_idx is not None:
-                    nn.init.zeros_(module.weight[module.padding_idx])
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+
+def initialise(network: nn.Module) -> None:
+    """Small normal embeddings with zero padding, Xavier weights (Glorot & Bengio 2010), zero biases."""
+    for module in network.modules():
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.padding_idx is not None:
+                nn.init.zeros_(module.weight[module.padding_idx])
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)

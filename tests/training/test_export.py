@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -162,13 +163,17 @@ def test_graph_without_its_weights_does_not_open(exported: Exported, tmp_path: P
         onnxruntime.InferenceSession(str(tmp_path / artifact.MODEL), providers=["CPUExecutionProvider"])
 
 
-def test_masked_network_exports_to_the_same_contract(tmp_path: Path) -> None:
-    """The export compares the graphs with torch on empty, ragged and full batches, and the artifact loads."""
+@pytest.mark.parametrize("kind", ["cloze", "sine"])
+def test_other_networks_export_to_the_same_contract(kind: Literal["cloze", "sine"], tmp_path: Path) -> None:
+    """The export compares both graphs with torch on empty, ragged and full batches, and the artifact loads."""
     torch.manual_seed(0)
-    config = NetworkConfig(kind="cloze", width=8, layers=1, heads=2, feed_forward=8)
+    network = build(NetworkConfig(kind=kind, width=8, layers=1, heads=2, feed_forward=8), 9, 8)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
     folder = export(
-        build(config, 9, 8),
-        recipe=small_recipe("masked"),
+        network,
+        recipe=small_recipe(kind),
         vocabulary=Vocabulary([f"t{number}" for number in range(7)]),
         popular=[2],
         samples=[RowHistory([2, 3], [1, 2])],
@@ -177,4 +182,4 @@ def test_masked_network_exports_to_the_same_contract(tmp_path: Path) -> None:
         quality={},
     )
 
-    assert artifact.load(folder).manifest.name == "masked"
+    assert artifact.load(folder).manifest.name == kind

@@ -1,0 +1,131 @@
+"""SINE: sub-interests from passive negative feedback (Pan et al. 2023, arXiv 2308.04086), on a SASRec over what was kept.
+
+    h          the causal encoder's state over the kept entries alone
+    g_k        sub-interest k: attention of a learned query over the refused entries so far; zero where there are none
+    h_k        h + sigmoid(h * g_k) * h
+    a_k(i)     softmax over k of  w_k . [h_k ; e_i] + b_k
+    s(i)       sum over k of  a_k(i) (h_k . e_i)
+
+So the score is no single dot product, and the artifact gets a scoring graph of its own (`training.tails`). Two departures:
+how g_k reads the refused entries is our choice, as we know the formulas only; and each k has a w_k of its own (with one w for
+all, the softmax over k cancels the part of w that meets e_i, and the fusion does not depend on the item).
+
+Shapes: B batch, T time, S = T + 1 slots, D width, K sub-interests, M any number of states, V rows.
+A state is [h ; g_1 … g_K]; a query [h_1 … h_K ; u_1 … u_K], u_k the state's part of a_k's logit; an item [e ; v_1 … v_K],
+v_k the item's part.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.events import Outcome
+from model.nets.blocks import Block, causal_mask, positions_of, slots_of
+from model.nets.config import NetworkConfig
+from model.nets.network import Heads, Network
+from model.nets.tied import initialise
+from model.vocabulary import PADDING
+
+
+class SineNetwork(Network):
+    """Sub-interests fused for each candidate."""
+
+    def __init__(self, config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> None:  # noqa: ARG002
+        super().__init__()
+        self.config = config
+        self.rows = rows
+        self.interests = config.interests
+        self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
+        self.start = nn.Parameter(torch.zeros(config.width))
+        self.position = nn.Embedding(length + 1, config.width)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.feed_forward, config.dropout) for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+        self.interest_query = nn.Parameter(torch.randn(config.interests, config.width) / config.width**0.5)
+        self.refused_key = nn.Linear(config.width, config.width)
+        self.fuse_state = nn.Parameter(torch.zeros(config.interests, config.width))
+        self.fuse_item = nn.Parameter(torch.randn(config.interests, config.width) * 0.02)
+        self.fuse_bias = nn.Parameter(torch.zeros(config.interests))
+        initialise(self)
+
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+        refused_BT = (outcomes_BT == Outcome.SKIPPED) | (outcomes_BT == Outcome.DISLIKED)
+        kept_BS = slots_of(tracks_BT) & ~functional.pad(refused_BT, (1, 0))
+        vectors_BSD = functional.pad(self.track(tracks_BT), (0, 0, 1, 0))
+        state_BSD = self._read_kept(vectors_BSD, slots_of(tracks_BT), kept_BS)
+        interest_BSKD = self._read_refused(vectors_BSD, functional.pad(refused_BT, (1, 0)))
+        return torch.cat([state_BSD[:, :, None], interest_BSKD], dim=2).flatten(2)
+
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+        return self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1]), torch.ones_like(tracks_BT, dtype=torch.bool)
+
+    def queries(self, states_MD: Tensor) -> Heads:
+        parts_MKD = states_MD.reshape(*states_MD.shape[:-1], 1 + self.interests, self.config.width)
+        state_M1D, interest_MKD = parts_MKD[..., :1, :], parts_MKD[..., 1:, :]
+        fused_MKD = state_M1D + torch.sigmoid(state_M1D * interest_MKD) * state_M1D
+        leaning_MK = (fused_MKD * self.fuse_state).sum(-1) + self.fuse_bias
+        return Heads(torch.cat([fused_MKD.flatten(-2), leaning_MK], dim=-1), None)
+
+    def items(self, rows: Tensor | None = None) -> Heads:
+        vectors = self.track.weight if rows is None else self.track(rows)
+        return Heads(torch.cat([vectors, vectors @ self.fuse_item.T], dim=-1), None)
+
+    def pair_scores(self, queries: Tensor, items: Tensor) -> Tensor:
+        fused_MKD, leaning_MK = self._parts(queries)
+        vector_MD, answer_MK = items[..., : self.config.width], items[..., self.config.width :]
+        share_MK = torch.softmax(leaning_MK + answer_MK, dim=-1)
+        scores_MK = (fused_MKD * vector_MD[..., None, :]).sum(-1)
+        return (share_MK * scores_MK).sum(-1)
+
+    def all_scores(self, queries: Tensor, items: Tensor) -> Tensor:
+        fused_MKD, leaning_MK = self._parts(queries)
+        vectors_VD, answers_VK = items[:, : self.config.width], items[:, self.config.width :]
+        share_MKV = torch.softmax(leaning_MK[:, :, None] + answers_VK.T, dim=1)
+        return (share_MKV * (fused_MKD @ vectors_VD.T)).sum(1)
+
+    def penalty(self, states_MD: Tensor) -> Tensor:
+        """Sum over pairs k < l of the distance correlation of g_k and g_l over the given states."""
+        interests = states_MD.reshape(-1, 1 + self.interests, self.config.width)[:, 1:].unbind(1)
+        pairs = [(one, other) for place, one in enumerate(interests) for other in interests[place + 1 :]]
+        return torch.stack([distance_correlation(one, other) for one, other in pairs]).sum()
+
+    def _parts(self, queries: Tensor) -> tuple[Tensor, Tensor]:
+        fused, leaning_MK = queries[..., : -self.interests], queries[..., -self.interests :]
+        return fused.reshape(*fused.shape[:-1], self.interests, self.config.width), leaning_MK
+
+    def _read_kept(self, vectors_BSD: Tensor, filled_BS: Tensor, kept_BS: Tensor) -> Tensor:
+        """The encoder's state after the newest kept entry at or before each slot; the start where there is none yet."""
+        read_BSD = torch.where(kept_BS[..., None], vectors_BSD, self.start) + self.position(positions_of(kept_BS))
+        read_BSD = functional.dropout(read_BSD, self.config.dropout, self.training)
+        readable_BS = kept_BS | ~filled_BS
+        places_S = torch.arange(kept_BS.shape[1], device=kept_BS.device)
+        itself_SS = places_S[None, :] == places_S[:, None]
+        mask_B1SS = causal_mask(filled_BS) & (readable_BS[:, None, None, :] | itself_SS)
+        for block in self.blocks:
+            read_BSD = block(read_BSD, mask_B1SS)
+        earlier_BSS = readable_BS[:, None, :] & (places_S[None, :] <= places_S[:, None])
+        newest_BS = torch.where(earlier_BSS, places_S, 0).amax(dim=-1)
+        normed: Tensor = self.norm(read_BSD)
+        return normed.gather(1, newest_BS[..., None].expand_as(normed))
+
+    def _read_refused(self, vectors_BSD: Tensor, refused_BS: Tensor) -> Tensor:
+        """g_1 … g_K at each slot, from the refused entries up to it: [B, S, K, D]."""
+        logits_BSK = self.refused_key(vectors_BSD) @ self.interest_query.T
+        weight_BSK = torch.exp(logits_BSK.clamp(max=30)) * refused_BS[..., None]  # running sums allow no shift by a maximum
+        sums_BSKD = (weight_BSK[..., None] * vectors_BSD[:, :, None]).cumsum(dim=1)
+        return sums_BSKD / weight_BSK.cumsum(dim=1).clamp(min=1e-9)[..., None]
+
+
+def distance_correlation(one_MD: Tensor, other_MD: Tensor) -> Tensor:
+    """DCor of paired samples (Székely, Rizzo & Bakirov 2007), between 0 (independent) and 1; 0 where either does not vary."""
+
+    def centred(samples_MD: Tensor) -> Tensor:
+        squares_MM = (samples_MD[:, None] - samples_MD[None]).square().sum(-1)
+        distance_MM = torch.sqrt(squares_MM + 1e-12)  # the root's gradient at 0 is infinite
+        return distance_MM - distance_MM.mean(0) - distance_MM.mean(1, keepdim=True) + distance_MM.mean()
+
+    a_MM, b_MM = centred(one_MD), centred(other_MD)
+    covariance = (a_MM * b_MM).mean().clamp(min=0)
+    variances = (a_MM.square().mean() * b_MM.square().mean()).sqrt()
+    return torch.sqrt(covariance / (variances + 1e-9) + 1e-12)
