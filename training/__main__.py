@@ -79,6 +79,14 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     _add_cases(one)
     _add_artifacts(one)
 
+    one = add("compare", help="recipes beside each other, over seeds and logs", description=_COMPARE, **_RAW)
+    one.add_argument("recipes", nargs="+", metavar="RECIPE", help="nexttrack's own by name, or TOML files")
+    one.add_argument("--log", type=Path, action="append", required=True, metavar="LOG", help="repeatable")
+    one.add_argument("--seeds", type=int, default=3, help="so many, from 1 on (%(default)s)")
+    one.add_argument("--out", type=Path, default=Path(".nexttrack/compare"), help="where runs and rows are kept (%(default)s)")
+    _add_cases(one)
+    _add_threads(one)
+
     one = add("replay", help="send the held-out part of a log through a running service", description=_REPLAY, **_RAW)
     one.add_argument("log", type=Path, metavar="LOG", help="the log that the artifact was trained on")
     one.add_argument("--url", default="http://127.0.0.1:8000", help="where the service answers (%(default)s)")
@@ -123,6 +131,7 @@ def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
         "evaluate": commands.evaluate,
         "export": commands.export,
         "run": commands.run_all,
+        "compare": commands.compare_,
         "replay": commands.replay_,
     }
     return table[name]
@@ -160,6 +169,11 @@ _RUN = """\
 All of it: train, evaluate, export. Steps that are done already are not done again.
 
   python -m training run logs/demo"""
+_COMPARE = """\
+Train recipes over several seeds, measure them and the baselines on the same cases, and print means with their spread. What is
+measured already is not measured again. Writes a JSON line a row, and an HTML page a log.
+
+  python -m training compare sasrec nexttrack mei sine --log logs/demo --seeds 3"""
 _REPLAY = """\
 Send the held-out part of a log through the running service, event by event, asking for next tracks where the evaluation
 asks; print the same metrics, and how many lists agree with the offline ones. A check that service and trainer see one world.

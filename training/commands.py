@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from training import run
+from training.compare import compare
 from training.fit import Fitted, RunError
 from training.import_log import import_log
 from training.log import LogError, open_log
@@ -80,6 +81,14 @@ def run_all(options: argparse.Namespace, console: Console) -> None:
     fitted = run.train(current, console)
     _report(current, fitted, console, options.cases)
     _publish(current, fitted, options.out, console)
+
+
+def compare_(options: argparse.Namespace, console: Console) -> None:
+    """`compare`: recipes over seeds and logs, one table."""
+    _set_threads(options)
+    logs, recipes = [open_log(path) for path in options.log], [read_recipe(name) for name in options.recipes]
+    compare(logs, recipes, range(1, options.seeds + 1), options.out, console, cap=options.cases)
+    console.print(f"rows and pages are kept in {options.out}")
 
 
 def replay_(options: argparse.Namespace, console: Console) -> None:

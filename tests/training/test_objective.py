@@ -287,7 +287,7 @@ def pair_by_loop(network: Network, line: int, place: int, other: int) -> Tensor:
 
 
 def test_before_term_sets_kept_tracks_above_the_skip_just_before() -> None:
-    """In the batch that is 4 after the skipped 3 in one line; in the other the liked 6 comes after the same track, so no pair."""
+    """In one line that is 4 after the skipped 3; in the other the liked 6 comes after the same track, so there is no pair."""
     network = sine_network()
     found = objective(network, BATCH, LossRule(main="bpr", before=2.0))["before"].item()
 
