@@ -7,7 +7,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 LOG := .nexttrack/logs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format clean
+SYSTEMS := sasrec seshadri-knees mei sine nexttrack
+
+.PHONY: help run demo test check format bench compare clean
 
 help: ## say what there is
 	@echo "nexttrack: the service a music player asks \"what next?\""
@@ -22,7 +24,7 @@ run: $(VENV)/run.stamp ## install, train the demo model where there is no model 
 
 demo: $(VENV)/run.stamp ## make up listeners and train a model on them (about a minute)
 	@[ -e $(LOG)/log.json ] || $(BIN)/python -m training simulate --out $(LOG)
-	@$(BIN)/python -m training run $(LOG) --cases 4000
+	@$(BIN)/python -m training run $(LOG) --cases 2000
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest
@@ -37,6 +39,13 @@ check: $(VENV)/test.stamp ## the gate: format, lint, types, import arrows, tests
 format: $(VENV)/test.stamp ## format the code and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/test.stamp ## measure speed, beside rivals where they install (QUICK=1: one round, no rivals)
+	@$(BIN)/python -m tests.load $(if $(QUICK),--quick)
+
+compare: $(VENV)/run.stamp ## train the published systems and ours on simulated listeners (QUICK=1: one seed, not three)
+	@[ -e $(LOG)/log.json ] || $(BIN)/python -m training simulate --out $(LOG)
+	@$(BIN)/python -m training compare $(SYSTEMS) --log $(LOG) --seeds $(if $(QUICK),1,3)
 
 clean: ## delete the environment, caches and the demo's data; artifacts/ stays
 	rm -rf $(VENV) .nexttrack .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

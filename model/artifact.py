@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -65,6 +65,16 @@ class WeightRecord(_Record):
     offset: int
 
 
+class ScanRecord(_Record):
+    """In how many bits `model.onnx` looks for the best rows. With 8, and where 8 was tried: how near to the exact scan it came,
+    as the share of 20 tracks that are the same, and as the part of NDCG@20 that was lost.
+    """
+
+    bits: Literal[8, 32] = 32
+    overlap: float | None = None
+    ndcg_loss: float | None = None
+
+
 class Manifest(_Record):
     """The artifact's own description: everything that the service follows and a person may ask."""
 
@@ -80,6 +90,7 @@ class Manifest(_Record):
     recipe: dict[str, Any]
     origin: dict[str, Any]  # where the training data came from, how much of it, from when to when
     quality: dict[str, Any]  # as measured by `python -m training evaluate`
+    scan: ScanRecord = ScanRecord()
     weights: dict[str, WeightRecord]
     files: dict[str, FileRecord]
     sha256: str = ""  # of everything above, as JSON with sorted keys: a manifest that was touched is no longer one

@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from model.artifact import Artifact, load
 from service import errors, logs, openapi
 from service.connections import connect
+from service.direct import Direct
 from service.graphs import Graphs
 from service.metrics import Measured, Metrics
 from service.middleware import Abandoned, EncodedPath, Identified, Limited
@@ -54,6 +55,7 @@ def create_app(
             Middleware(Abandoned),
             Middleware(Limited, MAX_BODY_BYTES),
             Middleware(EncodedPath),
+            Middleware(Direct),
         ],
     )
     errors.install(app)

@@ -2,7 +2,8 @@
 
 redis-py's own client costs 120 to 300 µs a command (pool, retries, instrumentation); its bare `Connection`, which does
 addresses, TLS, passwords and parsing, costs 45. So `Single` keeps one connection a process, on which all requests' commands
-travel one behind the other and replies are matched by order. That also answers the pool's known trouble with cancelled
+travel one behind the other and replies are matched by order; those of one turn of the event loop leave in one write, which
+under load saves a system call a request here and one in Redis. That also answers the pool's known trouble with cancelled
 requests (redis-py#2624, #2665): nobody owns a connection, so a request that goes away leaves neither a connection in use
 nor its reply to somebody else; its reply comes and is dropped.
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
 
+from hiredis import pack_command
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -64,6 +66,26 @@ class _Wire:
     connection: AbstractConnection
     waiting: deque[tuple[asyncio.Future[list[Any]], int]] = field(default_factory=deque)
     heard_at: float = field(default_factory=time.monotonic)
+    alive: bool = True
+    unsent: list[bytes] = field(default_factory=list)
+
+    def post(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+        """Send commands with all others of this turn of the loop; the future gets their replies."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
+        self.waiting.append((future, len(commands)))
+        if not self.unsent:
+            loop.call_soon(self._flush)
+        self.unsent += [pack_command(command) for command in commands]  # type: ignore[arg-type]  # its types know no bytes | int
+        return future
+
+    def _flush(self) -> None:
+        # redis-py's own way to send is a coroutine that waits for the socket; this only hands over. Where the connection has
+        # ended, its reader tells those who wait.
+        writer = self.connection._writer
+        if self.alive and writer is not None and not writer.is_closing():
+            writer.write(b"".join(self.unsent))
+        self.unsent.clear()
 
 
 class Single:
@@ -113,20 +135,13 @@ class Single:
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         wire = self._wire
-        if wire is None or not wire.connection.is_connected:
+        if wire is None or not wire.alive:
             wire = await self._open()
-        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        wire.waiting.append((future, len(commands)))
-        try:
-            packed = wire.connection.pack_commands(commands)
-            await wire.connection.send_packed_command(packed, check_health=False)
-            return await future
-        finally:
-            future.cancel()  # where sending failed nobody waits any more; else it is done and this does nothing
+        return await wire.post(commands)
 
     async def _open(self) -> _Wire:
         async with self._opening:
-            if self._wire is not None and self._wire.connection.is_connected:
+            if self._wire is not None and self._wire.alive:
                 return self._wire
             if time.monotonic() < self._closed_until:
                 raise LostConnectionError("the last try to connect failed just now")
@@ -171,6 +186,7 @@ async def _read(wire: _Wire) -> None:
     except (RedisError, OSError):
         pass  # who waits is told below; who comes next opens a new connection
     finally:
+        wire.alive = False
         for future, _ in wire.waiting:
             if not future.done():
                 future.set_exception(LostConnectionError("the connection to Redis ended"))

@@ -79,6 +79,7 @@ class Graphs:
 def _load(
     artifact: Artifact, name: str, inputs: Sequence[str], known: Sequence[str], threads: int
 ) -> onnxruntime.InferenceSession:
+    onnxruntime.disable_telemetry_events()  # what is served here is nobody else's business
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,6 +1,7 @@
 """What a person types: `python -m training COMMAND`. It knows the words; `training.commands` does what they say."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -122,6 +123,8 @@ def _add_threads(one: argparse.ArgumentParser) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
+    # Idle OpenMP threads sleep instead of spinning: on a machine that does other work too, a step takes a third of the time.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from training import commands  # noqa: PLC0415 (torch takes seconds to load, and --help must not)
 
     table = {

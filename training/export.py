@@ -27,8 +27,10 @@ from training.graphs import build_graphs, write_graphs
 from training.metrics import Floats
 from training.rankers import NetworkRanker
 from training.recipe import Recipe
+from training.shrink import shrink
 
 _GOLDEN_COUNT = 20
+_PARITY_COUNT = 2_000  # of the best rows that are compared: all of a small catalogue
 
 
 class ExportError(TrainingError):
@@ -65,6 +67,7 @@ def export(
         artifact.write_json(draft / artifact.GOLDEN, golden)
         artifact.write_json(draft / artifact.TRACKS, list(vocabulary.tracks))
         artifact.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
+        scan, moved = shrink(network, draft, samples=samples, golden=golden, length=length, open_graph=open_graph)
         if catalogue is not None:
             artifact.write_json(draft / artifact.CATALOGUE, asdict(catalogue))
         manifest = Manifest(
@@ -76,7 +79,8 @@ def export(
             recipe=recipe.as_dict(),
             origin=dict(origin),
             quality=dict(quality),
-            weights=records,
+            scan=scan,
+            weights=moved or records,
             files={},
         )
         return artifact.save(root, draft, manifest)
@@ -105,11 +109,12 @@ def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> N
         ranked = rank.run(None, {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "candidates": candidates})[0]
         _compare(ranked, np.take_along_axis(wanted_BV, candidates, axis=1), f"rank.onnx at batch {batch}, length {width}")
         excluded = random.integers(0, size, (batch, 5))
-        inputs = {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "excluded": excluded, "count": np.array(size)}
+        count = min(size, _PARITY_COUNT)
+        inputs = {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "excluded": excluded, "count": np.array(count)}
         rows, scores = model.run(None, inputs)
         np.put_along_axis(wanted_BV, np.concatenate([excluded, np.full((batch, 2), (0, 1))], axis=1), -np.inf, axis=1)
         _compare(scores, np.take_along_axis(wanted_BV, rows, axis=1), f"model.onnx at batch {batch}, length {width}")
-        _compare(scores, -np.sort(-wanted_BV, axis=1), f"order of model.onnx at batch {batch}, length {width}")
+        _compare(scores, -np.sort(-wanted_BV, axis=1)[:, :count], f"order of model.onnx at batch {batch}, length {width}")
 
 
 def _compare(found: Floats, wanted: Floats, where: str) -> None:

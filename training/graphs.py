@@ -24,20 +24,25 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from model.artifact import WEIGHTS, WeightRecord
 from model.nets.network import Network
 from training import tails
+from training.scan import quantise
 
 _ALIGNMENT = 4096
 """Of each weight in the file, so that it can be memory-mapped on its own."""
 
 
-def build_graphs(network: Network) -> tuple[ModelProto, ModelProto, dict[str, npt.NDArray[np.generic]]]:
-    """`model.onnx`, `rank.onnx` and the weights that both leave out, by name."""
+def build_graphs(
+    network: Network, *, in_eight_bits: bool = False
+) -> tuple[ModelProto, ModelProto, dict[str, npt.NDArray[np.generic]]]:
+    """`model.onnx`, `rank.onnx` and the weights that both leave out, by name; `in_eight_bits` see `training.scan`."""
     network.fold()
     encoder = _export_encoder(network)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
     weights["items"] = network.item_matrix().detach().numpy()
     if network.tied is not None:
         _read_table_from_items(encoder, network.tied, weights)
-    top, rank = tails.top(network), tails.rank(network)
+    top, rank = tails.top(network, in_eight_bits=in_eight_bits), tails.rank(network)
+    if in_eight_bits:
+        weights |= quantise(weights["items"])
     return _join(encoder, top, weights), _join(encoder, rank, weights), weights
 
 
@@ -114,7 +119,7 @@ def _join(encoder: ModelProto, tail: ModelProto, weights: dict[str, npt.NDArray[
 
 def _in_file(array: npt.NDArray[np.generic]) -> bool:
     """All that was learned lies in the file, where it can be verified; shapes and constants stay in the graph."""
-    return array.dtype.kind == "f" and array.ndim > 0
+    return array.ndim > 0 and (array.dtype.kind == "f" or array.dtype == np.int8)
 
 
 def _placeholder(name: str, array: npt.NDArray[np.generic]) -> TensorProto:

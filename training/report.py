@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -95,8 +96,8 @@ class Report:
 def print_table(report: Report, console: Console) -> None:
     """The terminal's table: one row a ranker, the best of each column in bold, the columns explained below."""
     shown = [key for key in COLUMNS if key in report.metrics()]
-    table = Table(title=report.title, title_justify="left", header_style="bold")
-    table.add_column("")
+    table = Table(title=report.title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
     for key in shown:
         table.add_column(METRICS[key].label + ("" if METRICS[key].higher else " ↓"), justify="right")
     for ranker in report.rankers:

@@ -10,6 +10,7 @@ from onnx import ModelProto, parser
 
 from model.nets.network import Network
 from model.nets.sine import SineNetwork
+from training import scan
 
 _HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
 
@@ -90,8 +91,13 @@ _INTERESTS_CANDIDATES = (
 )
 
 
-def top(network: Network) -> ModelProto:
-    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf."""
+def top(network: Network, *, in_eight_bits: bool = False) -> ModelProto:
+    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf.
+
+    In eight bits, which a score that is a dot product can be, the weights need `scan.quantise`.
+    """
+    if in_eight_bits:
+        return parser.parse_model(_HEADER + scan.TOP)
     return _parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL)
 
 

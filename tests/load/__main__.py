@@ -6,6 +6,7 @@ does falls on all alike. Counts and times are bounded by the options.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from tests.load.traffic import World
 def main() -> None:
     """Measure, and end with code 1 where a request of ours failed."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started here is stopped, however this ends
     rivals = () if options.quick else tuple(systems.RIVALS)
     rows = [row for row in plan(sizes=options.tracks, rivals=rivals) if options.only in f"{row.work}, {row.setting}"]
     failed = False

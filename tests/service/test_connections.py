@@ -39,7 +39,8 @@ async def test_cancelled_requests_leave_their_replies_to_nobody(valkey: str) -> 
     [before] = await link.run([("CLIENT", "ID")])
     for start in range(0, 500, 50):
         asks = [asyncio.create_task(_echo(link, number)) for number in range(start, start + 50)]
-        await asyncio.sleep(0)  # each of them sends
+        await asyncio.sleep(0)  # each of them has something to send
+        await asyncio.sleep(0)  # it leaves
         for ask in asks[::2]:
             ask.cancel()
         answers = await asyncio.gather(*asks, return_exceptions=True)
@@ -129,7 +130,8 @@ async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) 
     [own] = await link.run([("CLIENT", "ID")])
     ask = asyncio.create_task(link.run([("BLPOP", key, 0)]))
     with Redis.from_url(valkey) as redis:
-        await asyncio.sleep(0)  # it sends
+        await asyncio.sleep(0)  # it has something to send
+        await asyncio.sleep(0)  # it leaves
         while not any(client["id"] == str(own) and client["cmd"] == "blpop" for client in redis.client_list()):
             pass
         redis.client_kill_filter(_id=str(own))

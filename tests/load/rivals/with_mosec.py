@@ -1,8 +1,10 @@
 """mosec: a server in Rust, one worker process in Python, batches of up to 16 that wait for 2 ms at most.
 
-mosec reads its own options from the command line; ours are put there for it.
+mosec reads its own options from the command line, and so do its workers, which import this anew: ours are put there for it,
+and the model's path stays in the environment.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import onnxruntime
 from mosec import Server, Worker  # type: ignore[import-not-found,unused-ignore]  # in an environment of its own
 
-PORT, MODEL = sys.argv[1:3]
+MODEL = os.environ.setdefault("RIVAL_MODEL", sys.argv[2])
 
 
 class Model(Worker):  # type: ignore[misc,unused-ignore]  # as above
@@ -37,7 +39,7 @@ class Model(Worker):  # type: ignore[misc,unused-ignore]  # as above
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = ["--port", PORT, "--log-level", "error"]
+    sys.argv[1:] = ["--port", sys.argv[1], "--log-level", "error"]
     server = Server()
     server.append_worker(Model, num=1, max_batch_size=16, max_wait_time=2, route="/next")
     server.run()
