@@ -47,8 +47,8 @@ METRICS: Mapping[str, Metric] = {
     "hr@20_of_best": Metric("HR of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
     "ndcg@10_of_best": Metric("NDCG of best", True, "how far from popularity (0) to the best possible NDCG@10 (1)"),
 }
-COLUMNS = ("hr@10", "hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "coverage@20", "users@20", "hr@20_of_best")
-"""What the terminal has room for; JSON and page have all."""
+COLUMNS = ("hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "hr@20_of_best")
+"""What 80 columns of a terminal have room for; JSON and page have all."""
 
 
 class Epoch(Protocol):
@@ -99,7 +99,7 @@ def print_table(report: Report, console: Console) -> None:
     table = Table(title=report.title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for key in shown:
-        table.add_column(METRICS[key].label + ("" if METRICS[key].higher else " ↓"), justify="right")
+        table.add_column(METRICS[key].label + ("" if METRICS[key].higher else " ↓"), justify="right", no_wrap=True)
     for ranker in report.rankers:
         table.add_row(ranker.name, *(_cell(report, ranker, key) for key in shown))
     console.print(table)
