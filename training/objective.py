@@ -52,12 +52,18 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
             network.pair_scores(queries_MQ, network.items(rows_M).main) for rows_M in (targets_M, random_M)
         )
         return losses.pairwise(target_scores_M, random_scores_M)
+    if rule.main == "bce":
+        # Each state draws its own: shared ones would make one track the hardest for a whole batch, and sink it.
+        random_MN = torch.randint(FIRST, network.rows, (len(targets_M), rule.negatives))
+        random_scores_MN = network.pair_scores(queries_MQ[:, None], network.items(random_MN).main)
+        random_scores_MN = random_scores_MN.masked_fill(random_MN == targets_M[:, None], -torch.inf)
+        return losses.hardest_negative(network.pair_scores(queries_MQ, network.items(targets_M).main), random_scores_MN)
     negatives_N = torch.randint(FIRST, network.rows, (rule.negatives,))
     items = network.items(torch.cat([targets_M, negatives_N])).main
-    vectors = (queries_MQ, items[: len(targets_M)], items[len(targets_M) :], targets_M, negatives_N)
-    if rule.main == "bce":
-        return losses.hardest_negative(*vectors)
-    return losses.sampled_softmax(*vectors, population=network.rows - FIRST)
+    target_items_MQ, negative_items_NQ = items[: len(targets_M)], items[len(targets_M) :]
+    return losses.sampled_softmax(
+        queries_MQ, target_items_MQ, negative_items_NQ, targets_M, negatives_N, population=network.rows - FIRST
+    )
 
 
 def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:

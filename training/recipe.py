@@ -50,7 +50,7 @@ class LossRule:
     """L = L_main + the weighted terms below, each a function of `model.nets.losses`; a weight of 0 leaves a term out."""
 
     main: Literal["auto", "full", "sampled", "bce", "bpr"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
-    negatives: int = Field(default=256, ge=1)  # uniform, shared by the batch; `bce` keeps each state's hardest
+    negatives: int = Field(default=256, ge=1)  # uniform; shared by the batch, but for `bce`: each state's hardest
     targets: Literal["wanted", "all"] = "wanted"  # what the main loss is to predict
     pair: float = Field(default=0.0, ge=0)
     before: float = Field(default=0.0, ge=0)  # pairwise, a kept track against the one refused just before it

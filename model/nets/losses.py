@@ -47,18 +47,13 @@ def sampled_softmax(
     return (torch.logsumexp(scores, dim=1) - target_scores_M).mean()
 
 
-def hardest_negative(
-    query_MQ: Tensor, target_items_MQ: Tensor, negative_items_NQ: Tensor, targets_M: Tensor, negatives_N: Tensor
-) -> Tensor:
-    """Mean of -log sigmoid(s(target)) - log(1 - sigmoid(s(r))), r the one of N random tracks that scores highest in the state
-    (Mei, Bembom & Ehmann 2024, the random-negative arm); 0 without states. A target of the state is no negative of it.
+def hardest_negative(target_scores_M: Tensor, random_scores_MN: Tensor) -> Tensor:
+    """Mean of -log sigmoid(s(target)) - log(1 - sigmoid(s(r))), r the one of a state's N random tracks that scores highest
+    (Mei, Bembom & Ehmann 2024, the random-negative arm); 0 without states. A track that scores -inf is no negative.
     """
-    if not targets_M.numel():
-        return query_MQ.sum()
-    target_scores_M = (query_MQ * target_items_MQ).sum(-1)
-    accidental_MN = targets_M[:, None] == negatives_N[None, :]
-    negative_scores_MN = (query_MQ @ negative_items_NQ.T).masked_fill(accidental_MN, -torch.inf)
-    hardest_M = negative_scores_MN.max(dim=1).values
+    if not target_scores_M.numel():
+        return target_scores_M.sum()
+    hardest_M = random_scores_MN.max(dim=1).values
     return (functional.softplus(-target_scores_M) + functional.softplus(hardest_M)).mean()
 
 

@@ -312,3 +312,17 @@ def test_penalty_is_that_of_the_states_that_are_asked() -> None:
 
     assert objective(network, BATCH, rule)["penalty"].item() == pytest.approx(0.5 * network.penalty(states).item(), rel=1e-4)
     assert objective(network_of(), BATCH, LossRule(penalty=0.5))["penalty"].item() == 0.0
+
+
+def test_bce_keeps_each_states_hardest_random_track_but_never_its_target() -> None:
+    """With random tracks by the thousand, that is the best of all rows but the target, state by state."""
+    network = network_of()
+    torch.manual_seed(0)
+    found = objective(network, BATCH, LossRule(main="bce", negatives=1_000))["main"].item()
+    each = []
+    for line, place in places(BATCH.wanted != 0):
+        scores, target = scores_at(network, BATCH, line, place), int(BATCH.wanted[line, place])
+        hardest = torch.stack([scores[row] for row in range(2, ROWS) if row != target]).max()
+        each.append(torch.nn.functional.softplus(-scores[target]) + torch.nn.functional.softplus(hardest))
+
+    assert found == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)

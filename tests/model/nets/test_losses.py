@@ -115,18 +115,16 @@ def test_nothing_to_learn_from_costs_nothing() -> None:
 
 def test_hardest_negative_by_hand() -> None:
     """One state, scores 2 for the target and 1, -1 for two random tracks: -log s(2) - log(1 - s(1))."""
-    query, target, negatives = torch.tensor([[1.0]]), torch.tensor([[2.0]]), torch.tensor([[1.0], [-1.0]])
-    loss = hardest_negative(query, target, negatives, torch.tensor([2]), torch.tensor([3, 4]))
+    loss = hardest_negative(torch.tensor([2.0]), torch.tensor([[1.0, -1.0]]))
 
     assert loss.item() == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(1)))
 
 
-def test_own_target_is_not_the_hardest_negative() -> None:
-    """Drawn by accident, the target is left out, however high it scores."""
-    query, target, negatives = torch.tensor([[1.0]]), torch.tensor([[2.0]]), torch.tensor([[2.0], [-1.0]])
-    loss = hardest_negative(query, target, negatives, torch.tensor([2]), torch.tensor([2, 4]))
+def test_a_track_left_out_is_not_the_hardest_negative() -> None:
+    """Nor does a state whose random tracks are all left out lose anything to them."""
+    loss = hardest_negative(torch.tensor([2.0, 0.0]), torch.tensor([[-torch.inf, -1.0], [-torch.inf, -torch.inf]]))
 
-    assert loss.item() == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)))
+    assert loss.item() == pytest.approx((math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log(2)) / 2)
 
 
 def test_refused_by_hand() -> None:
