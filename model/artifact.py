@@ -13,7 +13,7 @@
         catalogue.json    optional: titles, artists, durations, in the order of the rows
 
 JSON and ONNX only: nothing here can run code when it is read. A damaged artifact, or one of another schema, is refused with
-what was found and what was wanted, never patched. Verifying reads every byte once: about a second a gigabyte.
+what was found and what was wanted, never patched. Verifying reads every byte once, at each start.
 """
 
 import hashlib

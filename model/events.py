@@ -5,7 +5,7 @@ one `Entry` a play, with its `Outcome`. `fold` makes the second from the first a
 service and for the trainer. It is a pure function of the *set* of events, so neither their order of arrival nor a
 repetition changes its result. It knows nothing about users, rows, Redis or tensors.
 
-The cost of folding anew at each request is some 0.3 µs an event; the gain is that no state can go wrong.
+The cost of folding anew at each request is about a microsecond an event; the gain is that no state can go wrong.
 """
 
 from collections.abc import Iterable
