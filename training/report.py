@@ -44,7 +44,7 @@ METRICS: Mapping[str, Metric] = {
     "users@20": Metric("Users", True, "the share of listeners with at least one hit among 20"),
     "hr@20_new": Metric("HR@20 new", True, "HR@20 where the kept track was new to the listener"),
     "hr@20_repeat": Metric("HR@20 rep.", True, "HR@20 where the listener had met it before"),
-    "hr@20_of_best": Metric("HR of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
+    "hr@20_of_best": Metric("of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
     "ndcg@10_of_best": Metric("NDCG of best", True, "how far from popularity (0) to the best possible NDCG@10 (1)"),
 }
 COLUMNS = ("hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "hr@20_of_best")
