@@ -19,7 +19,6 @@ what was found and what was wanted, never patched. Verifying reads every byte on
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -188,17 +187,6 @@ def switch(root: Path, version: str) -> None:
     link.symlink_to(version, target_is_directory=True)
     os.replace(link, root / "current")
     _sync(root)
-
-
-def prune(root: Path, *, keep: int) -> list[str]:
-    """Delete all but the newest `keep` artifacts under `root`, never the current one. Returns the deleted versions."""
-    current = (root / "current").resolve().name
-    manifests = sorted(root.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime, reverse=True)
-    versions = dict.fromkeys(path.parent.resolve().name for path in manifests if not path.parent.name.startswith("."))
-    deleted = [version for version in list(versions)[keep:] if version != current]
-    for version in deleted:
-        shutil.rmtree(root / version)
-    return deleted
 
 
 def new_version(name: str, now: datetime | None = None) -> str:

@@ -79,7 +79,10 @@ class Metrics:
         self.events = Counter(
             "nexttrack_events",
             "Events received",
-            ["type", "result"],  # type: the share of skips is the product's pulse; result: accepted or duplicate, for retries
+            [
+                "type",
+                "result",
+            ],  # the share of skips is the product's pulse; accepted or duplicate: retries
             registry=registry,
         )
         self.model = Gauge(

@@ -318,41 +318,6 @@ def test_reader_beside_a_writer_always_sees_a_whole_artifact(tmp_path: Path) -> 
     assert all(one.manifest.version == f"v{len(one.popular) - 1}" for one in seen)
 
 
-def test_prune_keeps_the_newest(tmp_path: Path) -> None:
-    """And says what it deleted."""
-    for number in range(4):
-        folder = save(tmp_path, f"v{number}")
-        os.utime(folder / artifact.MANIFEST, (number, number))
-
-    assert sorted(artifact.prune(tmp_path, keep=2)) == ["v0", "v1"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "v2", "v3"]
-
-
-def test_prune_never_deletes_the_current_artifact(tmp_path: Path) -> None:
-    """However old it is."""
-    for number in range(3):
-        folder = save(tmp_path, f"v{number}")
-        os.utime(folder / artifact.MANIFEST, (number, number))
-    artifact.switch(tmp_path, "v0")
-
-    assert artifact.prune(tmp_path, keep=1) == ["v1"]
-    assert artifact.load(tmp_path / "current").manifest.version == "v0"
-
-
-def test_prune_leaves_what_is_no_artifact_alone(tmp_path: Path) -> None:
-    """A draft that another trainer is writing is none yet, and takes no artifact's place."""
-    save(tmp_path, "v0")
-    save(tmp_path, "v1")
-    draft = tmp_path / ".draft-x"
-    draft.mkdir()
-    (draft / artifact.MANIFEST).write_text("{}")
-    (tmp_path / "notes").mkdir()
-
-    assert artifact.prune(tmp_path, keep=2) == []
-    assert artifact.prune(tmp_path, keep=1) == ["v0"]
-    assert draft.exists()
-
-
 def test_versions_sort_by_time_and_differ_within_a_second() -> None:
     """A folder listing is a history."""
     moments = [datetime(2026, 11, 22, 8, 15, second, tzinfo=UTC) for second in (1, 1, 2, 10)]
