@@ -1,4 +1,4 @@
-"""The parts that networks are built from: embedding of entries, the causal mask, one pre-norm Transformer block.
+"""The parts that networks are built from: embedding of entries, the causal mask, pre-norm Transformer blocks.
 
 Shapes: B batch, S slots (the start and T entries), D width, H heads.
 """
@@ -39,26 +39,33 @@ def causal_mask(filled_BS: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm Transformer block: x + attention(norm(x)), then x + feed_forward(norm(x)) (Xiong et al. 2020)."""
+    """Pre-norm Transformer block: x + attention(norm(x)), then x + feed_forward(norm(x)) (Xiong et al. 2020).
 
-    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
+    With `gates`, LiGR's (arXiv 2502.03417, as eSASRec has it, arXiv 2508.06450): both are gated by what they are added to,
+    x + sigmoid(W x + b) * attention(norm(x)), and the feed-forward is a SwiGLU, W3 (silu(W1 x) * W2 x) (Shazeer 2020).
+    """
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float, *, gates: bool = False) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.heads = heads
         self.dropout = dropout
+        self.gates = nn.ModuleList(nn.Linear(width, width) for _ in range(2)) if gates else None
         self.attention_norm = nn.LayerNorm(width)
         self.project_in = nn.Linear(width, 3 * width)
         self.project_out = nn.Linear(width, width)
         self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, feed_forward), nn.GELU(), nn.Dropout(dropout), nn.Linear(feed_forward, width), nn.Dropout(dropout)
-        )
+        inner = [SwiGLU(width, feed_forward)] if gates else [nn.Linear(width, feed_forward), nn.GELU()]
+        self.feed_forward = nn.Sequential(*inner, nn.Dropout(dropout), nn.Linear(feed_forward, width), nn.Dropout(dropout))
 
     def forward(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
-        hidden_BSD = hidden_BSD + self._attend(self.attention_norm(hidden_BSD), mask_B1SS)
+        hidden_BSD = hidden_BSD + self._gate(0, hidden_BSD) * self._attend(self.attention_norm(hidden_BSD), mask_B1SS)
         fed: Tensor = self.feed_forward(self.feed_forward_norm(hidden_BSD))
-        return hidden_BSD + fed
+        return hidden_BSD + self._gate(1, hidden_BSD) * fed
+
+    def _gate(self, place: int, hidden_BSD: Tensor) -> Tensor | float:
+        return 1.0 if self.gates is None else torch.sigmoid(self.gates[place](hidden_BSD))
 
     def _attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
         projected = self.project_in(hidden_BSD).unflatten(-1, (3, self.heads, -1))  # [B, S, 3, H, D / H]
@@ -67,3 +74,16 @@ class Block(nn.Module):
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_B1SS, dropout_p=dropout)
         out: Tensor = self.project_out(read.transpose(1, 2).flatten(2))
         return functional.dropout(out, self.dropout, self.training)
+
+
+class SwiGLU(nn.Module):
+    """silu(W1 x) * W2 x: [..., D] -> [..., F]; the two matrices are one."""
+
+    def __init__(self, width: int, feed_forward: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, 2 * feed_forward)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        gate, value = self.project(hidden).chunk(2, dim=-1)
+        gated: Tensor = functional.silu(gate) * value
+        return gated

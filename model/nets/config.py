@@ -16,6 +16,7 @@ class NetworkConfig:
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)
     feed_forward: int = Field(default=256, ge=1)
+    block: Literal["plain", "ligr"] = "plain"  # ligr: gated residuals and a SwiGLU feed-forward (see blocks.py)
     interests: int = Field(default=3, ge=2)  # sub-interests of `sine`
     dropout: float = Field(default=0.2, ge=0, lt=1)
     outcomes: bool = True  # whether the network reads how plays ended

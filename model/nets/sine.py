@@ -39,7 +39,8 @@ class SineNetwork(Network):
         self.start = nn.Parameter(torch.zeros(config.width))
         self.position = nn.Embedding(length + 1, config.width)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.feed_forward, config.dropout) for _ in range(config.layers)
+            Block(config.width, config.heads, config.feed_forward, config.dropout, gates=config.block == "ligr")
+            for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
         self.interest_query = nn.Parameter(torch.randn(config.interests, config.width) / config.width**0.5)

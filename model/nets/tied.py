@@ -38,7 +38,8 @@ class TiedNetwork(Network):
         self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
         self.position = nn.Embedding(places, config.width)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.feed_forward, config.dropout) for _ in range(config.layers)
+            Block(config.width, config.heads, config.feed_forward, config.dropout, gates=config.block == "ligr")
+            for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
         self.bias = nn.Parameter(torch.zeros(rows), requires_grad=config.item_bias)

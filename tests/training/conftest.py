@@ -31,7 +31,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """An untrained network with everything a network can have, its weights large enough that each counts."""
     torch.manual_seed(0)
     config = NetworkConfig(
-        width=16, layers=2, heads=2, feed_forward=24, artists=True, wanted_head=True, wanted_width=4, wanted_weight=0.7
+        width=16,
+        layers=2,
+        heads=2,
+        feed_forward=24,
+        block="ligr",
+        artists=True,
+        wanted_head=True,
+        wanted_width=4,
+        wanted_weight=0.7,
     )
     recipe = small_recipe("everything", network=config, length=9)
     rows = len(TRACKS) + FIRST

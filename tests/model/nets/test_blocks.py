@@ -64,3 +64,34 @@ def test_width_that_the_heads_cannot_share_is_refused() -> None:
     """Found and wanted, before a tensor of a wrong shape says less."""
     with pytest.raises(ValueError, match="width 10 is not a multiple of 3 heads"):
         Block(width=10, heads=3, feed_forward=8, dropout=0.0)
+
+
+def test_gated_block_is_ligr_by_its_formula() -> None:
+    """As x + sigmoid(W x) * attention(norm(x)), then the same with a SwiGLU; the attention is torch's own module."""
+    torch.manual_seed(0)
+    block = Block(width=8, heads=2, feed_forward=16, dropout=0.3, gates=True).eval()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    hidden, mask = torch.randn(2, 4, 8), torch.ones(4, 4).tril().bool()
+    attention = torch.nn.MultiheadAttention(8, 2, batch_first=True).eval()
+    attention.load_state_dict(
+        {
+            "in_proj_weight": block.project_in.weight,
+            "in_proj_bias": block.project_in.bias,
+            "out_proj.weight": block.project_out.weight,
+            "out_proj.bias": block.project_out.bias,
+        }
+    )
+    weights = dict(block.named_parameters())
+
+    def linear(name: str, values: torch.Tensor) -> torch.Tensor:
+        return values @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    normed = block.attention_norm(hidden)
+    read = attention(normed, normed, normed, attn_mask=~mask)[0]
+    between = hidden + torch.sigmoid(linear("gates.0", hidden)) * read
+    both = linear("feed_forward.0.project", block.feed_forward_norm(between))
+    swished = both[..., :16] * torch.sigmoid(both[..., :16]) * both[..., 16:]
+    wanted = between + torch.sigmoid(linear("gates.1", between)) * linear("feed_forward.2", swished)
+
+    assert torch.allclose(block(hidden, mask), wanted, atol=1e-5)
