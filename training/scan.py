@@ -1,49 +1,65 @@
-"""The scan of the catalogue in eight bits: a rough score of every row, an exact one of the best few hundred.
+"""The scan of the catalogue in eight bits: a rough score of every row, an exact one of the best hundred.
 
-A query meets each item as int8, a step size an item (`MatMulInteger`: a quarter of the memory to read, and four products an
-instruction where the processor has them). The rough scores only choose whom to score exactly, so what a list shows are the
-network's own scores. Exclusions are masked before anything is chosen, so none costs a place and none gets through.
+A query meets the items as int8 (`MatMulInteger`: a quarter of the memory to read, and four products an instruction where the
+processor has them). All items have one step size, so that sums of integers compare as they are: one more pass over them, to
+scale each, takes longer than the product itself. For the same reason the query is rounded by hand: ONNX Runtime would fuse
+`DynamicQuantizeLinear` and the product into a kernel ten times as slow. A column with larger values than the others, as biases
+are, is stored as a sum of several; else it would coarsen the step of all.
+
+The rough scores only choose whom to score exactly, so what a list shows are the network's own scores. Exclusions are masked
+before anything is chosen, so none costs a place and none gets through.
 
 To find the best of a million rough scores costs as much as to compute them. So rows stand in a grid of `DEEP` lines; one pass
 takes each column's best, the best columns are picked, and their rows looked at one by one. The row with the n-th best rough
 score stands in one of the n best columns, so nothing is lost there.
 
-Shapes: B batch, N excluded, K count, Q query width, V rows, P rows padded to the grid, C columns, D depth, M looked at.
+Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, P rows padded to the grid, C columns, D depth,
+M looked at.
 """
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Weights = dict[str, npt.NDArray[np.generic]]
-DEEP = 8
+Floats = npt.NDArray[np.float32]
+DEEP = 16
+SPARE_COLUMNS = 8
+"""How many more columns are stored than items have: for those that are split."""
+
+ROUND_QUERY = """
+    half_range = Constant<value=float {63}>()
+    least = Constant<value=float {1e-30}>()
+    first = Constant<value_ints=[1]>()
+    wide_BW = Gather<axis=1>(query, item_columns)
+    sizes_BW = Abs(wide_BW)
+    size_B1 = ReduceMax<keepdims=1>(sizes_BW, first)
+    divisor_B1 = Max(size_B1, least)
+    even_BW = Div(wide_BW, divisor_B1)
+    stretched_BW = Mul(even_BW, half_range)
+    shifted_BW = Add(stretched_BW, half_range)
+    rounded_BW = Round(shifted_BW)
+    query_uint8 = Cast<to=2>(rounded_BW)
+    zero = Constant<value=uint8 {63}>()
+"""
+"""Seven bits of the eight: two full products together pass 16 bits, where processors without VNNI stop counting."""
 
 TOP = """
 top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
     one = Constant<value_ints=[1]>()
     two = Constant<value_ints=[2]>()
     flat = Constant<value_ints=[0, -1]>()
-    grid = Constant<value_ints=[0, 8, -1]>()
-    depths_D1 = Constant<value=int64[8,1] {0, 1, 2, 3, 4, 5, 6, 7}>()
-    spare_columns = Constant<value_ints=[32]>()
-    spare_rows = Constant<value_ints=[128]>()
+    grid = Constant<value_ints=[0, DEEP, -1]>()
+    depths_D1 = Constant<value=int64[DEEP,1] {DEPTHS}>()
+    spare_columns = Constant<value_ints=[16]>()
+    spare_rows = Constant<value_ints=[64]>()
     lowest = Constant<value=float {-inf}>()
-    least = Constant<value=float {1e-30}>()
+    lowest_sum = Constant<value=int32 {-2147483648}>()
     rows_count = Shape<start=0, end=1>(items)
     count_1 = Reshape(count, one)
     count_K = Min(count_1, rows_count)
     twice = Add(count_1, count_1)
-
-    sizes_BQ = Abs(query)
-    size_B1 = ReduceMax<keepdims=1>(sizes_BQ, one)
-    divisor_B1 = Max(size_B1, least)
-    even_BQ = Div(query, divisor_B1)
-    query_int8, step, zero = DynamicQuantizeLinear(even_BQ)
-    sums_BP = MatMulInteger(query_int8, items_int8, zero)
-    counted_BP = Cast<to=1>(sums_BP)
-    steps_P = Mul(step, item_steps)
-    rough_BP = Mul(counted_BP, steps_P)
+ROUND_QUERY
+    rough_BP = MatMulInteger(query_uint8, items_int8, zero)
 
     batch = Shape<start=0, end=1>(excluded)
     reserved_size = Shape(reserved)
@@ -51,7 +67,7 @@ top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, fl
     reserved_BR = Expand(reserved, reserved_shape)
     never = Concat<axis=1>(excluded, reserved_BR)
     never_shape = Shape(never)
-    lowest_BN = Expand(lowest, never_shape)
+    lowest_BN = Expand(lowest_sum, never_shape)
     masked_BP = ScatterElements<axis=1>(rough_BP, never, lowest_BN)
 
     masked_BDC = Reshape(masked_BP, grid)
@@ -59,7 +75,7 @@ top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, fl
     columns = Shape<start=1, end=2>(best_BC)
     enough_columns = Add(twice, spare_columns)
     columns_taken = Min(enough_columns, columns)
-    column_scores, columns_BM = TopK<axis=1, sorted=0>(best_BC, columns_taken)
+    column_sums, columns_BM = TopK<axis=1, sorted=0>(best_BC, columns_taken)
     columns_B1M = Unsqueeze(columns_BM, one)
     starts_D1 = Mul(depths_D1, columns)
     near_BDM = Add(columns_B1M, starts_D1)
@@ -68,7 +84,7 @@ top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, fl
     near_count = Shape<start=1, end=2>(near_BM)
     enough_rows = Add(twice, spare_rows)
     rows_taken = Min(enough_rows, near_count)
-    chosen_scores, places_BM = TopK<axis=1, sorted=0>(rough_BM, rows_taken)
+    chosen_sums, places_BM = TopK<axis=1, sorted=0>(rough_BM, rows_taken)
     chosen_BM = GatherElements<axis=1>(near_BM, places_BM)
 
     real_BM = Mod(chosen_BM, rows_count)
@@ -76,22 +92,51 @@ top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, fl
     query_BQ1 = Unsqueeze(query, two)
     exact_BM1 = MatMul(items_BMQ, query_BQ1)
     exact_BM = Squeeze(exact_BM1, two)
-    excluded_BM = IsInf<detect_positive=0>(chosen_scores)
+    excluded_BM = Equal(chosen_sums, lowest_sum)
     final_BM = Where(excluded_BM, lowest, exact_BM)
     scores, order_BK = TopK<axis=1>(final_BM, count_K)
     rows = GatherElements<axis=1>(real_BM, order_BK)
 }"""
+TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("DEPTHS", ", ".join(map(str, range(DEEP)))).replace("DEEP", str(DEEP))
 
 
-def quantise(items_VQ: npt.NDArray[Any]) -> Weights:
-    """What `TOP` needs beside `items`: int8 items [Q, P], their steps [P], and the rows that are never proposed."""
+def quantise(items_VQ: Floats) -> Weights:
+    """What `TOP` needs beside `items`: int8 items [W, P], the query's column for each of theirs [W], the rows never proposed."""
     rows = len(items_VQ)
     padded = rows + -rows % DEEP
-    steps_V = np.maximum(np.abs(items_VQ).max(axis=1) / 127, np.float32(1e-30))
-    items_QP = np.zeros((items_VQ.shape[1], padded), np.int8)
-    items_QP[:, :rows] = np.rint(items_VQ / steps_V[:, None]).T
+    columns_W, parts_W, step = split_columns(items_VQ)
+    items_WP = np.zeros((len(columns_W), padded), np.int8)
+    fill_columns(items_WP[:, :rows], items_VQ, columns_W, parts_W, step)
     return {
-        "items_int8": items_QP,
-        "item_steps": np.pad(steps_V, (0, padded - rows)).astype(np.float32),
+        "items_int8": items_WP,
+        "item_columns": columns_W,
         "reserved": np.array([0, 1, *range(rows, padded)], np.int64),
     }
+
+
+def split_columns(items_VQ: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]:
+    """Which of the Q columns stands in each of the W stored ones, as the how-manieth part of it, and the step of all.
+
+    Always the column with the largest parts gets one more, so that the step becomes as small as W columns allow.
+    """
+    largest_Q = np.maximum(items_VQ.max(axis=0), -items_VQ.min(axis=0)).astype(np.float64)
+    parts_Q = np.ones(len(largest_Q), np.int64)
+    width = len(parts_Q) + SPARE_COLUMNS
+    for _ in range(width + -width % 4 - len(parts_Q)):  # four at a time is how the processor multiplies them
+        parts_Q[np.argmax(largest_Q / parts_Q)] += 1
+    step = max(float((largest_Q / parts_Q).max()) / 127, 1e-30)
+    return np.repeat(np.arange(len(parts_Q)), parts_Q), np.concatenate([np.arange(count) for count in parts_Q]), step
+
+
+def fill_columns(
+    out_WV: npt.NDArray[np.int8],
+    items_VQ: Floats,
+    columns_W: npt.NDArray[np.int64],
+    parts_W: npt.NDArray[np.int64],
+    step: float,
+) -> None:
+    """Write items in whole steps; the parts of a split column add up to it exactly (Hermite: t = sum of floor((t + i) / n))."""
+    counts_Q = np.bincount(columns_W)
+    for out_V, column, part in zip(out_WV, columns_W, parts_W, strict=True):
+        steps_V = np.rint(items_VQ[:, column] / step)
+        out_V[:] = np.floor((steps_V + part) / counts_Q[column])
