@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log
+from math import exp, log
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from model.encoding import RowHistory, encode_histories
 from tests.training.logs import D, L, P, S, split_of
 from training.baselines import DAY_MS, FALLBACK, item_rate, markov, popular
-from training.cases import Cases, select_cases
+from training.cases import select_cases
 from training.evaluate import Ranker
 from training.metrics import Floats
 from training.session_knn import distinct_wanted, session_knn
@@ -80,33 +80,38 @@ def test_markov_without_a_wanted_track_falls_back_on_popularity() -> None:
 
 
 def test_distinct_wanted_tracks_stand_where_they_were_heard_last() -> None:
-    """Numbers run from the oldest, lags from the newest, skips leave no gap; cases do not mix."""
-    batch = encode_histories([RowHistory([5, 6, 5, 7], [P, P, P, S]), RowHistory(), RowHistory([6], [L])], length=10)
+    """Lags run from the newest, skips leave no gap, no more than `reach` are read; cases do not mix."""
+    batch = encode_histories(
+        [RowHistory([8, 6, 5, 6, 5, 7], [P, P, P, P, P, S]), RowHistory(), RowHistory([6], [L])], length=10
+    )
 
-    case, row, number, lag = distinct_wanted(batch)
+    case, row, lag = distinct_wanted(batch, reach=2)
 
-    assert list(zip(case.tolist(), row.tolist(), number.tolist(), lag.tolist(), strict=True)) == [
-        (0, 6, 1, 1),
-        (0, 5, 2, 0),
-        (2, 6, 1, 0),
-    ]
+    assert list(zip(case.tolist(), row.tolist(), lag.tolist(), strict=True)) == [(0, 6, 1), (0, 5, 0), (2, 6, 0)]
 
 
 def test_session_knn_by_hand() -> None:
-    """History a, b: session 1 shares both (1/2 + 1), session 2 shares b (1), session 3 nothing; matches are of b, lag 0."""
-    lines = [("u", track, P, "train") for track in "abc"] + [("v", track, P, "train") for track in "bd"]
+    """History a, b, a day after the sessions a b c and d b (and e by itself): the first shares both tracks, the second b.
+
+    c stands one place after b, d and a one before it; a and b were just heard.
+    """
+    lines = [("u", track, P, "train") for track in "abc"] + [("v", track, P, "train") for track in "db"]
     split = split_of([*lines, ("w", "e", P, "train"), END])
+    at_ms = np.array([0, 0, 0, 0, 0, 0, DAY_MS])
+    split = replace(split, sequences=replace(split.sequences, at_ms=at_ms))
 
     found = _scores(session_knn(split), split, [("a", P), ("b", P)])
 
-    rare, two = log(3), log(3 / 2)
+    rare, two, age, match = log(3) ** 2, log(3 / 2) ** 2, 2**0.2, 0.9
+    both = (rare * exp(-1 / 8) + two) / (3**0.25 * age) * match
+    one = two / (2**0.25 * age) * match
     popular_b, popular_once = FALLBACK, FALLBACK / 2
     assert found == pytest.approx(
         {
-            "a": 1.5 * 0.9 * rare + popular_once,
-            "b": 2.5 * 0.9 * two + popular_b,
-            "c": 1.5 * 0.9 * rare + popular_once,
-            "d": 1.0 * 0.9 * rare + popular_once,
+            "a": both * 0.8 * 0.2 + popular_once,
+            "b": (both + one) * 0.8 * 0.3 + popular_b,
+            "c": both + popular_once,
+            "d": one * 0.8 + popular_once,
             "e": popular_once,
         },
         rel=1e-5,
@@ -125,6 +130,16 @@ def test_session_knn_takes_the_newest_sessions_and_the_nearest_neighbours() -> N
     assert nearest == pytest.approx(newest)
 
 
+def test_session_knn_keeps_a_listeners_sessions_apart() -> None:
+    """What a listener heard in another session is no neighbour's track: b's session knows c, not d."""
+    split = split_of([*[("u", track, P, "train") for track in "bcde"], END])
+    split = replace(split, sequences=replace(split.sequences, session=np.array([0, 0, 1, 1, 0], np.int32)))
+
+    found = _scores(session_knn(split), split, [("b", P)])
+
+    assert found["d"] < 0.01 < found["c"]
+
+
 def test_session_knn_agrees_with_the_formulas_read_literally() -> None:
     """Random sessions and histories with skips and repeats, against loops over dictionaries; more cases than fit at a time."""
     rng = np.random.default_rng(5)
@@ -134,47 +149,53 @@ def test_session_knn_agrees_with_the_formulas_read_literally() -> None:
         for _ in range(6)
     ]
     split = split_of([*lines, ("z", "t00", P, "test")])
-    ranker = session_knn(split, recent=5, neighbours=4)
+    split = replace(split, sequences=replace(split.sequences, at_ms=split.sequences.at_ms * 3_600))
+    ranker = session_knn(split, recent=5, neighbours=4, reach=6, fade=3.0)
     histories = [
         RowHistory(rng.integers(2, len(split.vocabulary), size).tolist(), rng.integers(1, 5, size).tolist())
         for size in rng.integers(0, 15, 200).tolist()
     ]
     batch = encode_histories(histories, length=15)
 
-    found = ranker.scores(batch, _no_cases(split))
+    found = ranker.scores(batch, select_cases(split, TEST).take(np.zeros(len(histories), np.int64)))
 
     for line, history in zip(found, histories, strict=True):
-        assert line[2:].tolist() == pytest.approx(_literally(split, history, recent=5, neighbours=4), rel=1e-4)
+        assert line[2:].tolist() == pytest.approx(_literally(split, history, recent=5, neighbours=4, reach=6, fade=3), rel=1e-4)
 
 
-def _no_cases(split: Split) -> Cases:
-    return select_cases(split, TEST).take(slice(0))
-
-
-def _literally(split: Split, history: RowHistory, *, recent: int, neighbours: int) -> list[float]:
+def _literally(split: Split, history: RowHistory, *, recent: int, neighbours: int, reach: int, fade: float) -> list[float]:
     sequences = split.sequences
-    sessions: list[set[int]] = []
+    sessions: list[tuple[dict[int, int], int]] = []  # the last place of each track, and the end
     for start, stop in reversed(list(zip(sequences.offsets[:-1], sequences.offsets[1:], strict=True))):  # newest first
         entries = [entry for entry in range(start, stop) if split.part[entry] == TRAIN and sequences.outcome[entry] in (P, L)]
         if entries:
-            sessions.append({int(split.row[entry]) for entry in entries})
+            places = {int(split.row[entry]): place for place, entry in enumerate(entries)}
+            sessions.append((places, int(sequences.at_ms[entries[-1]])))
+    rarity = {
+        row: log(len(sessions) / max(1, sum(row in rows for rows, _ in sessions))) for row in range(2, len(split.vocabulary))
+    }
     heard = [row for row, outcome in zip(history.rows, history.outcomes, strict=True) if outcome in (P, L)]
-    distinct = list(reversed(dict.fromkeys(reversed(heard))))
+    newest_first = list(dict.fromkeys(reversed(heard)))[:reach]
     similarity: dict[int, float] = {}
-    for number, row in enumerate(distinct, start=1):
-        for session in [session for session, rows in enumerate(sessions) if row in rows][:recent]:
-            similarity[session] = similarity.get(session, 0) + number / len(distinct)
-    nearest = sorted(similarity, key=lambda session: (-round(similarity[session], 9), session))[:neighbours]
-    scores = dict.fromkeys(range(2, len(split.vocabulary)), 0.0)
+    shared: dict[int, int] = {}
+    for lag, row in reversed(list(enumerate(newest_first))):
+        for session in [session for session, (rows, _) in enumerate(sessions) if row in rows][:recent]:
+            similarity[session] = similarity.get(session, 0) + exp(-lag / fade) * rarity[row] ** 2
+            shared[session] = lag
+    for session in similarity:
+        rows, ended_ms = sessions[session]
+        days = (int(sequences.at_ms[-1]) - ended_ms) / DAY_MS
+        similarity[session] /= len(rows) ** 0.25 * (1 + days) ** 0.2
+    nearest = sorted(similarity, key=lambda session: (-similarity[session], session))[:neighbours]
+    scores = dict.fromkeys(rarity, 0.0)
     for session in nearest:
-        within = [
-            lag
-            for lag, row in enumerate(reversed(distinct))
-            if row in sessions[session] and session in [s for s, rows in enumerate(sessions) if row in rows][:recent]
-        ]
-        for row in sessions[session]:
-            frequency = sum(row in rows for rows in sessions)
-            scores[row] += similarity[session] * max(0, 1 - 0.1 * (min(within) + 1)) * log(len(sessions) / frequency)
+        rows, _ = sessions[session]
+        match = rows[newest_first[shared[session]]]
+        for row, place in rows.items():
+            near = max(1, abs(place - match)) ** -0.5 * (1 if place > match else 0.8)
+            scores[row] += similarity[session] * max(0, 1 - 0.1 * (shared[session] + 1)) * near
+    for lag, row in enumerate(newest_first):
+        scores[row] *= 0.2 if lag else 0.3
     counts = np.bincount(split.row[(split.part == TRAIN) & np.isin(sequences.outcome, (P, L))], minlength=len(split.vocabulary))
     return [scores[row] + FALLBACK * counts[row] / counts.max() for row in scores]
 

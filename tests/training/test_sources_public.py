@@ -87,6 +87,21 @@ def test_nowplaying_keeps_its_published_split(tmp_path: Path) -> None:
     ]
 
 
+def test_nowplaying_keeps_the_order_of_one_second_and_asks_from_the_second_track_on(tmp_path: Path) -> None:
+    """Three tweets of one second, one track twice in a row: all stay, in the file's order; the first is context only."""
+    for part, session in (("train", 1), ("valid", 2), ("test", 3)):
+        lines = "".join(f"{session}\t{item}\t1700000000\n" for item in (9, 5, 5))
+        (tmp_path / f"{part}.csv").write_text(f"session_id\titem_id\ttimestamp\n{lines}")
+
+    events = import_log("nowplaying", [str(tmp_path)], tmp_path / "log").events().collect()
+
+    assert events.filter(user_id="1").select("track_id", "at_ms", "asked").rows() == [
+        ("9", 1_700_000_000_000, False),
+        ("5", 1_700_000_000_001, True),
+        ("5", 1_700_000_000_002, True),
+    ]
+
+
 def test_mssd_reads_skip_2_in_the_order_of_positions(tmp_path: Path) -> None:
     """A session's playbacks keep their order though only the hour is known, across midnight too; skip_2 is the skip."""
     (tmp_path / "log_0.csv").write_text(

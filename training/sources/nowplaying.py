@@ -1,7 +1,9 @@
 """The #nowplaying sessions in their published split: tracks that people tweeted, in order, without skips.
 
 A folder with `train.csv`, `valid.csv` and `test.csv`, tab separated: session_id, item_id, timestamp (Unix seconds). The
-people are not known, so each session is a listener. Each file is a part of the split, which the log keeps.
+people are not known, so each session is a listener. Each file is a part of the split, which the log keeps. As in the
+published comparisons on it, nothing is asked about a session's first track; tweets of one second keep the file's order, a
+millisecond apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,12 +37,14 @@ SOURCE = Source(
 def _part(file: Path, part: str) -> pl.LazyFrame:
     raw = pl.scan_csv(file, separator="\t", infer_schema=False)
     wanted(raw, ("session_id", "item_id", "timestamp"), f"nowplaying: {file.name}")
+    at_s = pl.col("timestamp").cast(pl.Float64, strict=False)
     return raw.select(
         pl.col("session_id").alias("user_id"),
         pl.col("item_id").alias("track_id"),
         "session_id",
         "timestamp",
-        at_ms=(pl.col("timestamp").cast(pl.Float64, strict=False) * 1000).cast(pl.Int64, strict=False),
+        at_ms=(at_s * 1000).cast(pl.Int64, strict=False) + pl.int_range(pl.len()).over("session_id", "timestamp"),
         type=pl.lit("play"),
+        asked=pl.int_range(pl.len()).over("session_id") > 0,
         part=pl.lit(part),
     )
