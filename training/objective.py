@@ -6,8 +6,8 @@ Shapes: B windows, T places, M states that have a target, P pairs, N negatives, 
 import torch
 from torch import Tensor
 
-from model.events import Outcome
 from model.nets import losses
+from model.nets.blocks import is_refused
 from model.nets.network import Network
 from model.vocabulary import FIRST, PADDING
 from training.batches import Batch
@@ -24,7 +24,7 @@ def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tenso
     states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes)
     asked_BT = asked_BT & (batch.tracks != PADDING)
     if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target
-        refused_BT = is_refused(batch.outcomes) & (rule.targets == "wanted")
+        refused_BT = is_refused(batch.outcomes) & (rule.targets != "all")
         batch = batch._replace(wanted=torch.where(refused_BT, PADDING, batch.tracks))
     terms = {"main": _main(network, states_BTD, asked_BT, batch, rule)}
     weighted = {"pair": _pair, "before": _before, "refused": _refused, "feedback": _feedback}
@@ -42,6 +42,8 @@ def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tenso
 
 def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, rule: LossRule) -> Tensor:
     asked_BT = asked_BT & (batch.wanted != PADDING)
+    if rule.targets == "kept":
+        asked_BT = asked_BT & ~is_refused(batch.outcomes)
     queries_MQ = network.queries(states_BTD[asked_BT]).main
     targets_M = batch.wanted[asked_BT]
     if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS):
@@ -52,6 +54,8 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
             network.pair_scores(queries_MQ, network.items(rows_M).main) for rows_M in (targets_M, random_M)
         )
         return losses.pairwise(target_scores_M, random_scores_M)
+    if rule.main == "bce" and not rule.negatives:
+        return losses.kept(network.pair_scores(queries_MQ, network.items(targets_M).main))
     if rule.main == "bce":
         # Each state draws its own: shared ones would make one track the hardest for a whole batch, and sink it.
         random_MN = torch.randint(FIRST, network.rows, (len(targets_M), rule.negatives))
@@ -76,13 +80,15 @@ def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) 
 
 
 def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
-    """Each kept track against the one that was refused just before it, in the state in which it was kept."""
+    """Each kept track against the one that was refused just before it, in the state in which it was kept: a mean over all kept
+    tracks, those with none before them adding 0, as the random one of `bpr` weighs the same at each (Pan et al. 2023).
+    """
     kept_BT = asked_BT & ~is_refused(batch.outcomes)
     chosen_BT = kept_BT[:, 1:] & is_refused(batch.outcomes[:, :-1]) & (batch.tracks[:, 1:] != batch.tracks[:, :-1])
     queries_PQ = network.queries(states_BTD[:, 1:][chosen_BT]).main
     kept_P = network.pair_scores(queries_PQ, network.items(batch.tracks[:, 1:][chosen_BT]).main)
     refused_P = network.pair_scores(queries_PQ, network.items(batch.tracks[:, :-1][chosen_BT]).main)
-    return losses.pairwise(kept_P, refused_P)
+    return losses.pairwise(kept_P, refused_P) * len(kept_P) / kept_BT.sum().clamp(min=1)
 
 
 def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
@@ -116,8 +122,3 @@ def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Bat
         skipped_BTT,
         temperature=temperature,
     )
-
-
-def is_refused(outcomes: Tensor) -> Tensor:
-    """Which outcomes (of any shape) are a track left or disliked."""
-    return (outcomes == Outcome.SKIPPED) | (outcomes == Outcome.DISLIKED)

@@ -1,9 +1,11 @@
 """A run's settings: one TOML file, nested frozen dataclasses, an unknown key is an error.
 
 All of it goes into the artifact's manifest, so that a model can say how it came to be. Recipes that come with nexttrack are
-named by their file (`--recipe sasrec`), one's own by path.
+named by their file (`--recipe sasrec`), one's own by path. `extends = "sasrec"` takes everything from another recipe but what
+the file says itself, and `sasrec:fit.epochs=5` changes a recipe where it is named.
 """
 
+import re
 import tomllib
 from dataclasses import replace
 from importlib.resources import files
@@ -18,6 +20,7 @@ from model.nets.config import NetworkConfig
 from training.errors import TrainingError
 
 _STRICT = ConfigDict(extra="forbid")
+_NAME = r"[\w .,=-]"
 
 
 class RecipeError(TrainingError):
@@ -50,8 +53,8 @@ class LossRule:
     """L = L_main + the weighted terms below, each a function of `model.nets.losses`; a weight of 0 leaves a term out."""
 
     main: Literal["auto", "full", "sampled", "bce", "bpr"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
-    negatives: int = Field(default=256, ge=1)  # uniform; shared by the batch, but for `bce`: each state's hardest
-    targets: Literal["wanted", "all"] = "wanted"  # what the main loss is to predict
+    negatives: int = Field(default=256, ge=0)  # uniform; shared by the batch, but for `bce`: each state's hardest, or none
+    targets: Literal["wanted", "kept", "all"] = "wanted"  # to predict: what is kept next, or was kept at that place, or came
     pair: float = Field(default=0.0, ge=0)
     before: float = Field(default=0.0, ge=0)  # pairwise, a kept track against the one refused just before it
     penalty: float = Field(default=0.0, ge=0)  # of sub-interests that resemble each other
@@ -82,7 +85,7 @@ class FitRule:
 class Recipe:
     """Everything that a run depends on besides the log and the code."""
 
-    name: str = Field(pattern=r"^\w[\w .-]*$")  # names folders
+    name: str = Field(pattern=rf"^\w{_NAME}*$")  # names folders
     seed: int = 1
     history: HistoryRule = HistoryRule()
     split: SplitRule = SplitRule()
@@ -94,6 +97,8 @@ class Recipe:
     def _fits_together(self) -> "Recipe":
         if self.loss.feedback and not self.network.wanted_head:
             raise ValueError("found a weight for loss.feedback, which needs network.wanted_head = true")
+        if self.loss.main != "bce" and not self.loss.negatives:
+            raise ValueError("found loss.negatives 0, which only main = 'bce' can do without")
         return self
 
     def with_seed(self, seed: int) -> "Recipe":
@@ -106,21 +111,24 @@ class Recipe:
         return plain
 
 
-def read_recipe(name_or_path: str) -> Recipe:
-    """The recipe of a name (`training/recipes/NAME.toml`) or in a file; RecipeError where it cannot be followed."""
-    source = files("training") / "recipes" / f"{name_or_path}.toml"
-    path = Path(name_or_path)
-    if not source.is_file() and not path.is_file():
-        known = ", ".join(sorted(recipe_names()))
-        raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {known}")
-    text = source.read_text("utf-8") if source.is_file() else path.read_text("utf-8")
+def read_recipe(asked: str) -> Recipe:
+    """The recipe of a name (`training/recipes/NAME.toml`) or in a file; RecipeError where it cannot be followed.
+
+    `NAME:loss.negatives=4,fit.epochs=5` is that recipe with some keys changed, their values as in TOML; the changes become a
+    part of its name.
+    """
+    name, _, changes = (asked, "", "") if Path(asked).is_file() else asked.partition(":")
     try:
-        return TypeAdapter(Recipe).validate_python(tomllib.loads(text), strict=False)
+        table = _table(name)
+        if changes:
+            table = _over(table, tomllib.loads(changes.replace(",", "\n")))
+            table["name"] = f"{table.get('name')} {_short(changes)}"
+        return TypeAdapter(Recipe).validate_python(table, strict=False)
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name_or_path} is no TOML: {error}") from error
+        raise RecipeError(f"{asked} is no TOML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}" for fault in error.errors())
-        raise RecipeError(f"{name_or_path}: {faults}") from error
+        raise RecipeError(f"{asked}: {faults}") from error
 
 
 def recipe_names() -> list[str]:
@@ -128,3 +136,33 @@ def recipe_names() -> list[str]:
     return [
         entry.name.removesuffix(".toml") for entry in (files("training") / "recipes").iterdir() if entry.name.endswith(".toml")
     ]
+
+
+def _table(name_or_path: str, *, below: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A recipe's TOML, laid over that of the recipe which it extends, and so on; all but the name is inherited."""
+    source = files("training") / "recipes" / f"{name_or_path}.toml"
+    path = Path(name_or_path)
+    if not source.is_file() and not path.is_file():
+        known = ", ".join(sorted(recipe_names()))
+        raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {known}")
+    if name_or_path in below:
+        raise RecipeError(f"recipes that extend each other: {' -> '.join((*below, name_or_path))}")
+    table = tomllib.loads(source.read_text("utf-8") if source.is_file() else path.read_text("utf-8"))
+    if "extends" not in table:
+        return table
+    base = _table(str(table.pop("extends")), below=(*below, name_or_path))
+    base.pop("name", None)
+    return _over(base, table)
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `changes`, tables within tables alike."""
+    tables = {key: _over(base.get(key, {}), value) for key, value in changes.items() if isinstance(value, dict)}
+    return {**base, **changes, **tables}
+
+
+def _short(changes: str) -> str:
+    """`loss.negatives=4` as `negatives=4`, without what no folder should be called."""
+    keys_and_values = (change.partition("=") for change in changes.split(","))
+    named = ",".join(f"{key.rpartition('.')[2].strip()}={value.strip()}" for key, _, value in keys_and_values)
+    return re.sub(rf"(?!{_NAME}).", "", named)

@@ -7,12 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.events import Outcome
 from model.vocabulary import PADDING
 
 
 def slots_of(tracks_BT: Tensor) -> Tensor:
     """Which slots hold an entry, bool [B, S]: a slot more than `tracks_BT` has, on the left, so that one is always free."""
     return functional.pad(tracks_BT, (1, 0), value=PADDING) != PADDING
+
+
+def is_refused(outcomes: Tensor) -> Tensor:
+    """Which outcomes (of any shape) are a track left or disliked."""
+    return (outcomes == Outcome.SKIPPED) | (outcomes == Outcome.DISLIKED)
 
 
 def positions_of(filled_BS: Tensor) -> Tensor:
@@ -36,6 +42,20 @@ def causal_mask(filled_BS: Tensor) -> Tensor:
     next_filled_BS = torch.cat([filled_BS[:, 1:], torch.zeros_like(filled_BS[:, :1])], dim=1)
     readable_BS = filled_BS | next_filled_BS  # the entries, and the empty slot that comes right before the oldest
     return ((earlier_SS & readable_BS[:, None, :]) | itself_SS)[:, None]
+
+
+def only_readable(mask_B1SS: Tensor, readable_BS: Tensor) -> Tensor:
+    """The mask without the slots that nobody is to read, but for each slot itself, so that no row is empty."""
+    places_S = torch.arange(readable_BS.shape[1], device=readable_BS.device)
+    return mask_B1SS & (readable_BS[:, None, None, :] | (places_S[None, :] == places_S[:, None]))
+
+
+def newest_readable(hidden_BSD: Tensor, readable_BS: Tensor) -> Tensor:
+    """For each slot, what stands at the newest readable one at or before it: [B, S, D]. The first slot must be readable."""
+    places_S = torch.arange(readable_BS.shape[1], device=readable_BS.device)
+    earlier_BSS = readable_BS[:, None, :] & (places_S[None, :] <= places_S[:, None])
+    newest_BS = torch.where(earlier_BSS, places_S, 0).amax(dim=-1)
+    return hidden_BSD.gather(1, newest_BS[..., None].expand_as(hidden_BSD))
 
 
 class Block(nn.Module):

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.nets.blocks import causal_mask, positions_of, slots_of
+from model.nets.blocks import causal_mask, is_refused, newest_readable, only_readable, positions_of, slots_of
 from model.nets.config import NetworkConfig
 from model.nets.tied import TiedNetwork
 
 
 class CausalNetwork(TiedNetwork):
-    """The house's network; `config.outcomes` off gives a SASRec that is blind to feedback."""
+    """The house's network; `config.outcomes` off gives a SASRec that is blind to feedback, `config.skips` off one that reads a
+    history as if what was refused had never been in it.
+    """
 
     def __init__(self, config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> None:
         super().__init__(config, rows, length + 1, artists)
@@ -27,7 +29,11 @@ class CausalNetwork(TiedNetwork):
         filled_BS = slots_of(tracks_BT)
         read_BSD = functional.pad(self.entries(tracks_BT, outcomes_BT), (0, 0, 1, 0))
         read_BSD = torch.where(filled_BS[..., None], read_BSD, self.start)
-        return self.attend(read_BSD + self.position(positions_of(filled_BS)), causal_mask(filled_BS))
+        if self.config.skips:
+            return self.attend(read_BSD + self.position(positions_of(filled_BS)), causal_mask(filled_BS))
+        readable_BS = ~functional.pad(is_refused(outcomes_BT), (1, 0))
+        read_BSD = read_BSD + self.position(positions_of(filled_BS & readable_BS))
+        return newest_readable(self.attend(read_BSD, only_readable(causal_mask(filled_BS), readable_BS)), readable_BS)
 
     def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
         return self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1]), torch.ones_like(tracks_BT, dtype=torch.bool)

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.nets.blocks import positions_of
+from model.nets.blocks import is_refused, positions_of
 from model.nets.config import NetworkConfig
 from model.nets.tied import TiedNetwork
 from model.vocabulary import PADDING
 
 
 class ClozeNetwork(TiedNetwork):
-    """Predicts hidden entries; `config.outcomes` off leaves the feedback embeddings out."""
+    """Predicts hidden entries; `config.outcomes` off leaves feedback embeddings out, `config.skips` off what was refused."""
 
     reads_ahead = True
 
@@ -46,7 +46,10 @@ class ClozeNetwork(TiedNetwork):
         return torch.where(only_last_B1, last_BT, some_BT)
 
     def _read(self, tracks_BS: Tensor, outcomes_BS: Tensor, hidden_BS: Tensor) -> Tensor:
-        filled_BS = (tracks_BS != PADDING) | hidden_BS
+        filled_BS = tracks_BS != PADDING
+        if not self.config.skips:
+            filled_BS = filled_BS & ~is_refused(outcomes_BS)
+        filled_BS = filled_BS | hidden_BS
         read_BSD = torch.where(hidden_BS[..., None], self.hidden_entry, self.entries(tracks_BS, outcomes_BS))
         places_S = torch.arange(tracks_BS.shape[1], device=tracks_BS.device)
         itself_SS = places_S[None, :] == places_S[:, None]  # so that no line of the softmax is empty

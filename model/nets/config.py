@@ -20,6 +20,7 @@ class NetworkConfig:
     interests: int = Field(default=3, ge=2)  # sub-interests of `sine`
     dropout: float = Field(default=0.2, ge=0, lt=1)
     outcomes: bool = True  # whether the network reads how plays ended
+    skips: bool = True  # whether refused tracks are read at all
     artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors
     item_bias: bool = True  # a learned score per track that depends on no history
     wanted_head: bool = False  # a second head: would this listener keep this track now?

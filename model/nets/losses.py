@@ -57,6 +57,11 @@ def hardest_negative(target_scores_M: Tensor, random_scores_MN: Tensor) -> Tenso
     return (functional.softplus(-target_scores_M) + functional.softplus(hardest_M)).mean()
 
 
+def kept(scores_M: Tensor) -> Tensor:
+    """Mean of -log sigmoid(s(target)): binary cross-entropy of what was kept, without a random track; 0 without states."""
+    return functional.softplus(-scores_M).mean() if scores_M.numel() else scores_M.sum()
+
+
 def refused(scores_P: Tensor) -> Tensor:
     """Mean of -log(1 - sigmoid(s(h))) over tracks really refused (Mei et al. 2024, explicit negatives); 0 without any."""
     return functional.softplus(scores_P).mean() if scores_P.numel() else scores_P.sum()

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.events import Outcome
-from model.nets.blocks import Block, causal_mask, positions_of, slots_of
+from model.nets.blocks import Block, causal_mask, is_refused, newest_readable, only_readable, positions_of, slots_of
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.nets.tied import initialise
@@ -51,7 +50,7 @@ class SineNetwork(Network):
         initialise(self)
 
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-        refused_BT = (outcomes_BT == Outcome.SKIPPED) | (outcomes_BT == Outcome.DISLIKED)
+        refused_BT = is_refused(outcomes_BT)
         kept_BS = slots_of(tracks_BT) & ~functional.pad(refused_BT, (1, 0))
         vectors_BSD = functional.pad(self.track(tracks_BT), (0, 0, 1, 0))
         state_BSD = self._read_kept(vectors_BSD, slots_of(tracks_BT), kept_BS)
@@ -100,15 +99,10 @@ class SineNetwork(Network):
         read_BSD = torch.where(kept_BS[..., None], vectors_BSD, self.start) + self.position(positions_of(kept_BS))
         read_BSD = functional.dropout(read_BSD, self.config.dropout, self.training)
         readable_BS = kept_BS | ~filled_BS
-        places_S = torch.arange(kept_BS.shape[1], device=kept_BS.device)
-        itself_SS = places_S[None, :] == places_S[:, None]
-        mask_B1SS = causal_mask(filled_BS) & (readable_BS[:, None, None, :] | itself_SS)
+        mask_B1SS = only_readable(causal_mask(filled_BS), readable_BS)
         for block in self.blocks:
             read_BSD = block(read_BSD, mask_B1SS)
-        earlier_BSS = readable_BS[:, None, :] & (places_S[None, :] <= places_S[:, None])
-        newest_BS = torch.where(earlier_BSS, places_S, 0).amax(dim=-1)
-        normed: Tensor = self.norm(read_BSD)
-        return normed.gather(1, newest_BS[..., None].expand_as(normed))
+        return newest_readable(self.norm(read_BSD), readable_BS)
 
     def _read_refused(self, vectors_BSD: Tensor, refused_BS: Tensor) -> Tensor:
         """g_1 … g_K at each slot, from the refused entries up to it: [B, S, K, D]."""

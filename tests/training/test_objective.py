@@ -287,11 +287,13 @@ def pair_by_loop(network: Network, line: int, place: int, other: int) -> Tensor:
 
 
 def test_before_term_sets_kept_tracks_above_the_skip_just_before() -> None:
-    """In one line that is 4 after the skipped 3; in the other the liked 6 comes after the same track, so there is no pair."""
+    """In one line that is 4 after the skipped 3; in the other the liked 6 comes after the same track, so there is no pair. The
+    mean is over all three kept tracks.
+    """
     network = sine_network()
     found = objective(network, BATCH, LossRule(main="bpr", before=2.0))["before"].item()
 
-    assert found == pytest.approx(2 * pair_by_loop(network, 0, 3, 3).item(), rel=1e-5)
+    assert found == pytest.approx(2 * pair_by_loop(network, 0, 3, 3).item() / 3, rel=1e-5)
 
 
 def test_bpr_sets_targets_above_random_tracks() -> None:
@@ -326,3 +328,68 @@ def test_bce_keeps_each_states_hardest_random_track_but_never_its_target() -> No
         each.append(torch.nn.functional.softplus(-scores[target]) + torch.nn.functional.softplus(hardest))
 
     assert found == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def masked_contrast_by_loop(network: Network, batch: Batch, temperature: float, *, seed: int) -> float:
+    """The same term for the masked variant: each hidden kept entry against the skips of its own session."""
+    torch.manual_seed(seed)
+    states, hidden = network.training_states(batch.tracks, batch.outcomes)
+    terms = []
+    for line, place in places(hidden & (batch.outcomes != SKIPPED) & (batch.outcomes != DISLIKED)):
+        target = int(batch.tracks[line, place])
+        negatives = [
+            int(batch.tracks[line, other])
+            for other in range(batch.tracks.shape[1])
+            if batch.outcomes[line, other] in (SKIPPED, DISLIKED)
+            and batch.session[line, other] == batch.session[line, place]
+            and batch.tracks[line, other] != target
+        ]
+        vectors = network.items(torch.tensor([target, *negatives])).main[:, :-1]
+        cosines = torch.cosine_similarity(network.queries(states[line, place]).main[None, :-1], vectors) / temperature
+        if negatives:
+            terms.append(-torch.log(cosines[0].exp() / cosines.exp().sum()))
+    return torch.stack(terms).mean().item()
+
+
+def masked_contrast_of(network: Network, batch: Batch, *, seed: int) -> float:
+    """The contrastive term of the masked variant alone."""
+    torch.manual_seed(seed)
+    return objective(network, batch, LossRule(contrast=1.0, temperature=0.5))["contrast"].item()
+
+
+def test_masked_contrastive_term_is_that_of_the_paper() -> None:
+    """And would not be with the skips of other sessions, with the flags of the neighbour, or with exp(0) for padding."""
+    network, seed = cloze_network(), 3  # which hides every entry
+    found = masked_contrast_of(network, TWO_SESSIONS, seed=seed)
+    one_session = TWO_SESSIONS._replace(session=(TWO_SESSIONS.tracks != 0).to(torch.int64))
+    shifted = TWO_SESSIONS._replace(outcomes=TWO_SESSIONS.outcomes.roll(1, dims=1))
+
+    assert found == pytest.approx(masked_contrast_by_loop(network, TWO_SESSIONS, 0.5, seed=seed), rel=1e-5)
+    assert found != pytest.approx(masked_contrast_by_loop(network, one_session, 0.5, seed=seed), rel=1e-3)
+    assert found != pytest.approx(masked_contrast_by_loop(network, shifted, 0.5, seed=seed), rel=1e-3)
+
+
+def test_targets_kept_asks_only_where_a_track_was_kept() -> None:
+    """The places of refused tracks ask nothing: three surprises instead of six."""
+    network = network_of()
+    each = [
+        -scores_at(network, BATCH, line, place)[1:].log_softmax(0)[BATCH.tracks[line, place] - 1]
+        for line, place in places((BATCH.outcomes == PLAYED) | (BATCH.outcomes == LIKED))
+    ]
+    found = objective(network, BATCH, LossRule(targets="kept"))["main"].item()
+
+    assert len(each) == 3
+    assert found == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_bce_without_random_tracks_is_of_the_targets_alone() -> None:
+    """All of its negatives are real ones, in a term of their own."""
+    network = network_of()
+    each = [
+        torch.nn.functional.softplus(-scores_at(network, BATCH, line, place)[BATCH.wanted[line, place]])
+        for line, place in places(BATCH.wanted != 0)
+    ]
+
+    assert objective(network, BATCH, LossRule(main="bce", negatives=0))["main"].item() == pytest.approx(
+        torch.stack(each).mean().item(), rel=1e-5
+    )

@@ -122,7 +122,7 @@ def test_text_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 
 def test_recipe_nobody_knows_is_refused_with_those_that_are() -> None:
     """A newcomer sees what there is."""
-    with pytest.raises(RecipeError, match=r"no recipe 'nextrack': neither a file nor one of .*nexttrack, sasrec"):
+    with pytest.raises(RecipeError, match=r"no recipe 'nextrack': neither a file nor one of .*nexttrack, .*sasrec"):
         read_recipe("nextrack")
 
 
@@ -131,3 +131,72 @@ def test_another_seed_changes_nothing_else() -> None:
     recipe = read_recipe("sasrec")
 
     assert recipe.with_seed(7).as_dict() == {**recipe.as_dict(), "seed": 7}
+
+
+def test_extension_changes_what_it_says_and_keeps_the_rest(tmp_path: Path) -> None:
+    """Tables within tables too; the name is its own."""
+    (tmp_path / "base.toml").write_text('name = "base"\n[history]\nlength = 9\nskip = {limit_ms = 5}\n[fit]\nepochs = 3')
+    path = written(tmp_path, f'extends = "{tmp_path / "base.toml"}"\n[fit]\nbatch = 8\n[history.skip]\nend_share = 0.5')
+    recipe = read_recipe(path)
+
+    assert (recipe.name, recipe.fit.epochs, recipe.fit.batch) == ("mine", 3, 8)
+    assert recipe.history == HistoryRule(length=9, skip=SkipRule(limit_ms=5, end_share=0.5))
+
+
+def test_extension_needs_a_name_of_its_own(tmp_path: Path) -> None:
+    """Or its runs would be taken for the other's."""
+    path = tmp_path / "mine.toml"
+    path.write_text('extends = "sasrec"')
+    with pytest.raises(RecipeError, match="name: Field required"):
+        read_recipe(str(path))
+
+
+def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    """Instead of being read for ever."""
+    path = tmp_path / "mine.toml"
+    assert "extend each other" in refusal(tmp_path, f'extends = "{path}"')
+
+
+def test_unknown_key_beside_an_extension_is_an_error(tmp_path: Path) -> None:
+    """The two are checked as one."""
+    assert "loss.pairs: Unexpected keyword argument" in refusal(tmp_path, 'extends = "sasrec"\n[loss]\npairs = 1')
+
+
+def test_recipe_can_be_changed_where_it_is_named() -> None:
+    """The change is a part of the name, so that runs of a sweep stand beside each other."""
+    recipe = read_recipe('mei-random:loss.negatives=4,fit.select="auc"')
+
+    assert recipe.name == "mei-random negatives=4,select=auc"
+    assert (recipe.loss.negatives, recipe.fit.select) == (4, "auc")
+    assert recipe.network == read_recipe("mei-random").network
+
+
+@pytest.mark.parametrize("changes", ["loss.negative=4", "loss=4", "4"])
+def test_change_that_cannot_be_made_is_refused(changes: str) -> None:
+    """In a sentence that names what was asked."""
+    with pytest.raises(RecipeError, match=f"mei-random:{changes}"):
+        read_recipe(f"mei-random:{changes}")
+
+
+def test_ablation_goes_step_by_step_from_the_blind_one() -> None:
+    """Same sizes and loop in all steps; what differs is what the step is called after."""
+    steps = [read_recipe(name) for name in ("sasrec", "positives", "marked", "skip-targets", "both", "contrastive")]
+
+    assert len({step.fit for step in steps}) == 1
+    assert [(s.network.outcomes, s.network.skips) for s in steps] == [
+        (False, True),
+        (False, False),
+        (True, True),
+        (False, False),
+        (True, True),
+        (True, True),
+    ]
+    assert [s.loss.targets for s in steps] == ["all", "kept", "wanted", "kept", "wanted", "wanted"]
+    assert [(s.loss.pair > 0, s.loss.contrast > 0) for s in steps] == [
+        (False, False),
+        (False, False),
+        (False, False),
+        (True, False),
+        (True, False),
+        (True, True),
+    ]

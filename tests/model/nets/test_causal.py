@@ -242,3 +242,22 @@ def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
         scores = network(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.int64)) @ network.item_matrix().T
 
     assert scores[0, 2:].argsort(descending=True).tolist() == [1, 3, 0, 2]
+
+
+def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it() -> None:
+    """Refused tracks taken out by hand give the same scores; also where nothing but refused ones came."""
+    torch.manual_seed(0)
+    config = NetworkConfig(width=8, layers=2, heads=2, feed_forward=16, skips=False)
+    network = build(config, ROWS, LENGTH).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    tracks, outcomes = torch.tensor([[0, 2, 3, 4, 5], [0, 0, 6, 7, 0]]), torch.tensor([[0, 2, 1, 4, 3], [0, 0, 2, 4, 0]])
+    without = scores(network, torch.tensor([[3, 5]]), torch.tensor([[1, 3]]))
+
+    assert torch.allclose(scores(network, tracks[:1], outcomes[:1]), without, atol=1e-5)
+    assert torch.allclose(
+        scores(network, tracks[1:, :4], outcomes[1:, :4]),
+        scores(network, torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.int64)),
+        atol=1e-5,
+    )

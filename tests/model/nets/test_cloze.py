@@ -3,6 +3,8 @@
 Shapes: B batch, T time.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -106,3 +108,16 @@ def test_network_is_used_as_it_was_trained() -> None:
     trained = network.queries(states[:, -1]).main
 
     assert torch.allclose(trained, network(tracks[:, :-1], outcomes[:, :-1]), atol=1e-6)
+
+
+def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it() -> None:
+    """Refused tracks taken out by hand give the same scores."""
+    torch.manual_seed(0)
+    network = build(replace(CONFIG, skips=False), ROWS, LENGTH).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        found = network(torch.tensor([[0, 2, 3, 4, 5]]), torch.tensor([[0, 2, 1, 4, 3]]))
+        without = network(torch.tensor([[3, 5]]), torch.tensor([[1, 3]]))
+
+    assert torch.allclose(found, without, atol=1e-5)

@@ -9,7 +9,7 @@ from math import exp, log
 import pytest
 import torch
 
-from model.nets.losses import feedback, full_softmax, hardest_negative, pairwise, refused, sampled_softmax
+from model.nets.losses import feedback, full_softmax, hardest_negative, kept, pairwise, refused, sampled_softmax
 
 QUERY_MQ = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
 ITEMS_VQ = torch.tensor([[9.0, 9.0], [0.0, 0.5], [1.0, 0.0], [3.0, -1.0]])  # row 0 would win, were it not padding
@@ -131,3 +131,9 @@ def test_refused_by_hand() -> None:
     """Scores 0 and 1 of refused tracks: the mean of log(1 + e^s); none at all is no loss."""
     assert refused(torch.tensor([0.0, 1.0])).item() == pytest.approx((math.log(2) + math.log1p(math.e)) / 2)
     assert refused(torch.zeros(0)).item() == 0.0
+
+
+def test_kept_by_hand() -> None:
+    """A score of 0 costs log 2; nothing where there is no target."""
+    assert kept(torch.tensor([0.0])).item() == pytest.approx(log(2))
+    assert kept(torch.zeros(0)).item() == 0.0
