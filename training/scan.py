@@ -101,7 +101,7 @@ TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("DEPTHS", ", ".join(map(st
 
 
 def quantise(items_VQ: Floats) -> Weights:
-    """What `TOP` needs beside `items`: int8 items [W, P], the query's column for each of theirs [W], the rows never proposed."""
+    """What `TOP` needs beside `items`: int8 items [W, P], the query's column for each of theirs [W], rows never proposed."""
     rows = len(items_VQ)
     padded = rows + -rows % DEEP
     columns_W, parts_W, step = split_columns(items_VQ)
