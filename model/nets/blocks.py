@@ -79,17 +79,22 @@ class Block(nn.Module):
         inner = [SwiGLU(width, feed_forward)] if gates else [nn.Linear(width, feed_forward), nn.GELU()]
         self.feed_forward = nn.Sequential(*inner, nn.Dropout(dropout), nn.Linear(feed_forward, width), nn.Dropout(dropout))
 
-    def forward(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
-        hidden_BSD = hidden_BSD + self._gate(0, hidden_BSD) * self._attend(self.attention_norm(hidden_BSD), mask_B1SS)
+    def forward(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool = False) -> Tensor:
+        """[B, S, D]; with `last` what comes out of the last slot alone, [B, 1, D], for half the work."""
+        normed_BSD = self.attention_norm(hidden_BSD)
+        if last:
+            hidden_BSD, mask_B1SS = hidden_BSD[:, -1:], mask_B1SS[:, :, -1:]
+        hidden_BSD = hidden_BSD + self._gate(0, hidden_BSD) * self._attend(normed_BSD, mask_B1SS, last=last)
         fed: Tensor = self.feed_forward(self.feed_forward_norm(hidden_BSD))
         return hidden_BSD + self._gate(1, hidden_BSD) * fed
 
     def _gate(self, place: int, hidden_BSD: Tensor) -> Tensor | float:
         return 1.0 if self.gates is None else torch.sigmoid(self.gates[place](hidden_BSD))
 
-    def _attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
+    def _attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool) -> Tensor:
         projected = self.project_in(hidden_BSD).unflatten(-1, (3, self.heads, -1))  # [B, S, 3, H, D / H]
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, H, S, D / H]
+        query = query[:, :, -1:] if last else query
         dropout = self.dropout if self.training else 0.0
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_B1SS, dropout_p=dropout)
         out: Tensor = self.project_out(read.transpose(1, 2).flatten(2))

@@ -25,15 +25,17 @@ class CausalNetwork(TiedNetwork):
         super().__init__(config, rows, length + 1, artists)
         self.start = nn.Parameter(torch.zeros(config.width))
 
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
         filled_BS = slots_of(tracks_BT)
         read_BSD = functional.pad(self.entries(tracks_BT, outcomes_BT), (0, 0, 1, 0))
         read_BSD = torch.where(filled_BS[..., None], read_BSD, self.start)
         if self.config.skips:
-            return self.attend(read_BSD + self.position(positions_of(filled_BS)), causal_mask(filled_BS))
+            return self.attend(read_BSD + self.position(positions_of(filled_BS)), causal_mask(filled_BS), last=last)
         readable_BS = ~functional.pad(is_refused(outcomes_BT), (1, 0))
         read_BSD = read_BSD + self.position(positions_of(filled_BS & readable_BS))
-        return newest_readable(self.attend(read_BSD, only_readable(causal_mask(filled_BS), readable_BS)), readable_BS)
+        every_BSD = self.attend(read_BSD, only_readable(causal_mask(filled_BS), readable_BS), last=False)
+        states_BSD = newest_readable(every_BSD, readable_BS)
+        return states_BSD[:, -1:] if last else states_BSD
 
     def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
         return self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1]), torch.ones_like(tracks_BT, dtype=torch.bool)

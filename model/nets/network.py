@@ -34,8 +34,11 @@ class Network(nn.Module):
     """Of the wanted head's logit in the final score; a buffer, set from validation."""
 
     @abstractmethod
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-        """The states [B, T + 1, D] of a batch padded on the left: state t has read the entries before place t."""
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
+        """The states [B, T + 1, D] of a batch padded on the left: state t has read the entries before place t.
+
+        With `last` the last state alone, [B, 1, D], in what time that takes.
+        """
 
     @abstractmethod
     def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,7 +72,7 @@ class Network(nn.Module):
 
     def forward(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         """The final query [B, Q] after the whole history."""
-        main, wanted = self.queries(self.states(tracks_BT, outcomes_BT)[:, -1])
+        main, wanted = self.queries(self.states(tracks_BT, outcomes_BT, last=True)[:, -1])
         return main if wanted is None else torch.cat([main, self.wanted_weight * wanted], dim=-1)
 
     def item_matrix(self) -> Tensor:

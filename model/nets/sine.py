@@ -49,13 +49,14 @@ class SineNetwork(Network):
         self.fuse_bias = nn.Parameter(torch.zeros(config.interests))
         initialise(self)
 
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
         refused_BT = is_refused(outcomes_BT)
         kept_BS = slots_of(tracks_BT) & ~functional.pad(refused_BT, (1, 0))
         vectors_BSD = functional.pad(self.track(tracks_BT), (0, 0, 1, 0))
         state_BSD = self._read_kept(vectors_BSD, slots_of(tracks_BT), kept_BS)
         interest_BSKD = self._read_refused(vectors_BSD, functional.pad(refused_BT, (1, 0)))
-        return torch.cat([state_BSD[:, :, None], interest_BSKD], dim=2).flatten(2)
+        states_BSD = torch.cat([state_BSD[:, :, None], interest_BSKD], dim=2).flatten(2)
+        return states_BSD[:, -1:] if last else states_BSD
 
     def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
         return self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1]), torch.ones_like(tracks_BT, dtype=torch.bool)

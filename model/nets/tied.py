@@ -55,11 +55,11 @@ class TiedNetwork(Network):
         vectors_BTD = self._vectors(tracks_BT)
         return vectors_BTD + self.outcome(outcomes_BT) if self.config.outcomes else vectors_BTD
 
-    def attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor) -> Tensor:
-        """The blocks and the last norm, after dropout."""
+    def attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool) -> Tensor:
+        """The blocks and the last norm, after dropout; with `last` for the last slot alone, [B, 1, D]."""
         hidden_BSD = functional.dropout(hidden_BSD, self.config.dropout, self.training)
         for block in self.blocks:
-            hidden_BSD = block(hidden_BSD, mask_B1SS)
+            hidden_BSD = block(hidden_BSD, mask_B1SS, last=last and block is self.blocks[-1])
         normed: Tensor = self.norm(hidden_BSD)
         return normed
 

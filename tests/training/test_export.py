@@ -31,7 +31,7 @@ class Fickle(Network):
         super().__init__()
         self.table = nn.Embedding(self.rows, 4)
 
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:  # noqa: ARG002  # an only one
         """One state will do."""
         kept_BT = tracks_BT * outcomes_BT.gt(0)
         mean_BD = self.table(kept_BT).mean(dim=1)
