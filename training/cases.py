@@ -54,6 +54,13 @@ class Cases:
         """Known entries before the target, none cut off, [C]."""
         return self.stops - self.starts
 
+    @property
+    def kept(self) -> Int64s:
+        """Known entries before the target that the listener kept, [C]."""
+        kept = np.isin(self.outcomes, [outcome for outcome in Outcome if outcome.wanted])
+        before: Int64s = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
+        return before[self.stops] - before[self.starts]
+
     def take(self, chosen: slice | Int64s) -> "Cases":
         """Some of the cases, in the order asked for."""
         indices = np.arange(len(self))[chosen]

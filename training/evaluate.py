@@ -62,7 +62,8 @@ class Measured:
     """One ranker's row of the report.
 
     `values` by metric name (`training.report.METRICS` explains them), without those that had nothing to measure. `counts` are
-    the numbers of cases, wanted, refused, unknown targets, users, and of users and pairs behind AUC and pairwise accuracy.
+    the numbers of cases, wanted, refused, unknown targets, users, of users and pairs behind AUC and pairwise accuracy, and of
+    cases and users with anything to read in a history (`read_`), and with anything kept in it (`kept_`).
     `by_length` has one mapping a bucket of history length: from, cases (wanted ones), hr@20, ndcg@10.
     """
 
@@ -78,12 +79,16 @@ class Measured:
 
 def evaluate(ranker: Ranker, cases: Cases, *, length: int, progress: Console | None = None) -> Measured:
     """Answer all `cases` from histories of at most `length` entries and sum up. With `progress`, a bar is shown there."""
-    return summarise(ranker.name, cases, answer(ranker, cases, length=length, progress=progress))
+    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, progress=progress))
+    scores = frozen_scores(ranker, cases, length=length)
+    scored = ~np.isnan(scores)
+    frozen, _ = metrics.auc_within_users(scores[scored], cases.wanted[scored], cases.user[scored])
+    return measured if isnan(frozen) else replace(measured, values={**measured.values, "auc_frozen": frozen})
 
 
 def answer(ranker: Ranker, cases: Cases, *, length: int, progress: Console | None = None) -> Answers:
     """A ranker's answer to each case, over the full catalogue; ValueError where it scores a track with NaN."""
-    size = max(1, min(1024, SCORES // cases.size))
+    size = _at_a_time(cases)
     starts = range(0, len(cases), size)
     bar = track(starts, f"evaluate {ranker.name}", console=progress, transient=True, disable=progress is None)
     answers = [_answer_batch(ranker, cases.take(slice(start, start + size)), length) for start in bar]
@@ -93,14 +98,32 @@ def answer(ranker: Ranker, cases: Cases, *, length: int, progress: Console | Non
     return Answers(*(np.concatenate(column) for column in zip(*answers, strict=True)))
 
 
+def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
+    """The score of each target [C], all of a listener's in one state: the one before their first case. NaN where it is unknown.
+
+    In states that roll on, scores of one listener can tell kept from refused by the state's mood alone, whatever the tracks
+    are: after a skip all score low, and the next skip is likely. What is left of an AUC here knows tracks.
+    """
+    firsts, owner = np.unique(cases.user, return_index=True)[1], np.unique(cases.user, return_inverse=True)[1]
+    scores_C = np.full(len(cases), np.nan, np.float32)
+    size = _at_a_time(cases)
+    for start in range(0, len(firsts), size):
+        batch = cases.take(firsts[start : start + size])
+        scores_BV = _scores(ranker, batch, batch.encode(length))
+        mine = np.flatnonzero((owner >= start) & (owner < start + size) & (cases.target != UNKNOWN))
+        scores_C[mine] = scores_BV[owner[mine] - start, cases.target[mine]]
+    return scores_C
+
+
 def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
     """All metrics from the answers to `cases`. Finding is measured on wanted targets, an unknown one being a miss; refusal
     also on refused ones; AUC and pairwise accuracy on targets that have a score.
     """
     wanted = cases.wanted
     scored = ~np.isnan(answers.score)
-    auc, auc_users = metrics.auc_within_users(answers.score[scored], wanted[scored], cases.user[scored])
-    pairwise, pairs = metrics.pairwise_accuracy(answers.score[scored], wanted[scored], cases.user[scored])
+    own = answers.score[scored], wanted[scored], cases.user[scored]
+    auc, auc_users = metrics.auc_within_users(*own)
+    pairwise, pairs = metrics.pairwise_accuracy(*own)
     rank = answers.rank[wanted]
     values = {
         **{f"hr@{k}": metrics.hit_rate(rank, k) for k in (1, 5, 10, 20)},
@@ -108,6 +131,8 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
         "mrr@20": metrics.mrr(rank, 20),
         "map@10": metrics.mrr(rank, 10),
         "auc": auc,
+        "gauc": metrics.gauc(*own),
+        "ndcg_own": metrics.ndcg_among_own(*own),
         "pairwise": pairwise,
         "refused@20": metrics.hit_rate(answers.rank[~wanted], 20),
         "refused_mrr@20": metrics.mrr(answers.rank[~wanted], 20),
@@ -123,6 +148,10 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
         "repeats": int((wanted & cases.repeat).sum()),
         "unknown": int((cases.target == UNKNOWN).sum()),
         "users": len(np.unique(cases.user)),
+        "read_cases": int((cases.lengths > 0).sum()),
+        "read_users": len(np.unique(cases.user[cases.lengths > 0])),
+        "kept_cases": int((cases.kept > 0).sum()),
+        "kept_users": len(np.unique(cases.user[cases.kept > 0])),
         "auc_users": auc_users,
         "pairs": pairs,
     }
@@ -132,6 +161,11 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
         counts=counts,
         by_length=_by_length(rank, cases.lengths[wanted]),
     )
+
+
+def top_lists(ranker: Ranker, cases: Cases, batch: Encoded) -> Int32s:
+    """What a ranker proposes for the histories in `batch`, which may be others than the cases' own: [B, L], best first."""
+    return _best(ranker, _scores(ranker, cases, batch))[0]
 
 
 def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
@@ -160,20 +194,33 @@ def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict
     }
 
 
-def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:
-    scores_BV = np.require(ranker.scores(cases.encode(length), cases), np.float32, ["C", "W"])
+def _at_a_time(cases: Cases) -> int:
+    return max(1, min(1024, SCORES // cases.size))
+
+
+def _scores(ranker: Ranker, cases: Cases, batch: Encoded) -> Floats:
+    scores_BV = np.require(ranker.scores(batch, cases), np.float32, ["C", "W"])
     scores_BV[:, :FIRST] = -np.inf
     np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
-    best, rows = torch.from_numpy(scores_BV).topk(min(LIST, cases.size))
-    lists, list_scores = full_lists(rows.numpy(), best.numpy())
-    if best.isnan().any():  # topk takes NaN for the greatest
-        raise ValueError(f"{ranker.name} scored a track with NaN")
+    return scores_BV
+
+
+def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:
+    scores_BV = _scores(ranker, cases, cases.encode(length))
+    lists, list_scores = _best(ranker, scores_BV)
     return Answers(
         rank=metrics.ranks(scores_BV, cases.target),
         score=np.where(cases.target == UNKNOWN, np.nan, scores_BV[np.arange(len(cases)), cases.target]).astype(np.float32),
         lists=lists,
         list_scores=list_scores,
     )
+
+
+def _best(ranker: Ranker, scores_BV: Floats) -> tuple[Int32s, Floats]:
+    best, rows = torch.from_numpy(scores_BV).topk(min(LIST, scores_BV.shape[1]))
+    if best.isnan().any():  # topk takes NaN for the greatest
+        raise ValueError(f"{ranker.name} scored a track with NaN")
+    return full_lists(rows.numpy(), best.numpy())
 
 
 def _by_length(rank: Int64s, lengths: Int64s) -> list[dict[str, float]]:

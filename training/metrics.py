@@ -11,6 +11,8 @@ catalogue. A mean over nothing is NaN; who calls leaves such a metric out.
 Shapes: C cases, V rows of the vocabulary, L places of a list.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -67,6 +69,25 @@ def auc_within_users(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]
     return _mean((above[both] + equal[both] / 2) / pairs[both]), int(both.sum())
 
 
+def gauc(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
+    """The same AUCs, each listener weighing as many as their targets (Zhu et al. 2017, as SINE is measured)."""
+    above, equal, pairs = _pairs_by_user(score, wanted, user)
+    both, targets = pairs > 0, np.unique(user, return_counts=True)[1]
+    if not both.any():
+        return float("nan")
+    return float(np.average((above[both] + equal[both] / 2) / pairs[both], weights=targets[both]))
+
+
+def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
+    """NDCG of each wanted target among the tracks that its listener refused (as SINE is measured): the mean of
+    1 / log2(1 + rank), ties against it, over the targets of listeners who refused something.
+    """
+    among = _among_own(score, wanted, user)
+    refused = among.refused[among.owner]
+    rank = 1 + refused - among.lower
+    return _mean(1 / np.log2(1 + rank[among.wanted & (refused > 0)]))
+
+
 def pairwise_accuracy(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
     """Of all pairs of a wanted and a refused target of one listener, the share with the wanted one strictly above, and the
     number of pairs. The 'test accuracy' of Mei, Bembom & Ehmann 2024; every pair counts alike, so busy listeners count more.
@@ -91,8 +112,17 @@ def _mean(values: npt.NDArray[np.generic]) -> float:
     return float(np.mean(values, dtype=np.float64)) if values.size else float("nan")  # type: ignore[arg-type]
 
 
-def _pairs_by_user(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[Int64s, Int64s, Int64s]:
-    """For each listener: pairs (wanted, refused) with the wanted one above, pairs tied, and all pairs."""
+class _Among(NamedTuple):
+    """The targets in the order of listeners and, of one listener, of scores; beside each, what the same listener refused."""
+
+    wanted: Bools  # [C]
+    owner: Int64s  # [C], numbers the listeners in order
+    lower: Int64s  # [C], refused ones that score lower
+    equal: Int64s  # [C], refused ones with the same score
+    refused: Int64s  # [U], refused ones of each listener
+
+
+def _among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> _Among:
     order = np.lexsort((score, user))
     score, wanted, user = score[order], wanted[order], user[order]
     new_user = np.diff(user, prepend=user[:1] - 1) != 0
@@ -100,11 +130,21 @@ def _pairs_by_user(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) 
     owner, tie = np.cumsum(new_user) - 1, np.cumsum(new_tie) - 1
     refused = (~wanted).astype(np.int64)
     before = np.cumsum(refused) - refused  # refused ones that stand before, whoever's
-    lower = before[np.flatnonzero(new_tie)][tie] - before[np.flatnonzero(new_user)][owner]
-    equal = np.bincount(tie, refused).astype(np.int64)[tie]
-    users = int(owner[-1]) + 1 if len(owner) else 0
+    return _Among(
+        wanted=wanted,
+        owner=owner,
+        lower=before[np.flatnonzero(new_tie)][tie] - before[np.flatnonzero(new_user)][owner],
+        equal=np.bincount(tie, refused).astype(np.int64)[tie],
+        refused=np.bincount(owner, refused).astype(np.int64),
+    )
 
-    def by_user(values: Int64s) -> Int64s:
-        return np.bincount(owner, values, users).astype(np.int64)
 
-    return by_user(lower * wanted), by_user(equal * wanted), by_user(wanted.astype(np.int64)) * by_user(refused)
+def _pairs_by_user(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[Int64s, Int64s, Int64s]:
+    """For each listener: pairs (wanted, refused) with the wanted one above, pairs tied, and all pairs."""
+    among = _among_own(score, wanted, user)
+
+    def by_user(values: npt.NDArray[np.generic]) -> Int64s:
+        return np.bincount(among.owner, values, len(among.refused)).astype(np.int64)
+
+    above, equal = by_user(among.lower * among.wanted), by_user(among.equal * among.wanted)
+    return above, equal, by_user(among.wanted) * among.refused

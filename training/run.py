@@ -11,7 +11,8 @@ It wires the other modules together and decides nothing that a recipe could.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,13 @@ from model.nets.network import Network
 from model.vocabulary import FIRST
 from training import baselines
 from training.cases import Cases, select_cases
-from training.evaluate import Measured, Ranker, evaluate, with_share_of_best
+from training.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
 from training.export import export
 from training.fit import Fitted, RunError, fit
 from training.log import Log, open_log
 from training.rankers import BestPossible, NetworkRanker
 from training.recipe import Recipe
+from training.response import response
 from training.sequences import build
 from training.session_knn import session_knn
 from training.simulator.truth import read_truth
@@ -76,7 +78,8 @@ def train(run: Run, console: Console) -> Fitted:
     cases = select_cases(run.split, VALID, cap=run.recipe.fit.valid_cases)
 
     def validate(network: Network) -> Mapping[str, float]:
-        return evaluate(NetworkRanker.of(run.recipe.name, network), cases, length=run.recipe.history.length).values
+        ranker = NetworkRanker.of(run.recipe.name, network)
+        return summarise(ranker.name, cases, answer(ranker, cases, length=run.recipe.history.length)).values
 
     return fit(run.recipe, run.split, validate, folder=run.folder, artists=artists_of(run.log, run.split), console=console)
 
@@ -86,9 +89,15 @@ def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = Non
     cases = select_cases(run.split, TEST, cap=cap)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     rankers: list[Ranker] = [*best_possible(run), model, *rivals(run.split)]
-    return with_share_of_best(
-        [evaluate(ranker, cases, length=run.recipe.history.length, progress=console) for ranker in rankers]
-    )
+    return with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
+
+
+def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Measured:
+    """A ranker on `cases`; its response to a skip besides, but for the best possible's, which reads no history."""
+    length = run.recipe.history.length
+    measured = evaluate(ranker, cases, length=length, progress=console)
+    answered = nan if isinstance(ranker, BestPossible) else response(ranker, cases, baselines.markov(run.split), length=length)
+    return measured if isnan(answered) else replace(measured, values={**measured.values, "response@20": answered})
 
 
 def rivals(part: Split) -> list[Ranker]:

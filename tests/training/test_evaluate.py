@@ -9,7 +9,7 @@ from model.encoding import Encoded
 from tests.training.logs import D, P, S, split_of
 from training import evaluate as module
 from training.cases import Cases, select_cases
-from training.evaluate import Measured, answer, evaluate, share_of_best, with_share_of_best
+from training.evaluate import Measured, answer, evaluate, frozen_scores, share_of_best, with_share_of_best
 from training.metrics import MISS, Floats
 from training.split import TEST
 
@@ -129,3 +129,52 @@ def test_no_cases_give_no_figures() -> None:
     cases = select_cases(split_of([*TRAINED, ("u", "a", P, "test")]), TEST).take(slice(0))
 
     assert evaluate(Fixed([0] * 6), cases, length=5).counts["cases"] == 0
+
+
+@dataclass
+class Moody:
+    """Scores everything 1 after a kept track and 0 after a refused one: it knows no tracks, only how things go."""
+
+    name: str = "moody"
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:
+        return np.repeat((batch.outcomes[:, -1:] == P).astype(np.float32), cases.size, axis=1)
+
+
+def test_frozen_auc_sees_through_a_ranker_that_knows_no_tracks() -> None:
+    """Where skips come in runs its rolling AUC looks good; all tracks in one state tie."""
+    outcomes = [P, P, P, P, S, S, S, S] * 2
+    lines = [("u", "abcd"[number % 4], outcome, "test") for number, outcome in enumerate(outcomes)]
+
+    found = evaluate(Moody(), select_cases(split_of([*TRAINED, *lines]), TEST), length=5).values
+
+    assert found["auc"] > 0.7
+    assert found["auc_frozen"] == 0.5
+
+
+def test_frozen_scores_are_those_of_the_first_state() -> None:
+    """Of each listener their own, whatever the size of a batch; an unknown target has none."""
+    lines = [
+        ("u", "b", P, "test"),
+        ("u", "new", S, "test"),
+        ("u", "c", P, "test"),
+        ("v", "a", P, "test"),
+        ("v", "d", S, "test"),
+    ]
+    cases = select_cases(split_of([*TRAINED, *lines]), TEST)
+    first = Random().scores(cases.encode(5), cases)[[0, 0, 0, 3, 3]]
+
+    found = frozen_scores(Random(), cases, length=5)
+
+    assert np.isnan(found[1])
+    known = [0, 2, 3, 4]
+    assert found[known].tolist() == first[known, cases.target[known]].tolist()
+
+
+def test_what_there_is_to_read_is_counted() -> None:
+    """Before the first case of v nothing, before the second a refused track alone; u has kept tracks all along."""
+    lines = [("u", "b", P, "test"), ("v", "a", S, "test"), ("v", "d", P, "test")]
+    counts = evaluate(Random(), select_cases(split_of([*TRAINED, *lines]), TEST), length=5).counts
+
+    assert (counts["read_cases"], counts["kept_cases"]) == (2, 1)
+    assert (counts["read_users"], counts["kept_users"]) == (2, 1)

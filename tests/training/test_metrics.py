@@ -106,4 +106,27 @@ def test_nothing_to_measure_is_not_a_number() -> None:
     assert isnan(metrics.hit_rate(nothing, 20))
     assert isnan(metrics.user_coverage(nothing, nothing, 20))
     assert isnan(metrics.auc_within_users(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing)[0])
+    assert isnan(metrics.gauc(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing))
+    assert isnan(metrics.ndcg_among_own(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing))
     assert isnan(metrics.pairwise_accuracy(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing)[0])
+
+
+def test_gauc_weighs_listeners_by_their_targets() -> None:
+    """One of two pairs right with three targets, all right with two; the third has refused nothing."""
+    score = np.array([2, 1, 3, 5, 4, 9], np.float32)
+    wanted = np.array([True, False, False, True, False, True])
+    user = np.array([0, 0, 0, 1, 1, 2])
+
+    assert metrics.gauc(score, wanted, user) == pytest.approx((3 * 0.5 + 2 * 1) / 5)
+
+
+def test_ndcg_among_own_by_hand() -> None:
+    """A kept 2 stands below one of two refused (rank 2), a kept 5 ties with its one (rank 2), the third has refused nothing."""
+    score = np.array([2, 1, 3, 5, 5, 9], np.float32)
+    wanted = np.array([True, False, False, True, False, True])
+    user = np.array([0, 0, 0, 1, 1, 2])
+
+    assert metrics.ndcg_among_own(score, wanted, user) == pytest.approx(1 / log2(3))
+    assert metrics.ndcg_among_own(np.array([4, 1, 3, 5, 5, 9], np.float32), wanted, user) == pytest.approx(
+        (1 + 1 / log2(3)) / 2
+    )
