@@ -40,10 +40,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
+def served(folder: Path, artifacts: str = "artifacts", **settings: object) -> Iterator[str]:
     """The service as a process, with a Valkey of its own; gives its address."""
     port = free_port()
-    parts = {"artifact": folder / "artifacts" / "current", "state_dir": folder / "state"}
+    parts = {"artifact": folder / artifacts / "current", "state_dir": folder / "state", **settings}
     with process("-m", "service", port=port, log=folder / "service.log", queue_patience=30, **parts):
         yield f"http://127.0.0.1:{port}"
 
@@ -53,6 +53,22 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
     console = Console(file=StringIO(), width=120)
     with served(world) as url:
         replayed = replay(open_log(world / "log"), world / "artifacts" / "current", url, listeners=12, console=console)
+
+    assert replayed.online.counts["cases"] > 50
+    assert (replayed.same, replayed.degraded) == (1.0, 0), replayed.differences
+    assert replayed.online.values == pytest.approx(replayed.offline.values)
+
+
+def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
+    """As above for a model that reads the session alone: it is still going on when the service is asked."""
+    recipe = RECIPE.replace("epochs = 2", "epochs = 1") + '[history]\nscope = "session"\n'
+    (world / "session.toml").write_text(recipe)
+    log, out = str(world / "log"), str(world / "of-session")
+    options = ["--recipe", str(world / "session.toml"), "--run", str(world / "run-session"), "--cases", "100", "--out", out]
+    assert main(["run", log, *options]) == 0
+
+    with served(world, "of-session", exclude_played=False) as url:
+        replayed = replay(open_log(world / "log"), world / "of-session" / "current", url, listeners=12)
 
     assert replayed.online.counts["cases"] > 50
     assert (replayed.same, replayed.degraded) == (1.0, 0), replayed.differences

@@ -4,6 +4,10 @@ It speaks the HTTP contract and knows nothing of what the answers should be. Eve
 number: a second run posts duplicates, which change nothing, and ids sort as the entries do, which decides within a
 millisecond.
 
+Events carry the log's own times, or, for a model whose history is the session, times of just now, a millisecond an entry: so
+the session is still going on when the service is asked. Then each session is a listener of its own, who comes with the
+opinions of that listener's earlier sessions, since a new session would begin only a gap after the last.
+
 Shapes: C cases, L places of a list.
 """
 
@@ -66,16 +70,18 @@ async def ask_service(
     *,
     prefix: str,
     at_once: int,
+    just_now: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> Online:
-    """Post and ask for all cases; `tick` is called after each."""
+    """Post and ask for all cases, `just_now` with times of now instead of the log's; `tick` is called after each case."""
     count = len(cases)
     online = Online(rows=[[]] * count, scores=[[]] * count, own=[float("nan")] * count)
-    listeners = iter([(user, list(mine)) for user, mine in groupby(range(count), key=lambda case: int(cases.user[case]))])
+    sequence = np.searchsorted(split.sequences.offsets, cases.entry, side="right") - 1
+    listeners = iter([(number, list(mine)) for number, mine in groupby(range(count), key=sequence.tolist().__getitem__)])
 
     async def work() -> None:
-        for user, mine in listeners:  # shared: each worker takes the next listener that is left
-            listener = _Listener(client, split, cases, user, prefix)
+        for number, mine in listeners:  # shared: each worker takes the next listener that is left
+            listener = _Listener(client, split, cases, number, prefix, just_now=just_now)
             for case in mine:
                 await listener.catch_up(int(cases.entry[case]))
                 await listener.ask(case, online)
@@ -87,13 +93,22 @@ async def ask_service(
 
 
 class _Listener:
-    """One listener on the way through their entries."""
+    """One listener on the way through the entries of a sequence: all of theirs, or a session's."""
 
-    def __init__(self, client: httpx.AsyncClient, split: Split, cases: Cases, user: int, prefix: str) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, split: Split, cases: Cases, sequence: int, prefix: str, *, just_now: bool
+    ) -> None:
         self._client, self._split, self._cases, self._prefix = client, split, cases, prefix
-        self._id = f"{prefix}{split.sequences.users[user]}"
-        sequence = int(np.searchsorted(split.sequences.user, user))
-        self._next = int(split.sequences.offsets[sequence])
+        sequences = split.sequences
+        user = int(sequences.user[sequence])
+        self._id = f"{prefix}{sequences.users[user]}"
+        self._first, stop = sequences.offsets[sequence : sequence + 2].tolist()
+        self._next = self._first
+        self._entry_zero: datetime | None = None
+        if just_now:
+            self._id += f"-{sequence}"
+            self._next = int(sequences.offsets[np.searchsorted(sequences.user, user)])
+            self._entry_zero = datetime.now(UTC) - timedelta(milliseconds=stop)
 
     async def catch_up(self, stop: int) -> None:
         """Post all entries that are not posted yet, up to `stop`, not included."""
@@ -118,14 +133,20 @@ class _Listener:
     def _events(self, entry: int) -> Iterator[dict[str, str]]:
         """What a player would have posted; all at the entry's time, in which a play comes before its end."""
         sequences = self._split.sequences
-        at = (_EPOCH + timedelta(milliseconds=int(sequences.at_ms[entry]))).isoformat(timespec="milliseconds")
-        for kind in _KINDS[Outcome(int(sequences.outcome[entry]))]:
+        outcome = Outcome(int(sequences.outcome[entry]))
+        if entry < self._first and outcome not in (Outcome.LIKED, Outcome.DISLIKED):
+            return
+        if self._entry_zero is None or entry < self._first:
+            at = _EPOCH + timedelta(milliseconds=int(sequences.at_ms[entry]))
+        else:
+            at = self._entry_zero + timedelta(milliseconds=entry)
+        for kind in _KINDS[outcome]:
             yield {
                 "event_id": f"{self._prefix}{entry:012d}-{kind}",
                 "user_id": self._id,
                 "track_id": sequences.tracks[sequences.track[entry]],
                 "type": kind,
-                "at": at,
+                "at": at.isoformat(timespec="milliseconds"),
             }
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from urllib.parse import unquote
 
@@ -18,7 +19,7 @@ from training.cases import Cases, select_cases
 from training.evaluate import LIST, Answers, answer, summarise
 from training.metrics import Floats
 from training.player import ReplayError, ask_service
-from training.replay import draw_listeners
+from training.replay import draw_listeners, without_skipped
 from training.split import TEST, Split
 
 LENGTH = 6
@@ -96,10 +97,10 @@ def _split() -> Split:
     return split_of(lines)
 
 
-def _replay(service: StandIn, cases: Cases, prefix: str = "replay-") -> Answers:
+def _replay(service: StandIn, cases: Cases, prefix: str = "replay-", *, just_now: bool = False) -> Answers:
     async def run() -> Answers:
         async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as client:
-            online = await ask_service(client, service.split, cases, prefix=prefix, at_once=2)
+            online = await ask_service(client, service.split, cases, prefix=prefix, at_once=2, just_now=just_now)
         return online.answers(cases)
 
     return asyncio.run(run())
@@ -202,6 +203,40 @@ def test_equal_scores_may_swap() -> None:
     one, other = _answers([5, 6, 7], [3, 3, 1]), _answers([6, 5, 7], [3, 3.00001, 1])
 
     assert same_lists(one, other).all()
+
+
+def test_just_now_each_session_is_a_listener_with_the_opinions_of_the_sessions_before() -> None:
+    """A session's own entries happened within the last seconds, in their order; of the earlier ones only opinions are told."""
+    lines: list[Line] = [("u", "a", D, "train"), ("u", "b", P, "train"), ("u", "c", P, "test"), ("u", "d", S, "test")]
+    split = split_of([*lines, ("v", "a", P, "test")])
+    sessions = replace(
+        split.sequences, offsets=np.array([0, 2, 4, 5]), user=np.array([0, 0, 1], np.int32), session=np.array([0, 0, 1, 1, 0])
+    )
+    service = StandIn(replace(split, sequences=sessions))
+    started_ms = time.time() * 1000
+
+    _replay(service, select_cases(service.split, TEST), just_now=True)
+
+    heard = [[(event.track_id, event.type.name) for event in sorted(events.values())] for events in service.events.values()]
+    opinions = [("a", "PLAY"), ("a", "SKIP"), ("a", "DISLIKE")]
+    assert heard == [
+        [*opinions, ("c", "PLAY"), ("c", "COMPLETE"), ("d", "PLAY"), ("d", "SKIP")],
+        [("a", "PLAY"), ("a", "COMPLETE")],
+    ]
+    recent = [[event.at_ms > started_ms - 10_000 for event in sorted(events.values())] for events in service.events.values()]
+    assert recent == [[False, False, False, True, True, True, True], [True, True]]
+
+
+def test_what_was_left_in_the_session_is_excluded_besides_dislikes() -> None:
+    """As the service masks it: skips of this history, none of another, each once; a liked one stays."""
+    lines: list[Line] = [("u", "a", S, "train"), ("u", "b", L, "train"), ("u", "a", S, "train"), ("u", "c", D, "train")]
+    split = split_of([*lines, ("u", "b", P, "test"), ("v", "a", P, "test")])
+    row = split.vocabulary.row
+
+    cases = without_skipped(select_cases(split, TEST))
+
+    assert [sorted(excluded[excluded > 0].tolist()) for excluded in cases.excluded()] == [sorted([row("a"), row("c")]), []]
+    assert cases.take(slice(1, 2)).excluded().tolist() == [[]]
 
 
 def test_drawn_listeners_keep_all_their_cases() -> None:
