@@ -55,12 +55,16 @@ class Windows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def batches(self, size: int, *, seed: int, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, shuffled; together they hold every entry as a target at least once."""
+    def batches(self, size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
+        """The batches of an epoch, shuffled; together they hold every entry as a target at least once.
+
+        Of `ranks` processes each gets every `ranks`-th window of each batch: a batch may be empty for some of them.
+        """
         random = np.random.default_rng((seed, epoch))
         starts, stops = self._cut(random)
         for chosen in _like_lengths(stops - starts, size, random):
-            yield self._batch(starts[chosen], stops[chosen])
+            mine = chosen[rank::ranks]
+            yield self._batch(starts[mine], stops[mine])
 
     def count(self, size: int) -> int:
         """About how many batches an epoch has: n > T entries are cut, at random, into 1 + (n - 1) / T windows on average."""

@@ -10,11 +10,13 @@ import torch
 from rich.console import Console
 
 from training import run
+from training.checkpoint import RunError
 from training.compare import compare
-from training.fit import Fitted, RunError
+from training.fit import Fitted
 from training.import_log import import_log
 from training.log import LogError, open_log
 from training.page import write_page
+from training.ranks import joined
 from training.recipe import read_recipe
 from training.replay import replay
 from training.report import Report, print_table, write_report_json
@@ -57,10 +59,12 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
 
 
 def train(options: argparse.Namespace, console: Console) -> None:
-    """`train`: fit, and say where the run is kept."""
-    current = _start(options)
-    fitted = run.train(current, console)
-    console.print(f"epoch {fitted.best + 1} of {len(fitted.epochs)} was the best; the run is kept in {current.folder}")
+    """`train`: fit, alone or as one of several processes, and say where the run is kept."""
+    with joined() as ranks:
+        current = _start(options)
+        fitted = run.train(current, console)
+    if ranks.first:
+        console.print(f"epoch {fitted.best + 1} of {len(fitted.epochs)} was the best; the run is kept in {current.folder}")
 
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:

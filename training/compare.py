@@ -24,8 +24,9 @@ from rich.table import Table
 
 from training import run
 from training.cases import select_cases
+from training.checkpoint import RunError
 from training.evaluate import Measured, Ranker, evaluate, with_share_of_best
-from training.fit import Fitted, RunError
+from training.fit import Fitted
 from training.log import Log
 from training.page import write_page
 from training.rankers import NetworkRanker

@@ -3,7 +3,7 @@
     TrainingError
       LogError       training.log: a log that cannot be used
       RecipeError    training.recipe: a recipe that cannot be followed
-      RunError       training.fit: a run that cannot go on
+      RunError       training.checkpoint: a run that cannot go on
       ExportError    training.export: graphs that do not give the network's answers
       ReplayError    training.replay: a service that cannot be compared
 

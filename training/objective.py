@@ -14,14 +14,19 @@ from training.batches import Batch
 from training.recipe import LossRule
 
 FULL_SOFTMAX_ROWS = 20_000
-"""Up to so many rows `main = "auto"` computes the full softmax: it learns more from a batch, at a bearable cost."""
+"""Up to so many rows `main = "auto"` computes the full softmax: it learns more from a batch, at a bearable cost. Not where the
+tables' gradients are to be sparse: it reaches every row."""
 
 _PENALTY_STATES = 256  # of a batch: the penalty compares all pairs of them
 
 
-def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tensor]:
-    """The weighted terms by name and their sum as `loss`."""
-    states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes)
+def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = False) -> dict[str, Tensor]:
+    """The weighted terms by name and their sum as `loss`. With `half` the network computes its states in bfloat16; weights,
+    scores and losses stay float32.
+    """
+    with torch.autocast(batch.tracks.device.type, torch.bfloat16, enabled=half):
+        states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes)
+    states_BTD = states_BTD.float()
     asked_BT = asked_BT & (batch.tracks != PADDING)
     if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target
         refused_BT = is_refused(batch.outcomes) & (rule.targets != "all")
@@ -34,7 +39,7 @@ def objective(network: Network, batch: Batch, rule: LossRule) -> dict[str, Tenso
     if rule.contrast:
         terms["contrast"] = rule.contrast * _contrast(network, states_BTD, asked_BT, batch, rule.temperature)
     if rule.penalty:
-        sample = torch.randperm(int(asked_BT.sum()))[:_PENALTY_STATES]
+        sample = torch.randperm(int(asked_BT.sum()), device=asked_BT.device)[:_PENALTY_STATES]
         terms["penalty"] = rule.penalty * network.penalty(states_BTD[asked_BT][sample])
     terms["loss"] = torch.stack(list(terms.values())).sum()
     return terms
@@ -46,10 +51,10 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
         asked_BT = asked_BT & ~is_refused(batch.outcomes)
     queries_MQ = network.queries(states_BTD[asked_BT]).main
     targets_M = batch.wanted[asked_BT]
-    if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS):
+    if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS and not network.sparse):
         return losses.full_softmax(queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing)
     if rule.main == "bpr":
-        random_M = torch.randint(FIRST, network.rows, targets_M.shape)
+        random_M = torch.randint(FIRST, network.rows, targets_M.shape, device=targets_M.device)
         target_scores_M, random_scores_M = (
             network.pair_scores(queries_MQ, network.items(rows_M).main) for rows_M in (targets_M, random_M)
         )
@@ -58,11 +63,11 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
         return losses.kept(network.pair_scores(queries_MQ, network.items(targets_M).main))
     if rule.main == "bce":
         # Each state draws its own: shared ones would make one track the hardest for a whole batch, and sink it.
-        random_MN = torch.randint(FIRST, network.rows, (len(targets_M), rule.negatives))
+        random_MN = torch.randint(FIRST, network.rows, (len(targets_M), rule.negatives), device=targets_M.device)
         random_scores_MN = network.pair_scores(queries_MQ[:, None], network.items(random_MN).main)
         random_scores_MN = random_scores_MN.masked_fill(random_MN == targets_M[:, None], -torch.inf)
         return losses.hardest_negative(network.pair_scores(queries_MQ, network.items(targets_M).main), random_scores_MN)
-    negatives_N = torch.randint(FIRST, network.rows, (rule.negatives,))
+    negatives_N = torch.randint(FIRST, network.rows, (rule.negatives,), device=targets_M.device)
     items = network.items(torch.cat([targets_M, negatives_N])).main
     target_items_MQ, negative_items_NQ = items[: len(targets_M)], items[len(targets_M) :]
     return losses.sampled_softmax(

@@ -35,8 +35,9 @@ class NetworkRanker:
     def scores(self, batch: Encoded, cases: Cases | None = None) -> Floats:  # noqa: ARG002 (a Ranker's signature)
         """Float32 [B, V]."""
         with torch.no_grad():
-            query_BQ = self.network(torch.from_numpy(batch.tracks), torch.from_numpy(batch.outcomes))
-            scores: Floats = self.network.all_scores(query_BQ, self.items_VQ).numpy()
+            place = self.items_VQ.device
+            query_BQ = self.network(*(torch.from_numpy(array).to(place) for array in batch))
+            scores: Floats = self.network.all_scores(query_BQ, self.items_VQ).cpu().numpy()
         return scores
 
 

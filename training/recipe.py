@@ -79,6 +79,8 @@ class FitRule:
     prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity that the item biases start from
     select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides
     valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
+    tables: Literal["auto", "dense", "sparse"] = "auto"  # auto: sparse gradients from 200,000 rows on, see training.optimise
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the steps; auto: bfloat16 on a GPU, float32 on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -99,6 +101,8 @@ class Recipe:
             raise ValueError("found a weight for loss.feedback, which needs network.wanted_head = true")
         if self.loss.main != "bce" and not self.loss.negatives:
             raise ValueError("found loss.negatives 0, which only main = 'bce' can do without")
+        if self.fit.tables == "sparse" and self.loss.main == "full":
+            raise ValueError('found fit.tables = "sparse" and loss.main = "full", which reaches every row; wanted "sampled"')
         return self
 
     def with_seed(self, seed: int) -> "Recipe":

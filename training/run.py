@@ -2,8 +2,8 @@
 
 A run's folder holds what the steps leave to each other and to a person:
 
-    run.json        the log and the recipe
-    checkpoint.pt   training.fit's state; a killed run goes on from it
+    run.json                   the log and the recipe
+    checkpoint.pt, best-N.pt   see `training.checkpoint`; a killed run goes on from them
     report.json, report.html, written by `measure`
 
 It wires the other modules together and decides nothing that a recipe could.
@@ -28,11 +28,13 @@ from model.nets.network import Network
 from model.vocabulary import FIRST
 from training import baselines
 from training.cases import Cases, select_cases
+from training.checkpoint import RunError
 from training.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
 from training.export import export
-from training.fit import Fitted, RunError, fit
+from training.fit import Fitted, fit
 from training.log import Log, open_log
 from training.rankers import BestPossible, NetworkRanker
+from training.ranks import ranks
 from training.recipe import Recipe
 from training.response import response
 from training.sequences import build
@@ -60,7 +62,8 @@ def prepare(log: Log, recipe: Recipe, folder: Path) -> Run:
     if path.exists() and json.loads(path.read_text("utf-8")) != about:
         raise RunError(f"{folder} holds a run of another recipe or log; name another folder with --run, or delete it")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    if ranks().first:
+        path.write_text(json.dumps(about, indent=2) + "\n", "utf-8")
     return Run(recipe=recipe, log=log, split=split(build(log, recipe.history), recipe.split), folder=folder)
 
 

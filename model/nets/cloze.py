@@ -41,8 +41,8 @@ class ClozeNetwork(TiedNetwork):
         """Which entries to hide, by torch's random state: a share of them, or the last alone."""
         last_BT = torch.zeros_like(filled_BT)
         last_BT[:, -1] = filled_BT[:, -1]
-        some_BT = (torch.rand(filled_BT.shape) < self.config.hidden_share) & filled_BT
-        only_last_B1 = (torch.rand(len(filled_BT), 1) < 0.5) | ~some_BT.any(dim=1, keepdim=True)
+        some_BT = (torch.rand(filled_BT.shape, device=filled_BT.device) < self.config.hidden_share) & filled_BT
+        only_last_B1 = (torch.rand(len(filled_BT), 1, device=filled_BT.device) < 0.5) | ~some_BT.any(dim=1, keepdim=True)
         return torch.where(only_last_B1, last_BT, some_BT)
 
     def _read(self, tracks_BS: Tensor, outcomes_BS: Tensor, hidden_BS: Tensor, *, last: bool) -> Tensor:

@@ -32,6 +32,10 @@ class Network(nn.Module):
     """Whether training states have read what came later: then an entry is all that may be predicted at its place."""
     wanted_weight: Tensor
     """Of the wanted head's logit in the final score; a buffer, set from validation."""
+    tables: tuple[str, ...] = ("track.weight",)
+    """The parameters that grow with the catalogue: a line a row, or an artist."""
+    sparse: bool = False
+    """Whether the gradients of `tables` are of the rows that a batch meets alone; `make_sparse` sets it."""
 
     @abstractmethod
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
@@ -63,6 +67,13 @@ class Network(nn.Module):
     def penalty(self, states_MD: Tensor) -> Tensor:
         """What the loss is to keep small besides, of the states themselves."""
         return states_MD.new_zeros(())
+
+    def make_sparse(self) -> None:
+        """Let the gradients of `tables` be sparse from here on; whatever scores all rows in training makes them dense again."""
+        self.sparse = True
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Embedding) and f"{name}.weight" in self.tables:
+                module.sparse = True
 
     def start_from(self, popularity_V: Tensor) -> None:
         """Before training: let an empty history rank by popularity (any positive scale), not by chance."""

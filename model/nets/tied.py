@@ -24,6 +24,7 @@ class TiedNetwork(Network):
     """Tables and heads; `places` is how many positions a history can have."""
 
     tied = "track.weight"
+    tables = ("track.weight", "artist.weight", "wanted_item.weight", "bias", "wanted_bias")
     artist_of: Tensor
 
     def __init__(self, config: NetworkConfig, rows: int, places: int, artists: Tensor | None) -> None:
@@ -71,13 +72,16 @@ class TiedNetwork(Network):
         return Heads(main, torch.cat([self.wanted_query(states_MD), ones_M1], dim=-1))
 
     def items(self, rows: Tensor | None = None) -> Heads:
-        def pick(table: Tensor) -> Tensor:
-            return table if rows is None else functional.embedding(rows, table)
+        def number(table_V: Tensor) -> Tensor:
+            if rows is None:
+                return table_V[:, None]
+            return table_V.gather(0, rows.flatten(), sparse_grad=self.sparse).view(*rows.shape, 1)
 
-        main = torch.cat([self._vectors(rows), pick(self.bias[:, None])], dim=-1)
+        main = torch.cat([self._vectors(rows), number(self.bias)], dim=-1)
         if not self.config.wanted_head:
             return Heads(main, None)
-        return Heads(main, torch.cat([pick(self.wanted_item.weight), pick(self.wanted_bias[:, None])], dim=-1))
+        vectors = self.wanted_item.weight if rows is None else self.wanted_item(rows)
+        return Heads(main, torch.cat([vectors, number(self.wanted_bias)], dim=-1))
 
     def start_from(self, popularity_V: Tensor) -> None:
         """Biases at the log of popularity."""

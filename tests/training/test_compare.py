@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from tests.training.worlds import small_recipe
+from training.checkpoint import RunError
 from training.compare import ROWS, Row, compare, means_of, read_rows, spread_of
-from training.fit import RunError
 from training.log import Log
 from training.recipe import SplitRule
 from training.simulate import simulate

@@ -5,8 +5,10 @@ Most tests run on `worlds.two_rings`, where the next track is certain to whoever
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -20,13 +22,15 @@ from model.nets.config import NetworkConfig
 from model.nets.network import Network
 from model.vocabulary import FIRST
 from tests.training.worlds import RING, next_in_rings, rings_split, small_recipe, split_of, two_rings
-from training.fit import CHECKPOINT, Fitted, RunError, Validate, fit
+from training.checkpoint import CHECKPOINT, RunError
+from training.fit import Fitted, Validate, fit
 from training.recipe import FitRule, LossRule, Recipe
 from training.split import TRAIN
 
 SPLIT = rings_split()
 EVERY_TRACK = LossRule(targets="all")
 TO_THE_END = FitRule(epochs=12, patience=12, batch=16, warmup=5, learning_rate=1e-2)
+PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 PLAYED, SKIPPED = Outcome.PLAYED, Outcome.SKIPPED
 
 
@@ -90,6 +94,38 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Network:
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
     recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=TO_THE_END)
     return trained(recipe, tmp_path_factory.mktemp("learner"), Rising()).network
+
+
+def test_sparse_tables_learn_it_as_well(tmp_path: Path) -> None:
+    """Of the same world, with sampled negatives, as large catalogues are trained."""
+    network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
+    loss = LossRule(targets="all", main="sampled", negatives=8)
+    recipe = small_recipe(network=network, loss=loss, fit=replace(TO_THE_END, tables="sparse"))
+
+    assert share_right(trained(recipe, tmp_path, Rising()).network) >= 0.95
+
+
+def test_states_in_bfloat16_learn_it_as_well(tmp_path: Path) -> None:
+    """What a GPU does by default, on a CPU: the loss falls, the weights stay float32."""
+    network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
+    recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=replace(TO_THE_END, precision="bfloat16"))
+    fitted = trained(recipe, tmp_path, Rising())
+    curve = [epoch.losses["loss"] for epoch in fitted.epochs]
+
+    assert curve[-1] < curve[0] / 2
+    assert share_right(fitted.network) >= 0.95
+    assert {parameter.dtype for parameter in fitted.network.parameters()} == {torch.float32}
+
+
+def test_bfloat16_is_really_used(tmp_path: Path) -> None:
+    """Rounding changes the curve; without autocast it would be the same to the bit."""
+    plain, half = (
+        trained(small_recipe(fit=replace(epochs(1), precision=precision)), tmp_path / precision).epochs[0].losses["loss"]
+        for precision in PRECISIONS
+    )
+
+    assert plain != half
+    assert plain == pytest.approx(half, rel=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +216,13 @@ def test_loss_falls(tmp_path: Path) -> None:
     assert curve == sorted(curve, reverse=True)
 
 
-@pytest.mark.parametrize("killed_after", [0, 1, 2, 3])
-def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(tmp_path: Path, killed_after: int) -> None:
+@pytest.mark.parametrize(("killed_after", "tables"), [(0, "dense"), (1, "dense"), (2, "sparse"), (3, "dense")])
+def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(
+    tmp_path: Path, killed_after: int, tables: Literal["dense", "sparse"]
+) -> None:
     """Bit for bit, dropout and sampled negatives included: killed in validation, with the epoch's work not yet saved."""
-    recipe = small_recipe(loss=LossRule(main="sampled", negatives=5, pair=0.5), fit=epochs(4))
+    rule = replace(epochs(4), tables=tables)
+    recipe = small_recipe(loss=LossRule(main="sampled", negatives=5, pair=0.5), fit=rule)
     script = [0.1, 0.3, 0.2, 0.25]
     whole = trained(recipe, tmp_path / "whole", Scripted(script))
     with pytest.raises(KeyboardInterrupt):

@@ -90,6 +90,7 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
         ("[history]\nscope = 'week'", "history.scope"),
         ("[loss]\nfeedback = 0.1", "needs network.wanted_head"),
         ("[fit]\nselect = 'luck'", "fit.select"),
+        ("[loss]\nmain = 'full'\n[fit]\ntables = 'sparse'", "which reaches every row"),
         ("[split]\nvalid_from = 2026-01-01T00:00:00Z", "wanted both or neither"),
         (
             "[split]\nvalid_from = 2026-01-02T00:00:00\ntest_from = 2026-01-03T00:00:00Z",

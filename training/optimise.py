@@ -1,0 +1,118 @@
+"""One step of the optimiser: AdamW, and for tables too tall for it Adam by row.
+
+Dense AdamW holds a table four times (weights, gradient, two moments) and writes all of it at each step. Where tables are
+*sparse*, a gradient is of the rows that the batch met, `RowAdam` keeps 8 bytes a row beside the weights, and a step costs what
+the batch costs, whatever the catalogue. The price: tables have no momentum, one step size a row, and no weight decay.
+
+Shapes: V rows, D width, U rows that a step met.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from model.nets.network import Network
+from training.recipe import FitRule
+
+SPARSE_ROWS = 200_000
+"""From so many rows on `tables = "auto"` is sparse: up to here the dense step is affordable."""
+
+
+def sparse_tables(rule: FitRule, rows: int) -> bool:
+    """Whether a network of so many rows is trained with sparse tables."""
+    return rule.tables == "sparse" or (rule.tables == "auto" and rows >= SPARSE_ROWS)
+
+
+class Optimiser:
+    """The optimisers of a network's parameters as one, with warm-up and clipping by the recipe's rule."""
+
+    def __init__(self, network: Network, rule: FitRule) -> None:
+        self._rule = rule
+        trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+        self.by_row = [parameter for name, parameter in trained.items() if network.sparse and name in network.tables]
+        known = {id(parameter) for parameter in self.by_row}
+        self.dense = [parameter for parameter in trained.values() if id(parameter) not in known]
+        adam = torch.optim.AdamW(self.dense, lr=rule.learning_rate, weight_decay=rule.weight_decay, fused=True)
+        self._parts: list[torch.optim.Optimizer] = [adam]
+        if self.by_row:
+            self._parts.append(RowAdam(self.by_row, lr=rule.learning_rate))
+
+    def step(self, number: int) -> None:
+        """Follow the gradients, which are deleted; `number` counts steps from 1."""
+        clip([*self.dense, *self.by_row], self._rule.clip)
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = self._rule.learning_rate * min(1.0, number / max(1, self._rule.warmup))
+            part.step()
+            part.zero_grad()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """For the checkpoint."""
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Go on from a checkpoint."""
+        for part, state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam (Kingma & Ba 2015) with beta1 = 0 and one second moment a row: the mean square of the row's gradient, as in FBGEMM's
+    partial row-wise Adam.
+
+        v = beta * v + (1 - beta) * mean(g^2)        row -= lr * g / (sqrt(v / (1 - beta^t)) + eps)
+
+    With beta1 = 0 a row without a gradient stands still, and its v only decays, which is made up for when it is next met: the
+    weights are those of the same rule applied to the whole table at every step. Gradients are sparse, or dense and of all rows.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, beta: float = 0.999, eps: float = 1e-8) -> None:
+        super().__init__(parameters, {"lr": lr, "beta": beta, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override] # noqa: ARG002 # no loss is computed here
+        """Follow the gradients of the rows that were met."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    _follow(
+                        table,
+                        table.grad,
+                        _state(self.state[table], table),
+                        **{key: group[key] for key in ("lr", "beta", "eps")},
+                    )
+
+
+def _state(state: dict[str, Any], table: Tensor) -> dict[str, Any]:
+    if not state:
+        state["step"] = 0
+        state["square_V"] = table.new_zeros(len(table))
+        state["met_V"] = table.new_zeros(len(table))  # the step of the last meeting; float32 counts to 16 million
+    return state
+
+
+def _follow(table: Tensor, gradient: Tensor, state: dict[str, Any], *, lr: float, beta: float, eps: float) -> None:
+    gradient = gradient.to_sparse(1).coalesce()
+    rows_U, values = gradient.indices()[0], gradient.values()
+    state["step"] += 1
+    decay_U = beta ** (state["step"] - state["met_V"][rows_U])
+    square_U = decay_U * state["square_V"][rows_U] + (1 - beta) * values.reshape(len(values), table[0].numel()).square().mean(1)
+    state["square_V"][rows_U], state["met_V"][rows_U] = square_U, float(state["step"])
+    size_U = (square_U / (1 - beta ** state["step"])).sqrt() + eps
+    table.index_add_(0, rows_U, values / size_U.view(-1, *[1] * (values.dim() - 1)), alpha=-lr)
+
+
+def clip(parameters: Iterable[nn.Parameter], most: float) -> None:
+    """Scale all gradients, dense and sparse, so that their common 2-norm is at most `most`."""
+    values = []
+    for parameter in parameters:
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
+            values.append(parameter.grad.values())
+        elif parameter.grad is not None:
+            values.append(parameter.grad)
+    scale = (most / (torch.nn.utils.get_total_norm(values) + 1e-6)).clamp(max=1.0)
+    for value in values:
+        value.mul_(scale)
