@@ -158,7 +158,11 @@ _TRAIN = """\
 Fit the recipe's network to a log, until the validation score stops rising. A run that was killed goes on where it
 stopped, and ends with the weights it would have had.
 
-  python -m training train logs/demo --recipe sasrec"""
+  python -m training train logs/demo --recipe sasrec
+
+Several processes, a GPU each where there are any, share every batch (`--` keeps torchrun from reading our options):
+
+  torchrun --nproc-per-node 2 -m -- training train logs/demo"""
 _EVALUATE = """\
 Measure a trained network and the baselines on the log's last part, over the full catalogue. Prints a table, and writes
 report.json and report.html into the run's folder.

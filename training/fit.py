@@ -75,6 +75,7 @@ def fit(
                 epoch.scores = _scores(validate, network, recipe.fit.select)
             run.close(run.ranks.said_by_first(epoch))
             progress.update(task, score=f"{recipe.fit.select} {run.epochs[-1].scores[recipe.fit.select]:.4f}")
+    run.ranks.said_by_first("the last checkpoint is written")
     run.checkpoint.restore_best(network, run.best)
     seconds = sum(epoch.seconds for epoch in run.epochs)
     return Fitted(network=network.cpu().eval(), epochs=run.epochs, best=run.best, sequences=run.sequences, seconds=seconds)
