@@ -9,17 +9,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from model.artifact import Artifact, load
 from service import errors, logs, openapi
 from service.connections import connect
 from service.direct import Direct
 from service.graphs import Graphs
-from service.metrics import Measured, Metrics
-from service.middleware import Abandoned, EncodedPath, Identified, Limited
+from service.metrics import Metrics
+from service.middleware import Front
 from service.recommender import Recommender
 from service.routes import ROUTERS
 from service.scorer import BatchingScorer, BatchRunner
@@ -44,25 +45,31 @@ def create_app(
     gives Unix time in milliseconds.
     """
     metrics = Metrics()
-    app = FastAPI(
+    app = _Application(
+        front=partial(
+            Front, metrics=metrics, log=logs.RequestLog(settings.log_level, settings.log_format), limit=MAX_BODY_BYTES
+        ),
         title="nexttrack",
         summary="What to play next: from what the listener did in this session, never a track just skipped",
         version=_version(),
         lifespan=partial(_lifespan, settings, artifact, runner, store, metrics, clock or _now_ms),
-        middleware=[
-            Middleware(Measured, metrics),
-            Middleware(Identified),
-            Middleware(Abandoned),
-            Middleware(Limited, MAX_BODY_BYTES),
-            Middleware(EncodedPath),
-            Middleware(Direct),
-        ],
     )
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
     openapi.install(app)
     return app
+
+
+class _Application(FastAPI):
+    """The framework's application inside of ours: `Front` before all of it, `Direct` before its way to the busy routes."""
+
+    def __init__(self, *, front: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
+        super().__init__(**options)
+        self._front = front
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return self._front(Direct(super().build_middleware_stack()))
 
 
 def from_environment() -> FastAPI:

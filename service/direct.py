@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from fastapi import Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ServiceError, render
 from service.recommender import Wish
-from service.routes.events import post_events
+from service.routes.events import record
 from service.routes.proposals import answer_next, propose
 from service.schemas import MAX_LISTED, NextRequest, OneOrMany
 from service.state import State
 
+_USERS = b"/v1/users/"
 _NEXT = re.compile(rb"/v1/users/([^/]+)/next")
 _COUNT = re.compile(r"[1-9][0-9]?|100")
 _SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, however its characters are encoded
@@ -33,7 +33,7 @@ _SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, how
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """What `metrics.Measured` reads of a route."""
+    """What `metrics.answered` reads of a route."""
 
     path: str
 
@@ -42,11 +42,11 @@ _OF_NEXT = _Template("/v1/users/{user_id}/next")
 
 
 class Direct:
-    """Middleware that answers sound requests for proposals and with events; innermost, in place of the router."""
+    """Answers sound requests for proposals and with events; stands before the framework."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._posts: dict[bytes, tuple[_Template, TypeAdapter[Any], Callable[[Scope, State, Any], Awaitable[Response]]]] = {
+        self._posts: dict[bytes, tuple[_Template, TypeAdapter[Any], Callable[[Scope, State, Any], Awaitable[bytes]]]] = {
             b"/v1/events": (_Template("/v1/events"), TypeAdapter(OneOrMany), _post_events),
             b"/v1/next": (_Template("/v1/next"), TypeAdapter(NextRequest), _post_next),
         }
@@ -69,23 +69,28 @@ class Direct:
                 return await self._app(scope, _again(messages, receive), send)
             scope["route"] = template
             return await _answer(post(scope, _state(scope), body), scope, receive, send)
+        if path and path.startswith(_USERS):
+            scope["path"] = path.decode("latin-1")  # as sent, so that `a%2Fb` is one id for the router, not two steps of a path
         return await self._app(scope, receive, send)
 
 
-async def _post_events(_: Scope, service: State, body: Any) -> Response:
-    return await post_events(body, service)
+async def _post_events(_: Scope, service: State, body: Any) -> bytes:
+    return await record(body, service)
 
 
-async def _post_next(scope: Scope, service: State, body: NextRequest) -> Response:
+async def _post_next(scope: Scope, service: State, body: NextRequest) -> bytes:
     return await answer_next(scope, service, body)
 
 
-async def _answer(response: Awaitable[Response], scope: Scope, receive: Receive, send: Send) -> None:
+async def _answer(made: Awaitable[bytes], scope: Scope, receive: Receive, send: Send) -> None:
     try:
-        made = await response
+        body = await made
     except ServiceError as error:
-        made = render(error)
-    await made(scope, receive, send)
+        return await render(error)(scope, receive, send)
+    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    return None
 
 
 def _state(scope: Scope) -> State:
@@ -115,7 +120,7 @@ def _wish(query: bytes) -> Wish | None:
 
 
 def _has_plain_json(scope: Scope) -> bool:
-    """Whether there is a body of a known length that says it is JSON; `Limited` has seen to the length."""
+    """Whether there is a body of a known length that says it is JSON; `Front` has seen to the length."""
     sized = typed = False
     for name, value in scope["headers"]:
         if name == b"content-length":

@@ -82,6 +82,12 @@ def render(error: ServiceError) -> Response:
     return problem(error.status, str(error), faults=faults, headers=error.headers)
 
 
+def mistake() -> Response:
+    """What a client hears of a mistake of ours."""
+    detail = "something went wrong here, not in the request; the log has it under this reply's X-Request-ID"
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
 def install(app: FastAPI) -> None:
     """Make `app` answer all errors, its own and the framework's, with problems."""
 
@@ -98,6 +104,10 @@ def install(app: FastAPI) -> None:
         status = HTTPStatus(error.status_code)
         detail = error.detail if error.detail != status.phrase else status.description
         return problem(status, detail, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(_: Request, __: Exception) -> Response:
+        return mistake()
 
 
 def _as_sent(loc: Sequence[str | int]) -> Sequence[str | int]:

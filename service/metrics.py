@@ -13,7 +13,7 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from model.artifact import Manifest
 
@@ -79,10 +79,7 @@ class Metrics:
         self.events = Counter(
             "nexttrack_events",
             "Events received",
-            [
-                "type",
-                "result",
-            ],  # the share of skips is the product's pulse; accepted or duplicate: retries
+            ["type", "result"],  # the share of skips is the product's pulse; accepted or duplicate: retries
             registry=registry,
         )
         self.model = Gauge(
@@ -93,7 +90,18 @@ class Metrics:
             multiprocess_mode="livemax",
         )
 
+        # Finding a labelled series costs more than counting in it.
         self._redis_of = cache(self.redis.labels)
+        self._requests_of, self._seconds_of = cache(self.requests.labels), cache(self.seconds.labels)
+
+    def answered(self, scope: Scope, status: int, elapsed_s: float) -> None:
+        """Count and time a request; status 0: its client went away before there was a reply."""
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._requests_of(route, scope["method"], str(status) if status else "none").inc()
+        self._seconds_of(route).observe(elapsed_s)
+        onnx_s = scope.get("onnx_s")
+        if onnx_s is not None:
+            self.overhead.observe(max(0.0, elapsed_s - onnx_s))
 
     @contextmanager
     def redis_timer(self, operation: str) -> Iterator[None]:
@@ -115,35 +123,3 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client left it untyped
         return generate_latest(together)
-
-
-class Measured:
-    """Middleware that counts and times requests."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-        # Finding a labelled series costs more than counting in it.
-        self._requests_of, self._seconds_of = cache(metrics.requests.labels), cache(metrics.seconds.labels)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        started = time.perf_counter()
-        status = "none"  # the client went away before there was a reply
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-            await send(message)
-
-        try:
-            return await self._app(scope, receive, watch)
-        finally:
-            elapsed = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "unmatched")
-            self._requests_of(route, scope["method"], status).inc()
-            self._seconds_of(route).observe(elapsed)
-            onnx_s = scope.get("onnx_s")
-            if onnx_s is not None:
-                self._metrics.overhead.observe(max(0.0, elapsed - onnx_s))

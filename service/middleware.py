@@ -1,7 +1,9 @@
-"""What happens to every request before a route sees it. Plain ASGI: a reply passes through unread.
+"""What happens to every request before and after the rest sees it: id, log line, metrics, limits, a client that goes away.
 
-Outermost first: `metrics.Measured`, `Identified` (request id, log line, the 500 that leaks nothing), `Abandoned` (a
-client that has gone), `Limited` (bodies), `EncodedPath` (ids with a slash), `direct.Direct` (the busy routes).
+One layer, not one for each of these: a layer costs a coroutine, a closure for what it sends and another for what it receives,
+several times what it does itself. Plain ASGI; a reply passes through unread.
+
+It stands outside of the framework's own layers, so that `direct.Direct` inside can answer the busy routes without them.
 """
 
 import asyncio
@@ -9,12 +11,15 @@ import random
 import re
 import time
 from http import HTTPStatus
+from typing import cast
 
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import errors
+from service.logs import RequestLog
+from service.metrics import Metrics
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 WATCH_AFTER_S = 0.05
@@ -23,127 +28,133 @@ WATCH_AFTER_S = 0.05
 logger = structlog.get_logger()
 
 
-class Identified:
-    """Gives each request an id (the client's own where it is sane), in the reply and in every log line."""
+class Front:
+    """The outermost layer.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    It gives each request an id (the client's own where it is sane), in the reply and in every log line; logs, counts and times
+    it; refuses bodies over `limit` bytes, announced or not; cancels the work on one whose client has gone, where it takes long
+    enough to matter; and answers our own mistakes with a 500 that leaks nothing.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog, limit: int) -> None:
+        self._app, self._metrics, self._log, self._limit = app, metrics, log, limit
+        self._under_way: set[_Exchange] = set()
+        self._round: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        request_id = given if _SANE_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
-        started = time.perf_counter()
-        status = 0
-
-        async def identify(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
-            await send(message)
-
+        exchange = _Exchange(scope, receive, send, self._limit)
+        structlog.contextvars.bind_contextvars(request_id=exchange.request_id.decode())
+        self._under_way.add(exchange)
+        if self._round is None:
+            self._round = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look_round)
         try:
-            await self._app(scope, receive, identify)
+            if exchange.announced > self._limit:
+                await exchange.refuse()
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:
+            if not exchange.gone or exchange.task.uncancel():
+                raise
         except Exception:
             logger.exception("request failed", method=scope["method"], path=scope["path"])
-            if status:
+            if exchange.status and not exchange.complete:
                 raise  # half a reply is out: the server closes the connection
-            detail = "something went wrong here, not in the request; the log has it under this reply's X-Request-ID"
-            await errors.problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)(scope, receive, identify)
+            if not exchange.status:
+                await errors.mistake()(scope, receive, exchange.send)
         finally:
-            elapsed_ms = round((time.perf_counter() - started) * 1000, 2)
-            logger.info("request", method=scope["method"], path=scope["path"], status=status, ms=elapsed_ms)
+            self._under_way.discard(exchange)
+            exchange.end()
+            elapsed_s = time.perf_counter() - exchange.started
+            self._metrics.answered(scope, exchange.status, elapsed_s)
+            self._log(scope, exchange.request_id, exchange.status, elapsed_s)
         return None
 
-
-class Abandoned:
-    """Cancels the work on a request whose client has gone, where it takes long enough to matter: under load."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        task = asyncio.current_task()
-        body_read = scope["method"] != "POST"
-        gone = False
-
-        async def remember() -> Message:
-            nonlocal body_read
-            message = await receive()
-            body_read = not message.get("more_body", False)
-            return message
-
-        async def watch() -> None:
-            nonlocal gone
-            if not body_read:  # reading it notices by itself
-                return
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            gone = True
-            if task is not None:
-                task.cancel()
-
-        loop = asyncio.get_running_loop()
-        watchers: list[asyncio.Task[None]] = []
-        timer = loop.call_later(WATCH_AFTER_S, lambda: watchers.append(loop.create_task(watch())))
-        try:
-            await self._app(scope, remember, send)
-        except asyncio.CancelledError:
-            if task is None or not gone or task.uncancel():
-                raise
-        finally:
-            timer.cancel()
-            for watcher in watchers:
-                watcher.cancel()
-        return None
+    def _look_round(self) -> None:
+        """Watch those who are under way for long; a round for all, where a timer for each would be paid by each."""
+        self._round = None
+        if self._under_way:
+            self._round = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look_round)
+            since = time.perf_counter() - WATCH_AFTER_S
+            for exchange in self._under_way:
+                if exchange.started <= since:
+                    exchange.watch()
 
 
-class Limited:
-    """Refuses bodies over `limit` bytes, announced or not."""
+class _Exchange:
+    """One request and its reply, as far as they have come."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
+    __slots__ = (
+        "_body_read",
+        "_limit",
+        "_receive",
+        "_received",
+        "_scope",
+        "_send",
+        "_watcher",
+        "announced",
+        "complete",
+        "gone",
+        "request_id",
+        "started",
+        "status",
+        "task",
+    )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-        if announced.isdigit():  # the server's parser sees to it that it is true
-            if int(announced) <= self._limit:
-                return await self._app(scope, receive, send)
-            refusal = self._refusal()
-            return await errors.problem(HTTPStatus(refusal.status_code), refusal.detail)(scope, receive, send)
-        received = 0
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope, self._receive, self._send, self._limit = scope, receive, send, limit
+        self.started = time.perf_counter()
+        self.task = cast("asyncio.Task[object]", asyncio.current_task())  # we are in one
+        self.status = 0
+        self.complete = self.gone = False
+        self._body_read = scope["method"] != "POST"
+        self._received = 0
+        self._watcher: asyncio.Task[None] | None = None
+        self.announced, given = 0, b""
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit():  # the server's parser sees to it that it is true
+                self.announced = int(value)
+            elif name == b"x-request-id":
+                given = value
+        self.request_id = given if _SANE_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
 
-        async def count() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                raise self._refusal()
-            return message
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._body_read = not message.get("more_body", False)
+            self._received += len(message.get("body", b""))
+            if self._received > self._limit:
+                # The framework's own class: any other, raised while it reads a body, it would call a 400.
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+        return message
 
-        return await self._app(scope, count, send)
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.request_id)]
+        elif not message.get("more_body", False):
+            self.complete = True
+        await self._send(message)
 
-    def _refusal(self) -> HTTPException:
-        # The framework's own class: any other, raised while it reads a body, it would call a 400.
-        return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {self._limit} bytes; send less at once")
+    async def refuse(self) -> None:
+        reply = errors.problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+        await reply(self._scope, self._receive, self.send)
 
+    def watch(self) -> None:
+        """Cancel the work once the client has gone. While a body is read, reading it notices by itself."""
+        if self._watcher is None and self._body_read:
+            self._watcher = asyncio.get_running_loop().create_task(self._wait_for_end())
 
-class EncodedPath:
-    """Lets routes see the path of a user's id as it was sent: `a%2Fb` is one id, not two steps of a path."""
+    def end(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def _wait_for_end(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        self.task.cancel()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raw: bytes = scope.get("raw_path") or b""
-        if raw.startswith(b"/v1/users/"):
-            scope["path"] = raw.decode("latin-1")
-        await self._app(scope, receive, send)
+    def _too_large(self) -> str:
+        return f"the body is over {self._limit} bytes; send less at once"

@@ -17,10 +17,18 @@ from model.events import Entry
 from model.vocabulary import FIRST, UNKNOWN
 from service.recommender import Recommendation
 
+encode = msgspec.json.Encoder().encode
+"""A reply's body as JSON."""
+
 
 def reply(body: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """A JSON reply."""
-    return Response(msgspec.json.encode(body), status.value, media_type="application/json")
+    return packed(encode(body), status)
+
+
+def packed(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """A reply of what `encode` has made."""
+    return Response(body, status.value, media_type="application/json")
 
 
 def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | None, request_id: str) -> dict[str, Any]:

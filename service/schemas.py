@@ -49,7 +49,7 @@ def _milliseconds(text: object) -> int:
 Id = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL), AfterValidator(_short_enough)]
 """The caller's own string: 1 to 256 bytes of UTF-8, no control characters."""
 PathId = Annotated[Id, BeforeValidator(_decoded)]
-"""An id in a path, which `middleware.EncodedPath` leaves percent-encoded."""
+"""An id in a path, which `direct.Direct` leaves percent-encoded."""
 Time = Annotated[int, BeforeValidator(_milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 outside, Unix milliseconds inside."""
 Milliseconds = Annotated[int, Field(ge=0, le=2**53, strict=True)]

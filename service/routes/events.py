@@ -8,9 +8,9 @@ from fastapi import APIRouter, Response
 
 from model.events import Event, EventType
 from service.errors import Fault, InvalidRequestError
-from service.replies import reply
+from service.replies import encode, packed
 from service.schemas import OneOrMany, PostedEvent, PostedEvents, Problem, Recorded
-from service.state import Service
+from service.state import Service, State
 
 FUTURE_MS = 5 * 60 * 1000
 """How far a player's clock may run ahead of ours."""
@@ -28,6 +28,11 @@ router = APIRouter(tags=["events"])
 )
 async def post_events(body: OneOrMany, service: Service) -> Response:
     """Tell what happened: one event, or several at once. The same event again changes nothing."""
+    return packed(await record(body, service))
+
+
+async def record(body: PostedEvent | PostedEvents, service: State) -> bytes:
+    """Record what was posted; the reply, encoded."""
     many = isinstance(body, PostedEvents)
     posted: Sequence[PostedEvent] = body.events if isinstance(body, PostedEvents) else [body]
     now_ms = service.clock()
@@ -50,7 +55,7 @@ async def post_events(body: OneOrMany, service: Service) -> Response:
     for (type, result), count in results.items():
         service.metrics.events.labels(type, result).inc(count)
     accepted = sum(count for (_, result), count in results.items() if result == "accepted")
-    return reply({"accepted": accepted, "duplicates": len(posted) - accepted})
+    return encode({"accepted": accepted, "duplicates": len(posted) - accepted})
 
 
 def _event(posted: PostedEvent, now_ms: int) -> Event:

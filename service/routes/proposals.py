@@ -3,13 +3,12 @@
 from http import HTTPStatus
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Query, Request, Response
 from starlette.types import Scope
 
 from model.events import Outcome
 from service.recommender import Recommendation, Wish
-from service.replies import new_request_id, proposal, reply
+from service.replies import encode, new_request_id, packed, proposal
 from service.schemas import Count, Excluded, NextRequest, PathId, Problem, Proposal
 from service.state import Service, State
 
@@ -27,23 +26,23 @@ async def get_next(
     exclude: Annotated[Excluded, Query()] = [],  # noqa: B006  # FastAPI copies defaults; nothing here changes it
 ) -> Response:
     """What to play next. Never what this session skipped, a disliked track, or what `exclude` names."""
-    return await propose(request.scope, service, user_id, Wish(count=count, exclude=exclude))
+    return packed(await propose(request.scope, service, user_id, Wish(count=count, exclude=exclude)))
 
 
 @router.post("/v1/next", response_model=Proposal, responses={HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem}})
 async def post_next(request: Request, service: Service, body: NextRequest) -> Response:
     """The same with a body: for a history given here, or choosing from given candidates alone."""
-    return await answer_next(request.scope, service, body)
+    return packed(await answer_next(request.scope, service, body))
 
 
-async def propose(scope: Scope, service: State, user_id: str, wish: Wish) -> Response:
-    """The reply to a listener's player."""
+async def propose(scope: Scope, service: State, user_id: str, wish: Wish) -> bytes:
+    """The reply to a listener's player, encoded."""
     recommendation = await service.recommender.for_listener(user_id, wish, service.clock())
     return _reply(scope, service, recommendation, user_id)
 
 
-async def answer_next(scope: Scope, service: State, body: NextRequest) -> Response:
-    """The reply to a `NextRequest`: for a listener, or for the history that it brings."""
+async def answer_next(scope: Scope, service: State, body: NextRequest) -> bytes:
+    """The reply to a `NextRequest`, encoded: for a listener, or for the history that it brings."""
     wish = Wish(count=body.count, exclude=body.exclude, candidates=body.candidates)
     if body.history is None and body.user_id is not None:
         return await propose(scope, service, body.user_id, wish)
@@ -52,8 +51,8 @@ async def answer_next(scope: Scope, service: State, body: NextRequest) -> Respon
     return _reply(scope, service, recommendation, body.user_id)
 
 
-def _reply(scope: Scope, service: State, recommendation: Recommendation, user_id: str | None) -> Response:
+def _reply(scope: Scope, service: State, recommendation: Recommendation, user_id: str | None) -> bytes:
     request_id = new_request_id(service.clock())
-    structlog.contextvars.bind_contextvars(proposal=request_id, source=recommendation.source)
-    scope["onnx_s"] = recommendation.ran_s  # read by service.metrics
-    return reply(proposal(service.artifact, recommendation, user_id, request_id))
+    # Read by service.logs and service.metrics once the reply is out.
+    scope["proposal"], scope["source"], scope["onnx_s"] = request_id, recommendation.source, recommendation.ran_s
+    return encode(proposal(service.artifact, recommendation, user_id, request_id))

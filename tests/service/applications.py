@@ -39,7 +39,7 @@ def running(
 ) -> Iterator[httpx.Client]:
     """A client of a running application; without other parts, of the real graphs and a store in memory."""
     app = create_app(
-        Settings.model_validate(settings),
+        Settings.model_validate({"log_level": "error"} | settings),  # a line for each request would be in the way
         artifact,
         runner or Graphs(artifact, threads=1),
         store=store or MemorySessions(artifact.manifest.history),

@@ -7,12 +7,25 @@ from typing import Any
 
 import pytest
 from httpx import Client
-from starlette.types import Message, Receive, Scope, Send
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.artifact import Artifact
-from service.middleware import Abandoned, Limited
+from service.logs import RequestLog
+from service.metrics import Metrics
+from service.middleware import Front
 from tests.service.applications import running
 from tests.service.fakes import MemorySessions
+
+
+def front(app: ASGIApp) -> Front:
+    """The outermost layer around `app`, with a limit of 100 bytes."""
+    return Front(app, Metrics(), RequestLog("error", "json"), 100)
+
+
+def http(method: str) -> Scope:
+    """A request's scope."""
+    return {"type": "http", "method": method, "path": "/", "headers": []}
 
 
 class BuggySessions(MemorySessions):
@@ -82,6 +95,7 @@ def test_body_over_the_limit_is_refused(client: Client, announced: bool) -> None
 async def test_endless_body_is_not_read_to_its_end() -> None:
     """Chunks without a length are counted as they come: reading stops at the limit."""
     taken = 0
+    refused: list[int] = []
 
     async def receive() -> Message:
         nonlocal taken
@@ -89,16 +103,18 @@ async def test_endless_body_is_not_read_to_its_end() -> None:
         return {"type": "http.request", "body": b"x" * 10, "more_body": True}
 
     async def read_all(_: Scope, receive: Receive, __: Send) -> None:
-        while (await receive())["more_body"]:
-            pass
+        try:
+            while (await receive())["more_body"]:
+                pass
+        except HTTPException as refusal:
+            refused.append(refusal.status_code)
 
     async def send(_: Message) -> None:
         raise AssertionError("nothing is answered here")
 
-    with pytest.raises(Exception, match="over 100 bytes"):
-        await Limited(read_all, 100)({"type": "http", "headers": []}, receive, send)
+    await front(read_all)(http("POST"), receive, send)
 
-    assert taken == 11
+    assert (taken, refused) == (11, [413])
 
 
 @pytest.mark.anyio
@@ -120,7 +136,7 @@ async def test_work_for_a_client_that_has_gone_is_cancelled() -> None:
     async def send(_: Message) -> None:
         raise AssertionError("nobody is there to answer")
 
-    await Abandoned(wait_forever)({"type": "http", "method": "GET"}, receive, send)
+    await front(wait_forever)(http("GET"), receive, send)
 
     assert cancelled.is_set()
 
@@ -139,10 +155,53 @@ async def test_cancellation_from_elsewhere_is_passed_on() -> None:
     async def send(_: Message) -> None:
         raise AssertionError("nothing is answered here")
 
-    handled = Abandoned(wait_forever)({"type": "http", "method": "GET"}, receive, send)
+    handled = front(wait_forever)(http("GET"), receive, send)
     request = asyncio.ensure_future(handled)
     await asyncio.sleep(0)
     request.cancel()
 
     with pytest.raises(asyncio.CancelledError):
         await request
+
+
+@pytest.mark.anyio
+async def test_lines_of_one_turn_leave_together_at_the_next(capfd: pytest.CaptureFixture[str]) -> None:
+    """Each with its request's id and its notes; nothing is held back for a timer or for more lines."""
+    log = RequestLog("info", "json")
+    log({**http("GET"), "proposal": "p1", "source": "model"}, b"id-1", 200, 0.0015)
+    log(http("POST"), b"id-2", 0, 2.0)
+    await asyncio.sleep(0)
+    first, second = (json.loads(line) for line in capfd.readouterr().out.splitlines())
+
+    assert (first["request_id"], first["proposal"], first["status"], first["ms"]) == ("id-1", "p1", 200, 1.5)
+    assert (second["request_id"], second["method"], second["status"]) == ("id-2", "POST", 0)
+    assert {"event", "level", "timestamp", "pid", "path"} <= second.keys()
+
+
+@pytest.mark.anyio
+async def test_lines_for_people_go_the_general_way(logged: list[dict[str, Any]]) -> None:
+    """On a terminal a request looks like all other lines."""
+    RequestLog("info", "console")({**http("GET"), "source": "popular"}, b"id-1", 200, 0.0015)
+
+    assert [(line["event"], line["path"], line["source"], line["ms"]) for line in logged] == [("request", "/", "popular", 1.5)]
+
+
+def test_half_a_reply_is_not_mended() -> None:
+    """A mistake after the head is out is the server's to end: what follows would not be a reply."""
+
+    async def half(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        raise ZeroDivisionError
+
+    async def nothing() -> Message:
+        raise AssertionError("nothing is read here")
+
+    sent: list[str] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(front(half)(http("GET"), nothing, send))
+
+    assert sent == ["http.response.start"]
