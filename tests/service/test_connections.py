@@ -112,6 +112,18 @@ async def test_silent_redis_is_given_up_in_time() -> None:
         await link.close()
 
 
+async def test_each_of_many_who_wait_in_vain_is_told() -> None:
+    """One timer serves all: whoever asks later than the first is given up too, each with an error of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
+        first = asyncio.create_task(link.run([("PING",)]))
+        await asyncio.sleep(0.01)
+        answers = await asyncio.gather(first, *(link.run([("PING",)]) for _ in range(3)), return_exceptions=True)
+        await link.close()
+
+    assert [type(answer) for answer in answers] == [StoreUnavailableError] * 4
+
+
 async def test_absent_redis_is_not_asked_by_every_request(tmp_path: Path) -> None:
     """After a failed try to connect the next requests fail at once, without a try of their own."""
     link = connect(f"unix://{tmp_path}/nobody", LONG)
