@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 LOG := .nexttrack/logs/demo
+COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
 
 .DEFAULT_GOAL := help
-SYSTEMS := sasrec seshadri-knees mei sine nexttrack
+SYSTEMS := sasrec positives marked skip-targets both contrastive \
+  seshadri-knees seshadri-knees-masked mei mei-random mei-explicit sine nexttrack
 
 .PHONY: help run demo test check format bench compare clean
 
@@ -43,9 +45,12 @@ format: $(VENV)/test.stamp ## format the code and mend what lint can mend
 bench: $(VENV)/test.stamp ## measure speed, beside rivals where they install (QUICK=1: one round, no rivals)
 	@$(BIN)/python -m tests.load $(if $(QUICK),--quick)
 
-compare: $(VENV)/run.stamp ## train the published systems and ours on simulated listeners (QUICK=1: one seed, not three)
-	@[ -e $(LOG)/log.json ] || $(BIN)/python -m training simulate --out $(LOG)
-	@$(BIN)/python -m training compare $(SYSTEMS) --log $(LOG) --seeds $(if $(QUICK),1,3)
+compare: $(VENV)/run.stamp ## the ablation, the published systems and ours, three seeds (QUICK=1: a small world, one seed)
+	@[ -e $(COMPARED)/log.json ] || $(BIN)/python -m training simulate --out $(COMPARED) $(if $(QUICK),--listeners 400 --tracks 800)
+	@$(BIN)/python -m training compare $(SYSTEMS) --log $(COMPARED) --seeds $(if $(QUICK),1,3)
+ifdef KUAIRAND
+	@$(BIN)/python -m training compare $(SYSTEMS) --log $(KUAIRAND) --protocol kuairand --seeds $(if $(QUICK),1,3)
+endif
 
 clean: ## delete the environment, caches and the demo's data; artifacts/ stays
 	rm -rf $(VENV) .nexttrack .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

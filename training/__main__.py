@@ -84,6 +84,10 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one.add_argument("recipes", nargs="+", metavar="RECIPE", help="nexttrack's own by name, or TOML files")
     one.add_argument("--log", type=Path, action="append", required=True, metavar="LOG", help="repeatable")
     one.add_argument("--seeds", type=int, default=3, help="so many, from 1 on (%(default)s)")
+    one.add_argument("--protocol", metavar="RECIPE", help="whose split, skip rule and start from popularity all are to follow")
+    one.add_argument(
+        "--reference", metavar="NAME", help="whose best validation scores the times are taken to (the first recipe)"
+    )
     one.add_argument("--out", type=Path, default=Path(".nexttrack/compare"), help="where runs and rows are kept (%(default)s)")
     _add_cases(one)
     _add_threads(one)
@@ -178,9 +182,11 @@ All of it: train, evaluate, export. Steps that are done already are not done aga
   python -m training run logs/demo"""
 _COMPARE = """\
 Train recipes over several seeds, measure them and the baselines on the same cases, and print means with their spread. What is
-measured already is not measured again. Writes a JSON line a row, and an HTML page a log.
+measured already is not measured again. Writes a JSON line a row, and one HTML page with a section for each log.
 
-  python -m training compare sasrec nexttrack mei sine --log logs/demo --seeds 3"""
+  python -m training compare sasrec nexttrack mei sine --log logs/demo --seeds 3
+  python -m training compare sasrec nexttrack --log logs/kuairand --protocol kuairand
+  python -m training compare mei-random mei mei-random:loss.negatives=64 --log logs/demo"""
 _REPLAY = """\
 Send the held-out part of a log through the running service, event by event, asking for next tracks where the evaluation
 asks; print the same metrics, and how many lists agree with the offline ones. A check that service and trainer see one world.

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +10,11 @@ from rich.console import Console
 
 from training import run
 from training.checkpoint import RunError
-from training.compare import compare
+from training.compare import compare, follow
 from training.fit import Fitted
 from training.import_log import import_log
 from training.log import LogError, open_log
+from training.machine import machine
 from training.page import write_page
 from training.ranks import joined
 from training.recipe import read_recipe
@@ -91,8 +91,11 @@ def compare_(options: argparse.Namespace, console: Console) -> None:
     """`compare`: recipes over seeds and logs, one table."""
     _set_threads(options)
     logs, recipes = [open_log(path) for path in options.log], [read_recipe(name) for name in options.recipes]
-    compare(logs, recipes, range(1, options.seeds + 1), options.out, console, cap=options.cases)
-    console.print(f"rows and pages are kept in {options.out}")
+    if options.protocol:
+        recipes = [follow(recipe, read_recipe(options.protocol)) for recipe in recipes]
+    seeds = range(1, options.seeds + 1)
+    compare(logs, recipes, seeds, options.out, console, cap=options.cases, reference=options.reference)
+    console.print(f"rows and a page with plots are kept in {options.out}")
 
 
 def replay_(options: argparse.Namespace, console: Console) -> None:
@@ -134,12 +137,12 @@ def _report(current: run.Run, fitted: Fitted, console: Console, cap: int | None)
         "log": f"{name}: {current.log.about['events']:,} events of {current.log.about['users']:,} listeners",
         "recipe": f"{recipe.name}, seed {recipe.seed}",
         "training": f"{len(fitted.epochs)} epochs, {fitted.seconds:.0f} s in steps, {fitted.sequences:,} sequences",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine(),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     report = Report(title=f"{recipe.name} on {name}", rankers=measured, facts=facts, curves={recipe.name: fitted.epochs})
     write_report_json(report, current.folder / REPORT)
-    write_page(report, current.folder / PAGE)
+    write_page(report.title, [report], current.folder / PAGE)
     print_table(report, console)
     console.print(f"more of it, with plots: {current.folder / PAGE}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from itertools import accumulate
 from pathlib import Path
 
 from training import plots
@@ -9,6 +10,8 @@ from training.report import METRICS, Epoch, Report
 
 LENGTH_METRICS = ("hr@20", "ndcg@10")
 BAR_METRICS = ("hr@20", "ndcg@10", "refused@20", "auc")
+CURVE_METRICS = ("ndcg@10", "hr@20", "auc", "pairwise", "refused@20")
+TRADE_OFF = ("hr@20", "refused@20")
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2024; --soft: #5f6871; --rule: #e3e6e9; --paper: #ffffff; --card: #f7f8f9;
@@ -32,6 +35,10 @@ td:first-child, td.best { font-weight: 650; } td.best { color: var(--c0); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); gap: 20px; }
 figure { margin: 0; padding: 18px 20px; background: var(--card); border: 1px solid var(--rule); border-radius: 10px; }
 figcaption { font-size: 13px; margin-bottom: 12px; } svg { display: block; width: 100%; height: auto; }
+.s1 polyline { stroke-dasharray: 7 4; } .s2 polyline { stroke-dasharray: 2 4; }
+.legend .s1::before { background: linear-gradient(90deg, var(--mine) 55%, transparent 55%); }
+.legend .s2::before { background: radial-gradient(var(--mine) 45%, transparent 50%); }
+.spread { stroke: var(--ink); stroke-width: 1.5; }
 .label { font-size: 12px; fill: var(--soft); } .grid { stroke: var(--rule); }
 polyline { stroke-width: 2; stroke-linejoin: round; }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 10px 0 0; padding: 0; list-style: none; font-size: 13px; }
@@ -47,28 +54,33 @@ dd { margin: 0; }
 )
 
 
-def write_page(report: Report, path: Path) -> None:
+def write_page(title: str, reports: Sequence[Report], path: Path) -> None:
     """Write the page."""
-    path.write_text(page(report), encoding="utf-8")
+    path.write_text(page(title, reports), encoding="utf-8")
 
 
-def page(report: Report) -> str:
-    """The whole page: table, bars, metrics by history length, training curves, what the metrics mean."""
-    facts = "".join(f"<li><b>{escape(name)}</b> {escape(value)}</li>" for name, value in report.facts.items())
-    sections = [
-        f'<h1>{escape(report.title)}</h1><ul class="facts">{facts}</ul>',
-        "<h2>Results</h2>" + _table(report),
-        _section("Side by side", [_bars(report, key) for key in BAR_METRICS if key in report.metrics()]),
-        _section("By length of history", [_by_length(report, key) for key in LENGTH_METRICS]),
-        _section("Training", [_curve(report, kind, key) for kind, key in _curve_keys(report)]),
-        "<h2>What the columns mean</h2>" + _meanings(report),
-    ]
+def page(title: str, reports: Sequence[Report]) -> str:
+    """The whole page: each report one after the other, and below what the metrics mean."""
+    sections = [section for report in reports for section in _sections(report)]
+    sections.append("<h2>What the columns mean</h2>" + _meanings(reports))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-        f'initial-scale=1"><title>{escape(report.title)}</title><style>{_STYLE}</style></head>\n<body>\n'
+        f'initial-scale=1"><title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n'
         + "\n".join(section for section in sections if section)
         + "\n</body></html>\n"
     )
+
+
+def _sections(report: Report) -> list[str]:
+    """A report's table, bars, trade-off, metrics by history length and training curves."""
+    facts = "".join(f"<li><b>{escape(name)}</b> {escape(value)}</li>" for name, value in report.facts.items())
+    return [
+        f'<h1>{escape(report.title)}</h1><ul class="facts">{facts}</ul>',
+        "<h2>Results</h2>" + _table(report),
+        _section("Side by side", [*(_bars(report, key) for key in BAR_METRICS if key in report.metrics()), _trade_off(report)]),
+        _section("By length of history", [_by_length(report, key) for key in LENGTH_METRICS]),
+        _section("Training", [_curve(report, kind, key) for kind, key in _curve_keys(report)]),
+    ]
 
 
 def _table(report: Report) -> str:
@@ -80,7 +92,7 @@ def _table(report: Report) -> str:
         for key in keys:
             value = ranker.values.get(key)
             mark = ' class="best"' if value is not None and value == report.best(key) else ""
-            cells.append(f"<td{mark}>{'' if value is None else f'{value:.4f}'}</td>")
+            cells.append(f"<td{mark}>{report.cell(ranker, key)}</td>")
         rows.append(f"<tr><td>{escape(ranker.name)}</td>{''.join(cells)}</tr>")
     return f'<div class="wide"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
@@ -97,9 +109,19 @@ def _figure(title: str, caption: str, plot: str) -> str:
 
 def _bars(report: Report, key: str) -> str:
     values = {ranker.name: ranker.values[key] for ranker in report.rankers if key in ranker.values}
+    spreads = {name: spread[key] for name, spread in report.spreads.items() if key in spread}
     metric = METRICS[key]
     direction = "higher is better" if metric.higher else "lower is better"
-    return _figure(metric.label, f"{metric.meaning}; {direction}", plots.bars(values))
+    return _figure(metric.label, f"{metric.meaning}; {direction}", plots.bars(values, spreads))
+
+
+def _trade_off(report: Report) -> str:
+    found, refused = TRADE_OFF
+    rankers = [ranker for ranker in report.rankers if found in ranker.values and refused in ranker.values]
+    places = {ranker.name: (ranker.values[refused], ranker.values[found]) for ranker in rankers}
+    title = f"{METRICS[found].label} against {METRICS[refused].label}"
+    plot = plots.dots(places, x_label=METRICS[refused].label, y_label=METRICS[found].label)
+    return _figure(title, "what is found against what is proposed and then refused; the upper left is better", plot)
 
 
 def _by_length(report: Report, key: str) -> str:
@@ -115,24 +137,23 @@ def _by_length(report: Report, key: str) -> str:
 def _curve_keys(report: Report) -> list[tuple[str, str]]:
     epochs = [epoch for curve in report.curves.values() for epoch in curve]
     losses = dict.fromkeys(("loss", key) for epoch in epochs for key in epoch.losses)
-    scores = dict.fromkeys(("score", key) for epoch in epochs for key in epoch.scores if key in METRICS)
-    return [*losses, *scores]
+    return [*losses, *(("score", key) for key in CURVE_METRICS if any(key in epoch.scores for epoch in epochs))]
 
 
 def _curve(report: Report, kind: str, key: str) -> str:
-    series = {}
-    for name, epochs in report.curves.items():
-        points = [(float(epoch.number), value) for epoch in epochs if (value := _values(epoch, kind).get(key)) is not None]
-        if points:
-            series[name] = points
+    series = {ranker.name: _points(report.curves.get(ranker.name, ()), kind, key) for ranker in report.rankers}
     title, caption = (f"Loss: {key}", "mean of an epoch") if kind == "loss" else (METRICS[key].label, "on the validation part")
-    return _figure(title, caption, plots.lines(series, x_label="epoch"))
+    return _figure(title, caption, plots.lines(series, x_label="epoch" if kind == "loss" else "seconds of training steps"))
 
 
-def _values(epoch: Epoch, kind: str) -> dict[str, float]:
-    return epoch.losses if kind == "loss" else epoch.scores
+def _points(epochs: Sequence[Epoch], kind: str, key: str) -> list[tuple[float, float]]:
+    """Losses by epoch, scores by the time that had been spent when they were reached."""
+    seconds = accumulate(epoch.seconds for epoch in epochs)
+    places = (float(epoch.number) if kind == "loss" else upto for epoch, upto in zip(epochs, seconds, strict=True))
+    values = (epoch.losses.get(key) if kind == "loss" else epoch.scores.get(key) for epoch in epochs)
+    return [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
 
 
-def _meanings(report: Report) -> str:
-    metrics = [METRICS[key] for key in report.metrics()]
+def _meanings(reports: Sequence[Report]) -> str:
+    metrics = [METRICS[key] for key in METRICS if any(key in report.metrics() for report in reports)]
     return f"<dl>{''.join(f'<dt>{escape(metric.label)}</dt><dd>{escape(metric.meaning)}</dd>' for metric in metrics)}</dl>"

@@ -1,7 +1,7 @@
 """Line and bar plots as SVG text, without a drawing library: a page that holds them needs no script and no network.
 
-Colours come from the page's style sheet (`.c0` to `.c7`, `.grid`, `.label`), so light and dark are its matter. It knows nothing
-of metrics.
+Colours come from the page's style sheet (`.c0` to `.c7`, dashes `.s0` to `.s2`, `.grid`, `.label`), so light and dark are
+its matter. It knows nothing of metrics.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,9 @@ Points = Sequence[tuple[float, float]]
 
 
 def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | None = None) -> str:
-    """One line a series over (x, y) points. `ticks` names the places x = 0, 1, … where x is no number."""
+    """One line a series over (x, y) points. `ticks` names the places x = 0, 1, … where x is no number. A series without points
+    is not drawn, but keeps its colour, so that the plots of a page agree.
+    """
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
     if not xs:
@@ -34,27 +36,58 @@ def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | 
     names = list(enumerate(ticks)) if ticks else [(x, f"{x:g}") for x in _few(sorted(set(xs)))]
     body += [_text(place(x, low)[0], HEIGHT - BOTTOM + 16, name, "middle") for x, name in names]
     body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle"))
-    for number, (name, points) in enumerate(series.items()):
+    drawn = [(number, name, points) for number, (name, points) in enumerate(series.items()) if points]
+    for number, name, points in drawn:
         at = [place(x, y) for x, y in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in at)
-        colour = f"c{number % COLOURS}"
-        body.append(f'<g class="{colour}"><title>{escape(name)}</title><polyline fill="none" points="{path}"/>{dots}</g>')
-    return _svg(body, HEIGHT, f"{', '.join(series)} by {x_label}") + _legend(list(series))
+        body.append(
+            f'<g class="{_style(number)}"><title>{escape(name)}</title><polyline fill="none" points="{path}"/>{dots}</g>'
+        )
+    names_drawn = [(number, name) for number, name, _ in drawn]
+    return _svg(body, HEIGHT, f"{', '.join(name for _, name in names_drawn)} by {x_label}") + _legend(names_drawn)
 
 
-def bars(values: Mapping[str, float], *, form: str = "{:.3f}") -> str:
-    """One horizontal bar a name, as long as its value; the value stands behind it."""
+def dots(places: Mapping[str, tuple[float, float]], *, x_label: str, y_label: str) -> str:
+    """One dot a name at its (x, y), the name beside it."""
+    if not places:
+        return ""
+    x_marks, y_marks = (nice_ticks(min(values), max(values)) for values in zip(*places.values(), strict=True))
+
+    def across(x: float) -> float:
+        return LEFT + (x - x_marks[0]) / (x_marks[-1] - x_marks[0]) * (WIDTH - LEFT - RIGHT)
+
+    def up(y: float) -> float:
+        return HEIGHT - BOTTOM - (y - y_marks[0]) / (y_marks[-1] - y_marks[0]) * (HEIGHT - TOP - BOTTOM)
+
+    body = [_grid_line(up(mark), mark) for mark in y_marks]
+    body += [_text(across(mark), HEIGHT - BOTTOM + 16, f"{mark:.4g}", "middle") for mark in x_marks]
+    body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, f"{x_label} (across), {y_label} (up)", "middle"))
+    for number, (name, (x, y)) in enumerate(places.items()):
+        circle = f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="5"/>'
+        body.append(f'<g class="{_style(number)}"><title>{escape(name)}</title>{circle}</g>')
+        left_half = across(x) < WIDTH / 2
+        body.append(_text(across(x) + (9 if left_half else -9), up(y) + 4, name, "start" if left_half else "end"))
+    return _svg(body, HEIGHT, f"{y_label} against {x_label}")
+
+
+def bars(values: Mapping[str, float], spreads: Mapping[str, float] | None = None, *, form: str = "{:.3f}") -> str:
+    """One horizontal bar a name, as long as its value; the value stands behind it. A spread is a line around the bar's end."""
     longest = max((value for value in values.values()), default=0) or 1
+    per_unit = (WIDTH - 170 - 64) / longest
     height, names = 30, 170
     body = []
     for number, (name, value) in enumerate(values.items()):
-        y, length = number * height, max(0.0, value) / longest * (WIDTH - names - 64)
+        y, length = number * height, max(0.0, value) * per_unit
         body.append(_text(names - 10, y + 20, name, "end"))
         body.append(
             f'<rect class="c{number % COLOURS}" x="{names}" y="{y + 5}" width="{length:.1f}" height="{height - 10}" rx="3"/>'
         )
-        body.append(_text(names + length + 8, y + 20, form.format(value), "start"))
+        spread = (spreads or {}).get(name, 0.0) * per_unit
+        if spread:
+            x1, x2 = names + max(0.0, length - spread), names + length + spread
+            body.append(f'<line class="spread" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y + 15}" y2="{y + 15}"/>')
+        body.append(_text(names + length + spread + 8, y + 20, form.format(value), "start"))
     return _svg(body, max(height, height * len(values)), ", ".join(values))
 
 
@@ -80,8 +113,13 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text class="label" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _legend(names: Sequence[str]) -> str:
-    items = "".join(f'<li class="c{number % COLOURS}">{escape(name)}</li>' for number, name in enumerate(names))
+def _style(number: int) -> str:
+    """The classes of a series: its colour, and past the last colour another dash."""
+    return f"c{number % COLOURS} s{number // COLOURS}"
+
+
+def _legend(names: Sequence[tuple[int, str]]) -> str:
+    items = "".join(f'<li class="{_style(number)}">{escape(name)}</li>' for number, name in names)
     return f'<ul class="legend">{items}</ul>'
 
 

@@ -2,7 +2,7 @@
 
 The JSON is an object: `schema_version` (1), `title`, `facts` (text by name: data, seed, machine, date), `rankers` (a list of
 `training.evaluate.Measured`: name, values, counts, by_length) and `curves` (by ranker, a list of epochs: number, losses,
-scores). A metric that had nothing to measure is missing from `values`. Numbers are finite.
+scores, seconds). A metric that had nothing to measure is missing from `values`. Numbers are finite.
 """
 
 import json
@@ -26,6 +26,7 @@ class Metric(NamedTuple):
     label: str
     higher: bool
     meaning: str
+    form: str = "{:.4f}"
 
 
 METRICS: Mapping[str, Metric] = {
@@ -50,17 +51,21 @@ METRICS: Mapping[str, Metric] = {
     "hr@20_repeat": Metric("HR@20 rep.", True, "HR@20 where the listener had met it before"),
     "hr@20_of_best": Metric("of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
     "ndcg@10_of_best": Metric("NDCG of best", True, "how far from popularity (0) to the best possible NDCG@10 (1)"),
+    "to_ndcg@10": Metric("s to NDCG", False, "seconds of training steps to the reference's best validation NDCG@10", "{:.0f}"),
+    "to_pairwise": Metric("s to pairs", False, "seconds of training steps to the reference's best validation Pairs", "{:.0f}"),
+    "seconds": Metric("s", False, "seconds of training steps in all", "{:.0f}"),
 }
 COLUMNS = ("hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "hr@20_of_best")
 """What 80 columns of a terminal have room for; JSON and page have all."""
 
 
 class Epoch(Protocol):
-    """An epoch of a training run, as `training.fit` keeps it: mean loss terms and validation scores by name."""
+    """An epoch as `training.fit` keeps it: mean loss terms and validation scores by name, seconds spent in training steps."""
 
     number: int
     losses: dict[str, float]
     scores: dict[str, float]
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +76,8 @@ class Report:
     rankers: Sequence[Measured]
     facts: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
+    spreads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By ranker and metric the standard deviation over seeds, where the values are means."""
 
     def metrics(self) -> list[str]:
         """The metrics that at least one ranker has, in the order of `METRICS`."""
@@ -91,15 +98,25 @@ class Report:
             "facts": dict(self.facts),
             "rankers": [ranker.as_dict() for ranker in self.rankers],
             "curves": {
-                name: [{"number": epoch.number, "losses": epoch.losses, "scores": epoch.scores} for epoch in epochs]
+                name: [
+                    {"number": epoch.number, "losses": epoch.losses, "scores": epoch.scores, "seconds": epoch.seconds}
+                    for epoch in epochs
+                ]
                 for name, epochs in self.curves.items()
             },
         }
 
+    def cell(self, ranker: Measured, key: str) -> str:
+        """A value as it is shown, with its spread where there is one; nothing where there is no value."""
+        form, spread = METRICS[key].form, self.spreads.get(ranker.name, {}).get(key)
+        if key not in ranker.values:
+            return ""
+        return form.format(ranker.values[key]) + ("" if spread is None else f" ±{form.format(spread)}")
 
-def print_table(report: Report, console: Console) -> None:
+
+def print_table(report: Report, console: Console, *, columns: Sequence[str] = COLUMNS) -> None:
     """The terminal's table: one row a ranker, the best of each column in bold, the columns explained below."""
-    shown = [key for key in COLUMNS if key in report.metrics()]
+    shown = [key for key in columns if key in report.metrics()]
     table = Table(title=report.title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for key in shown:
@@ -117,7 +134,5 @@ def write_report_json(report: Report, path: Path) -> None:
 
 
 def _cell(report: Report, ranker: Measured, key: str) -> str:
-    if key not in ranker.values:
-        return ""
-    text = f"{ranker.values[key]:.4f}"
-    return f"[bold]{text}[/bold]" if ranker.values[key] == report.best(key) else text
+    text = report.cell(ranker, key)
+    return f"[bold]{text}[/bold]" if text and ranker.values[key] == report.best(key) else text

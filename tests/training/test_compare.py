@@ -1,6 +1,5 @@
 """Recipes beside each other: what is measured once, what is averaged, what may not be compared."""
 
-import json
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -10,9 +9,10 @@ from rich.console import Console
 
 from tests.training.worlds import small_recipe
 from training.checkpoint import RunError
-from training.compare import ROWS, Row, compare, means_of, read_rows, spread_of
+from training.compare import PAGE, ROWS, compare, follow
 from training.log import Log
 from training.recipe import SplitRule
+from training.rows import read_rows, values_of
 from training.simulate import simulate
 
 
@@ -41,14 +41,12 @@ def test_comparison_goes_on_where_it_stopped(log: Log, tmp_path: Path) -> None:
     assert sum(row.name == "popular" for row in rows) == 1
     assert read_rows(tmp_path / ROWS) == rows
     assert "±" in text
-    assert "other" in (tmp_path / "world.html").read_text()
+    assert "other" in (tmp_path / PAGE).read_text()
 
 
 def test_shares_of_the_best_possible_are_measured_against_the_same_rows(log: Log, tmp_path: Path) -> None:
     """The share that a trained recipe reports is (model - popular) / (best - popular) of the rows beside it."""
-    rows = {
-        row.name: row.measured["values"] for row in compare([log], [small_recipe("one")], [1], tmp_path, console(), cap=None)
-    }
+    rows = {row.name: row.measured["values"] for row in compare([log], [small_recipe("one")], [1], tmp_path, console())}
     popular, best, model = (rows[name]["hr@20"] for name in ("popular", "best possible", "one"))
 
     assert rows["one"]["hr@20_of_best"] == pytest.approx((model - popular) / (best - popular))
@@ -56,25 +54,48 @@ def test_shares_of_the_best_possible_are_measured_against_the_same_rows(log: Log
 
 def test_recipes_that_cut_a_log_differently_are_not_compared(log: Log, tmp_path: Path) -> None:
     """Their figures would be of different cases."""
-    with pytest.raises(RunError, match="split differently"):
+    with pytest.raises(RunError, match=r"another protocol than a \(split\)"):
         compare(
             [log],
             [small_recipe("a"), replace(small_recipe("b"), split=SplitRule(test=0.2))],
             [1],
             tmp_path,
             console(),
-            cap=None,
         )
 
 
-def test_mean_and_spread_by_hand() -> None:
-    """.2 and .4: mean .3, sample standard deviation .1 * sqrt(2); one seed has no spread."""
-    rows = [
-        Row(log="l", name="n", seed=seed, measured={"values": {"hr@20": value}}, cost={}, machine="m")
-        for seed, value in ((1, 0.2), (2, 0.4))
-    ]
+def test_one_protocol_for_all(log: Log, tmp_path: Path) -> None:
+    """What must be the same becomes the protocol's; how much a model reads and how it learns stay its own."""
+    house = replace(
+        small_recipe("house", length=5, fit=replace(small_recipe().fit, prior_half_life_days=4.0, valid_cases=77)),
+        split=SplitRule(test=0.2),
+    )
+    followed = follow(small_recipe("other", length=9), house)
+    rows = compare([log], [house, followed], [1], tmp_path, console(), cap=50)
 
-    assert means_of(rows) == {"hr@20": pytest.approx(0.3)}
-    assert spread_of(rows, "hr@20") == pytest.approx(0.1 * 2**0.5)
-    assert spread_of(rows[:1], "hr@20") is None
-    assert json.loads(json.dumps(rows[0].measured)) == rows[0].measured
+    assert (followed.split, followed.fit.prior_half_life_days, followed.fit.valid_cases) == (SplitRule(test=0.2), 4.0, 77)
+    assert (followed.history.length, followed.fit.learning_rate) == (9, small_recipe().fit.learning_rate)
+    assert {row.measured["counts"]["cases"] for row in rows} == {50}
+
+
+def test_recipe_that_changed_is_measured_again(log: Log, tmp_path: Path) -> None:
+    """A row is of a recipe, not of a name: the old figures give way to the new."""
+    one = small_recipe("one")
+    changed = replace(one, loss=replace(one.loss, pair=0.5))
+    compare([log], [one], [1], tmp_path, console(), cap=50)
+    rows = compare([log], [changed], [1], tmp_path, console(), cap=50)
+
+    assert [row.recipe and row.recipe["loss"]["pair"] for row in rows if row.name == "one"] == [0.5]
+    assert read_rows(tmp_path / ROWS) == rows
+
+
+def test_time_to_the_references_best_is_shown(log: Log, tmp_path: Path) -> None:
+    """The reference itself needs the seconds up to its best epoch; the row keeps the whole curve."""
+    rows = compare([log], [small_recipe("one")], [1], tmp_path, said := console(), cap=50)
+    (row,) = (row for row in rows if row.name == "one")
+    best = max(range(len(row.curve)), key=lambda number: row.curve[number]["scores"]["ndcg@10"])
+    seconds = sum(epoch["seconds"] for epoch in row.curve[: best + 1])
+
+    assert values_of(row, [row])["to_ndcg@10"] == pytest.approx(seconds)
+    assert "s to NDCG" in (said.file.getvalue() if isinstance(said.file, StringIO) else "")
+    assert "times</b> to the best validation scores of one" in (tmp_path / PAGE).read_text()

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -22,6 +22,7 @@ class Passed:
     number: int
     losses: dict[str, float]
     scores: dict[str, float]
+    seconds: float = 1.0
 
 
 def _measured(name: str, hr: float, refused: float) -> Measured:
@@ -34,7 +35,7 @@ def _report() -> Report:
         title="A <b> & c",
         rankers=[_measured("popular", 0.1, 0.3), _measured("<script>", 0.4, 0.5)],
         facts={"data": "a & b"},
-        curves={"sasrec": [Passed(1, {"main": 3.0}, {"ndcg@10": 0.1}), Passed(2, {"main": 2.0}, {"ndcg@10": 0.2})]},
+        curves={"popular": [Passed(1, {"main": 3.0}, {"ndcg@10": 0.1}), Passed(2, {"main": 2.0}, {"ndcg@10": 0.2})]},
     )
 
 
@@ -68,7 +69,7 @@ def test_json_has_everything(tmp_path: Path) -> None:
     assert found["schema_version"] == 1
     assert found["rankers"][1]["values"]["hr@20"] == 0.4
     assert found["rankers"][0]["by_length"][1]["cases"] == 4
-    assert found["curves"]["sasrec"][1] == {"number": 2, "losses": {"main": 2.0}, "scores": {"ndcg@10": 0.2}}
+    assert found["curves"]["popular"][1] == {"number": 2, "losses": {"main": 2.0}, "scores": {"ndcg@10": 0.2}, "seconds": 1.0}
 
 
 def test_json_refuses_what_is_no_number(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_json_refuses_what_is_no_number(tmp_path: Path) -> None:
 
 def test_page_needs_nothing_else_and_escapes_names(tmp_path: Path) -> None:
     """No script, no address of another file, and a name from a log cannot become markup."""
-    write_page(_report(), tmp_path / "report.html")
+    write_page("A page", [_report()], tmp_path / "report.html")
 
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "<script" not in text
@@ -91,8 +92,28 @@ def test_page_needs_nothing_else_and_escapes_names(tmp_path: Path) -> None:
 
 def test_page_leaves_out_what_there_is_nothing_to_show_of() -> None:
     """A comparison of baselines has no training curves."""
-    assert "Training" in page(_report())
-    assert "Training" not in page(Report(title="", rankers=_report().rankers))
+    assert "Training" in page("", [_report()])
+    assert "Training" not in page("", [Report(title="", rankers=_report().rankers)])
+
+
+def test_page_has_a_section_a_report_and_explains_each_column_once() -> None:
+    """A comparison of several logs is one page."""
+    text = page("Both", [_report(), replace(_report(), title="Another")])
+
+    assert text.count("<h1>") == 2
+    assert "<h1>Another</h1>" in text
+    assert text.count(f"<dd>{METRICS['hr@20'].meaning}</dd>") == 1
+
+
+def test_means_are_shown_with_their_spread() -> None:
+    """In the terminal and on the page; where there is one seed, the value alone."""
+    report = replace(_report(), spreads={"popular": {"hr@20": 0.0123}})
+    out = io.StringIO()
+    print_table(report, Console(file=out, width=120))
+
+    assert "0.1000 ±0.0123" in out.getvalue()
+    assert "0.1000 ±0.0123" in page("", [report])
+    assert "0.4000 ±" not in page("", [report])
 
 
 def test_line_stands_where_its_values_are() -> None:
@@ -108,10 +129,29 @@ def test_line_stands_where_its_values_are() -> None:
 
 def test_bars_are_as_long_as_their_values() -> None:
     """Twice the value, twice the length."""
-    root = ET.fromstring(plots.bars({"a": 0.2, "b": 0.4}))  # noqa: S314 (our own text)
+    root = ET.fromstring(plots.bars({"a": 0.2, "b": 0.4}, {"b": 0.1}))  # noqa: S314 (our own text)
     short, long = (float(bar.attrib["width"]) for bar in root.iter("rect"))
+    (spread,) = root.iter("line")
 
     assert long == pytest.approx(2 * short)
+    assert float(spread.attrib["x2"]) - float(spread.attrib["x1"]) == pytest.approx(short, abs=0.2)
+
+
+def test_dots_stand_where_their_values_are() -> None:
+    """More is further right, more is higher up, and all are inside, also where one value is shared."""
+    root = ET.fromstring(plots.dots({"a": (0.1, 0.5), "b": (0.3, 0.5), "c": (0.2, 0.7)}, x_label="x", y_label="y"))  # noqa: S314
+    a, b, c = ((float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter("circle"))
+
+    assert 0 < a[0] < c[0] < b[0] < plots.WIDTH
+    assert 0 < c[1] < a[1] == b[1] < plots.HEIGHT
+
+
+def test_series_without_points_keeps_its_colour() -> None:
+    """So that a recipe looks the same in every plot of a page."""
+    text = plots.lines({"a": [], "b": [(0.0, 1.0), (1.0, 2.0)]}, x_label="x")
+
+    assert '<li class="c1 s0">b</li>' in text
+    assert ">a<" not in text
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.37), (5.2, 5.9), (0.0, 0.0), (3.0, 3.0), (-0.2, 0.1), (0.0, 12_345.0)])
