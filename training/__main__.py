@@ -150,6 +150,7 @@ Read a listening log and write it as a folder that the other commands take.
 
   python -m training import plays.csv --out logs/mine
   python -m training import plays.csv --out logs/mine --column track_id=song --column at=time
+  python -m training import 's3://bucket/log/**/*.parquet' --out logs/mine
   python -m training import KuaiRand/ --source kuairand --out logs/kuairand
 
 Broken rows are counted and shown by reason; past --max-broken nothing is written."""

@@ -30,6 +30,8 @@ LIST = 20
 """How many tracks an answer holds: the deepest cut of the metrics."""
 SCORES = 1 << 24
 """How many scores are held at a time: 64 MB."""
+_AT_LEAST = 8
+"""Cases scored together where a catalogue is so large that `SCORES` would hold fewer: one pass over it serves them all."""
 LENGTHS = (0, 1, 5, 10, 20, 50)
 """Where the buckets of history length begin."""
 
@@ -195,7 +197,7 @@ def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict
 
 
 def _at_a_time(cases: Cases) -> int:
-    return max(1, min(1024, SCORES // cases.size))
+    return max(_AT_LEAST, min(1024, SCORES // cases.size))
 
 
 def _scores(ranker: Ranker, cases: Cases, batch: Encoded) -> Floats:

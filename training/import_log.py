@@ -6,6 +6,7 @@ memory, and the finished folder takes its place in one step. Memory is bounded b
 by the log; the price is that the log is written twice, and as much room on disk.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from training.checks import checked
+from training.fetch import fetch
 from training.log import (
     CATALOGUE,
     EVENTS,
@@ -33,6 +35,7 @@ from training.log import (
 from training.sources import SOURCES
 from training.sources.reading import Reading
 
+_FETCHED = "fetched"
 SLICE = 2_000_000
 """Events sorted at a time, some 0.5 GB."""
 
@@ -50,6 +53,7 @@ def import_log(
 ) -> Log:
     """Import `paths`, in the format of `source`, into the new folder `out`.
 
+    A path is a file, a folder, a glob, or a URL of one of these that fsspec knows.
     `columns` renames the canonical source's columns (ours -> theirs). LogError, and nothing written, where the share of
     broken rows is over `max_broken`, where no sound row is left, or where `out` exists and not `force`. What was broken is
     shown on `console`.
@@ -57,7 +61,7 @@ def import_log(
     if source not in SOURCES:
         raise LogError(f"no source {source!r}; the sources are {', '.join(SOURCES)}")
     with replacing(out, force=force) as folder:
-        reading = _read(source, paths, columns or {})
+        reading = _read(source, fetch(paths, folder / _FETCHED), columns or {})
         rows = folder / "rows.parquet"
         counts = _write_rows(reading, rows)
         kept, broken = counts.pop(None, 0), sum(count for reason, count in counts.items() if reason)
@@ -68,16 +72,22 @@ def import_log(
         _sort(rows, kept, folder, slice_rows)
         rows.unlink()
         _write_catalogue(reading, folder)
+        shutil.rmtree(folder / _FETCHED, ignore_errors=True)
         about = describe(pl.scan_parquet(folder / EVENTS))
         write_about(folder, _about(source, paths, kept, counts, about))
     return open_log(out)
 
 
-def _read(source: str, paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
+def _read(source: str, places: Mapping[str, str], columns: Mapping[str, str]) -> Reading:
+    """The reading of local paths; what is wrong is said of the places that they stand for."""
     try:
-        return SOURCES[source].read(paths, columns)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LogError(f"{', '.join(paths)} cannot be read: {error}") from error
+        return SOURCES[source].read(list(places), columns)
+    except (LogError, pl.exceptions.PolarsError, OSError) as error:
+        text = str(error)
+        for path, place in places.items():
+            text = text.replace(path, place)
+        told = isinstance(error, LogError)
+        raise LogError(text if told else f"{', '.join(places.values())} cannot be read: {text}") from error
 
 
 def _write_rows(reading: Reading, rows: Path) -> dict[str | None, int]:

@@ -1,4 +1,4 @@
-"""Logs in nexttrack's own columns: CSV, JSON Lines or Parquet; a file, several, a glob, a folder, or a URL that polars reads.
+"""Logs in nexttrack's own columns: CSV, JSON Lines or Parquet; a file, several, a glob, or a folder, partitioned or not.
 
 | column | |
 |---|---|
@@ -10,9 +10,13 @@
 Columns of other names are renamed by `--column track_id=song`; columns that are not needed are passed over. Everything is
 read as text first, so that one odd value breaks one row and not the file. Skips: the event's type, and `played_ms` where
 given (`model.events.SkipRule`). Licence: the log's own.
+
+Parquet files need not agree on types: those alike are read together. A folder `type=skip/` gives its files a column of that
+name, where it is one of ours. Each file's columns are looked at before a row is read, so that a bad partition is named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -30,12 +34,14 @@ def read(paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
     if unknown := sorted(set(columns) - set(_NAMES)):
         raise LogError(f"--column {unknown[0]}=…: no such column; the columns are {', '.join(_NAMES)}")
     found = files(paths, *_CSV, *_JSON, *_PARQUET)
-    parts = [_scan(found, suffixes, columns) for suffixes in (_CSV, _JSON, _PARQUET)]
-    frames = [part for part in parts if part is not None]
+    mine = [[path for path in found if path.lower().endswith(suffixes)] for suffixes in (_CSV, _JSON, _PARQUET)]
+    lots = [(paths, suffixes) for paths, suffixes in zip(mine[:2], (_CSV, _JSON), strict=True) if paths]
+    lots += [(alike, _PARQUET) for alike in _alike(mine[2], columns)]
+    frames = [_scan(paths, suffixes, columns) for paths, suffixes in lots]
     strays = [path for path in found if not path.lower().endswith((*_CSV, *_JSON, *_PARQUET))]
     if strays or not frames:
         raise LogError(f"{strays[0]}: wanted a name that ends in .csv, .jsonl, .ndjson or .parquet")
-    return Reading(events=pl.concat(frames, how="diagonal"))
+    return Reading(events=pl.concat(frames, how="diagonal_relaxed"))
 
 
 SOURCE = Source(
@@ -46,22 +52,49 @@ SOURCE = Source(
 )
 
 
-def _scan(paths: Sequence[str], suffixes: tuple[str, ...], columns: Mapping[str, str]) -> pl.LazyFrame | None:
-    mine = [path for path in paths if path.lower().endswith(suffixes)]
-    if not mine:
-        return None
+def _scan(mine: list[str], suffixes: tuple[str, ...], columns: Mapping[str, str]) -> pl.LazyFrame:
     theirs = {name: columns.get(name, name) for name in _NAMES}
     if suffixes is _CSV:
         raw = pl.scan_csv(mine, infer_schema=False, truncate_ragged_lines=True, encoding="utf8-lossy", missing_columns="insert")
     elif suffixes is _JSON:
         raw = _scan_json(mine, list(theirs.values()))
     else:
-        raw = pl.scan_parquet(mine, missing_columns="insert", extra_columns="ignore")
-    required = [theirs[name] for name in ("user_id", "track_id", "type")]
-    found = wanted(raw, list(dict.fromkeys([*required, *columns.values()])), mine[0]).collect_schema()
+        keys = dict.fromkeys(_keys(mine[0], theirs.values()), pl.String())
+        raw = pl.scan_parquet(mine, hive_partitioning=bool(keys), hive_schema=keys or None, extra_columns="ignore")
+    found = wanted(raw, _required(columns), mine[0]).collect_schema()
     ours = [pl.col(old).alias(new) for new, old in theirs.items() if old in found]
     frame = raw.select(*ours, *([_LINE] if suffixes is _JSON else []))
     return _timed(frame, f"{mine[0]}: wanted a column at, at_s or at_ms; found {', '.join(found)}")
+
+
+def _required(columns: Mapping[str, str]) -> list[str]:
+    return list(dict.fromkeys([*(columns.get(name, name) for name in ("user_id", "track_id", "type")), *columns.values()]))
+
+
+def _alike(paths: Sequence[str], columns: Mapping[str, str]) -> list[list[str]]:
+    """Parquet files in lots of the same columns and types, of those that are read. LogError names a file that cannot be."""
+    lots: dict[tuple[object, ...], list[str]] = {}
+    theirs = [columns.get(name, name) for name in _NAMES]
+    for path in paths:
+        try:
+            schema = pl.read_parquet_schema(path)
+        except pl.exceptions.PolarsError as error:
+            raise LogError(f"{path} cannot be read as Parquet: {error}") from error
+        keys = _keys(path, theirs)
+        if missing := [name for name in _required(columns) if name not in (*schema, *keys)]:
+            raise LogError(f"{path}: wanted columns {', '.join(missing)}; found {', '.join((*schema, *keys))}")
+        for name in theirs:
+            if name in schema and (schema[name].is_nested() or schema[name] == pl.Binary):
+                raise LogError(f"{path}: column {name} is {schema[name]}; wanted text, numbers or times")
+        read = tuple((name, str(schema[name])) for name in theirs if name in schema)
+        lots.setdefault((read, keys), []).append(path)
+    return list(lots.values())
+
+
+def _keys(path: str, theirs: Iterable[str]) -> tuple[str, ...]:
+    """The columns of ours that a file's folders give it: `type=skip/1.parquet` has a type."""
+    named = {folder.partition("=")[0] for folder in Path(path).parts[:-1] if "=" in folder}
+    return tuple(name for name in theirs if name in named)
 
 
 def _timed(frame: pl.LazyFrame, refusal: str) -> pl.LazyFrame:

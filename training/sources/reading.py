@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 import polars as pl
@@ -31,7 +32,7 @@ class Source:
 
 
 def files(paths: Sequence[str], *suffixes: str) -> list[str]:
-    """The files of some kind: a folder stands for all of them in it, however deep; globs and URLs are left to polars."""
+    """The files of some kind: a folder stands for all of them in it, however deep, a glob for what matches (`**`: any depth)."""
     found: list[str] = []
     for path in paths:
         if Path(path).is_dir():
@@ -39,8 +40,13 @@ def files(paths: Sequence[str], *suffixes: str) -> list[str]:
             if not inside:
                 raise LogError(f"{path}: found no file that ends in {', '.join(suffixes)}")
             found += inside
-        elif "://" in path or any(sign in path for sign in "*?[") or Path(path).is_file():
+        elif Path(path).is_file():
             found.append(path)
+        elif any(sign in path for sign in "*?["):
+            matching = sorted(name for name in glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 # may be absolute
+            if not matching:
+                raise LogError(f"{path}: no file matches")
+            found += matching
         else:
             raise LogError(f"{path}: no such file or folder")
     if not found:
