@@ -53,10 +53,9 @@ def import_log(
 ) -> Log:
     """Import `paths`, in the format of `source`, into the new folder `out`.
 
-    A path is a file, a folder, a glob, or a URL of one of these that fsspec knows.
-    `columns` renames the canonical source's columns (ours -> theirs). LogError, and nothing written, where the share of
-    broken rows is over `max_broken`, where no sound row is left, or where `out` exists and not `force`. What was broken is
-    shown on `console`.
+    A path is a file, a folder, a glob, or a URL of one of these that fsspec knows. `columns` renames the canonical source's
+    columns (ours -> theirs). LogError, and nothing written, where the share of broken rows is over `max_broken`, where no sound
+    row is left, or where `out` exists and not `force`. What was broken is shown on `console`.
     """
     if source not in SOURCES:
         raise LogError(f"no source {source!r}; the sources are {', '.join(SOURCES)}")

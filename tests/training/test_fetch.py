@@ -126,5 +126,5 @@ def test_missing_driver_is_named(tmp_path: Path) -> None:
 
 def test_unknown_protocol_is_said(tmp_path: Path) -> None:
     """A slip of the pen."""
-    with pytest.raises(LogError, match="s4://bucket cannot be fetched.*s4"):
+    with pytest.raises(LogError, match=r"s4://bucket cannot be fetched.*s4"):
         imported(tmp_path, "s4://bucket")

@@ -32,7 +32,7 @@ class Source:
 
 
 def files(paths: Sequence[str], *suffixes: str) -> list[str]:
-    """The files of some kind: a folder stands for all of them in it, however deep, a glob for what matches (`**`: any depth)."""
+    """Files of some kind: a folder stands for all of them in it, however deep, a glob for what matches (`**`: any depth)."""
     found: list[str] = []
     for path in paths:
         if Path(path).is_dir():
