@@ -8,7 +8,7 @@ batch, not as the model allows.
 Shapes: B batch, T time (the history's places), N entries of all histories together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,11 +37,18 @@ class RowHistory:
     outcomes: Sequence[int] = ()
 
 
-def rows_of(entries: Iterable[Entry], vocabulary: Vocabulary, *, length: int) -> RowHistory:
-    """The newest `length` known tracks of a history, as rows and outcome numbers."""
-    known = [(row, int(entry.outcome)) for entry in entries if (row := vocabulary.row(entry.track_id)) != UNKNOWN]
-    newest = known[-length:]
-    return RowHistory([row for row, _ in newest], [outcome for _, outcome in newest])
+def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int) -> RowHistory:
+    """The newest `length` known tracks of a history, as rows and outcome numbers. Older ones cost nothing."""
+    rows: list[int] = []
+    outcomes: list[int] = []
+    for entry in reversed(entries):
+        row = vocabulary.row(entry.track_id)
+        if row != UNKNOWN:
+            rows.append(row)
+            outcomes.append(entry.outcome.value)
+            if len(rows) == length:
+                break
+    return RowHistory(rows[::-1], outcomes[::-1])
 
 
 def encode_histories(histories: Sequence[RowHistory], *, length: int) -> Encoded:

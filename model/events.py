@@ -5,9 +5,10 @@ one `Entry` a play, with its `Outcome`. `fold` makes the second from the first a
 service and for the trainer. It is a pure function of the *set* of events, so neither their order of arrival nor a
 repetition changes its result. It knows nothing about users, rows, Redis or tensors.
 
-The cost of folding anew at each request is about a microsecond an event; the gain is that no state can go wrong.
+The cost of folding anew at each request is about half a microsecond an event; the gain is that no state can go wrong.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -92,6 +93,13 @@ class HistoryRule:
             raise ValueError(f"found length {self.length} and gap_ms {self.gap_ms}; wanted at least 1 and 0")
 
 
+# Looked up once: an enum's members are slow to find, and `fold` asks for some at every event.
+_PLAY, _COMPLETE, _LIKE = EventType.PLAY, EventType.COMPLETE, EventType.LIKE
+_PLAYED, _SKIPPED, _LIKED, _DISLIKED = Outcome.PLAYED, Outcome.SKIPPED, Outcome.LIKED, Outcome.DISLIKED
+
+_OUTCOME_AT, _SKIPPED_AT = 1, 3  # places of `Entry`'s fields
+
+
 class Entry(NamedTuple):
     """One play in a history.
 
@@ -118,7 +126,7 @@ class History:
         """The entries of the session still going on at `now_ms`: none where `gap_ms` has passed since the last event."""
         if now_ms - self.last_at_ms > gap_ms:
             return ()
-        return tuple(entry for entry in self.entries if entry.session == self.last_session)
+        return tuple([entry for entry in self.entries if entry.session == self.last_session])
 
 
 def fold(events: Iterable[Event], rule: HistoryRule) -> History:
@@ -128,35 +136,37 @@ def fold(events: Iterable[Event], rule: HistoryRule) -> History:
     as played until a skip of the same track in the same session turns it into a skip; an end without an open play is an
     entry of its own, and so is a like or dislike of a track not heard in that session.
     """
-    entries: list[_Draft] = []
-    open_plays: dict[tuple[int, str], _Draft] = {}
-    newest: dict[tuple[int, str], _Draft] = {}
-    sessions = _Sessions(rule.gap_ms)
-    at_ms, session = 0, -1
+    drafts: list[list[Any]] = []  # an entry's fields each, as long as later events may still change them
+    open_plays: dict[tuple[int, str], list[Any]] = {}
+    newest: dict[tuple[int, str], list[Any]] = {}
+    named: dict[str, int] = {}  # a named session may be interrupted and go on
+    count, session, at_ms, last_ms = 0, -1, 0, -math.inf
     before: Event | None = None
     for event in _in_order(events):
         if event == before:
             continue
         before = event
         at_ms, type, _, track_id, played_ms, track_ms, session_id, _ = event
-        session = sessions.place(at_ms, session_id)
+        if session_id is not None:
+            session = named.setdefault(session_id, count)
+            count = max(count, session + 1)
+        elif at_ms - last_ms > rule.gap_ms:
+            session, count = count, count + 1
+        last_ms = at_ms
         key = (session, track_id)
-        if type <= EventType.COMPLETE:
-            draft = None if type is EventType.PLAY else open_plays.pop(key, None)
-            if draft is None:
-                draft = newest[key] = _Draft(track_id, at_ms, session)
-                entries.append(draft)
-            if type is EventType.PLAY:
-                open_plays[key] = draft
-            else:
-                draft.skipped = rule.skip.skipped(type, played_ms, track_ms)
-        else:
-            draft = newest.get(key)
-            if draft is None:
-                draft = newest[key] = _Draft(track_id, at_ms, session)
-                entries.append(draft)
-            draft.opinion = Outcome.LIKED if type is EventType.LIKE else Outcome.DISLIKED
-    return History(entries=tuple(map(_Draft.entry, entries)), last_at_ms=at_ms, last_session=session)
+        draft = newest.get(key) if type > _COMPLETE else None if type is _PLAY else open_plays.pop(key, None)
+        if draft is None:
+            draft = newest[key] = [track_id, _PLAYED, at_ms, False, session]
+            drafts.append(draft)
+        if type is _PLAY:
+            open_plays[key] = draft
+        elif type > _COMPLETE:
+            draft[_OUTCOME_AT] = _LIKED if type is _LIKE else _DISLIKED
+        elif rule.skip.skipped(type, played_ms, track_ms):
+            draft[_SKIPPED_AT] = True
+            if draft[_OUTCOME_AT] is _PLAYED:
+                draft[_OUTCOME_AT] = _SKIPPED
+    return History(entries=tuple(map(Entry._make, drafts)), last_at_ms=at_ms, last_session=session)
 
 
 def _in_order(events: Iterable[Event]) -> list[Event]:
@@ -170,42 +180,3 @@ def _in_order(events: Iterable[Event]) -> list[Event]:
 
 def _none_first(event: Event) -> tuple[Any, ...]:
     return tuple((value is not None, value) for value in event)
-
-
-class _Draft:
-    """An entry that later events may still change."""
-
-    __slots__ = ("at_ms", "opinion", "session", "skipped", "track_id")
-
-    def __init__(self, track_id: str, at_ms: int, session: int) -> None:
-        self.track_id, self.at_ms, self.session = track_id, at_ms, session
-        self.skipped = False
-        self.opinion: Outcome | None = None
-
-    def entry(self) -> Entry:
-        outcome = self.opinion or (Outcome.SKIPPED if self.skipped else Outcome.PLAYED)
-        return Entry(self.track_id, outcome, self.at_ms, self.skipped, self.session)
-
-
-class _Sessions:
-    """Numbers sessions from 0 as events pass in time order; a named session may be interrupted and go on."""
-
-    def __init__(self, gap_ms: int) -> None:
-        self._gap_ms = gap_ms
-        self._named: dict[str, int] = {}
-        self._count = 0
-        self._current = -1
-        self._last_at_ms: int | None = None
-
-    def place(self, at_ms: int, session_id: str | None) -> int:
-        """The number of the session that an event at `at_ms` belongs to."""
-        if session_id is not None:
-            if session_id not in self._named:
-                self._named[session_id] = self._count
-                self._count += 1
-            self._current = self._named[session_id]
-        elif self._last_at_ms is None or at_ms - self._last_at_ms > self._gap_ms:
-            self._current = self._count
-            self._count += 1
-        self._last_at_ms = at_ms
-        return self._current
