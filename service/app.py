@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from model.artifact import Artifact, load
-from service import errors, logs, openapi
+from service import documentation, errors, logs, openapi
 from service.connections import connect
 from service.direct import Direct
 from service.graphs import Graphs
@@ -52,12 +52,15 @@ def create_app(
         title="nexttrack",
         summary="What to play next: from what the listener did in this session, never a track just skipped",
         version=_version(),
+        docs_url=None,  # service.documentation has it
+        redoc_url=None,
         lifespan=partial(_lifespan, settings, artifact, runner, store, metrics, clock or _now_ms),
     )
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
     openapi.install(app)
+    documentation.install(app)
     return app
 
 
