@@ -11,7 +11,7 @@ COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
 SYSTEMS := sasrec positives marked skip-targets both contrastive \
   seshadri-knees seshadri-knees-masked mei mei-random mei-explicit sine nexttrack
 
-.PHONY: help run demo test check format bench compare clean
+.PHONY: help run demo test check format bench compare systems clean
 
 help: ## say what there is
 	@echo "nexttrack: the service a music player asks \"what next?\""
@@ -37,6 +37,9 @@ check: $(VENV)/test.stamp ## the gate: format, lint, types, import arrows, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+systems: $(VENV)/test.stamp ## train each published system small, serve it, and hold the lists against the trainer's (a minute)
+	@$(BIN)/python -m pytest -m systems
 
 format: $(VENV)/test.stamp ## format the code and mend what lint can mend
 	$(BIN)/ruff format .

@@ -1,0 +1,37 @@
+"""Each published system the whole way: its recipe trained small, exported, served, replayed; the service knows no difference."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.test_end_to_end import served
+from training import run
+from training.log import Log, open_log
+from training.recipe import read_recipe
+from training.replay import replay
+from training.simulate import simulate
+
+SMALL = "network.width=16,network.feed_forward=16,network.layers=1,fit.epochs=1,fit.valid_cases=50"
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
+    """A small simulated log."""
+    return simulate(tmp_path_factory.mktemp("systems") / "log", listeners=40, tracks=120, artists=20)
+
+
+@pytest.mark.systems
+@pytest.mark.parametrize("name", ["seshadri-knees", "seshadri-knees-masked", "mei", "sine", "positives", "nexttrack"])
+def test_system_is_served_as_it_was_evaluated(name: str, log: Log, tmp_path: Path) -> None:
+    """Posted event by event, listeners get the very lists that the trainer's own runtime gives for the same histories."""
+    console = Console(file=StringIO())
+    heads = ",network.heads=1" if name == "sine" else ",network.heads=2"
+    current = run.prepare(log, read_recipe(f"{name}:{SMALL}{heads}"), tmp_path / "run")
+    artifact = run.publish(current, run.train(current, console), {"hr@20": 0.0}, tmp_path / "artifacts")
+    with served(tmp_path) as url:
+        replayed = replay(open_log(log.folder), artifact, url, listeners=6)
+
+    assert replayed.online.counts["cases"] > 20
+    assert (replayed.same, replayed.degraded) == (1.0, 0), replayed.differences
