@@ -1,4 +1,4 @@
-"""Each published system the whole way: its recipe trained small, exported, served, replayed; the service knows no difference."""
+"""Each published system the whole way: its recipe trained small, exported, served, replayed; none gets special treatment."""
 
 from io import StringIO
 from pathlib import Path
