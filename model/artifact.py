@@ -5,7 +5,7 @@
       sasrec-20261122T081500-3fa9c1/
         manifest.json     schema, name, version, recipe, history rule, tensors, checksums, measured quality, origin
         model.onnx        (tracks, outcomes, excluded, count) -> (rows, scores), best first
-        rank.onnx         (tracks, outcomes, candidates) -> scores
+        rank.onnx         (tracks, outcomes, candidates) -> scores; both may read more, which the manifest lists
         weights.bin       the weights of both graphs, as ONNX external data: memory-mapped, shared between processes
         tracks.json       track ids in the order of their rows
         popular.json      rows by recent popularity: the designed fallback
@@ -31,11 +31,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from model.events import HistoryRule
 from model.vocabulary import FIRST, Vocabulary
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST, MODEL, RANK, WEIGHTS = "manifest.json", "model.onnx", "rank.onnx", "weights.bin"
 TRACKS, POPULAR, GOLDEN, CATALOGUE = "tracks.json", "popular.json", "golden.json", "catalogue.json"
 INPUTS = ("tracks", "outcomes", "excluded", "count")
 RANK_INPUTS = ("tracks", "outcomes", "candidates")
+FURTHER_INPUTS = ("gaps", "wanted_weight")
+"""What graphs may read besides: time gaps (`model.encoding.gap_codes`), and what the head that predicts 'wanted' weighs."""
 OUTPUTS = ("rows", "scores")
 FALLBACK_LENGTH = 2_000
 """How many popular tracks an artifact carries: more than a request can exclude by its session."""
@@ -90,6 +92,7 @@ class Manifest(_Record):
     origin: dict[str, Any]  # where the training data came from, how much of it, from when to when
     quality: dict[str, Any]  # as measured by `python -m training evaluate`
     scan: ScanRecord = ScanRecord()
+    wanted_weight: float = 0.0  # chosen on validation; fed to graphs that read it unless the service is told another
     weights: dict[str, WeightRecord]
     files: dict[str, FileRecord]
     sha256: str = ""  # of everything above, as JSON with sorted keys: a manifest that was touched is no longer one
@@ -97,13 +100,14 @@ class Manifest(_Record):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Golden:
-    """One answer that the trainer got: rows and outcomes of a history, excluded rows, and the best rows with scores."""
+    """One answer that the trainer got: rows, outcomes and gaps of a history, excluded rows, and the best rows with scores."""
 
     rows: Sequence[int]
     outcomes: Sequence[int]
     excluded: Sequence[int]
     best: Sequence[int]
     scores: Sequence[float]
+    gaps: Sequence[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

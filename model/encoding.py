@@ -8,9 +8,9 @@ batch, not as the model allows.
 Shapes: B batch, T time (the history's places), N entries of all histories together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,61 +22,108 @@ Ints = npt.NDArray[np.int64]
 """int64 of any shape, what ONNX Runtime takes as a row or an outcome."""
 
 
+GAP_CODES = 24
+"""How many numbers a gap can have: 0 if not known, 1 below a second, one more with each doubling, the last from 24 days."""
+
+
 class Encoded(NamedTuple):
-    """A batch of histories: `tracks` and `outcomes`, int64 [B, T], padded on the left with 0."""
+    """A batch of histories: `tracks`, `outcomes` and `gaps` (see `gap_codes`), int64 [B, T], padded on the left with 0."""
 
     tracks: Ints
     outcomes: Ints
+    gaps: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class RowHistory:
-    """One history as the network knows it: rows and outcome numbers, oldest first, known tracks only."""
+    """One history as the network knows it: rows, outcome numbers and gap codes, oldest first, known tracks only.
+
+    Without `gaps` none of them is known.
+    """
 
     rows: Sequence[int] = ()
     outcomes: Sequence[int] = ()
+    gaps: Sequence[int] = ()
 
 
-def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int) -> RowHistory:
-    """The newest `length` known tracks of a history, as rows and outcome numbers. Older ones cost nothing."""
+def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, gaps: bool = False) -> RowHistory:
+    """The newest `length` known tracks of a history, as rows and outcome numbers; with `gaps`, those too.
+
+    Older ones cost nothing.
+    """
     rows: list[int] = []
     outcomes: list[int] = []
-    for entry in reversed(entries):
-        row = vocabulary.row(entry.track_id)
+    places: list[int] = []
+    for place in range(len(entries) - 1, -1, -1):
+        row = vocabulary.row(entries[place].track_id)
         if row != UNKNOWN:
             rows.append(row)
-            outcomes.append(entry.outcome.value)
+            outcomes.append(entries[place].outcome.value)
+            places.append(place)
             if len(rows) == length:
                 break
-    return RowHistory(rows[::-1], outcomes[::-1])
+    if not gaps or not places:
+        return RowHistory(rows[::-1], outcomes[::-1])
+    oldest = max(0, places[-1] - 1)  # the entry that the first gap is counted from
+    at_ms = np.array([entry.at_ms for entry in entries[oldest:]], np.int64)
+    codes = gap_codes(at_ms, np.zeros(1, np.int64))[[place - oldest for place in places[::-1]]]
+    return RowHistory(rows[::-1], outcomes[::-1], codes.tolist())
+
+
+def gap_codes(at_ms: npt.NDArray[np.integer], starts: Ints) -> Ints:
+    """The time since the entry before, whose track may be unknown, as a number below `GAP_CODES`: [N] from times [N].
+
+    At the places `starts`, where a history begins, it is not known. Doublings, since a pause of a day or two tells less than
+    one of a minute or an hour; entries of one moment, or out of order, are below a second apart.
+    """
+    seconds = np.maximum(np.diff(at_ms, prepend=at_ms[:1]), 0) // 1000
+    codes: Ints = np.minimum(1 + np.frexp(seconds)[1], GAP_CODES - 1).astype(np.int64)
+    codes[starts[starts < len(codes)]] = 0
+    return codes
+
+
+def feed(names: Iterable[str], batch: Encoded, **others: object) -> Mapping[str, Any]:
+    """What a graph that reads the inputs `names` is given: of a batch's arrays and the `others` those that it names."""
+    values = {**batch._asdict(), **others}
+    return {name: values[name] for name in names}
 
 
 def encode_histories(histories: Sequence[RowHistory], *, length: int) -> Encoded:
     """Encode separate histories (what the service has), the newest `length` entries of each."""
     rows = np.fromiter((row for history in histories for row in history.rows), np.int64)
     outcomes = np.fromiter((outcome for history in histories for outcome in history.outcomes), np.int64)
+    gaps = None
+    if any(history.gaps for history in histories):
+        gaps = np.concatenate([np.array(history.gaps or [0] * len(history.rows), np.int64) for history in histories])
     stops = np.cumsum([len(history.rows) for history in histories], dtype=np.int64)
     starts = np.concatenate([np.zeros(1, np.int64), stops[:-1]])
-    return encode(rows, outcomes, starts, stops, length=length)
+    return encode(rows, outcomes, starts, stops, length=length, gaps=gaps)
 
 
 def encode(
-    rows: npt.NDArray[np.integer], outcomes: npt.NDArray[np.integer], starts: Ints, stops: Ints, *, length: int
+    rows: npt.NDArray[np.integer],
+    outcomes: npt.NDArray[np.integer],
+    starts: Ints,
+    stops: Ints,
+    *,
+    length: int,
+    gaps: npt.NDArray[np.integer] | None = None,
 ) -> Encoded:
     """Encode slices of one long log (what the trainer has): history b is entries `starts[b]` up to `stops[b]`, which is not
     included.
 
-    `rows` and `outcomes` are [N], `starts` and `stops` int64 [B]. Returns int64 [B, T] with T the longest history, at least
-    1 and at most `length`; an empty history is a line of padding.
+    `rows`, `outcomes` and `gaps` (None: not known) are [N], `starts` and `stops` int64 [B]. Returns int64 [B, T]
+    with T the longest history, at least 1 and at most `length`; an empty history is a line of padding.
     """
     starts = np.maximum(starts, stops - length)
     width = max(1, int((stops - starts).max(initial=0)))
     places_BT = stops[:, None] - width + np.arange(width)
     real_BT = places_BT >= starts[:, None]
     if not rows.size:
-        return Encoded(np.full(places_BT.shape, PADDING, np.int64), np.zeros(places_BT.shape, np.int64))
+        return Encoded(np.full(places_BT.shape, PADDING), *np.zeros((2, *places_BT.shape), np.int64))
     places_BT = np.where(real_BT, places_BT, 0)
     return Encoded(
         np.where(real_BT, rows[places_BT], PADDING).astype(np.int64, copy=False),
         np.where(real_BT, outcomes[places_BT], 0).astype(np.int64, copy=False),
+        np.zeros_like(places_BT) if gaps is None else np.where(real_BT, gaps[places_BT], 0).astype(np.int64, copy=False),
     )

@@ -44,7 +44,7 @@ def main() -> None:
         logger.warning("anybody who reaches this address can read and write: no API keys are set", host=settings.host)
     try:
         artifact = load(settings.artifact)
-        graphs = Graphs(artifact, threads=settings.onnx_threads)
+        graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
         with ExitStack() as stack:
             if settings.redis_url is None:
                 url = stack.enter_context(embedded.running(settings.state_dir))

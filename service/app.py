@@ -81,7 +81,7 @@ def from_environment() -> FastAPI:
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format)
     artifact = load(settings.artifact)
-    return create_app(settings, artifact, Graphs(artifact, threads=settings.onnx_threads))
+    return create_app(settings, artifact, Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight))
 
 
 @asynccontextmanager

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from model.artifact import INPUTS, MODEL, OUTPUTS, RANK, RANK_INPUTS, Artifact, ArtifactError, Golden
-from model.encoding import Ints, RowHistory, encode_histories
+from model.artifact import FURTHER_INPUTS, INPUTS, MODEL, OUTPUTS, RANK, RANK_INPUTS, Artifact, ArtifactError, Golden
+from model.encoding import Ints, RowHistory, encode_histories, feed
 from model.vocabulary import PADDING
 
 TOLERANCE = 1e-4
@@ -34,36 +34,45 @@ class Scores:
 class Graphs:
     """An artifact's graphs, loaded and checked: a constructed one gives the answers that the trainer got."""
 
-    def __init__(self, artifact: Artifact, *, threads: int) -> None:
-        """ArtifactError where the graphs are not what the manifest says or answer the golden cases differently."""
+    def __init__(self, artifact: Artifact, *, threads: int, wanted_weight: float | None = None) -> None:
+        """ArtifactError where the graphs are not what the manifest says or answer the golden cases differently.
+
+        `wanted_weight` is what the head that predicts 'wanted' weighs from then on; None is the manifest's own.
+        """
         self._length = artifact.manifest.history.length
         self._tracks = artifact.manifest.tracks
-        self._model = _load(artifact, MODEL, artifact.manifest.inputs, INPUTS, threads)
-        self._rank = _load(artifact, RANK, artifact.manifest.rank_inputs, RANK_INPUTS, threads)
+        self._inputs, self._rank_inputs = artifact.manifest.inputs, artifact.manifest.rank_inputs
+        self._model = _load(artifact, MODEL, self._inputs, INPUTS, threads)
+        self._rank = _load(artifact, RANK, self._rank_inputs, RANK_INPUTS, threads)
+        self._weight = np.array(artifact.manifest.wanted_weight, np.float32)
         self._outputs = list(artifact.manifest.outputs)
         if tuple(self._outputs) != OUTPUTS:
             raise ArtifactError(f"{artifact.folder}: found outputs {self._outputs}, this version reads {list(OUTPUTS)}")
         for number, case in enumerate(artifact.golden):
             self._replay(number, case)
+        if wanted_weight is not None:
+            if "wanted_weight" not in self._inputs:
+                raise ArtifactError(f"{artifact.folder}: found no head that predicts 'wanted', so a weight for it is refused")
+            self._weight = np.array(wanted_weight, np.float32)
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
         """For each history its best tracks, as many as asked for where there are so many."""
         encoded = encode_histories(histories, length=self._length)
         count = np.array(min(max(counts), self._tracks), np.int64)
-        feed = {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "excluded": _padded(excluded), "count": count}
-        rows_Bk, scores_Bk = self._model.run(self._outputs, feed)
+        given = feed(self._inputs, encoded, excluded=_padded(excluded), count=count, wanted_weight=self._weight)
+        rows_Bk, scores_Bk = self._model.run(self._outputs, given)
         wanted = zip(rows_Bk.tolist(), scores_Bk.tolist(), np.isfinite(scores_Bk).sum(axis=1).tolist(), counts, strict=True)
         return [Scores(rows[: min(real, k)], scores[: min(real, k)]) for rows, scores, real, k in wanted]
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> list[Scores]:
         """For each history the score of each of its candidates, in the candidates' order."""
         encoded = encode_histories(histories, length=self._length)
-        feed = {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "candidates": _padded(candidates)}
-        [scores_Bm] = self._rank.run([self._outputs[1]], feed)
+        given = feed(self._rank_inputs, encoded, candidates=_padded(candidates), wanted_weight=self._weight)
+        [scores_Bm] = self._rank.run([self._outputs[1]], given)
         return [Scores(rows, scores[: len(rows)].tolist()) for rows, scores in zip(candidates, scores_Bm, strict=True)]
 
     def _replay(self, number: int, case: Golden) -> None:
-        [found] = self.best([RowHistory(case.rows, case.outcomes)], [case.excluded], [len(case.best)])
+        [found] = self.best([RowHistory(case.rows, case.outcomes, case.gaps)], [case.excluded], [len(case.best)])
         scores, wanted = np.array(found.scores), np.array(case.scores)
         if scores.shape != wanted.shape or not np.allclose(scores, wanted, rtol=TOLERANCE, atol=TOLERANCE):
             raise ArtifactError(
@@ -90,8 +99,9 @@ def _load(
     except Exception as error:  # its exceptions have no common class of their own
         raise ArtifactError(f"{path} does not load in ONNX Runtime {onnxruntime.__version__}: {error}") from error
     found = [tensor.name for tensor in session.get_inputs()]
-    if set(found) != set(inputs) or set(inputs) != set(known):
-        raise ArtifactError(f"{path}: found inputs {found}, the manifest says {list(inputs)}; this version feeds {list(known)}")
+    fed = {*known, *FURTHER_INPUTS}
+    if set(found) != set(inputs) or not set(known) <= set(inputs) <= fed:
+        raise ArtifactError(f"{path}: found inputs {found}, the manifest says {list(inputs)}; this version feeds {sorted(fed)}")
     return session
 
 

@@ -57,6 +57,7 @@ class Recommender:
         """`degraded` is told the reason (`redis`, `model`) of each reply from popularity."""
         self._vocabulary = artifact.vocabulary
         self._rule = artifact.manifest.history
+        self._reads_gaps = "gaps" in artifact.manifest.inputs
         self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
         self._artists = artifact.catalogue.artists if artifact.catalogue else None
         self._artist_gap = artist_gap if artifact.catalogue else 0
@@ -71,7 +72,7 @@ class Recommender:
         except StoreUnavailableError:
             self._degraded("redis")
             return self._popular_ones(wish, set(wish.exclude))
-        return await self._propose(remembered, wish, now_ms)
+        return await self._propose(remembered, wish, now_ms, gaps=self._reads_gaps)
 
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], wish: Wish) -> Recommendation:
         """What should follow `plays` (oldest first, one session), of nobody in particular. The store is not asked."""
@@ -83,12 +84,12 @@ class Recommender:
             history=History(entries=entries, last_at_ms=len(plays), last_session=0),
             disliked=frozenset(track_id for track_id, outcome in last_word.items() if outcome is Outcome.DISLIKED),
         )
-        return await self._propose(remembered, wish, now_ms=len(plays))
+        return await self._propose(remembered, wish, now_ms=len(plays), gaps=False)  # nobody said when they were
 
-    async def _propose(self, remembered: Remembered, wish: Wish, now_ms: int) -> Recommendation:
+    async def _propose(self, remembered: Remembered, wish: Wish, now_ms: int, *, gaps: bool) -> Recommendation:
         session = remembered.history.session(now_ms, self._rule.gap_ms)
         entries = remembered.history.entries if self._rule.scope == "user" else session
-        history = rows_of(entries, self._vocabulary, length=self._rule.length)
+        history = rows_of(entries, self._vocabulary, length=self._rule.length, gaps=gaps)
         masked = {entry.track_id for entry in session if entry.skipped or self._exclude_played}
         masked.update(remembered.disliked, wish.exclude)
         try:

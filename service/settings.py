@@ -50,6 +50,10 @@ class Settings(BaseSettings):
         0, ge=0, description="no artist twice within this many tracks of a reply (needs a catalogue); 0 is off"
     )
 
+    wanted_weight: float | None = Field(
+        None, description="what the model's guess whether a track will be kept weighs; none: what its validation chose"
+    )
+
     # Well over what a healthy Redis takes (under 1 ms), even on a machine that is short of processors for a moment; well
     # under what a player waits before it plays something else.
     redis_timeout: Positive = Field(timedelta(milliseconds=500), description="longest wait for Redis, connecting included")

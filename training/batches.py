@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.encoding import Ints, encode
+from model.encoding import Ints, encode, gap_codes
 from model.events import Outcome
 from model.vocabulary import UNKNOWN
 from training.split import TRAIN, Split
@@ -27,13 +27,15 @@ class Batch(NamedTuple):
     """One step's windows, int64 [B, T] each, padded on the left with 0.
 
     The state at place t has read the entries before it. `wanted` is the track to predict there: the first one at t or later
-    that the listener kept (0: none). `tracks` and `outcomes` are the entries themselves, `session` their sessions' numbers.
+    that the listener kept (0: none). `tracks` and `outcomes` are the entries themselves, `session` their sessions' numbers,
+    `gaps` the time since the entry before (`model.encoding.gap_codes`).
     """
 
     tracks: Tensor
     outcomes: Tensor
     wanted: Tensor
     session: Tensor
+    gaps: Tensor
 
 
 class Windows:
@@ -45,6 +47,7 @@ class Windows:
         self._length = length
         self._rows = split.row[known].astype(np.int64)
         self._outcomes = sequences.outcome[known].astype(np.int64)
+        self._gaps = gap_codes(sequences.at_ms, sequences.offsets[:-1])[known]
         self._sessions = sequences.session[known].astype(np.int64) + 1
         counts = np.bincount(sequences.sequence[known], minlength=len(sequences))
         self._counts = counts[counts > 0]
@@ -74,9 +77,9 @@ class Windows:
 
     def _batch(self, starts: Ints, stops: Ints) -> Batch:
         width = self._length + 1
-        tracks, outcomes = encode(self._rows, self._outcomes, starts, stops, length=width)
-        wanted, session = encode(self._wanted, self._sessions, starts, stops, length=width)
-        return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session)))
+        tracks, outcomes, gaps = encode(self._rows, self._outcomes, starts, stops, length=width, gaps=self._gaps)
+        wanted, session, _ = encode(self._wanted, self._sessions, starts, stops, length=width)
+        return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session, gaps)))
 
     def _cut(self, random: np.random.Generator) -> tuple[Ints, Ints]:
         """Windows that cover each sequence, the first cut of a long one at a random place."""

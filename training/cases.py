@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from model.encoding import Encoded, Ints, encode
+from model.encoding import Encoded, Ints, encode, gap_codes
 from model.events import Outcome
 from model.vocabulary import PADDING, UNKNOWN
 from training.sequences import Bools, Int8s, Int32s, Int64s, Sequences
@@ -24,12 +24,13 @@ from training.split import Split
 class Cases:
     """Cases in the order of their entries; all of a listener's stand together.
 
-    Case c has the history `rows[starts[c]:stops[c]]` with its `outcomes`, not yet cut to a model's length, and excludes
-    `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`.
+    Case c has the history `rows[starts[c]:stops[c]]` with its `outcomes` and `gaps`, not yet cut to a model's length, and
+    excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`.
     """
 
     rows: npt.NDArray[np.int32]  # [K]
     outcomes: Int8s  # [K]
+    gaps: Ints  # [K], the time since the entry before, as `model.encoding.gap_codes` has it
     starts: Int64s  # [C]
     stops: Int64s  # [C]
     entry: Int64s  # [C], indexes the sequences' entries
@@ -75,7 +76,7 @@ class Cases:
 
     def encode(self, length: int) -> Encoded:
         """The histories as a model reads them, the newest `length` entries of each."""
-        return encode(self.rows, self.outcomes, self.starts, self.stops, length=length)
+        return encode(self.rows, self.outcomes, self.starts, self.stops, length=length, gaps=self.gaps)
 
     def excluded(self) -> Ints:
         """The disliked rows of each case, int64 [C, n] padded with 0, n the most that any case has."""
@@ -101,6 +102,7 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
     return Cases(
         rows=split.row[known],
         outcomes=sequences.outcome[known],
+        gaps=gap_codes(sequences.at_ms, sequences.offsets[:-1])[known],
         starts=before[sequences.starts[entry]],
         stops=before[entry],
         entry=entry,

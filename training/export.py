@@ -19,7 +19,7 @@ import onnxruntime
 
 from model import artifact
 from model.artifact import Catalogue, Golden, Manifest
-from model.encoding import Encoded, RowHistory, encode_histories
+from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
 from model.nets.network import Network
 from model.vocabulary import FIRST, Vocabulary
 from training.errors import TrainingError
@@ -67,7 +67,15 @@ def export(
         artifact.write_json(draft / artifact.GOLDEN, golden)
         artifact.write_json(draft / artifact.TRACKS, list(vocabulary.tracks))
         artifact.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
-        scan, moved = shrink(network, draft, samples=samples, golden=golden, length=length, open_graph=open_graph)
+        scan, moved = shrink(
+            network,
+            draft,
+            samples=samples,
+            golden=golden,
+            length=length,
+            weight=weight_of(network),
+            open_graph=open_graph,
+        )
         if catalogue is not None:
             artifact.write_json(draft / artifact.CATALOGUE, asdict(catalogue))
         manifest = Manifest(
@@ -76,10 +84,13 @@ def export(
             created_at=datetime.now(UTC),
             tracks=len(vocabulary.tracks),
             history=recipe.history,
+            inputs=(*artifact.INPUTS, *network.further_inputs),
+            rank_inputs=(*artifact.RANK_INPUTS, *network.further_inputs),
             recipe=recipe.as_dict(),
             origin=dict(origin),
             quality=dict(quality),
             scan=scan,
+            wanted_weight=weight_of(network),
             weights=moved or records,
             files={},
         )
@@ -97,24 +108,35 @@ def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def weight_of(network: Network) -> float:
+    """What the network's wanted head weighs; 0 without one."""
+    return network.wanted_weight.item() if "wanted_weight" in network.further_inputs else 0.0
+
+
 def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> None:
     """Compare both graphs with torch on empty, ragged and full batches; ExportError with the largest difference found."""
     model, rank = open_graph(folder / artifact.MODEL), open_graph(folder / artifact.RANK)
     size = torch_ranker.network.rows
     random = np.random.default_rng(0)
+    weight = np.array(weight_of(torch_ranker.network), np.float32)
     for batch, width in ((1, 1), (2, length), (5, max(1, length // 2)), (9, length)):
         encoded = _random_batch(random, batch, width, size)
         wanted_BV = torch_ranker.scores(encoded)
         candidates = random.integers(1, size, (batch, 7))
-        ranked = rank.run(None, {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "candidates": candidates})[0]
+        ranked = rank.run(None, feed(names_of(rank), encoded, candidates=candidates, wanted_weight=weight))[0]
         _compare(ranked, np.take_along_axis(wanted_BV, candidates, axis=1), f"rank.onnx at batch {batch}, length {width}")
         excluded = random.integers(0, size, (batch, 5))
         count = min(size, _PARITY_COUNT)
-        inputs = {"tracks": encoded.tracks, "outcomes": encoded.outcomes, "excluded": excluded, "count": np.array(count)}
+        inputs = feed(names_of(model), encoded, excluded=excluded, count=np.array(count), wanted_weight=weight)
         rows, scores = model.run(None, inputs)
         np.put_along_axis(wanted_BV, np.concatenate([excluded, np.full((batch, 2), (0, 1))], axis=1), -np.inf, axis=1)
         _compare(scores, np.take_along_axis(wanted_BV, rows, axis=1), f"model.onnx at batch {batch}, length {width}")
         _compare(scores, -np.sort(-wanted_BV, axis=1)[:, :count], f"order of model.onnx at batch {batch}, length {width}")
+
+
+def names_of(graph: onnxruntime.InferenceSession) -> list[str]:
+    """What a graph reads."""
+    return [tensor.name for tensor in graph.get_inputs()]
 
 
 def _compare(found: Floats, wanted: Floats, where: str) -> None:
@@ -129,9 +151,8 @@ def _compare(found: Floats, wanted: Floats, where: str) -> None:
 def _random_batch(random: np.random.Generator, batch: int, width: int, rows: int) -> Encoded:
     """Histories of all lengths from none to `width`."""
     lengths = np.linspace(0, width, batch, dtype=np.int64) if batch > 1 else np.zeros(1, np.int64)
-    histories = [
-        RowHistory(random.integers(FIRST, rows, size).tolist(), random.integers(1, 5, size).tolist()) for size in lengths
-    ]
+    tops = ((FIRST, rows), (1, 5), (0, GAP_CODES))
+    histories = [RowHistory(*(random.integers(low, high, size).tolist() for low, high in tops)) for size in lengths]
     return encode_histories(histories, length=width)
 
 
@@ -151,6 +172,7 @@ def _golden(ranker: NetworkRanker, history: RowHistory, length: int) -> Golden:
     return Golden(
         rows=[int(row) for row in history.rows[-length:]],
         outcomes=[int(outcome) for outcome in history.outcomes[-length:]],
+        gaps=[int(gap) for gap in history.gaps[-length:]],
         excluded=excluded,
         best=best.tolist(),
         scores=[float(score) for score in scores_V[best]],

@@ -3,6 +3,8 @@
     model.onnx   (tracks, outcomes, excluded, count) -> (rows, scores): encode, score all items, mask, top-k
     rank.onnx    (tracks, outcomes, candidates) -> scores: encode, score the candidates
 
+Between `outcomes` and the rest stand the network's further inputs: `gaps` [B, T], `wanted_weight` [].
+
 The encoder comes out of torch's exporter, the tails are written by hand in ONNX's text form: masking and top-k depend on
 inputs in ways that exporters have silently frozen before. Both graphs keep their weights in one file beside them, `items`
 once: the input embedding of a network with tied tables is read out of it.
@@ -21,7 +23,7 @@ import onnx
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from model.artifact import WEIGHTS, WeightRecord
+from model.artifact import FURTHER_INPUTS, WEIGHTS, WeightRecord
 from model.nets.network import Network
 from training import tails
 from training.scan import quantise
@@ -65,22 +67,26 @@ def write_graphs(
 
 
 def _export_encoder(network: Network) -> ModelProto:
-    """(tracks, outcomes) -> query, both dimensions dynamic."""
+    """(tracks, outcomes, further inputs) -> query, both dimensions dynamic."""
     tracks = torch.tensor([[0, 0, 2], [2, 2, 2]])
     outcomes = (tracks > 0).to(torch.int64)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    free = {0: batch, 1: length}
+    further = {"gaps": (outcomes.clone(), free), "wanted_weight": (torch.tensor(1.0), {})}
+    # A clone: the exporter takes one tensor given twice for one input.
+    given = {name: further[name] if name in network.further_inputs else (None, None) for name in FURTHER_INPUTS}
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # misses torchvision, aloud
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals; parity is checked on the result
         program = torch.onnx.export(
             network.eval(),
-            (tracks, outcomes),
+            (tracks, outcomes, *(example for example, _ in given.values())),
             dynamo=True,
             verbose=False,
             opset_version=20,
-            input_names=["tracks", "outcomes"],
+            input_names=["tracks", "outcomes", *network.further_inputs],
             output_names=["query"],
-            dynamic_shapes=({0: batch, 1: length}, {0: batch, 1: length}),
+            dynamic_shapes=(free, free, *(shape for _, shape in given.values())),
         )
     if program is None:
         raise RuntimeError("torch exported nothing")

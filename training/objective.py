@@ -25,7 +25,7 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
     scores and losses stay float32.
     """
     with torch.autocast(batch.tracks.device.type, torch.bfloat16, enabled=half):
-        states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes)
+        states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes, batch.gaps)
     states_BTD = states_BTD.float()
     asked_BT = asked_BT & (batch.tracks != PADDING)
     if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target

@@ -9,7 +9,6 @@ Shapes: B batch, L places of a list, N neighbours.
 
 import numpy as np
 
-from model.encoding import Encoded
 from model.events import Outcome
 from training.baselines import Markov
 from training.cases import Cases
@@ -46,7 +45,7 @@ def neighbours(followers: Markov, row: int) -> Int64s:
 
 
 def _lists_after(ranker: Ranker, cases: Cases, outcome: Outcome, length: int) -> Int32s:
-    tracks_BT, outcomes_BT = cases.encode(length)
-    outcomes_BT = outcomes_BT.copy()
+    encoded = cases.encode(length)
+    outcomes_BT = encoded.outcomes.copy()
     outcomes_BT[:, -1] = outcome
-    return top_lists(ranker, cases, Encoded(tracks_BT, outcomes_BT))
+    return top_lists(ranker, cases, encoded._replace(outcomes=outcomes_BT))

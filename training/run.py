@@ -142,7 +142,7 @@ def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path) ->
 def history_of(cases: Cases, index: int) -> RowHistory:
     """The whole known history of a case."""
     place = slice(cases.starts[index], cases.stops[index])
-    return RowHistory(cases.rows[place].tolist(), cases.outcomes[place].tolist())
+    return RowHistory(cases.rows[place].tolist(), cases.outcomes[place].tolist(), cases.gaps[place].tolist())
 
 
 def catalogue_of(log: Log, part: Split) -> Catalogue | None:

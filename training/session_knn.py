@@ -69,7 +69,7 @@ class SessionKnn:
         scores_BV = torch.zeros(len(batch.tracks), len(self.idf_V))
         for start in range(0, len(batch.tracks), AT_A_TIME):
             few = slice(start, start + AT_A_TIME)
-            self._add(scores_BV[few], Encoded(batch.tracks[few], batch.outcomes[few]), self.at_ms[cases.entry[few]])
+            self._add(scores_BV[few], Encoded(*(array[few] for array in batch)), self.at_ms[cases.entry[few]])
         scores_BV.add_(torch.from_numpy(self.popularity_V) * FALLBACK)
         return scores_BV.numpy()
 

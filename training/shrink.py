@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from model.artifact import MODEL, RANK, WEIGHTS, ScanRecord, WeightRecord
-from model.encoding import RowHistory, encode_histories
+from model.encoding import Encoded, RowHistory, encode_histories, feed
 from model.nets.network import Network
 from model.nets.sine import SineNetwork
 from training.graphs import build_graphs, write_graphs
@@ -37,6 +37,7 @@ def shrink(
     samples: Sequence[RowHistory],
     golden: Sequence[Mapping[str, Any]],
     length: int,
+    weight: float = 0.0,
     open_graph: Open,
 ) -> tuple[ScanRecord, dict[str, WeightRecord] | None]:
     """Replace the graphs and weights of `draft` by ones that scan in eight bits, where that may be.
@@ -50,8 +51,8 @@ def shrink(
         model, rank, weights = build_graphs(network, in_eight_bits=True)
         records = write_graphs(folder, {MODEL: model, RANK: rank}, weights)
         rough = open_graph(folder / MODEL)
-        found = compare(open_graph(draft / MODEL), rough, samples[:SAMPLES], length=length)
-        if not allowed(found) or not all(_same(rough, case, length) for case in golden):
+        found = compare(open_graph(draft / MODEL), rough, samples[:SAMPLES], length=length, weight=weight)
+        if not allowed(found) or not all(_same(rough, case, length, weight) for case in golden):
             return found.model_copy(update={"bits": 32}), None
         for file in (MODEL, RANK, WEIGHTS):
             os.replace(folder / file, draft / file)
@@ -64,15 +65,20 @@ def allowed(found: ScanRecord) -> bool:
 
 
 def compare(
-    exact: onnxruntime.InferenceSession, rough: onnxruntime.InferenceSession, histories: Sequence[RowHistory], *, length: int
+    exact: onnxruntime.InferenceSession,
+    rough: onnxruntime.InferenceSession,
+    histories: Sequence[RowHistory],
+    *,
+    length: int,
+    weight: float = 0.0,
 ) -> ScanRecord:
     """Both scans on the same histories: each without its last entry, which is the track to be found, nothing heard excluded."""
     shared, gains = [], []
     for start in range(0, len(histories), AT_A_TIME):
         batch = histories[start : start + AT_A_TIME]
         targets_B = [history.rows[-1] if history.rows else 0 for history in batch]
-        before = [RowHistory(history.rows[:-1], history.outcomes[:-1]) for history in batch]
-        lists = [_best(session, before, length, PLACES) for session in (exact, rough)]
+        before = [RowHistory(history.rows[:-1], history.outcomes[:-1], history.gaps[:-1]) for history in batch]
+        lists = [_best(session, before, length, weight) for session in (exact, rough)]
         pairs = zip(*(found.tolist() for found in lists), targets_B, strict=True)
         for one, other, target in pairs:
             shared.append(len(set(one) & set(other)) / len(one))
@@ -82,10 +88,15 @@ def compare(
     return ScanRecord(bits=8, overlap=float(np.mean(shared)), ndcg_loss=loss)
 
 
-def _best(session: onnxruntime.InferenceSession, histories: Sequence[RowHistory], length: int, count: int) -> Ints:
-    encoded = encode_histories(histories, length=length)
+def _best(session: onnxruntime.InferenceSession, histories: Sequence[RowHistory], length: int, weight: float) -> Ints:
     excluded = np.zeros((len(histories), 1), np.int64)
-    rows: Ints = session.run(["rows"], {**encoded._asdict(), "excluded": excluded, "count": np.array(count)})[0]
+    return _rows(session, encode_histories(histories, length=length), excluded, PLACES, weight)
+
+
+def _rows(session: onnxruntime.InferenceSession, batch: Encoded, excluded: Ints, count: int, weight: float) -> Ints:
+    names = [tensor.name for tensor in session.get_inputs()]
+    others = {"excluded": excluded, "count": np.array(count), "wanted_weight": np.array(weight, np.float32)}
+    rows: Ints = session.run(["rows"], feed(names, batch, **others))[0]
     return rows
 
 
@@ -93,9 +104,8 @@ def _gain(rows: Sequence[int], target: int) -> float:
     return float(1 / np.log2(rows.index(target) + 2)) if target in rows else 0.0
 
 
-def _same(rough: onnxruntime.InferenceSession, case: Mapping[str, Any], length: int) -> bool:
-    encoded = encode_histories([RowHistory(case["rows"], case["outcomes"])], length=length)
+def _same(rough: onnxruntime.InferenceSession, case: Mapping[str, Any], length: int, weight: float) -> bool:
+    encoded = encode_histories([RowHistory(case["rows"], case["outcomes"], case["gaps"])], length=length)
     excluded = np.array([case["excluded"]], np.int64).reshape(1, -1)
-    feed = {**encoded._asdict(), "excluded": excluded, "count": np.array(len(case["best"]))}
-    rows: Ints = rough.run(["rows"], feed)[0]
+    rows = _rows(rough, encoded, excluded, len(case["best"]), weight)
     return bool(rows[0].tolist() == list(case["best"]))

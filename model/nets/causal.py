@@ -25,9 +25,9 @@ class CausalNetwork(TiedNetwork):
         super().__init__(config, rows, length + 1, artists)
         self.start = nn.Parameter(torch.zeros(config.width))
 
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
         filled_BS = slots_of(tracks_BT)
-        read_BSD = functional.pad(self.entries(tracks_BT, outcomes_BT), (0, 0, 1, 0))
+        read_BSD = functional.pad(self.entries(tracks_BT, outcomes_BT, gaps_BT), (0, 0, 1, 0))
         read_BSD = torch.where(filled_BS[..., None], read_BSD, self.start)
         if self.config.skips:
             return self.attend(read_BSD + self.position(positions_of(filled_BS)), causal_mask(filled_BS), last=last)
@@ -37,5 +37,7 @@ class CausalNetwork(TiedNetwork):
         states_BSD = newest_readable(every_BSD, readable_BS)
         return states_BSD[:, -1:] if last else states_BSD
 
-    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
-        return self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1]), torch.ones_like(tracks_BT, dtype=torch.bool)
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        before_BT = None if gaps_BT is None else gaps_BT[:, :-1]
+        states_BTD = self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1], before_BT)
+        return states_BTD, torch.ones_like(tracks_BT, dtype=torch.bool)

@@ -28,14 +28,16 @@ class ClozeNetwork(TiedNetwork):
         super().__init__(config, rows, length + 2, artists)
         self.hidden_entry = nn.Parameter(torch.zeros(config.width))
 
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
         """As of any network, but for the last state alone: the others have read ahead."""
         hidden_BS = functional.pad(torch.zeros_like(tracks_BT, dtype=torch.bool), (0, 1), value=True)
-        return self._read(functional.pad(tracks_BT, (0, 1)), functional.pad(outcomes_BT, (0, 1)), hidden_BS, last=last)
+        padded_BS = None if gaps_BT is None else functional.pad(gaps_BT, (0, 1))
+        tracks_BS, outcomes_BS = functional.pad(tracks_BT, (0, 1)), functional.pad(outcomes_BT, (0, 1))
+        return self._read(tracks_BS, outcomes_BS, padded_BS, hidden_BS, last=last)
 
-    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         hidden_BT = self._hide(tracks_BT != PADDING)
-        return self._read(tracks_BT, outcomes_BT, hidden_BT, last=False), hidden_BT
+        return self._read(tracks_BT, outcomes_BT, gaps_BT, hidden_BT, last=False), hidden_BT
 
     def _hide(self, filled_BT: Tensor) -> Tensor:
         """Which entries to hide, by torch's random state: a share of them, or the last alone."""
@@ -45,12 +47,12 @@ class ClozeNetwork(TiedNetwork):
         only_last_B1 = (torch.rand(len(filled_BT), 1, device=filled_BT.device) < 0.5) | ~some_BT.any(dim=1, keepdim=True)
         return torch.where(only_last_B1, last_BT, some_BT)
 
-    def _read(self, tracks_BS: Tensor, outcomes_BS: Tensor, hidden_BS: Tensor, *, last: bool) -> Tensor:
+    def _read(self, tracks_BS: Tensor, outcomes_BS: Tensor, gaps_BS: Tensor | None, hidden_BS: Tensor, *, last: bool) -> Tensor:
         filled_BS = tracks_BS != PADDING
         if not self.config.skips:
             filled_BS = filled_BS & ~is_refused(outcomes_BS)
         filled_BS = filled_BS | hidden_BS
-        read_BSD = torch.where(hidden_BS[..., None], self.hidden_entry, self.entries(tracks_BS, outcomes_BS))
+        read_BSD = torch.where(hidden_BS[..., None], self.hidden_entry, self.entries(tracks_BS, outcomes_BS, gaps_BS))
         places_S = torch.arange(tracks_BS.shape[1], device=tracks_BS.device)
         itself_SS = places_S[None, :] == places_S[:, None]  # so that no line of the softmax is empty
         mask_B1SS = (filled_BS[:, None, :] | itself_SS)[:, None]

@@ -21,14 +21,17 @@ class NetworkConfig:
     dropout: float = Field(default=0.2, ge=0, lt=1)
     outcomes: bool = True  # whether the network reads how plays ended
     skips: bool = True  # whether refused tracks are read at all
+    gaps: bool = False  # whether the network reads how long after the one before each entry came
     artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors
     item_bias: bool = True  # a learned score per track that depends on no history
     wanted_head: bool = False  # a second head: would this listener keep this track now?
     wanted_width: int = Field(default=32, ge=1)
-    wanted_weight: float = 0.0  # of the head's logit in the final score
+    wanted_weight: float = 0.0  # of the head's logit in the final score, where the recipe lets none be chosen
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "NetworkConfig":
+    def _fits_together(self) -> "NetworkConfig":
         if self.width % self.heads:
             raise ValueError(f"found width {self.width} and {self.heads} heads; wanted a width that is a multiple of the heads")
+        if self.kind == "sine" and (self.gaps or self.wanted_head):
+            raise ValueError("found gaps or wanted_head with kind 'sine'; it has neither")
         return self

@@ -30,22 +30,25 @@ class Network(nn.Module):
     """The parameter that embeds the input, where it is also the first columns of the item matrix."""
     reads_ahead: bool = False
     """Whether training states have read what came later: then an entry is all that may be predicted at its place."""
+    further_inputs: tuple[str, ...] = ()
+    """Which of `model.artifact.FURTHER_INPUTS` it reads."""
     wanted_weight: Tensor
-    """Of the wanted head's logit in the final score; a buffer, set from validation."""
+    """Of the wanted head's logit in the final score, where none is given; a buffer, set from validation."""
     tables: tuple[str, ...] = ("track.weight",)
     """The parameters that grow with the catalogue: a line a row, or an artist."""
     sparse: bool = False
     """Whether the gradients of `tables` are of the rows that a batch meets alone; `make_sparse` sets it."""
 
     @abstractmethod
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
+    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
         """The states [B, T + 1, D] of a batch padded on the left: state t has read the entries before place t.
 
-        With `last` the last state alone, [B, 1, D], in what time that takes.
+        `gaps_BT` are numbers of `model.encoding.gap_codes`, None where they are not known. With `last` the last
+        state alone, [B, 1, D], in what time that takes.
         """
 
     @abstractmethod
-    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """States [B, T, D] to predict each place's entry from, none having read it, and which may be asked, bool [B, T]."""
 
     @abstractmethod
@@ -81,10 +84,14 @@ class Network(nn.Module):
     def fold(self) -> None:
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""
 
-    def forward(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+    def forward(
+        self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, wanted_weight: Tensor | None = None
+    ) -> Tensor:
         """The final query [B, Q] after the whole history."""
-        main, wanted = self.queries(self.states(tracks_BT, outcomes_BT, last=True)[:, -1])
-        return main if wanted is None else torch.cat([main, self.wanted_weight * wanted], dim=-1)
+        main, wanted = self.queries(self.states(tracks_BT, outcomes_BT, gaps_BT, last=True)[:, -1])
+        if wanted is None:
+            return main
+        return torch.cat([main, (self.wanted_weight if wanted_weight is None else wanted_weight) * wanted], dim=-1)
 
     def item_matrix(self) -> Tensor:
         """The final item vectors [V, Q] of all rows: a score is the dot product of a query with one of them."""

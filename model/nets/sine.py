@@ -49,7 +49,14 @@ class SineNetwork(Network):
         self.fuse_bias = nn.Parameter(torch.zeros(config.interests))
         initialise(self)
 
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:
+    def states(
+        self,
+        tracks_BT: Tensor,
+        outcomes_BT: Tensor,
+        gaps_BT: Tensor | None = None,  # noqa: ARG002  # it reads none
+        *,
+        last: bool = False,
+    ) -> Tensor:
         refused_BT = is_refused(outcomes_BT)
         kept_BS = slots_of(tracks_BT) & ~functional.pad(refused_BT, (1, 0))
         vectors_BSD = functional.pad(self.track(tracks_BT), (0, 0, 1, 0))
@@ -58,7 +65,12 @@ class SineNetwork(Network):
         states_BSD = torch.cat([state_BSD[:, :, None], interest_BSKD], dim=2).flatten(2)
         return states_BSD[:, -1:] if last else states_BSD
 
-    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def training_states(
+        self,
+        tracks_BT: Tensor,
+        outcomes_BT: Tensor,
+        gaps_BT: Tensor | None = None,  # noqa: ARG002  # it reads none
+    ) -> tuple[Tensor, Tensor]:
         return self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1]), torch.ones_like(tracks_BT, dtype=torch.bool)
 
     def queries(self, states_MD: Tensor) -> Heads:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.artifact import FURTHER_INPUTS
+from model.encoding import GAP_CODES
 from model.events import Outcome
 from model.nets.blocks import Block
 from model.nets.config import NetworkConfig
@@ -37,6 +39,8 @@ class TiedNetwork(Network):
             self.register_buffer("artist_of", artists)
             self.artist = nn.Embedding(int(artists.max()) + 1, config.width, padding_idx=0)
         self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
+        if config.gaps:
+            self.gap = nn.Embedding(GAP_CODES, config.width, padding_idx=0)
         self.position = nn.Embedding(places, config.width)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.feed_forward, config.dropout, gates=config.block == "ligr")
@@ -49,12 +53,20 @@ class TiedNetwork(Network):
             self.wanted_query = nn.Linear(config.width, config.wanted_width)
             self.wanted_item = nn.Embedding(rows, config.wanted_width)
             self.wanted_bias = nn.Parameter(torch.zeros(rows))
+        has = {"gaps": config.gaps, "wanted_weight": config.wanted_head}
+        self.further_inputs = tuple(name for name in FURTHER_INPUTS if has[name])
         initialise(self)
 
-    def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-        """What is read of each entry, [B, T, D]: its track, and how it ended where the network is to know."""
+    def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None) -> Tensor:
+        """What is read of each entry, [B, T, D]: its track; where the network is to know, how it ended and how long after the
+        one before it came.
+        """
         vectors_BTD = self._vectors(tracks_BT)
-        return vectors_BTD + self.outcome(outcomes_BT) if self.config.outcomes else vectors_BTD
+        if self.config.outcomes:
+            vectors_BTD = vectors_BTD + self.outcome(outcomes_BT)
+        if self.config.gaps and gaps_BT is not None:
+            vectors_BTD = vectors_BTD + self.gap(gaps_BT)
+        return vectors_BTD
 
     def attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool) -> Tensor:
         """The blocks and the last norm, after dropout; with `last` for the last slot alone, [B, 1, D]."""

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.encoding import RowHistory, encode, encode_histories, rows_of
+from model.encoding import GAP_CODES, RowHistory, encode, encode_histories, feed, gap_codes, rows_of
 from model.events import Entry, Outcome
 from model.vocabulary import Vocabulary
 
@@ -16,7 +16,7 @@ def history(size: int, first: int = 2) -> RowHistory:
 
 def test_newest_entry_stands_last_behind_padding_on_the_left() -> None:
     """All lines of a batch end at the same place."""
-    tracks, outcomes = encode_histories([history(1), history(3)], length=5)
+    tracks, outcomes, _ = encode_histories([history(1), history(3)], length=5)
 
     assert tracks.tolist() == [[0, 0, 2], [2, 3, 4]]
     assert outcomes.tolist() == [[0, 0, 1], [1, 2, 3]]
@@ -24,7 +24,7 @@ def test_newest_entry_stands_last_behind_padding_on_the_left() -> None:
 
 def test_newest_entries_survive_truncation() -> None:
     """A long history loses its oldest entries."""
-    tracks, outcomes = encode_histories([history(6)], length=2)
+    tracks, outcomes, _ = encode_histories([history(6)], length=2)
 
     assert tracks.tolist() == [[6, 7]]
     assert outcomes.tolist() == [[1, 2]]
@@ -90,3 +90,48 @@ def test_slices_of_a_log_and_separate_histories_give_the_same_arrays(sizes: list
     assert np.array_equal(cut.tracks, separate.tracks)
     assert np.array_equal(cut.outcomes, separate.outcomes)
     assert cut.tracks.tolist() == [[0] * (width - len(rows)) + list(rows) for rows in by_hand]
+
+
+def test_gap_codes_by_hand() -> None:
+    """Unknown at a start, then by doublings of seconds; out of order and beyond the last are still numbers."""
+    at_ms = np.array([5_000, 5_999, 6_999, 9_999, 9_998, 69_998, 10**13, 7, 1_807_007])
+    codes = gap_codes(at_ms, np.array([0, 7, 9]))
+
+    assert codes.tolist() == [0, 1, 2, 3, 1, 7, GAP_CODES - 1, 0, 12]
+    assert codes.dtype == np.dtype(np.int64)
+
+
+@given(seconds=st.integers(0, 2**40))
+def test_gap_code_is_the_number_of_binary_digits(seconds: int) -> None:
+    """Of the seconds, one more for being known, up to the last code."""
+    [_, code] = gap_codes(np.array([0, seconds * 1000]), np.array([0]))
+
+    assert code == min(1 + seconds.bit_length(), GAP_CODES - 1)
+
+
+def test_gaps_count_from_the_entry_before_even_if_its_track_is_unknown() -> None:
+    """What is left out still happened; what is cut off too."""
+    vocabulary = Vocabulary(["a", "b"])
+    plays = [("a", 0), ("b", 60_000), ("new", 100_000), ("a", 101_500), ("b", 101_600)]
+    entries = [Entry(track, Outcome.PLAYED, at_ms, skipped=False, session=0) for track, at_ms in plays]
+
+    assert rows_of(entries, vocabulary, length=9, gaps=True) == RowHistory([2, 3, 2, 3], [1] * 4, [0, 7, 2, 1])
+    assert rows_of(entries, vocabulary, length=2, gaps=True).gaps == [2, 1]
+    assert rows_of(entries, vocabulary, length=2) == RowHistory([2, 3], [1, 1])
+    assert rows_of([], vocabulary, length=2, gaps=True) == RowHistory([], [])
+
+
+def test_histories_with_and_without_gaps_stand_in_one_batch() -> None:
+    """Who did not say when has 0, which is what padding has."""
+    batch = encode_histories([RowHistory([2], [1]), RowHistory([2, 3, 4], [1, 1, 1], [0, 5, 6]), RowHistory()], length=2)
+
+    assert batch.gaps.tolist() == [[0, 0], [5, 6], [0, 0]]
+    assert encode_histories([RowHistory([2], [1])], length=2).gaps.tolist() == [[0]]
+
+
+def test_graph_is_fed_what_it_reads() -> None:
+    """Of everything there is."""
+    batch = encode_histories([RowHistory([2], [1], [3])], length=2)
+
+    assert feed(("tracks", "count"), batch, count=7, excluded=None) == {"tracks": batch.tracks, "count": 7}
+    assert feed(("gaps",), batch)["gaps"].tolist() == [[3]]

@@ -34,18 +34,25 @@ def build(
     catalogue: bool = False,
     golden_error: float = 0.0,
     version: str = "tiny-1",
+    wanted_weight: float | None = None,
 ) -> Path:
-    """Save an artifact under `root` and return its folder; `golden_error` is added to the golden scores."""
+    """Save an artifact under `root` and return its folder; `golden_error` is added to the golden scores.
+
+    With a `wanted_weight` its graphs read the further inputs too: a score is greater by the newest gap, and by the weight times
+    the row.
+    """
     draft = root / "draft"
     draft.mkdir(parents=True)
     items_VD = np.concatenate([np.zeros((FIRST, GENRES), np.float32), _genres(len(tracks))]) if vectors is None else vectors
     prior_V = np.linspace(0.5, 0.0, len(items_VD), dtype=np.float32)
     (draft / artifact.WEIGHTS).write_bytes(items_VD.tobytes() + prior_V.tobytes())
-    onnx.save(_model(items_VD, prior_V), draft / artifact.MODEL)
-    onnx.save(_rank(items_VD, prior_V), draft / artifact.RANK)
+    further = wanted_weight is not None
+    model, rank = _model(items_VD, prior_V), _rank(items_VD, prior_V)
+    onnx.save(_further(model, "raw") if further else model, draft / artifact.MODEL)
+    onnx.save(_further(rank, "liked") if further else rank, draft / artifact.RANK)
     artifact.write_json(draft / artifact.TRACKS, list(tracks))
     artifact.write_json(draft / artifact.POPULAR, list(range(FIRST, min(len(items_VD), FIRST + 2_000))))
-    artifact.write_json(draft / artifact.GOLDEN, [_golden(items_VD, prior_V, [], golden_error)])
+    artifact.write_json(draft / artifact.GOLDEN, [_golden(items_VD, prior_V, [], golden_error, wanted_weight or 0.0)])
     if catalogue:
         artists = [f"artist {number // GENRES}" for number in range(len(tracks))]
         described = {"titles": [f"title {track}" for track in tracks], "artists": artists, "durations_ms": [None] * len(tracks)}
@@ -56,6 +63,9 @@ def build(
         created_at=datetime(2026, 11, 22, tzinfo=UTC),
         tracks=len(tracks),
         history=rule or HistoryRule(),
+        inputs=(*artifact.INPUTS, *(artifact.FURTHER_INPUTS if further else ())),
+        rank_inputs=(*artifact.RANK_INPUTS, *(artifact.FURTHER_INPUTS if further else ())),
+        wanted_weight=wanted_weight or 0.0,
         recipe={},
         origin={"source": "made by hand"},
         quality={"HR@20": 1.0},
@@ -77,8 +87,10 @@ def _genres(count: int) -> npt.NDArray[np.float32]:
     return np.eye(GENRES, dtype=np.float32)[np.arange(count) % GENRES]
 
 
-def _golden(items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32], rows: list[int], error: float) -> object:
-    scores = items_VD[rows].sum(axis=0) @ items_VD.T + prior_V
+def _golden(
+    items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32], rows: list[int], error: float, weight: float
+) -> object:
+    scores = items_VD[rows].sum(axis=0) @ items_VD.T + prior_V + weight * np.arange(len(items_VD))
     scores[[PADDING, UNKNOWN]] = -np.inf
     best = np.argsort(-scores, kind="stable")[:10]
     return {
@@ -122,6 +134,31 @@ def _rank(items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32]) -
     inputs = [_ints("tracks", "B", "T"), _ints("outcomes", "B", "T"), _ints("candidates", "B", "m")]
     outputs, extra = [_floats("scores", "B", "m")], {"last": np.array([2], np.int64)}
     return _graph(nodes=nodes, inputs=inputs, outputs=outputs, items_VD=items_VD, prior_V=prior_V, extra=extra)
+
+
+def _further(graph: onnx.ModelProto, place: str) -> onnx.ModelProto:
+    """The graph with `gaps` and `wanted_weight` as inputs; what they make of the rows is added to the tensor `place`."""
+    rows = "candidates" if place == "liked" else "all_rows"
+    for node in graph.graph.node:
+        node.input[:] = [f"{name}_further" if name == place else name for name in node.input]
+    nodes = [
+        helper.make_node("Cast", [rows], ["rows_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["rows_float", "wanted_weight"], ["by_row"]),
+        helper.make_node("Cast", ["gaps"], ["gaps_float"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["gaps_float", "newest"], ["by_gap"], axis=1),
+        helper.make_node("Add", ["by_row", "by_gap"], ["by_both"]),
+        helper.make_node("Add", [place, "by_both"], [f"{place}_further"]),
+    ]
+    made = next(index for index, node in enumerate(graph.graph.node) if place in node.output) + 1
+    after = list(graph.graph.node)
+    del graph.graph.node[:]
+    graph.graph.node.extend([*after[:made], *nodes, *after[made:]])
+    graph.graph.input.extend([_ints("gaps", "B", "T"), helper.make_tensor_value_info("wanted_weight", TensorProto.FLOAT, [])])
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "newest"))
+    if rows == "all_rows":
+        size = next(tensor.dims[0] for tensor in graph.graph.initializer if tensor.name == "items")
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(size), rows))
+    return graph
 
 
 def _listener() -> list[onnx.NodeProto]:

@@ -83,3 +83,25 @@ def test_graph_that_does_not_load_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ArtifactError, match=r"rank\.onnx does not load"):
         Graphs(artifact, threads=1)
+
+
+def test_weight_for_a_head_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Instead of a setting that does nothing."""
+    with pytest.raises(ArtifactError, match="found no head that predicts 'wanted'"):
+        Graphs(artifacts.load(tmp_path), threads=1, wanted_weight=0.5)
+
+
+@pytest.mark.parametrize(("told", "weight"), [(None, 0.25), (2.0, 2.0), (0.0, 0.0)])
+def test_further_inputs_are_fed_as_the_manifest_lists_them(tmp_path: Path, told: float | None, weight: float) -> None:
+    """Gaps from the history; the weight is the manifest's, in golden cases too, unless the setting says another."""
+    graphs = Graphs(artifacts.load(tmp_path, wanted_weight=0.25), threads=1, wanted_weight=told)
+    history = RowHistory([FIRST + 3], [1], [6])
+    plain = by_hand(history)
+    candidates = [FIRST, FIRST + 3]
+
+    [ranked], [best] = graphs.rank([history], [candidates]), graphs.best([history], [[]], [40])
+
+    assert ranked.scores == pytest.approx([plain[row] + weight * row + 6 for row in candidates], abs=1e-4)
+    assert dict(zip(best.rows, best.scores, strict=True)) == pytest.approx(
+        {row: score + weight * row + 6 for row, score in plain.items()}, abs=1e-4
+    )

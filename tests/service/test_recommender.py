@@ -70,6 +70,18 @@ async def test_history_reaches_the_model_as_rows_and_outcomes(artifact: Artifact
     assert (scorer.histories[0].rows, scorer.histories[0].outcomes) == ([FIRST, FIRST + 1], [1, 2])
 
 
+async def test_gaps_reach_a_model_that_reads_them(tmp_path: Path) -> None:
+    """From the events' times, and none for a history that came without times; other models are spared the work."""
+    artifact = artifacts.load(tmp_path, wanted_weight=0.0)
+    scorer = RecordingScorer(artifact)
+    desk = Desk(artifact, scorer=scorer)
+    await desk.tell((1_000, EventType.PLAY, "t0"), (61_000, EventType.PLAY, "unheard"), (64_000, EventType.PLAY, "t1"))
+    await desk.ask()
+    await desk.follow(("t0", Outcome.PLAYED))
+
+    assert [history.gaps for history in scorer.histories] == [[0, 3], ()]
+
+
 @pytest.mark.parametrize(("scope", "rows"), [("user", [FIRST, FIRST + 1]), ("session", [FIRST + 1])])
 async def test_history_goes_back_as_far_as_the_manifest_says(tmp_path: Path, scope: str, rows: list[int]) -> None:
     """The scope that the model was trained with decides whether earlier sessions are read."""

@@ -36,6 +36,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         heads=2,
         feed_forward=24,
         block="ligr",
+        gaps=True,
         artists=True,
         wanted_head=True,
         wanted_width=4,
@@ -48,7 +49,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     samples = [
-        RowHistory([FIRST + place for place in range(size)], [1 + place % 4 for place in range(size)]) for size in range(20)
+        RowHistory(*([first + place % kinds for place in range(size)] for first, kinds in ((FIRST, 20), (1, 4), (0, 9))))
+        for size in range(20)
     ]
     folder = export(
         network,

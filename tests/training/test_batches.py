@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -184,3 +185,14 @@ def test_batch_is_no_larger_than_asked_for() -> None:
 
     assert max(sizes) == 8
     assert sum(count for size, count in sizes.items() if size < 8) <= 1
+
+
+def test_windows_tell_how_long_after_the_one_before_each_entry_came() -> None:
+    """A minute in this world, and nothing is known at a listener's first entry; padding has no gap either."""
+    split = split_into(long_listeners())
+    batches = list(Windows(split, length=9, targets="wanted").batches(8, seed=1, epoch=0))
+    first = {int(split.row[start]) for start in split.sequences.offsets[:-1]}
+
+    for batch in batches:
+        started = torch.isin(batch.tracks, torch.tensor([0, *first]))
+        assert torch.equal(batch.gaps, torch.where(started, 0, 7))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from model.encoding import encode_histories, rows_of
+from model.events import Entry
 from model.vocabulary import UNKNOWN
 from tests.training.logs import D, L, P, S, split_of
 from training.cases import ranges, select_cases
@@ -123,3 +125,23 @@ def test_taking_some_keeps_what_belongs_to_each() -> None:
 def test_ranges_stand_end_to_end() -> None:
     """Also where some are empty."""
     assert ranges(np.array([5, 9, 1]), np.array([2, 0, 3])).tolist() == [5, 6, 1, 2, 3]
+
+
+def test_gaps_of_a_case_are_what_the_service_would_count() -> None:
+    """`rows_of` over the entries before it gives the same rows, outcomes and gaps."""
+    lines = [
+        ("v", "a", P, "train"),
+        ("u", "a", P, "train"),
+        ("u", "b", S, "valid"),
+        ("u", "a", L, "test"),
+        ("u", "a", P, "test"),
+    ]
+    split = split_of(lines)
+    mine = [
+        Entry(track, outcome, place * 1_000, skipped=False, session=0) for place, (_, track, outcome, _) in enumerate(lines[1:])
+    ]
+    wanted = encode_histories([rows_of(mine[:count], split.vocabulary, length=5, gaps=True) for count in (2, 3)], length=5)
+    found = select_cases(split, TEST).encode(length=5)
+
+    assert [array.tolist() for array in found] == [array.tolist() for array in wanted]
+    assert found.gaps.tolist() == [[0, 0], [0, 2]]

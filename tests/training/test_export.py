@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from model import artifact
-from model.encoding import RowHistory, encode_histories
+from model.encoding import RowHistory, encode_histories, feed
 from model.nets import build
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.conftest import TRACKS, Exported
 from tests.training.worlds import small_recipe
-from training.export import ExportError, check_parity, export, open_graph
+from training.export import ExportError, check_parity, export, names_of, open_graph
 from training.rankers import NetworkRanker
 
 
@@ -31,14 +31,21 @@ class Fickle(Network):
         super().__init__()
         self.table = nn.Embedding(self.rows, 4)
 
-    def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, *, last: bool = False) -> Tensor:  # noqa: ARG002  # an only one
+    def states(
+        self,
+        tracks_BT: Tensor,
+        outcomes_BT: Tensor,
+        gaps_BT: Tensor | None = None,  # noqa: ARG002  # it reads none
+        *,
+        last: bool = False,  # noqa: ARG002  # there is only one
+    ) -> Tensor:
         """One state will do."""
         kept_BT = tracks_BT * outcomes_BT.gt(0)
         mean_BD = self.table(kept_BT).mean(dim=1)
         factor = 2 if torch.compiler.is_exporting() else 1
         return torch.unsqueeze(factor * mean_BD, 1)
 
-    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Nobody trains it."""
         raise NotImplementedError
 
@@ -82,7 +89,9 @@ def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker
         weight[-1] = before
 
 
-@pytest.mark.parametrize("name", ["bias", "position.weight", "blocks.1.feed_forward.2.bias", "norm.weight", "outcome.weight"])
+@pytest.mark.parametrize(
+    "name", ["bias", "position.weight", "blocks.1.feed_forward.2.bias", "norm.weight", "outcome.weight", "gap.weight"]
+)
 def test_parity_notices_a_single_number(exported: Exported, name: str) -> None:
     """The last place of the position table too, which only a full history reads."""
     for ranker in altered(exported.network, name, 3.0):
@@ -109,9 +118,13 @@ def test_golden_cases_replay(exported: Exported) -> None:
     lengths = set()
     for case in loaded.golden:
         lengths.add(len(case.rows))
-        batch = encode_histories([RowHistory(case.rows, case.outcomes)], length=exported.length)
-        excluded = np.array([case.excluded], np.int64).reshape(1, -1)
-        rows, scores = session.run(None, {**batch._asdict(), "excluded": excluded, "count": np.array(len(case.best))})
+        batch = encode_histories([RowHistory(case.rows, case.outcomes, case.gaps)], length=exported.length)
+        others = {
+            "excluded": np.array([case.excluded], np.int64).reshape(1, -1),
+            "count": np.array(len(case.best)),
+            "wanted_weight": np.array(loaded.manifest.wanted_weight, np.float32),
+        }
+        rows, scores = session.run(None, feed(names_of(session), batch, **others))
 
         assert rows[0].tolist() == list(case.best)
         assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)

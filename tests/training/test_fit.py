@@ -138,9 +138,9 @@ def blind(tmp_path_factory: pytest.TempPathFactory) -> Network:
 
 def scores(network: Network, histories: Sequence[RowHistory]) -> Tensor:
     """Of the tracks, for each history."""
-    tracks, outcomes = encode_histories(histories, length=8)
+    batch = encode_histories(histories, length=8)
     with torch.no_grad():
-        query_BQ: Tensor = network(torch.from_numpy(tracks), torch.from_numpy(outcomes))
+        query_BQ: Tensor = network(*map(torch.from_numpy, batch))
     return (query_BQ @ network.item_matrix().detach().T)[:, FIRST:]
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from model import artifact
-from model.encoding import Encoded, RowHistory, encode_histories
+from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
 from model.vocabulary import FIRST
 from tests.training.conftest import TRACKS, Exported
-from training.export import open_graph
+from training.export import names_of, open_graph
 
 ROWS = len(TRACKS) + FIRST
+WEIGHT = np.array(0.7, np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -36,25 +37,29 @@ def rank(exported: Exported) -> onnxruntime.InferenceSession:
 def batch_of(*lengths: int, width: int = 9) -> Encoded:
     """Random histories of these lengths."""
     random = np.random.default_rng(len(lengths))
-    histories = [
-        RowHistory(random.integers(FIRST, ROWS, size).tolist(), random.integers(1, 5, size).tolist()) for size in lengths
-    ]
+    tops = ((FIRST, ROWS), (1, 5), (0, GAP_CODES))
+    histories = [RowHistory(*(random.integers(low, high, size).tolist() for low, high in tops)) for size in lengths]
     return encode_histories(histories, length=width)
 
 
 def answers(
-    model: onnxruntime.InferenceSession, batch: Encoded, *, count: int = 5, excluded: Any = None
+    model: onnxruntime.InferenceSession,
+    batch: Encoded,
+    *,
+    count: int = 5,
+    excluded: Any = None,
+    weight: npt.NDArray[np.float32] = WEIGHT,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Rows and scores for a batch; nothing excluded unless told."""
     never = np.zeros((len(batch.tracks), 1), np.int64) if excluded is None else np.array(excluded, np.int64)
-    rows, scores = model.run(None, {**batch._asdict(), "excluded": never, "count": np.array(count)})
+    rows, scores = model.run(None, feed(names_of(model), batch, excluded=never, count=np.array(count), wanted_weight=weight))
     return rows, scores
 
 
-def torch_scores(exported: Exported, batch: Encoded) -> npt.NDArray[np.float32]:
+def torch_scores(exported: Exported, batch: Encoded, weight: npt.NDArray[np.float32] = WEIGHT) -> npt.NDArray[np.float32]:
     """What torch says of every row, [B, V]."""
     with torch.no_grad():
-        query = exported.network(torch.from_numpy(batch.tracks), torch.from_numpy(batch.outcomes))
+        query = exported.network(*map(torch.from_numpy, batch), wanted_weight=torch.from_numpy(weight))
         scores: npt.NDArray[np.float32] = (query @ exported.network.item_matrix().T).numpy()
     return scores
 
@@ -88,7 +93,7 @@ def test_candidates_score_as_in_the_whole_catalogue(
     """`rank.onnx` gives torch's scores of the rows it is asked for, in their order, repetitions and padding included."""
     batch = batch_of(*lengths)
     candidates = np.random.default_rng(0).integers(0, ROWS, (len(lengths), 13))
-    [scores] = rank.run(None, {**batch._asdict(), "candidates": candidates})
+    [scores] = rank.run(None, feed(names_of(rank), batch, candidates=candidates, wanted_weight=WEIGHT))
     wanted = np.take_along_axis(torch_scores(exported, batch), candidates, axis=1)
 
     assert np.allclose(scores, wanted, rtol=1e-4, atol=1e-4)
@@ -116,7 +121,7 @@ def test_nothing_excluded_may_be_an_empty_array(model: onnxruntime.InferenceSess
 def test_lines_exclude_for_themselves(model: onnxruntime.InferenceSession) -> None:
     """What one listener skipped another may hear."""
     batch = batch_of(4, 4)
-    same = Encoded(batch.tracks[[0, 0]], batch.outcomes[[0, 0]])
+    same = Encoded(*(array[[0, 0]] for array in batch))
     [first, _], _ = answers(model, same, count=1)
     rows, _ = answers(model, same, count=1, excluded=[[first[0]], [0]])
 
@@ -159,9 +164,10 @@ def test_inputs_and_outputs_are_the_contracts(model: onnxruntime.InferenceSessio
         return {node.name: (node.type, [isinstance(size, str) or size is None for size in node.shape]) for node in nodes}
 
     free = ("tensor(int64)", [True, True])
-    assert described(model.get_inputs()) == {"tracks": free, "outcomes": free, "excluded": free, "count": ("tensor(int64)", [])}
+    read = {"tracks": free, "outcomes": free, "gaps": free, "wanted_weight": ("tensor(float)", [])}
+    assert described(model.get_inputs()) == {**read, "excluded": free, "count": ("tensor(int64)", [])}
     assert described(model.get_outputs()) == {"rows": free, "scores": ("tensor(float)", [True, True])}
-    assert described(rank.get_inputs()) == {"tracks": free, "outcomes": free, "candidates": free}
+    assert described(rank.get_inputs()) == {**read, "candidates": free}
     assert described(rank.get_outputs()) == {"scores": ("tensor(float)", [True, True])}
 
 
@@ -196,3 +202,24 @@ def test_weights_in_the_file_are_the_networks(exported: Exported) -> None:
     items = np.memmap(exported.folder / artifact.WEIGHTS, record.dtype, "r", record.offset, record.shape)
 
     assert np.array_equal(items, exported.network.item_matrix().detach().numpy())
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0, -1.5])
+def test_weight_of_the_wanted_head_is_an_input(exported: Exported, model: onnxruntime.InferenceSession, weight: float) -> None:
+    """The graph ranks as torch does with that weight, whatever the network was exported with."""
+    batch, given = batch_of(0, 3, 9), np.array(weight, np.float32)
+    wanted = torch_scores(exported, batch, given)
+    wanted[:, :FIRST] = -np.inf
+    rows, scores = answers(model, batch, count=10, weight=given)
+
+    assert np.array_equal(rows, np.argsort(-wanted, axis=1)[:, :10])
+    assert np.allclose(scores, np.take_along_axis(wanted, rows, axis=1), rtol=1e-4, atol=1e-4)
+    assert not np.array_equal(rows, answers(model, batch, count=10)[0])
+
+
+def test_gaps_are_read(model: onnxruntime.InferenceSession) -> None:
+    """The same tracks an hour apart score otherwise than a second apart."""
+    batch = batch_of(5)
+    other = batch._replace(gaps=np.where(batch.tracks > 0, GAP_CODES - 1 - batch.gaps, 0))
+
+    assert not np.allclose(answers(model, batch)[1], answers(model, other)[1], atol=1e-3)

@@ -32,7 +32,8 @@ def network_of(*, wanted_head: bool = False) -> Network:
 
 def batch_of(tracks: list[list[int]], outcomes: list[list[int]], wanted: list[list[int]]) -> Batch:
     """A batch by hand."""
-    return Batch(*(torch.tensor(lines) for lines in (tracks, outcomes, wanted, [[1] * len(tracks[0])] * len(tracks))))
+    session, gaps = ([[number] * len(tracks[0])] * len(tracks) for number in (1, 0))
+    return Batch(*(torch.tensor(lines) for lines in (tracks, outcomes, wanted, session, gaps)))
 
 
 BATCH = batch_of(

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from model import artifact
-from model.encoding import RowHistory, encode_histories
+from model.encoding import RowHistory, encode_histories, feed
 from training import run
 from training.__main__ import main
-from training.export import open_graph
+from training.export import names_of, open_graph
 from training.log import open_log
 from training.recipe import read_recipe
 
@@ -106,9 +106,13 @@ def test_golden_cases_of_the_run_replay(place: Place) -> None:
     loaded = artifact.load(place.artifacts / "current")
     session = open_graph(loaded.folder / artifact.MODEL)
     for case in loaded.golden:
-        batch = encode_histories([RowHistory(case.rows, case.outcomes)], length=loaded.manifest.history.length)
-        excluded = np.array([case.excluded], np.int64).reshape(1, -1)
-        rows, scores = session.run(None, {**batch._asdict(), "excluded": excluded, "count": np.array(len(case.best))})
+        batch = encode_histories([RowHistory(case.rows, case.outcomes, case.gaps)], length=loaded.manifest.history.length)
+        others = {
+            "excluded": np.array([case.excluded], np.int64).reshape(1, -1),
+            "count": np.array(len(case.best)),
+            "wanted_weight": np.array(loaded.manifest.wanted_weight, np.float32),
+        }
+        rows, scores = session.run(None, feed(names_of(session), batch, **others))
 
         assert rows[0].tolist() == list(case.best)
         assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)

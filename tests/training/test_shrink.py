@@ -165,7 +165,7 @@ def test_scan_that_changes_a_golden_case_is_refused(network: Network, tmp_path: 
     draft = tmp_path / "draft"
     draft.mkdir()
     write_exact(network, draft)
-    golden = {"rows": [5], "outcomes": [1], "excluded": [], "best": [2, 3], "scores": [1.0, 0.5]}
+    golden = {"rows": [5], "outcomes": [1], "gaps": [], "excluded": [], "best": [2, 3], "scores": [1.0, 0.5]}
     found, records = shrink.shrink(network, draft, samples=HISTORIES, golden=[golden], length=8, open_graph=open_graph)
 
     assert (found.bits, records) == (32, None)
