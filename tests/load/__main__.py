@@ -6,78 +6,133 @@ does falls on all alike. Counts and times are bounded by the options.
 """
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
 from service import embedded
-from tests.load import artifacts, systems
-from tests.load.measure import in_turns, seed
+from tests.load import artifacts, listeners, systems
+from tests.load.latencies import spread
+from tests.load.measure import Measured, in_turns, together
+from tests.load.page import write_page
 from tests.load.report import keep, show
-from tests.load.rows import CEILING, OURS, Row, plan
+from tests.load.rows import CEILING, OURS, TWO, Row, plan
 from tests.load.systems import System, SystemSkippedError
 from tests.load.traffic import World
 
+GB_A_MILLION = 2.0
+"""Memory that an artifact of a million tracks may want while it is made and served, with some to spare."""
+
 
 def main() -> None:
-    """Measure, and end with code 1 where a request of ours failed."""
+    """Measure, and end with code 1 where a closed loop had errors; an open one may ask for more than there is to give."""
     options = _options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started here is stopped, however this ends
     rivals = () if options.quick else tuple(systems.RIVALS)
-    rows = [row for row in plan(sizes=options.tracks, rivals=rivals) if options.only in f"{row.work}, {row.setting}"]
+    planned = plan(sizes=options.tracks, rivals=rivals, users=options.users, long=options.long)
+    rows = [row for row in planned if options.only in f"{row.work}, {row.setting}"]
     failed = False
     for size in dict.fromkeys(row.tracks for row in rows):
+        if reason := _too_large(options, size):
+            print(f"\n{size:,} tracks skipped: {reason}")  # noqa: T201  # a terminal program
+            continue
         with ExitStack() as stack:
-            found = _start(stack, options, size, [row for row in rows if row.tracks == size])
-            for row in rows:
-                if row.tracks == size:
-                    measured = in_turns(row, found, rounds=options.rounds, seconds=options.seconds)
-                    show(row, measured, found)
-                    keep(options.out, row, measured)
-                    failed |= measured[OURS]["errors"].most > 0
+            failed |= _measure(stack, options, size, [row for row in rows if row.tracks == size])
+    write_page(options.out)
     sys.exit(1 if failed else 0)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=str(__doc__).partition("\n")[0])
     parser.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of artifacts and rivals")
-    parser.add_argument("--out", type=Path, help="file for the JSON lines; default: results.jsonl in the cache")
-    parser.add_argument("--tracks", type=int, nargs="+", default=[100_000, 10_000, 1_000_000], help="catalogue sizes")
+    parser.add_argument(
+        "--out", type=Path, help="file for the JSON lines, plots beside it; default: results.jsonl in the cache"
+    )
+    parser.add_argument(
+        "--tracks", type=int, nargs="+", default=[100_000, 10_000, 1_000_000, 10_000_000], help="catalogue sizes"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
-    parser.add_argument("--workers", type=int, default=1, help="processes of our service")
+    parser.add_argument("--users", type=int, default=1_000_000, help="listeners of the row that has many")
     parser.add_argument("--only", default="", help="rows whose work or setting contains this")
-    parser.add_argument("--quick", action="store_true", help="one round, no rivals, five minutes")
+    parser.add_argument("--long", action="store_true", help="with the rows that last ten minutes and an hour")
+    parser.add_argument("--quick", action="store_true", help="one round, no rivals, sizes that need no minutes first")
     options = parser.parse_args()
     if options.quick:
-        options.rounds, options.seconds = 1, min(options.seconds, 5.0)
+        options.rounds, options.seconds = 1, min(options.seconds, 3.0)
+        options.users = min(options.users, 100_000)
     options.out = options.out or options.cache / "results.jsonl"
     options.cache.mkdir(parents=True, exist_ok=True)
     return options
 
 
-def _start(stack: ExitStack, options: argparse.Namespace, size: int, rows: Sequence[Row]) -> dict[str, System | str]:
-    """Systems by name; the reason in place of one that cannot be had."""
+def _too_large(options: argparse.Namespace, size: int) -> str | None:
+    """Why a size is left out; None where it is not."""
+    if options.quick and size > 100_000 and not artifacts.is_made(options.cache, size):
+        return "its artifact takes minutes to make; a run without --quick makes it"
+    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    wanted_gb = GB_A_MILLION * size / 1e6
+    return f"it may want {wanted_gb:.0f} GB of memory, and there are {memory_gb:.0f}" if wanted_gb > memory_gb else None
+
+
+def _measure(stack: ExitStack, options: argparse.Namespace, size: int, rows: Sequence[Row]) -> bool:
+    """Measure all rows of one size, each printed and kept as it is done; whether a request of ours failed."""
     folder = artifacts.of_size(options.cache, size)
     url = stack.enter_context(embedded.running(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
-    starts = {OURS: partial(systems.service, folder, url, workers=options.workers), CEILING: partial(systems.ceiling, url)}
+    listeners.remember(url, World(tracks=size))
+    start = partial(systems.service, folder, url)
+    found: dict[str, System | str] | None = None
+    failed = False
+    for row in rows:
+        measured: Measured
+        if row.kind == "start":
+            measured = {OURS: together([_started(start) for _ in range(options.rounds)])}
+        else:
+            found = found or _start(stack, options, folder, url, rows)
+            remembered = _remember(url, row.listeners) if row.listeners else {}
+            measured = in_turns(row, found, rounds=options.rounds, seconds=options.seconds)
+            measured = {**measured, OURS: {**measured[OURS], **{key: spread([value]) for key, value in remembered.items()}}}
+            failed |= row.rate is None and measured[OURS]["errors"].most > 0
+        show(row, measured, found or {})
+        keep(options.out, row, measured)
+    return failed
+
+
+def _remember(url: str, world: World) -> dict[str, float]:
+    listeners.remember(url, world)
+    return {"listeners": float(world.users), "bytes_a_listener": listeners.bytes_each(url, world)}
+
+
+def _started(start: Callable[[], AbstractContextManager[System]]) -> dict[str, float]:
+    with start() as system:
+        return {"ready_s": system.ready_s, "rss_mb": system.memory_mb()}
+
+
+def _start(
+    stack: ExitStack, options: argparse.Namespace, folder: Path, url: str, rows: Sequence[Row]
+) -> dict[str, System | str]:
+    """Systems by name; the reason in place of one that cannot be had."""
+    starts: dict[str, Callable[[], AbstractContextManager[System]]] = {
+        OURS: partial(systems.service, folder, url),
+        TWO: partial(systems.service, folder, url, workers=2),
+        CEILING: partial(systems.ceiling, url),
+    }
     starts |= {name: partial(systems.rival, name, folder, options.cache) for name in systems.RIVALS}
     found: dict[str, System | str] = {}
     for name in dict.fromkeys([OURS, *(name for row in rows for name in row.beside)]):
         try:
-            found[name] = system = stack.enter_context(starts[name]())
-            print(f"{name} with {size:,} tracks listens after {system.ready_s:.1f} s")  # noqa: T201  # a terminal program
+            found[name] = stack.enter_context(starts[name]())
         except SystemSkippedError as error:
             found[name] = str(error)
             print(f"skipped: {error}")  # noqa: T201  # as above
     ours = found[OURS]
     if isinstance(ours, str):
         sys.exit(ours)
-    seed(ours, World(tracks=size))
     return found
 
 

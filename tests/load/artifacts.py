@@ -11,10 +11,18 @@ from model.vocabulary import FIRST, Vocabulary
 
 def of_size(cache: Path, tracks: int) -> Path:
     """The folder of an artifact of so many tracks under `cache`, made where there is none."""
-    root = cache / f"tracks-{tracks}"
-    if not (root / "current" / "manifest.json").exists():
-        _make(root, tracks)
-    return (root / "current").resolve()
+    if not is_made(cache, tracks):
+        _make(_root(cache, tracks), tracks)
+    return (_root(cache, tracks) / "current").resolve()
+
+
+def is_made(cache: Path, tracks: int) -> bool:
+    """Whether the artifact is there already."""
+    return (_root(cache, tracks) / "current" / "manifest.json").exists()
+
+
+def _root(cache: Path, tracks: int) -> Path:
+    return cache / f"tracks-{tracks}"
 
 
 def _make(root: Path, tracks: int) -> None:

@@ -127,9 +127,8 @@ async def _closed(order: Order, made: Iterator[bytes], result: Result, faults: C
         if begin <= now < end:
             measuring.start()
             result.latencies.append(now - sent)
-        request = next(made, None) if now < end else None
-        if request is not None:
-            connection.send(request, now)
+        if now < end:
+            connection.send(next(made), now)
             return
         left -= 1
         if not left:

@@ -10,13 +10,13 @@ from dataclasses import asdict
 from tests.load.generator import Order, Result
 from tests.load.latencies import Spread, spread, summarise
 from tests.load.rows import OURS, Row
+from tests.load.scrape import Scrape, overhead, scrape
 from tests.load.systems import System
-from tests.load.traffic import Kind, World
+from tests.load.traffic import Kind
 
-FIGURES = ("req_s", "p50", "p90", "p99", "max", "errors", "rss_mb", "cpu_s_per_1000")
-"""Requests answered a second, latencies in ms, requests failed, MB resident of the largest process, CPU time of all."""
 Measured = Mapping[str, Mapping[str, Spread]]
-"""System -> figure -> its median and range over the rounds."""
+"""System -> figure -> its median and range over the rounds. The figures: req_s answered, p50 to max in ms, errors, rss_mb of
+the largest process, cpu_s_per_1000 of all processes, and what single rows add."""
 
 
 class GeneratorError(Exception):
@@ -27,27 +27,26 @@ def in_turns(row: Row, found: Mapping[str, System | str], *, rounds: int, second
     """Measure us and who stands beside us, A B A B; who could not be started is left out."""
     systems = {name: system for name in (OURS, *row.beside) if isinstance(system := found[name], System)}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
-    for _ in range(rounds):
+    for _ in range(1 if row.seconds else rounds):
         for name, system in systems.items():
-            runs[name].append(_once(row, system, seconds))
-    return {name: {key: spread([run[key] for run in of]) for key in FIGURES} for name, of in runs.items()}
+            runs[name].append(_once(row, system, row.seconds or seconds))
+    return {name: together(of) for name, of in runs.items()}
 
 
-def seed(system: System, world: World) -> None:
-    """Give every user of a world a session, by posting its events. Ends at once where they are all there."""
-    order = Order(port=system.port, kind="seed", world=world, connections=2, seconds=120.0, warm_s=0.0, run=_new_run())
-    result = _generate(order)
-    if result.errors:
-        raise GeneratorError(f"seeding failed: {result.errors}")
+def together(runs: list[dict[str, float]]) -> Mapping[str, Spread]:
+    """Median and range of each figure over the rounds."""
+    return {figure: spread([run[figure] for run in runs]) for figure in runs[0]}
 
 
 def _once(row: Row, system: System, seconds: float) -> dict[str, float]:
-    kind: Kind = "rows" if row.kind == "history" and system.name != OURS else row.kind
+    assert row.kind != "start"
+    kind: Kind = system.kind or row.kind
+    before = scrape(system.port) if row.metrics else Scrape()
     result = _generate(
         Order(
             port=system.port,
             kind=kind,
-            world=World(tracks=row.tracks),
+            world=row.world,
             connections=row.connections,
             seconds=seconds,
             rate=row.rate,
@@ -55,13 +54,23 @@ def _once(row: Row, system: System, seconds: float) -> dict[str, float]:
             watch=system.processes(),
         )
     )
-    return {
-        **asdict(summarise(result.latencies)),
+    figures = {
         "req_s": result.per_second,
+        **asdict(summarise(result.latencies)),
         "errors": float(sum(result.errors.values())),
         "rss_mb": system.memory_mb(),
         "cpu_s_per_1000": result.cpu_s / max(1, len(result.latencies)) * 1000,
     }
+    if row.metrics:
+        mean_ms = sum(result.latencies) / max(1, len(result.latencies)) * 1000
+        figures |= overhead(before, scrape(system.port), end_to_end_ms=mean_ms)
+    if row.seconds:
+        tenth = max(1, len(result.latencies) // 10)
+        figures |= {
+            "p99_at_first": summarise(result.latencies[:tenth]).p99,
+            "p99_at_last": summarise(result.latencies[-tenth:]).p99,
+        }
+    return figures
 
 
 def _generate(order: Order) -> Result:

@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from tests.load.latencies import Spread
-from tests.load.measure import FIGURES, Measured
+from tests.load.measure import Measured
 from tests.load.rows import OURS, Row
 from tests.load.systems import System
 
 
-def show(row: Row, measured: Measured, found: Mapping[str, System | str]) -> None:
+def show(row: Row, measured: Measured, systems: Mapping[str, System | str]) -> None:
     """Print a row: a line a system, medians with their ranges, and how many times a rival's requests a second we answer."""
     _say(f"\n{row.work}: {row.setting}")
     for name in (OURS, *row.beside):
         if name not in measured:
-            _say(f"  {name:<14} skipped: {found[name]}")
+            _say(f"  {name:<14} skipped: {systems[name]}")
             continue
         figures = measured[name]
-        shown = "  ".join(f"{figure} {_ranged(figures[figure])}" for figure in FIGURES)
-        times = "" if name == OURS else f"  (we: {_ratio(measured, name):.2f} times)"
+        shown = "  ".join(f"{figure} {_ranged(found)}" for figure, found in figures.items())
+        ratio = None if name == OURS else _ratio(measured, name)
+        times = "" if ratio is None else f"  (we: {ratio:.2f} times)"
         _say(f"  {name:<14} {shown}{times}")
     if row.each > 1:
         _say(f"  {'':<14} {measured[OURS]['req_s'].median * row.each:,.0f} events a second")
@@ -39,6 +40,9 @@ def keep(path: Path, row: Row, measured: Measured) -> None:
             line: dict[str, Any] = {
                 "work": row.work,
                 "setting": row.setting,
+                "tracks": row.tracks,
+                "connections": None if row.rate else row.connections,
+                "rate": row.rate,
                 "ours": {figure: asdict(found) for figure, found in measured[OURS].items()},
                 "rival": name,
                 "rivals": {figure: found.median for figure, found in measured[name].items()} if name else None,
@@ -51,9 +55,10 @@ def keep(path: Path, row: Row, measured: Measured) -> None:
             file.write(json.dumps(line) + "\n")
 
 
-def _ratio(measured: Measured, name: str) -> float:
-    theirs = measured[name]["req_s"].median
-    return measured[OURS]["req_s"].median / theirs if theirs else float("inf")
+def _ratio(measured: Measured, name: str) -> float | None:
+    """Our requests a second by theirs; None where somebody answered none."""
+    ours, theirs = (measured[system]["req_s"].median for system in (OURS, name))
+    return ours / theirs if theirs else None
 
 
 def _ranged(found: Spread) -> str:

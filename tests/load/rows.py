@@ -1,15 +1,19 @@
 """What is measured against what: the rows of the benchmark, as data.
 
-Two tiers that are never mixed: `model` is the bare model call, a history in the request and no state; `full` and the rest are
-the service's whole job, with sessions in Redis.
+Two tiers that are never mixed up: `model` is the bare model call, a history in the request and no state; `full` and the rest
+are the service's whole job, with sessions in Redis. Where rivals that know the bare call alone stand beside the whole job,
+the row's name says that they do less.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from tests.load.traffic import Kind
+from tests.load.traffic import Kind, World
 
-OURS, CEILING = "nexttrack", "ceiling"
+OURS, TWO, CEILING = "nexttrack", "two workers", "ceiling"
+RATES = {10_000: 2000.0, 100_000: 1000.0, 1_000_000: 2000.0, 10_000_000: 800.0}
+"""Requests a second of the open loop at a catalogue size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,33 +21,64 @@ class Row:
     """One line of the result: what our service does in a setting, and who does the same beside it."""
 
     work: str
-    kind: Kind
+    kind: Kind | Literal["start"]
     tracks: int = 100_000
     connections: int = 64
     rate: float | None = None
     beside: Sequence[str] = ()
     each: int = 1  # how many events a request carries
+    seconds: float | None = None  # in place of what the command says, once instead of in rounds
+    listeners: World | None = None  # others than everybody else's, put into Redis for this row
+    metrics: bool = False  # ask the service's own metrics too
 
     @property
     def setting(self) -> str:
         """The row's setting for people and for `grep`."""
+        if self.kind == "start":
+            return f"{self.tracks} tracks"
         loop = f"open loop {self.rate:g} req/s" if self.rate else f"closed loop, {self.connections} connections"
-        return f"{self.tracks} tracks, {loop}"
+        lasting = f" for {self.seconds / 60:g} minutes" if self.seconds else ""
+        return f"{self.tracks} tracks, {loop}{lasting}"
+
+    @property
+    def world(self) -> World:
+        """Who listens."""
+        return self.listeners or World(tracks=self.tracks)
 
 
-def plan(*, sizes: Sequence[int], rivals: Sequence[str]) -> list[Row]:
+def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool = False) -> list[Row]:
     """All rows; the first of `sizes` is the one at which everything is measured, the others have the full job alone."""
     first, *others = sizes
+    less = tuple(name for name in rivals if name in ("with_litserve", "plain_fastapi"))
     loops = (1, 16, 64)
-    rows = [Row(work="model", kind="history", tracks=first, connections=number, beside=rivals) for number in loops]
-    rows += [Row(work="full", kind="next", tracks=first, connections=number, beside=(CEILING,)) for number in loops]
-    rows += [Row(work="full", kind="next", tracks=first, rate=rate) for rate in (500.0, 1000.0, 2000.0)]
+    rows = [Row(work="start", kind="start", tracks=size) for size in sizes]
+    rows += [Row(work="model", kind="history", tracks=first, connections=number, beside=rivals) for number in loops]
+    rows += [Row(work="full", kind="next", tracks=first, connections=number, beside=(CEILING, TWO)) for number in loops]
+    if less:
+        rows.append(Row(work="full, beside bare model calls, which do less", kind="next", tracks=first, beside=less))
+    rates = (250.0, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)
+    rows += [Row(work="full", kind="next", tracks=first, rate=rate) for rate in rates]
     rows += [
+        Row(work="overhead", kind="next", tracks=first, connections=1, metrics=True),
         Row(work="event", kind="event", tracks=first),
         Row(work="events in batches of 100", kind="batch", tracks=first, connections=4, each=100),
         Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=1500.0),
+        *growth(first, users),
     ]
+    if long:
+        rows.append(Row(work="full", kind="next", tracks=first, rate=1000.0, seconds=600.0))
+        rows.append(Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=600.0, seconds=3600.0))
     for size in others:
-        rows.append(Row(work="full", kind="next", tracks=size, connections=16))
-        rows.append(Row(work="full", kind="next", tracks=size, rate=500.0))
+        rows += [Row(work="full", kind="next", tracks=size, connections=number) for number in (16, 64)]
+        rows.append(Row(work="full", kind="next", tracks=size, rate=RATES.get(size, 500.0)))
     return rows
+
+
+def growth(tracks: int, users: int) -> list[Row]:
+    """Does a request cost more as a listener's life gets longer, or as listeners become many?"""
+    lives = [World(tracks=tracks, users=50, name=f"life{plays}-", plays=plays) for plays in (1, 10, 100, 1_000, 10_000)]
+    many = World(tracks=tracks, users=users, name="many")
+    return [
+        *(Row(work=f"life of {life.plays} plays", kind="next", tracks=tracks, connections=1, listeners=life) for life in lives),
+        Row(work=f"full, {users} listeners", kind="next", tracks=tracks, connections=16, listeners=many),
+    ]

@@ -10,21 +10,39 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.artifact import MODEL
+from tests.load.traffic import Kind, World, requests
 
 START_S, STOP_S = 60.0, 15.0
-RIVALS: Mapping[str, Sequence[str]] = {
-    "plain_fastapi": ("fastapi", "uvicorn", "uvloop", "httptools"),
-    "with_mosec": ("mosec",),
-    "with_litserve": ("litserve",),
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rival:
+    """What a rival's environment needs besides this environment's release of ONNX Runtime, and what it is sent."""
+
+    needs: Sequence[str]
+    numpy: str | None = None  # its requirement; None: this environment's release
+    python: str = sys.executable
+    kind: Kind = "rows"
+
+
+_SYSTEM_PYTHON = "/usr/bin/python3"
+RIVALS: Mapping[str, Rival] = {
+    "plain_fastapi": Rival(needs=("fastapi", "uvicorn", "uvloop", "httptools")),
+    "with_mosec": Rival(needs=("mosec",)),
+    "with_litserve": Rival(needs=("litserve",)),
+    "with_bentoml": Rival(needs=("bentoml",), kind="asks"),
+    # Triton's Python backend is linked to the system's own Python, and hands out tensors as numpy 1 lays them out.
+    "with_pytriton": Rival(needs=("nvidia-pytriton",), numpy="numpy<2", python=_SYSTEM_PYTHON, kind="kserve"),
 }
-"""File under `rivals/` -> what its environment needs besides numpy and this environment's own release of ONNX Runtime."""
+"""By file under `rivals/`."""
 
 
 class SystemSkippedError(Exception):
@@ -33,12 +51,13 @@ class SystemSkippedError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class System:
-    """A running system: its port, its process and how long it took from start to ready."""
+    """A running system: its port, its process and how long it took from start to its first answer."""
 
     name: str
     port: int
     process: subprocess.Popen[bytes]
     ready_s: float
+    kind: Kind | None = None  # what it is sent in place of a row's own kind
 
     def processes(self) -> list[int]:
         """Its processes, children included."""
@@ -66,42 +85,46 @@ class System:
 
 @contextmanager
 def service(artifact: Path, redis_url: str, *, workers: int = 1) -> Iterator[System]:
-    """Our service with its settings as they come, `workers` apart."""
+    """Our service with its settings as they come, `workers` apart; ready when `/readyz` says so."""
     settings = {"ARTIFACT": str(artifact), "REDIS_URL": redis_url, "WORKERS": str(workers)}
-    environment = {f"NEXTTRACK_{name}": value for name, value in settings.items()}
-    with _running("nexttrack", [sys.executable, "-m", "service"], environment, port_variable="NEXTTRACK_PORT") as system:
-        yield system
+    with tempfile.TemporaryDirectory() as state:
+        environment = {f"NEXTTRACK_{name}": value for name, value in {**settings, "STATE_DIR": state}.items()}
+        command, probe = [sys.executable, "-m", "service"], b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with _running("nexttrack", command, probe, environment, port_variable="NEXTTRACK_PORT") as system:
+            yield system
 
 
 @contextmanager
 def ceiling(redis_url: str) -> Iterator[System]:
     """FastAPI and one read from Redis."""
-    with _running("ceiling", [sys.executable, "-m", "tests.load.ceiling", "PORT", redis_url]) as system:
+    probe = next(requests("next", World(), run="probe"))
+    with _running("ceiling", [sys.executable, "-m", "tests.load.ceiling", "PORT", redis_url], probe) as system:
         yield system
 
 
 @contextmanager
 def rival(name: str, artifact: Path, cache: Path) -> Iterator[System]:
     """One of `RIVALS` around the artifact's graph; SystemSkippedError where it cannot be had."""
-    python = _environment(name, cache)
+    python, kind = _environment(name, cache), RIVALS[name].kind
     script = Path(__file__).parent / "rivals" / f"{name}.py"
-    with _running(name, [str(python), str(script), "PORT", str(artifact / MODEL)]) as system:
-        yield system
+    probe = next(requests(kind, World(), run="probe"))
+    with _running(name, [str(python), str(script), "PORT", str((artifact / MODEL).resolve())], probe) as system:
+        yield replace(system, kind=kind)
 
 
 def _environment(name: str, cache: Path) -> Path:
-    folder = cache / "rivals" / name
+    folder, needed = (cache / "rivals" / name).resolve(), RIVALS[name]
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
         return python
     import numpy
     import onnxruntime
 
-    pinned = [f"onnxruntime=={onnxruntime.__version__}", f"numpy=={numpy.__version__}"]
+    pinned = [f"onnxruntime=={onnxruntime.__version__}", needed.numpy or f"numpy=={numpy.__version__}"]
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned, *RIVALS[name]]
+        subprocess.run([needed.python, "-m", "venv", str(folder)], check=True, capture_output=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *pinned, *needed.needs]
         subprocess.run(install, check=True, capture_output=True, timeout=600)
     except (subprocess.SubprocessError, OSError) as error:
         output = getattr(error, "stderr", None) or b""
@@ -113,7 +136,12 @@ def _environment(name: str, cache: Path) -> Path:
 
 @contextmanager
 def _running(
-    name: str, command: Sequence[str], environment: Mapping[str, str] | None = None, *, port_variable: str | None = None
+    name: str,
+    command: Sequence[str],
+    probe: bytes,
+    environment: Mapping[str, str] | None = None,
+    *,
+    port_variable: str | None = None,
 ) -> Iterator[System]:
     port = _free_port()
     filled = [str(port) if word == "PORT" else word for word in command]
@@ -127,11 +155,11 @@ def _running(
         start_new_session=True,  # so that all of it can be stopped at once
     )
     try:
-        while not _listens(port):
+        while not answers(port, probe):
             if process.poll() is not None:
                 raise SystemSkippedError(f"{name} ended with code {process.returncode} at its start")
             if time.monotonic() > started + START_S:
-                raise SystemSkippedError(f"{name} did not listen within {START_S:.0f} s")
+                raise SystemSkippedError(f"{name} did not answer within {START_S:.0f} s")
             time.sleep(0.01)
         yield System(name=name, port=port, process=process, ready_s=time.monotonic() - started)
     finally:
@@ -143,10 +171,14 @@ def _running(
         process.wait()
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0
+def answers(port: int, probe: bytes) -> bool:
+    """Whether a request is answered with 200; to listen is not enough, as some servers do so before they can answer."""
+    with socket.socket() as client, suppress(OSError):
+        client.settimeout(5)
+        client.connect(("127.0.0.1", port))
+        client.sendall(probe)
+        return client.recv(64)[9:12] == b"200"
+    return False
 
 
 def _free_port() -> int:

@@ -4,10 +4,11 @@ import itertools
 import json
 import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
-from tests.load.traffic import World, requests
+from tests.load.traffic import LENGTH, Kind, World, requests
 
 WORLD = World(users=500, tracks=5_000)
 
@@ -60,3 +61,17 @@ def test_two_events_to_one_ask() -> None:
     kinds = [request.partition(b" ")[0] for request in itertools.islice(requests("mixed", WORLD, run="a"), 6)]
 
     assert kinds == [b"POST", b"POST", b"GET"] * 2
+
+
+def test_rivals_are_asked_the_same() -> None:
+    """Each in its own envelope; KServe's histories padded on the left to one width."""
+
+    def bodies(kind: Kind) -> list[Any]:
+        return [json.loads(made.partition(b"\r\n\r\n")[2]) for made in itertools.islice(requests(kind, WORLD, run="a"), 20)]
+
+    for rows, asks, kserve in zip(bodies("rows"), bodies("asks"), bodies("kserve"), strict=True):
+        tracks, outcomes, count = (given["data"] for given in kserve["inputs"])
+        padding = [0] * (LENGTH - len(rows["tracks"]))
+
+        assert asks == {"asks": [rows]}
+        assert (tracks, outcomes, count) == (padding + rows["tracks"], padding + rows["outcomes"], [rows["count"]])

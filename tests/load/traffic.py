@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-Kind = Literal["next", "history", "rows", "event", "batch", "mixed", "seed"]
+Kind = Literal["next", "history", "rows", "asks", "kserve", "event", "batch", "mixed"]
 BATCH = 100
 PREPARED = 5_000
 COUNT = 20
+LENGTH = 50
+"""Places of the measured model's history."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,23 +28,22 @@ class World:
     users: int = 2_000
     tracks: int = 100_000
     seed: int = 1
+    name: str = "u"  # what users' ids begin with: worlds of other names share nobody
+    plays: int | None = None  # of each user when seeded; None: one session of a person's length
 
     def user(self, random: np.random.Generator, count: int) -> list[str]:
         """Names of `count` users, the busy ones more often."""
-        return [f"u{number}" for number in _zipf(random, self.users, 0.8, count)]
+        return [f"{self.name}{number}" for number in _zipf(random, self.users, 0.8, count)]
 
     def session(self, random: np.random.Generator) -> list[tuple[int, bool]]:
         """One session's tracks, by number, and whether each was skipped."""
-        length = int(np.clip(random.lognormal(np.log(12), 0.75), 1, 120))
+        length = self.plays or int(np.clip(random.lognormal(np.log(12), 0.75), 1, 120))
         return list(zip(_zipf(random, self.tracks, 1.0, length), (random.random(length) < 0.3).tolist(), strict=True))
 
 
 def requests(kind: Kind, world: World, *, run: str) -> Iterator[bytes]:
-    """Requests of a kind, the same for the same world, endless but for `seed`'s. `run` makes events' ids new."""
+    """Requests of a kind, the same for the same world, without end. `run` makes events' ids new."""
     random = np.random.default_rng(world.seed)
-    if kind == "seed":
-        yield from _seeding(world, random, run)
-        return
     if kind == "mixed":
         events, asks = requests("event", world, run=run), requests("next", world, run=run)
         while True:
@@ -53,21 +54,10 @@ def requests(kind: Kind, world: World, *, run: str) -> Iterator[bytes]:
         "next": lambda: _get(f"/v1/users/{world.user(random, 1)[0]}/next?count={COUNT}"),
         "history": lambda: _post("/v1/next", {"history": _history(world, random), "count": COUNT}),
         "rows": lambda: _post("/next", _rows(world, random)),
+        "asks": lambda: _post("/next", {"asks": [_rows(world, random)]}),
+        "kserve": lambda: _post("/v2/models/next/infer", _kserve(_rows(world, random))),
     }
     yield from itertools.cycle([makers[kind]() for _ in range(PREPARED)])
-
-
-def _seeding(world: World, random: np.random.Generator, run: str) -> Iterator[bytes]:
-    """What gives every user a session, each event once."""
-    events: list[dict[str, Any]] = []
-    for user in range(world.users):
-        for place, (track, skipped) in enumerate(world.session(random)):
-            told = {"user_id": f"u{user}", "track_id": f"t{track}"}
-            events.append({**told, "event_id": f"{run}-{user}-{place}", "type": "play"})
-            if skipped:
-                events.append({**told, "event_id": f"{run}-{user}-{place}s", "type": "skip"})
-    for start in range(0, len(events), 500):
-        yield _post("/v1/events", {"events": events[start : start + 500]})
 
 
 def _posted(kind: Kind, world: World, random: np.random.Generator, run: str) -> Iterator[bytes]:
@@ -87,14 +77,22 @@ def _posted(kind: Kind, world: World, random: np.random.Generator, run: str) -> 
 
 
 def _history(world: World, random: np.random.Generator) -> list[dict[str, str]]:
-    plays = world.session(random)[-50:]
+    plays = world.session(random)[-LENGTH:]
     return [{"track_id": f"t{track}", "outcome": "skipped" if skipped else "played"} for track, skipped in plays]
 
 
-def _rows(world: World, random: np.random.Generator) -> dict[str, list[int] | int]:
+def _rows(world: World, random: np.random.Generator) -> dict[str, Any]:
     """What rivals are sent: rows and outcome numbers, so that they have no ids to look up."""
-    plays = world.session(random)[-50:]
+    plays = world.session(random)[-LENGTH:]
     return {"tracks": [track + 2 for track, _ in plays], "outcomes": [1 + skipped for _, skipped in plays], "count": COUNT}
+
+
+def _kserve(rows: dict[str, Any]) -> dict[str, Any]:
+    """The same in KServe's protocol, padded to one width, as requests of one shape alone are batched there."""
+    padding = [0] * (LENGTH - len(rows["tracks"]))
+    values = {"tracks": padding + rows["tracks"], "outcomes": padding + rows["outcomes"], "count": [rows["count"]]}
+    inputs = [{"name": name, "shape": [1, len(data)], "datatype": "INT64", "data": data} for name, data in values.items()]
+    return {"inputs": inputs}
 
 
 def _zipf(random: np.random.Generator, size: int, exponent: float, count: int) -> list[int]:

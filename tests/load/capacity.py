@@ -1,0 +1,114 @@
+"""What one machine carries, and what a million daily listeners would need: `python -m tests.load.capacity [RESULTS]`.
+
+Computed from the benchmark's own JSON lines, printed as a Markdown table with the assumptions. The service and Redis and the
+generator shared the machine's cores when that was measured, so the figures are on the safe side.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from tests.load.page import Line, latest
+
+
+class NotMeasuredError(Exception):
+    """A row that is wanted here is not among the results."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Audience:
+    """Assumptions about listeners."""
+
+    daily: int = 1_000_000
+    plays: float = 40.0  # a listener-day: some two and a half hours of music
+    events_a_play: float = 2.0  # its start, and its end or skip
+    asks_a_play: float = 1.0  # as if a player asked anew for each track; most take several at a time
+    peak: float = 3.0  # the busiest minutes over the day's mean
+    busy: float = 0.5  # of what a machine carries, so that one may fail and p99 stays low
+    remembered: float = 2.0  # listeners of the last 30 days, whom Redis still keeps, for each daily one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carried:
+    """What was measured: requests and events a second of one machine, and a listener's bytes in Redis."""
+
+    asks_s: float
+    events_s: float
+    bytes_each: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Need:
+    """What an audience asks for at its peak, and what answers that."""
+
+    asks_s: float
+    events_s: float
+    share: float  # of one machine's time, 1 being all of it
+    machines: int
+    redis_gb: float
+
+
+def need(audience: Audience, carried: Carried) -> Need:
+    """Asks and events share a machine's time; Redis' memory goes by the listeners whom it remembers."""
+    plays_s = audience.daily * audience.plays / 86_400 * audience.peak
+    asks_s, events_s = plays_s * audience.asks_a_play, plays_s * audience.events_a_play
+    share = asks_s / carried.asks_s + events_s / carried.events_s
+    redis_gb = audience.daily * audience.remembered * carried.bytes_each / 1e9
+    return Need(asks_s=asks_s, events_s=events_s, share=share, machines=ceil(share / audience.busy), redis_gb=redis_gb)
+
+
+def carried(rows: Sequence[Line]) -> Carried:
+    """What the results say; NotMeasuredError where a row is missing."""
+    return Carried(
+        asks_s=_figure(rows, "full", "closed loop, 64 connections", "req_s"),
+        events_s=_figure(rows, "event", "closed loop, 64 connections", "req_s"),
+        bytes_each=_figure(rows, "full, ", "listeners", "bytes_a_listener"),
+    )
+
+
+def table(measured: Carried, audience: Audience) -> str:
+    """The Markdown: assumptions, then what one machine carries, then what the audience needs."""
+    needed = need(audience, measured)
+    alone = audience.daily / needed.share * audience.busy
+    return f"""\
+Assumed: {audience.plays:g} plays a listener-day, {audience.events_a_play:g} events and {audience.asks_a_play:g} request for \
+the next track a play, a peak of {audience.peak:g} times the mean, machines {audience.busy:.0%} busy, \
+{audience.remembered:g} listeners remembered for each daily one.
+
+| | one machine | {audience.daily:,} daily listeners, at the peak |
+|---|---|---|
+| next | {measured.asks_s:,.0f} a second, alone | {needed.asks_s:,.0f} a second |
+| events | {measured.events_s:,.0f} a second, alone | {needed.events_s:,.0f} a second |
+| Redis | {measured.bytes_each:,.0f} bytes a listener | {needed.redis_gb:.1f} GB |
+| machines | {alone:,.0f} daily listeners | {needed.machines} |"""
+
+
+def main() -> None:
+    """Print the table."""
+    results = Path(sys.argv[1] if len(sys.argv) > 1 else ".nexttrack/load/results.jsonl")
+    try:
+        sys.stdout.write(table(carried(latest(results)), Audience()) + "\n")
+    except NotMeasuredError as error:
+        sys.exit(f"{results}: {error}")
+
+
+def _figure(rows: Sequence[Line], work: str, part: str, figure: str) -> float:
+    """Our median in the newest row of 100,000 tracks whose work begins so and whose work or setting has `part`."""
+    found = [
+        line
+        for line in rows
+        if line["tracks"] == 100_000
+        and (line["work"] == work or (work.endswith(" ") and line["work"].startswith(work)))
+        and part in f"{line['work']}, {line['setting']}"
+        and figure in line["ours"]
+    ]
+    if not found:
+        raise NotMeasuredError(f"no row {work.strip(', ')!r} with {figure}; `make bench` measures it")
+    newest: float = max(found, key=lambda line: str(line["at"]))["ours"][figure]["median"]
+    return newest
+
+
+if __name__ == "__main__":
+    main()

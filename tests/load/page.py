@@ -1,0 +1,97 @@
+"""Plots of what was measured, from the JSON lines alone, so from earlier runs too: `python -m tests.load.page RESULTS`.
+
+Beside the results stand an SVG a plot and `results.html`, one page that needs neither script nor network. Of rows measured
+more than once the last counts. Rates that were not carried are named, not drawn: their latency grows for as long as one
+measures.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from training.plots import COLOURS, lines
+
+CARRIED = 0.98
+"""Share of an open loop's rate that has to be answered for it to count as carried."""
+_COLOURS = ("#2563c9", "#d9641e", "#16875d", "#8b4fc4", "#b4881a", "#c23a6b", "#1a8fa3", "#6b7280")
+_STYLE = """svg { background: #fff; } text { font: 12px system-ui, sans-serif; fill: #5f6871; } .grid { stroke: #e3e6e9; }
+polyline { stroke-width: 2; } .legend { list-style: none; display: flex; gap: 18px; padding: 0; font-size: 13px; }
+body { max-width: 760px; margin: 32px auto; padding: 0 20px; font: 15px/1.5 system-ui, sans-serif; color: #1c2024; }
+""" + "".join(
+    f".c{number} circle {{ fill: {colour}; }} .c{number} polyline {{ stroke: {colour}; }} li.c{number} {{ color: {colour}; }}\n"
+    for number, colour in enumerate(_COLOURS[:COLOURS])
+)
+
+Line = dict[str, Any]
+
+
+def write_page(results: Path) -> None:
+    """Write the plots and the page beside a results file."""
+    rows = latest(results)
+    plots = {"latency": _latency(rows), "cpu": _cost(rows, "cpu_s_per_1000"), "memory": _cost(rows, "rss_mb")}
+    captions = {
+        "latency": f"Latency over load, ms at requests a second, the full job with 100,000 tracks. {_not_carried(rows)}",
+        "cpu": "CPU time over catalogue size: ms a request of the full job, 16 connections",
+        "memory": "Memory over catalogue size: MB resident, the mapped item matrix included",
+    }
+    figures = []
+    for name, plot in plots.items():
+        if plot:
+            svg = plot[: plot.index("</svg>") + len("</svg>")]
+            framed = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
+                ">", f"><style>{_STYLE}</style>", 1
+            )
+            (results.parent / f"{name}.svg").write_text(framed, encoding="utf-8")
+            figures.append(f"<h2>{escape(captions[name])}</h2>{plot}")
+    head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Speed</title><style>{_STYLE}</style></head>'
+    page = f"{head}\n<body><h1>Speed</h1>\n{''.join(figures)}\n</body></html>\n"
+    results.with_suffix(".html").write_text(page, encoding="utf-8")
+
+
+def latest(results: Path) -> list[Line]:
+    """The lines of a results file, of each work, setting and rival the last."""
+    last: dict[tuple[str, str, str | None], Line] = {}
+    if results.exists():
+        for text in results.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            last[line["work"], line["setting"], line["rival"]] = line
+    return list(last.values())
+
+
+def carried(line: Line) -> bool:
+    """Whether an open loop's rate was answered as fast as it came."""
+    return bool(line["ours"]["req_s"]["median"] >= CARRIED * line["rate"])
+
+
+def _open_loops(rows: Sequence[Line]) -> list[Line]:
+    mine = [line for line in rows if line["work"] == "full" and line.get("rate") and line["tracks"] == 100_000]
+    return sorted((line for line in mine if "minutes" not in line["setting"]), key=lambda line: line["rate"])
+
+
+def _latency(rows: Sequence[Line]) -> str:
+    shown = [line for line in _open_loops(rows) if carried(line)]
+    series = {name: [(line["rate"], line["ours"][name]["median"]) for line in shown] for name in ("p50", "p90", "p99")}
+    return lines(series, x_label="requests a second")
+
+
+def _not_carried(rows: Sequence[Line]) -> str:
+    rates = [f"{line['rate']:g}" for line in _open_loops(rows) if not carried(line)]
+    return f"Not carried: {', '.join(rates)} a second" if rates else "All rates were carried"
+
+
+def _cost(rows: Sequence[Line], figure: str) -> str:
+    found = {
+        line["tracks"]: line["ours"][figure]["median"]
+        for line in rows
+        if line["work"] == "full" and line.get("connections") == 16
+    }
+    sizes = sorted(found)
+    points = [(float(place), found[size]) for place, size in enumerate(sizes)]
+    return lines({"full job": points}, x_label="tracks", ticks=[f"{size:,}" for size in sizes])
+
+
+if __name__ == "__main__":
+    write_page(Path(sys.argv[1]))

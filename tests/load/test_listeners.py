@@ -1,0 +1,58 @@
+"""Listeners put into Redis without HTTP are what the service reads there."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from model.events import HistoryRule
+from service import embedded
+from service.connections import connect
+from service.sessions import RedisSessions, Remembered
+from service.settings import Settings
+from tests.load.listeners import bytes_each, remember
+from tests.load.traffic import World
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey of this module's own."""
+    with embedded.running(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+def _read(url: str, *users: str) -> list[Remembered]:
+    async def read() -> list[Remembered]:
+        link = connect(url, timedelta(seconds=5))
+        store = RedisSessions(link, Settings(redis_url=url, artifact=Path()), HistoryRule(), lambda _: nullcontext())
+        try:
+            return [await store.read(user) for user in users]
+        finally:
+            await link.close()
+
+    return asyncio.run(read())
+
+
+def test_everybody_has_a_history(url: str) -> None:
+    """The first user of a lot, the last one, and none that there is not."""
+    remember(url, World(users=150, tracks=1_000, name="few"))
+    first, last, nobody = _read(url, "few0", "few149", "few150")
+
+    assert first.history.entries
+    assert last.history.entries
+    assert not nobody.history.entries
+
+
+def test_a_long_life_keeps_its_newest_plays(url: str) -> None:
+    """Written in several round trips; what is kept is bounded, and so is its memory."""
+    long, longer = (World(users=2, tracks=1_000, name=f"life{plays}-", plays=plays) for plays in (1_500, 4_000))
+    for world in (long, longer):
+        remember(url, world)
+    [found] = _read(url, "life4000-1")
+
+    assert 100 <= len(found.history.entries) <= 256
+    assert bytes_each(url, longer) == pytest.approx(bytes_each(url, long), rel=0.3)
+    assert bytes_each(url, long) > 5_000
