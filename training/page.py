@@ -38,6 +38,7 @@ figcaption { font-size: 13px; margin-bottom: 12px; } svg { display: block; width
 .s1 polyline { stroke-dasharray: 7 4; } .s2 polyline { stroke-dasharray: 2 4; }
 .legend .s1::before { background: linear-gradient(90deg, var(--mine) 55%, transparent 55%); }
 .legend .s2::before { background: radial-gradient(var(--mine) 45%, transparent 50%); }
+.s1.dot circle { fill: none; stroke: var(--mine); stroke-width: 2; } .s2.dot circle { fill-opacity: .4; }
 .spread { stroke: var(--ink); stroke-width: 1.5; }
 .label { font-size: 12px; fill: var(--soft); } .grid { stroke: var(--rule); }
 polyline { stroke-width: 2; stroke-linejoin: round; }

@@ -11,19 +11,22 @@ from math import ceil, floor, log10
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 28, 14, 40
 COLOURS = 8
+_FITS = 26  # characters of a name beside a bar
 
 Points = Sequence[tuple[float, float]]
 
 
 def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | None = None) -> str:
-    """One line a series over (x, y) points. `ticks` names the places x = 0, 1, … where x is no number. A series without points
-    is not drawn, but keeps its colour, so that the plots of a page agree.
+    """One line a series over (x, y) points. `ticks` names the places x = 0, 1, … where x is no number; an axis of fractions
+    starts at 0. A series without points is not drawn, but keeps its colour, so that the plots of a page agree.
     """
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
     if not xs:
         return ""
-    left, right = min(xs), max(xs)
+    counted = all(x.is_integer() for x in xs)
+    across_marks = sorted(set(xs)) if counted else nice_ticks(0.0, max(xs))
+    left, right = across_marks[0], across_marks[-1]
     marks = nice_ticks(min(0.0, *ys) if min(ys) < max(ys) / 2 else min(ys), max(ys))
     low, high = marks[0], marks[-1]
 
@@ -33,7 +36,7 @@ def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | 
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     body = [_grid_line(place(left, mark)[1], mark) for mark in marks]
-    names = list(enumerate(ticks)) if ticks else [(x, f"{x:g}") for x in _few(sorted(set(xs)))]
+    names = list(enumerate(ticks)) if ticks else [(x, f"{x:g}") for x in _few(across_marks)]
     body += [_text(place(x, low)[0], HEIGHT - BOTTOM + 16, name, "middle") for x, name in names]
     body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle"))
     drawn = [(number, name, points) for number, (name, points) in enumerate(series.items()) if points]
@@ -49,7 +52,7 @@ def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | 
 
 
 def dots(places: Mapping[str, tuple[float, float]], *, x_label: str, y_label: str) -> str:
-    """One dot a name at its (x, y), the name beside it."""
+    """One dot a name at its (x, y)."""
     if not places:
         return ""
     x_marks, y_marks = (nice_ticks(min(values), max(values)) for values in zip(*places.values(), strict=True))
@@ -65,10 +68,8 @@ def dots(places: Mapping[str, tuple[float, float]], *, x_label: str, y_label: st
     body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, f"{x_label} (across), {y_label} (up)", "middle"))
     for number, (name, (x, y)) in enumerate(places.items()):
         circle = f'<circle cx="{across(x):.1f}" cy="{up(y):.1f}" r="5"/>'
-        body.append(f'<g class="{_style(number)}"><title>{escape(name)}</title>{circle}</g>')
-        left_half = across(x) < WIDTH / 2
-        body.append(_text(across(x) + (9 if left_half else -9), up(y) + 4, name, "start" if left_half else "end"))
-    return _svg(body, HEIGHT, f"{y_label} against {x_label}")
+        body.append(f'<g class="{_style(number)} dot"><title>{escape(name)}</title>{circle}</g>')
+    return _svg(body, HEIGHT, f"{y_label} against {x_label}") + _legend(list(enumerate(places)))
 
 
 def bars(values: Mapping[str, float], spreads: Mapping[str, float] | None = None, *, form: str = "{:.3f}") -> str:
@@ -79,7 +80,7 @@ def bars(values: Mapping[str, float], spreads: Mapping[str, float] | None = None
     body = []
     for number, (name, value) in enumerate(values.items()):
         y, length = number * height, max(0.0, value) * per_unit
-        body.append(_text(names - 10, y + 20, name, "end"))
+        body.append(_text(names - 10, y + 20, name if len(name) <= _FITS else f"{name[: _FITS - 1]}…", "end"))
         body.append(
             f'<rect class="c{number % COLOURS}" x="{names}" y="{y + 5}" width="{length:.1f}" height="{height - 10}" rx="3"/>'
         )

@@ -123,7 +123,8 @@ def print_table(report: Report, console: Console, *, columns: Sequence[str] = CO
         table.add_column(METRICS[key].label + ("" if METRICS[key].higher else " ↓"), justify="right", no_wrap=True)
     for ranker in report.rankers:
         table.add_row(ranker.name, *(_cell(report, ranker, key) for key in shown))
-    console.print(table)
+    table.width = console.measure(table, options=console.options.update(width=1_000)).maximum
+    console.print(table, crop=False)  # as wide as its figures: a line that wraps can be read, one cut off cannot
     for key in shown:
         console.print(f"[dim]{METRICS[key].label}: {METRICS[key].meaning}[/dim]", highlight=False)
 

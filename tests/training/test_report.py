@@ -52,6 +52,18 @@ def test_table_shows_each_ranker_and_explains_its_columns() -> None:
     assert METRICS["auc"].label not in text  # nobody has it
 
 
+def test_narrow_terminal_cuts_no_figure() -> None:
+    """Spreads make a table wide; a line that wraps can be read, an ellipsis cannot."""
+    out = io.StringIO()
+    report = replace(_report(), spreads={"popular": {"hr@20": 0.0123, "refused@20": 0.0456}})
+
+    print_table(report, Console(file=out, width=30))
+
+    assert "0.1000 ±0.0123" in out.getvalue()
+    assert "0.3000 ±0.0456" in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
 def test_best_goes_the_way_of_the_metric() -> None:
     """More hits are better, fewer refused tracks are; one ranker alone is no best."""
     report = _report()
@@ -139,11 +151,21 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 def test_dots_stand_where_their_values_are() -> None:
     """More is further right, more is higher up, and all are inside, also where one value is shared."""
-    root = ET.fromstring(plots.dots({"a": (0.1, 0.5), "b": (0.3, 0.5), "c": (0.2, 0.7)}, x_label="x", y_label="y"))  # noqa: S314
+    text = plots.dots({"a": (0.1, 0.5), "b": (0.3, 0.5), "c": (0.2, 0.7)}, x_label="x", y_label="y")
+    root = ET.fromstring(text.split("<ul")[0])  # noqa: S314 (our own text)
     a, b, c = ((float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter("circle"))
 
     assert 0 < a[0] < c[0] < b[0] < plots.WIDTH
     assert 0 < c[1] < a[1] == b[1] < plots.HEIGHT
+
+
+def test_axis_of_seconds_starts_at_zero_and_has_round_marks() -> None:
+    """Epochs end at odd moments; nobody wants to read 0.343614 s."""
+    text = plots.lines({"a": [(0.343614, 0.2), (1.9, 0.8)]}, x_label="seconds")
+
+    assert ">0<" in text
+    assert ">2<" in text
+    assert "0.343614" not in text
 
 
 def test_series_without_points_keeps_its_colour() -> None:
