@@ -22,6 +22,7 @@ from service import embedded, logs
 from service.app import create_app, from_environment
 from service.graphs import Graphs
 from service.metrics import MULTIPROCESS
+from service.protocol import OneWrite
 from service.settings import PREFIX, Settings, describe
 
 logger = structlog.get_logger()
@@ -71,7 +72,8 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        http="httptools",
+        http=OneWrite,
+        proxy_headers=False,  # nobody here asks for a client's address
         lifespan="on",
         log_config=None,  # service.logs has set it up
         access_log=False,  # service.middleware logs requests, with their ids

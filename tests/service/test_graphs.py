@@ -1,5 +1,6 @@
 """ONNX graphs run in batches, checked against the model computed by hand, and refused where they differ."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,16 @@ def test_batch_of_ragged_histories_is_scored_each_as_alone(graphs: Graphs) -> No
         best = sorted(wanted, key=lambda row: -wanted[row])[:count]
         assert scores.rows == best
         assert np.allclose(scores.scores, [wanted[row] for row in best], atol=1e-5)
+
+
+def test_time_of_a_run_is_that_of_onnx_runtime_alone(graphs: Graphs) -> None:
+    """Every request of a batch hears of the same run, and what is done around it does not count."""
+    started = time.perf_counter()
+    found = graphs.best(HISTORIES, [[]] * 4, [1] * 4)
+    elapsed_s = time.perf_counter() - started
+
+    assert {scores.ran_s for scores in found} == {found[0].ran_s}
+    assert 0 < found[0].ran_s < elapsed_s
 
 
 def test_fewer_tracks_than_asked_for_is_no_error(graphs: Graphs) -> None:

@@ -13,6 +13,7 @@ from model.artifact import Artifact
 from service.settings import Settings
 from tests.service.processes import answers, environment, free_port, http, process, stop, until
 
+BATCHED = "nexttrack_batch_requests_sum"
 EVENT = {"event_id": "e1", "user_id": "u", "track_id": "t3", "type": "play"}
 
 
@@ -45,7 +46,7 @@ def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, wo
 
 
 def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None:
-    """Whichever worker is asked, the answer is the sum over all, to the last request."""
+    """Whichever worker is asked, the answer is the sum over all, to the last request: of counters and of histograms."""
     port, log = free_port(), tmp_path / "log"
     settings = {"artifact": artifact.folder, "state_dir": tmp_path, "workers": 3}
     with process("-m", "service", port=port, log=log, **settings):
@@ -57,6 +58,7 @@ def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None
             with http(port) as client:
                 exposed = client.get("/metrics").text.splitlines()
             counts |= {line.split()[-1] for line in exposed if "requests_total" in line and "/next" in line}
+            counts |= {line.split()[-1] for line in exposed if line.startswith(("nexttrack_overhead_seconds_count", BATCHED))}
     workers = {json.loads(line)["pid"] for line in log.read_text().splitlines() if '"request"' in line}
 
     assert counts == {"40.0"}

@@ -1,0 +1,100 @@
+"""Replies as they reach the socket: whole, in order, in one write."""
+
+import asyncio
+
+import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from service.protocol import OneWrite
+
+pytestmark = pytest.mark.anyio
+
+
+class Wire(asyncio.Transport):
+    """A transport that remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None:
+        return None
+
+    def resume_reading(self) -> None:
+        return None
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Echoes a body, streams, or breaks in the middle."""
+    if scope["path"] == "/stream":
+        return await StreamingResponse(iter(["one", "two"]))(scope, receive, send)
+    if scope["path"] == "/half":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        raise ZeroDivisionError
+    body = (await receive())["body"].decode() if scope["method"] == "POST" else "hello"
+    return await PlainTextResponse(body)(scope, receive, send)
+
+
+async def writes(request: bytes) -> list[bytes]:
+    """What is written in answer to a request, once there is nothing more to come."""
+    config = uvicorn.Config(app, log_config=None, access_log=False)
+    config.load()
+    state, wire = ServerState(), Wire()
+    protocol = OneWrite(config, state, {}, asyncio.get_running_loop())
+    protocol.connection_made(wire)
+    protocol.data_received(request)
+    await asyncio.gather(*state.tasks, return_exceptions=True)
+    protocol.connection_lost(None)
+
+    return wire.writes
+
+
+async def test_reply_is_one_write() -> None:
+    """Head and body together."""
+    [written] = await writes(b"GET / HTTP/1.1\r\n\r\n")
+
+    assert written.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert written.endswith(b"\r\n\r\nhello")
+
+
+async def test_reply_without_a_body_is_not_held_back() -> None:
+    """HEAD is answered by the head alone."""
+    [written] = await writes(b"HEAD / HTTP/1.1\r\n\r\n")
+
+    assert written.endswith(b"content-length: 5\r\ncontent-type: text/plain; charset=utf-8\r\n\r\n")
+
+
+async def test_client_is_told_to_go_on_at_once() -> None:
+    """`100 Continue` is written by itself: the client waits for it before it sends more."""
+    told, answered = await writes(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi")
+
+    assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answered.endswith(b"\r\n\r\nhi")
+
+
+async def test_stream_goes_out_as_it_comes() -> None:
+    """Only the head waits, for the first part."""
+    first, second, end = await writes(b"GET /stream HTTP/1.1\r\n\r\n")
+
+    assert first.endswith(b"\r\n\r\n3\r\none\r\n")
+    assert (second, end) == (b"3\r\ntwo\r\n", b"0\r\n\r\n")
+
+
+async def test_half_a_reply_leaves_before_the_connection_closes() -> None:
+    """A client sees that there was a reply, and that it was cut."""
+    [written] = await writes(b"GET /half HTTP/1.1\r\n\r\n")
+
+    assert written.startswith(b"HTTP/1.1 200 OK\r\n")
