@@ -20,6 +20,7 @@ from model.nets.network import Network
 from training import baselines
 from training.batches import Batch, Windows
 from training.checkpoint import Checkpoint, Epoch, RunError
+from training.cooccurrence import smoothed_vectors
 from training.objective import objective
 from training.optimise import Optimiser, sparse_tables
 from training.ranks import Ranks, device, ranks
@@ -154,6 +155,8 @@ def _start(recipe: Recipe, split: Split, artists: Tensor | None) -> Network:
     network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
     prior = baselines.popular(split, half_life_days=recipe.fit.prior_half_life_days)
     network.start_from(torch.from_numpy(prior.values_V))
+    if recipe.fit.start == "cooccurrence":
+        network.start_near(smoothed_vectors(split, recipe.network.width, seed=recipe.seed))
     if sparse_tables(recipe.fit, network.rows):
         network.make_sparse()
     if not ranks().first:

@@ -77,6 +77,7 @@ class FitRule:
     warmup: int = Field(default=100, ge=0)  # steps
     clip: float = Field(default=1.0, gt=0)  # gradient norm
     prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity that the item biases start from
+    start: Literal["random", "cooccurrence"] = "random"  # of the tracks' vectors, see training.cooccurrence
     select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides
     valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
     tables: Literal["auto", "dense", "sparse"] = "auto"  # auto: sparse gradients from 200,000 rows on, see training.optimise

@@ -101,6 +101,15 @@ class Block(nn.Module):
         return functional.dropout(out, self.dropout, self.training)
 
 
+def silence(network: nn.Module) -> None:
+    """Before training: let all blocks of a network add nothing to what they read."""
+    for block in network.modules():
+        if isinstance(block, Block):
+            for last in (block.project_out, block.feed_forward[-2]):
+                for parameter in last.parameters():
+                    nn.init.zeros_(parameter)
+
+
 class SwiGLU(nn.Module):
     """silu(W1 x) * W2 x: [..., D] -> [..., F]; the two matrices are one."""
 

@@ -81,6 +81,10 @@ class Network(nn.Module):
     def start_from(self, popularity_V: Tensor) -> None:
         """Before training: let an empty history rank by popularity (any positive scale), not by chance."""
 
+    def start_near(self, vectors_VD: Tensor) -> None:
+        """Before training: let the tracks' vectors start from the given ones, in which neighbours are near each other."""
+        raise NotImplementedError(f"{type(self).__name__} has no vectors that could start near each other")
+
     def fold(self) -> None:
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""
 

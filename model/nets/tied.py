@@ -13,7 +13,7 @@ from torch.nn import functional
 from model.artifact import FURTHER_INPUTS
 from model.encoding import GAP_CODES
 from model.events import Outcome
-from model.nets.blocks import Block
+from model.nets.blocks import Block, silence
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import PADDING
@@ -100,6 +100,15 @@ class TiedNetwork(Network):
         if self.config.item_bias:
             with torch.no_grad():
                 self.bias.copy_(torch.log(popularity_V + NEVER_WANTED))
+
+    def start_near(self, vectors_VD: Tensor) -> None:
+        """The tracks' own vectors, padding apart. Blocks and positions add nothing yet: a state is its last track's vector, and
+        a score the cosine with it, times the root of the width.
+        """
+        with torch.no_grad():
+            self.track.weight[PADDING + 1 :] = vectors_VD[PADDING + 1 :]
+            self.position.weight.zero_()
+        silence(self)
 
     def fold(self) -> None:
         """Add the artists' part to each track's vector, once and for all: what is exported needs no artists."""
