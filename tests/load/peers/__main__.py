@@ -1,0 +1,115 @@
+"""A peer on the same work: `python -m tests.load.peers LOG --recipe RECIPE` trains RecTools' SASRec and eSASRec, and ours.
+
+One split, one rule of histories, the full catalogue ranked by our metrics, the same threads, one after the other, each in a
+process of its own: HR@20, NDCG@10 and MRR@20, sequences a second and seconds of training steps up to the best validation
+score, peak memory; a JSON line each. The rows:
+
+    RECIPE              ours, as its recipe says
+    sasrec, ours        our network in RecTools' shape: no outcomes, no biases, its width, blocks, dropout, loss, batch and rate
+    sasrec, rectools    RecTools' own; beside the row before, the ratio of speeds
+    esasrec, rectools   with LiGR blocks in their place
+
+Each of `--rates` is a run of both of RecTools' models; a row is the one that was best on validation, `grid` has the others'
+validation figures. Where RecTools does not install, its rows say why.
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.load.peers.environment import rectools_python
+from tests.load.peers.runs import Shape, Trained, run_ours, run_rectools, same_shape
+from tests.load.systems import SystemSkippedError
+from training.log import open_log
+from training.recipe import read_recipe
+from training.sequences import build
+from training.split import split
+
+
+def main() -> None:
+    """Run all rows, print them and keep them."""
+    options = _options()
+    recipe, folder = read_recipe(options.recipe), options.cache / "peers" / options.log.resolve().name
+    shapes = [
+        Shape(epochs=options.epochs, learning_rate=rate, **{name: getattr(options, name) for name in _SIZES})
+        for rate in options.rates
+    ]
+    work = {"cases": options.cases, "threads": options.threads}
+
+    def ours() -> dict[str, object]:
+        return _row(run_ours(recipe, options.log, folder / "ours", **work))
+
+    def ours_alike() -> dict[str, object]:
+        alike = same_shape(recipe, shapes[0])
+        return {**_row(run_ours(alike, options.log, folder / "alike", **work)), "shape": asdict(shapes[0])}
+
+    def rectools(*, ligr: bool) -> dict[str, object]:
+        python = rectools_python(options.cache)
+        cut = split(build(open_log(options.log), recipe.history), recipe.split)
+        place = folder / ("esasrec" if ligr else "sasrec")
+        runs = [run_rectools(python, cut, recipe, shape, place, ligr=ligr, **work) for shape in shapes]
+        best = max(range(len(runs)), key=lambda number: runs[number].valid["ndcg@10"])
+        grid = [{"learning_rate": shape.learning_rate, **found.valid} for shape, found in zip(shapes, runs, strict=True)]
+        return {**_row(runs[best]), "shape": asdict(shapes[best]), "grid": grid}
+
+    rows: dict[str, Callable[[], dict[str, object]]] = {
+        "sasrec, rectools": lambda: rectools(ligr=False),
+        "sasrec, ours": ours_alike,
+        "esasrec, rectools": lambda: rectools(ligr=True),
+        recipe.name: ours,
+    }
+    for name, measure in rows.items():
+        if options.only in name:
+            try:
+                row = measure()
+            except SystemSkippedError as error:
+                row = {"skipped": str(error)}
+            _keep({"system": name, "log": options.log.resolve().name, **work, **row}, options.out)
+
+
+_SIZES = ("width", "layers", "heads", "dropout", "negatives", "batch")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.load.peers", description=str(__doc__).partition("\n")[0])
+    parser.add_argument("log", type=Path, help="folder of an imported or simulated log")
+    parser.add_argument("--recipe", default="nexttrack", help="ours; its history and split are everybody's")
+    parser.add_argument(
+        "--cache", type=Path, default=Path(".nexttrack/load"), help="folder of runs and of RecTools' environment"
+    )
+    parser.add_argument("--out", type=Path, help="file for the JSON lines; default: peers.jsonl in the cache")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cases", type=int, help="at most so many cases of each part, the same for all; default: all")
+    parser.add_argument("--epochs", type=int, default=5, help="of all but RECIPE, which says itself; the best one counts")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="RecTools' grid of learning rates")
+    for name in _SIZES:
+        default = getattr(Shape(), name)
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    options = parser.parse_args()
+    options.cache.mkdir(parents=True, exist_ok=True)
+    options.out = options.out or options.cache / "peers.jsonl"
+    return options
+
+
+def _row(found: Trained) -> dict[str, object]:
+    return asdict(found)
+
+
+def _keep(row: dict[str, object], out: Path) -> None:
+    row |= {
+        "machine": f"{platform.machine()}, {platform.processor() or platform.system()}",
+        "at": datetime.now(UTC).isoformat(),
+    }
+    line = json.dumps(row, ensure_ascii=False)
+    print(line, flush=True)  # noqa: T201  # a terminal program
+    with out.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""What passes between our trainer and a peer's: the split on the way there, lists of tracks on the way back.
+
+A peer reads arrays and no code of ours: the training part's sequences, and for each case of the other parts its history and
+its target, all as rows. It answers with lists, and `training.metrics` ranks them under the same tie rule as our own.
+
+Shapes: C cases, L places of a list, S sequences, N entries.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from model.vocabulary import UNKNOWN
+from training.cases import Cases
+from training.evaluate import Answers, Measured, summarise
+from training.metrics import ranks_in_lists
+from training.split import TRAIN, Split
+
+
+def write_split(split: Split, valid: Cases, test: Cases, folder: Path) -> None:
+    """Write `train.npz`, `valid.npz` and `test.npz`.
+
+    `train`: `rows` [N] of the known tracks of the training part, sequence after sequence, and `offsets` [S + 1]. The others:
+    `rows`, the case's history being `rows[starts[c]:stops[c]]`, not yet cut to a length, and `target` [C].
+    """
+    learned = (split.part == TRAIN) & (split.row != UNKNOWN)
+    lengths = np.bincount(split.sequences.sequence[learned], minlength=len(split.sequences))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[lengths > 0])])
+    np.savez(folder / "train.npz", rows=split.row[learned], offsets=offsets)
+    for name, cases in (("valid", valid), ("test", test)):
+        np.savez(folder / f"{name}.npz", rows=cases.rows, starts=cases.starts, stops=cases.stops, target=cases.target)
+
+
+def read_lists(name: str, cases: Cases, path: Path) -> Measured:
+    """Measure a peer's `lists` [C, L] and `scores` [C, L], best first, on the cases that it was given.
+
+    ValueError where it answered another number of cases. The target's own score is not known, so AUC is left out.
+    """
+    found = np.load(path)
+    lists, scores = found["lists"].astype(np.int32), found["scores"].astype(np.float32)
+    if len(lists) != len(cases):
+        raise ValueError(f"{path} has lists for {len(lists)} cases; wanted {len(cases)}")
+    unknown = np.full(len(cases), np.nan, np.float32)
+    return summarise(name, cases, Answers(ranks_in_lists(lists, scores, cases.target), unknown, lists, scores))

@@ -1,0 +1,132 @@
+"""One training run a process, ours or the peer's, and what it came to."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from model.nets.config import NetworkConfig
+from tests.load.peers.exchange import read_lists, write_split
+from tests.load.systems import SystemSkippedError
+from training.cases import select_cases
+from training.recipe import LossRule, Recipe
+from training.split import TEST, VALID, Split
+
+QUALITIES = ("hr@20", "ndcg@10", "mrr@20")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What a SASRec of either side is built and trained with."""
+
+    width: int = 64
+    layers: int = 2
+    heads: int = 2
+    dropout: float = 0.2
+    negatives: int = 256
+    batch: int = 128
+    learning_rate: float = 1e-3
+    epochs: int = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """A run: figures of its best epoch on both parts, and what it cost."""
+
+    valid: Mapping[str, float]
+    test: Mapping[str, float]
+    epochs: int
+    best_epoch: int  # from 1 on
+    sequences_per_second: float  # over all epochs, in training steps
+    seconds_to_best: float  # of training steps, up to the end of the best epoch
+    peak_mb: float  # resident memory of the whole process, its evaluation included
+
+
+def same_shape(recipe: Recipe, shape: Shape) -> Recipe:
+    """Our network in the peer's shape, blind to outcomes as it is, on the recipe's history and split."""
+    blind = NetworkConfig(
+        width=shape.width,
+        layers=shape.layers,
+        heads=shape.heads,
+        feed_forward=shape.width,
+        dropout=shape.dropout,
+        outcomes=False,
+        artists=False,
+        item_bias=False,
+    )
+    return Recipe(
+        name="sasrec, ours",
+        seed=recipe.seed,
+        history=recipe.history,
+        split=recipe.split,
+        network=blind,
+        loss=LossRule(main="sampled", negatives=shape.negatives, targets="all"),
+        fit=replace(
+            recipe.fit,
+            batch=shape.batch,
+            learning_rate=shape.learning_rate,
+            epochs=shape.epochs,
+            patience=shape.epochs,
+            start="random",
+            select="ndcg@10",
+        ),
+    )
+
+
+def run_ours(recipe: Recipe, log: Path, folder: Path, *, cases: int | None, threads: int) -> Trained:
+    """Train a recipe of ours."""
+    settings = {"recipe": recipe.as_dict(), "log": str(log.resolve()), "cases": cases, "threads": threads}
+    peak_mb = _run([sys.executable, "-m", "tests.load.peers.with_ours", str(folder)], folder, settings)
+    measured = json.loads((folder / "measured.json").read_text("utf-8"))
+    return _trained(folder, peak_mb, *(measured[part]["values"] for part in ("valid", "test")))
+
+
+def run_rectools(
+    python: Path, split: Split, recipe: Recipe, shape: Shape, folder: Path, *, ligr: bool, cases: int | None, threads: int
+) -> Trained:
+    """Train RecTools' SASRec, or with `ligr` its eSASRec, on an exported split."""
+    valid, test = (select_cases(split, part, cap=cases) for part in (VALID, TEST))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_split(split, valid, test, folder)
+    settings = {**asdict(shape), "ligr": ligr, "length": recipe.history.length, "seed": recipe.seed, "threads": threads}
+    script = Path(__file__).parent / "with_rectools.py"
+    peak_mb = _run([str(python), str(script), str(folder)], folder, {**settings, "rows": len(split.vocabulary)})
+    lists = [
+        read_lists("rectools", asked, folder / f"{part}-lists.npz").values for part, asked in (("valid", valid), ("test", test))
+    ]
+    return _trained(folder, peak_mb, *lists)
+
+
+def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> float:
+    """Run to the end and give the peak memory in MB; SystemSkippedError where it fails, with its last line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "epochs.jsonl").unlink(missing_ok=True)
+    (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
+    threads = str(settings["threads"])
+    with (folder / "output.txt").open("wb") as output:
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        last = (folder / "output.txt").read_text("utf-8", errors="replace").strip().rpartition("\n")[2]
+        raise SystemSkippedError(f"{command[-2]} ended with code {process.returncode}: {last}")
+    return usage.ru_maxrss / 1000
+
+
+def _trained(folder: Path, peak_mb: float, valid: Mapping[str, float], test: Mapping[str, float]) -> Trained:
+    epochs = [json.loads(line) for line in (folder / "epochs.jsonl").read_text("utf-8").splitlines()]
+    best = max(range(len(epochs)), key=lambda place: epochs[place]["ndcg@10"])
+    return Trained(
+        valid={key: valid[key] for key in QUALITIES},
+        test={key: test[key] for key in QUALITIES},
+        epochs=len(epochs),
+        best_epoch=best + 1,
+        sequences_per_second=sum(epoch["sequences"] for epoch in epochs) / sum(epoch["seconds"] for epoch in epochs),
+        seconds_to_best=sum(epoch["seconds"] for epoch in epochs[: best + 1]),
+        peak_mb=peak_mb,
+    )

@@ -1,0 +1,45 @@
+"""Our trainer on the same work, in a process of its own: `python -m tests.load.peers.with_ours FOLDER`.
+
+It leaves behind what the peer's script does: the epochs in `epochs.jsonl`, and the best epoch's figures in `measured.json`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from training import run
+from training.cases import select_cases
+from training.evaluate import evaluate
+from training.log import open_log
+from training.rankers import NetworkRanker
+from training.recipe import Recipe
+from training.split import TEST, VALID
+
+
+def main(folder: Path) -> None:
+    """Train and measure as `settings.json` says."""
+    settings = json.loads((folder / "settings.json").read_text("utf-8"))
+    torch.set_num_threads(settings["threads"])
+    recipe = TypeAdapter(Recipe).validate_python(settings["recipe"])
+    current = run.prepare(open_log(Path(settings["log"])), recipe, folder / "run")
+    fitted = run.train(current, Console(stderr=True))
+    ranker, length = NetworkRanker.of(recipe.name, fitted.network), recipe.history.length
+    measured = {
+        name: evaluate(ranker, select_cases(current.split, part, cap=settings["cases"]), length=length).as_dict()
+        for name, part in (("valid", VALID), ("test", TEST))
+    }
+    (folder / "measured.json").write_text(json.dumps(measured), "utf-8")
+    each = fitted.sequences / len(fitted.epochs)
+    lines = [
+        {"epoch": epoch.number, "seconds": epoch.seconds, "sequences": each, "ndcg@10": epoch.scores["ndcg@10"]}
+        for epoch in fitted.epochs
+    ]
+    (folder / "epochs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,136 @@
+"""RecTools' SASRec or eSASRec on an exported split: `python with_rectools.py FOLDER`, in an environment of its own.
+
+It reads what `tests.load.peers.exchange` wrote and trains as RecTools trains: its data preparator, network, loss and
+Lightning loop. After each epoch every validation case is answered from its history, over the full catalogue; where that is
+better than before (NDCG@10), the test cases are answered too, and both lists are kept. Nothing is measured here but the time
+of the epochs: our own metrics rank the lists.
+
+Shapes: C cases, L places of a list, T time, V tracks that RecTools knows, D width.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]  # in an environment of its own
+import torch
+from pytorch_lightning import Callback, Trainer, seed_everything  # type: ignore[import-not-found,unused-ignore]  # as above
+from rectools import Columns  # type: ignore[import-not-found,unused-ignore]  # as above
+from rectools.dataset import Dataset  # type: ignore[import-not-found,unused-ignore]  # as above
+from rectools.models import SASRecModel  # type: ignore[import-not-found,unused-ignore]  # as above
+from rectools.models.nn.transformers.ligr import LiGRLayers  # type: ignore[import-not-found,unused-ignore]  # as above
+
+LIST, AT_A_TIME = 20, 256
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
+    """Times the epochs and answers the cases after each."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any], sequences: int) -> None:
+        self._folder, self._settings, self._sequences = folder, settings, sequences
+        self._valid, self._test = (dict(np.load(folder / f"{part}.npz")) for part in ("valid", "test"))
+        self._best = -1.0
+        self.model: Any = None
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        seconds = time.perf_counter() - self._started
+        answers = self._answer(module, self._valid)
+        places = np.argmax(answers["lists"] == self._valid["target"][:, None], axis=1)
+        hits = (answers["lists"] == self._valid["target"][:, None]).any(axis=1) & (places < 10)
+        ndcg = float(np.mean(hits / np.log2(places + 2)))
+        if ndcg > self._best:
+            self._best = ndcg
+            for part, found in (("valid", answers), ("test", self._answer(module, self._test))):
+                np.savez(self._folder / f"{part}-lists.npz", lists=found["lists"], scores=found["scores"])
+        line = {"epoch": trainer.current_epoch, "seconds": seconds, "sequences": self._sequences, "ndcg@10": ndcg}
+        with (self._folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    @torch.no_grad()
+    def _answer(self, module: Any, cases: Arrays) -> Arrays:
+        """The best tracks of each case, rows of ours: lists [C, L] and scores [C, L]."""
+        network = module.torch_model.eval()
+        items_VD = network.item_model.get_all_embeddings()
+        ours_V = np.array([0, *self.model.data_preparator.get_known_item_ids()], np.int64)
+        theirs = np.zeros(max(self._settings["rows"], ours_V.max() + 1), np.int64)
+        theirs[ours_V[1:]] = np.arange(1, len(ours_V))
+        lists, scores = [], []
+        for start in range(0, len(cases["target"]), AT_A_TIME):
+            batch = _padded(cases, start, theirs, self._settings["length"])
+            state_BD = network.encode_sessions({"x": torch.from_numpy(batch)}, items_VD)[:, -1]
+            score_BV = state_BD @ items_VD.T
+            score_BV[:, 0] = -torch.inf
+            best, places = score_BV.topk(LIST)
+            lists.append(ours_V[places.numpy()])
+            scores.append(best.numpy())
+        network.train()
+        return {"lists": np.concatenate(lists), "scores": np.concatenate(scores)}
+
+
+def _padded(cases: Arrays, start: int, theirs: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    """The newest known tracks of a batch of histories in RecTools' numbers, padded on the left."""
+    stops = cases["stops"][start : start + AT_A_TIME]
+    batch = np.zeros((len(stops), length), np.int64)
+    for line, (first, stop) in enumerate(zip(cases["starts"][start : start + AT_A_TIME], stops, strict=True)):
+        history = theirs[cases["rows"][first:stop]]
+        history = history[history > 0][-length:]
+        if len(history):
+            batch[line, -len(history) :] = history
+    return batch
+
+
+def _dataset(train: Arrays) -> tuple[Any, int]:
+    """RecTools' dataset of the training part, and how many sequences it learns from: those of two tracks or more."""
+    lengths = np.diff(train["offsets"])
+    frame = pd.DataFrame(
+        {
+            Columns.User: np.repeat(np.arange(len(lengths)), lengths),
+            Columns.Item: train["rows"],
+            Columns.Weight: 1.0,
+            Columns.Datetime: pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(len(train["rows"])), unit="s"),
+        }
+    )
+    return Dataset.construct(frame), int((lengths >= 2).sum())
+
+
+def main(folder: Path) -> None:
+    """Train as `settings.json` says and leave epochs and lists in the folder."""
+    settings = json.loads((folder / "settings.json").read_text("utf-8"))
+    torch.set_num_threads(settings["threads"])
+    seed_everything(settings["seed"])
+    dataset, sequences = _dataset(dict(np.load(folder / "train.npz")))
+    answering = Answering(folder, settings, sequences)
+
+    def trainer() -> Any:
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
+        return Trainer(max_epochs=settings["epochs"], accelerator="cpu", devices=1, callbacks=[answering], **quiet)
+
+    layers = {"transformer_layers_type": LiGRLayers} if settings["ligr"] else {}
+    model = SASRecModel(
+        n_blocks=settings["layers"],
+        n_heads=settings["heads"],
+        n_factors=settings["width"],
+        dropout_rate=settings["dropout"],
+        session_max_len=settings["length"],
+        loss="sampled_softmax",
+        n_negatives=settings["negatives"],
+        lr=settings["learning_rate"],
+        batch_size=settings["batch"],
+        epochs=settings["epochs"],
+        get_trainer_func=trainer,
+        **layers,
+    )
+    answering.model = model
+    model.fit(dataset)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

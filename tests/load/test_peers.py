@@ -1,0 +1,93 @@
+"""The peer on the same work: what passes between, how lists become figures, and that nothing is lost where it cannot run."""
+
+import json
+from math import log2
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.load.peers import __main__ as peers
+from tests.load.peers.exchange import read_lists, write_split
+from tests.load.peers.runs import Shape, run_ours, same_shape
+from tests.training.logs import L, P, S, split_of
+from training.cases import select_cases
+from training.recipe import read_recipe
+from training.simulate import simulate
+from training.split import TEST, VALID, Split
+
+LINES = [("u", "a", P, "train"), ("u", "b", S, "train"), ("v", "c", L, "train"), ("v", "a", P, "train")]
+
+
+def _split() -> Split:
+    held_out = [("x", "a", P, "valid"), ("x", "b", P, "valid"), ("y", "c", P, "test"), ("y", "new", P, "test")]
+    return split_of([*LINES, *held_out, ("y", "b", P, "test"), ("y", "a", S, "test")])
+
+
+def test_peer_is_given_every_known_entry_of_the_training_part_and_the_evaluations_own_histories(tmp_path: Path) -> None:
+    """Whatever became of a play, as a network blind to it reads it; an unknown track is in no history but stays a target."""
+    split = _split()
+    row = split.vocabulary.row
+    test = select_cases(split, TEST)
+
+    write_split(split, select_cases(split, VALID), test, tmp_path)
+
+    train, cases = np.load(tmp_path / "train.npz"), np.load(tmp_path / "test.npz")
+    assert train["rows"].tolist() == [row("a"), row("b"), row("c"), row("a")]
+    assert train["offsets"].tolist() == [0, 2, 4]
+    histories = [cases["rows"][start:stop].tolist() for start, stop in zip(cases["starts"], cases["stops"], strict=True)]
+    assert histories == [[], [row("c")], [row("c")], [row("c"), row("b")]]
+    assert cases["target"].tolist() == [row("c"), row("new"), row("b"), row("a")]
+
+
+def test_lists_become_figures_by_our_own_rules(tmp_path: Path) -> None:
+    """By hand: first place, an unknown target, a tie that counts against the target; the refused one is in no hit rate."""
+    split = _split()
+    cases, row = select_cases(split, TEST), split.vocabulary.row
+    lists = [[row("c"), row("a"), row("b")]] * 2 + [[row("a"), row("b"), row("c")]] * 2
+    np.savez(tmp_path / "lists.npz", lists=lists, scores=[[3.0, 2.0, 1.0]] * 2 + [[2.0, 2.0, 1.0]] * 2)
+
+    found = read_lists("peer", cases, tmp_path / "lists.npz")
+
+    assert found.values["hr@20"] == pytest.approx(2 / 3)
+    assert found.values["ndcg@10"] == pytest.approx((1 + 0 + 1 / log2(3)) / 3)
+    assert found.values["mrr@20"] == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert found.values["refused@20"] == 1.0
+
+
+def test_lists_of_other_cases_are_refused(tmp_path: Path) -> None:
+    """One list too few would shift all that follow."""
+    np.savez(tmp_path / "lists.npz", lists=np.zeros((3, 20), np.int32), scores=np.zeros((3, 20), np.float32))
+
+    with pytest.raises(ValueError, match="3 cases; wanted 4"):
+        read_lists("peer", select_cases(_split(), TEST), tmp_path / "lists.npz")
+
+
+def test_peer_that_does_not_install_is_a_row_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a package index pip finds nothing; both of its rows say so, and the run ends well."""
+    simulate(tmp_path / "log", listeners=20, tracks=40, artists=12)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    arguments = [str(tmp_path / "log"), "--cache", str(tmp_path / "cache"), "--only", "rectools"]
+    monkeypatch.setattr("sys.argv", ["peers", *arguments])
+
+    peers.main()
+
+    rows = [json.loads(line) for line in (tmp_path / "cache" / "peers.jsonl").read_text().splitlines()]
+    assert [row["system"] for row in rows] == ["sasrec, rectools", "esasrec, rectools"]
+    assert all("No matching distribution found for rectools" in row["skipped"] for row in rows)
+
+
+def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_path: Path) -> None:
+    """Two epochs of a blind network as wide as asked; its figures are of the same cases, its costs of its own process."""
+    simulate(tmp_path / "log", listeners=40, tracks=60, artists=12)
+    recipe = same_shape(read_recipe("nexttrack"), Shape(width=8, layers=1, heads=1, negatives=20, epochs=2))
+
+    found = run_ours(recipe, tmp_path / "log", tmp_path / "run", cases=50, threads=1)
+
+    assert (found.epochs, 1 <= found.best_epoch <= 2) == (2, True)
+    assert 0 <= found.test["mrr@20"] <= found.test["hr@20"] <= 1
+    assert found.sequences_per_second > 0
+    assert 0 < found.seconds_to_best < 60
+    assert found.peak_mb > 50
+    assert not recipe.network.outcomes
