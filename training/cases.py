@@ -5,7 +5,7 @@ the known entries of its sequence before it, in all parts. Nothing heard is mask
 whose latest word from the listener is a dislike are excluded, as the service excludes them always. A track unknown to the
 vocabulary stays a case, which no ranker can hit. It knows nothing of models.
 
-Shapes: C cases, K known entries of the log, D dislikes of all cases together, N entries of the log.
+Shapes: C cases, K known entries of the sequences that have a case, D dislikes of all cases together, N entries of the log.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from model.encoding import Encoded, Ints, encode, gap_codes
 from model.events import Outcome
 from model.vocabulary import PADDING, UNKNOWN
-from training.sequences import Bools, Int8s, Int32s, Int64s, Sequences
+from training.sequences import Bools, Int8s, Int32s, Int64s
 from training.split import Split
 
 
@@ -95,30 +95,36 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
     entry = np.flatnonzero((split.part == part) & sequences.asked)
     if cap is not None and cap < len(entry):
         entry = np.sort(np.random.default_rng(seed).choice(entry, cap, replace=False))
-    known = split.row != UNKNOWN
+    # Of sequences without a case nothing is kept: their entries may be more than memory holds.
+    asked, mine = np.unique(np.searchsorted(sequences.offsets, entry, side="right") - 1, return_inverse=True)
+    lengths = np.diff(sequences.offsets)[asked]
+    first = np.cumsum(lengths) - lengths
+    place = ranges(sequences.offsets[asked], lengths)
+    at = first[mine] + entry - sequences.offsets[asked][mine]  # where each case's entry stands in `place`
+    known = split.row[place] != UNKNOWN
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known, dtype=np.int64)])  # known entries before each
     user = np.repeat(sequences.user, np.diff(sequences.offsets))
     disliked, offsets = _disliked(entry, split.row, sequences.outcome, user)
     return Cases(
-        rows=split.row[known],
-        outcomes=sequences.outcome[known],
-        gaps=gap_codes(sequences.at_ms, sequences.offsets[:-1])[known],
-        starts=before[sequences.starts[entry]],
-        stops=before[entry],
+        rows=split.row[place][known],
+        outcomes=sequences.outcome[place][known],
+        gaps=gap_codes(sequences.at_ms[place], first)[known],
+        starts=before[first[mine]],
+        stops=before[at],
         entry=entry,
         target=split.row[entry],
         outcome=sequences.outcome[entry],
         user=user[entry],
-        repeat=_repeats(sequences)[entry],
+        repeat=_repeats(np.repeat(asked, lengths), sequences.track[place], len(sequences.tracks))[at],
         disliked=disliked,
         disliked_offsets=offsets,
         size=len(split.vocabulary),
     )
 
 
-def _repeats(sequences: Sequences) -> Bools:
+def _repeats(sequence: Int64s, track: Int32s, tracks: int) -> Bools:
     """Whether each entry's track stands earlier in its sequence, [N]."""
-    key = sequences.sequence.astype(np.int64) * len(sequences.tracks) + sequences.track
+    key = sequence * tracks + track
     repeats = np.ones(len(key), np.bool_)
     repeats[np.unique(key, return_index=True)[1]] = False
     return repeats

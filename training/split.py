@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.vocabulary import FIRST, UNKNOWN, Vocabulary
+from training.columns import Column
 from training.log import LogError
 from training.recipe import SplitRule
-from training.sequences import Int8s, Int64s, Sequences
+from training.sequences import Int8s, Int32s, Int64s, Sequences
 
 TRAIN, VALID, TEST = 0, 1, 2
+_LOT = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,17 +52,40 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
         sequences=sequences,
         vocabulary=Vocabulary([sequences.tracks[index] for index in kept.tolist()]),
         part=part,
-        row=row_of_track[sequences.track],
+        row=_rows(row_of_track, sequences),
     )
+
+
+def _rows(row_of_track: Int32s, sequences: Sequences) -> Int32s:
+    rows = Column(np.int32)
+    for lot in sequences.lots():
+        rows.extend_by(row_of_track[sequences.track[sequences.offsets[lot.start] : sequences.offsets[lot.stop]]])
+    return rows.finish()
 
 
 def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
     if rule.valid_from is None or rule.test_from is None:
         if (sequences.part >= 0).all():
             return sequences.part
-        valid_from, test_from = np.quantile(sequences.at_ms, [1 - rule.valid - rule.test, 1 - rule.test], method="higher")
+        valid_from, test_from = (moment_after(sequences.at_ms, share) for share in (1 - rule.valid - rule.test, 1 - rule.test))
     else:
-        valid_from, test_from = (moment.timestamp() * 1000 for moment in (rule.valid_from, rule.test_from))
-    later = np.stack([sequences.at_ms >= valid_from, sequences.at_ms >= test_from])
-    parts: Int8s = later.sum(axis=0, dtype=np.int8)
-    return parts
+        valid_from, test_from = (int(moment.timestamp() * 1000) for moment in (rule.valid_from, rule.test_from))
+    parts = Column(np.int8)
+    for lot in sequences.lots():
+        at_ms = sequences.at_ms[sequences.offsets[lot.start] : sequences.offsets[lot.stop]]
+        parts.extend_by((at_ms >= valid_from).astype(np.int8) + (at_ms >= test_from))
+    return parts.finish()
+
+
+def moment_after(at_ms: Int64s, share: float) -> int:
+    """The quantile of times (numpy's method "higher"), without a copy of them: found by halving, counting what lies below."""
+    place = int(np.ceil(share * (len(at_ms) - 1)))
+    low, high = int(at_ms.min()), int(at_ms.max())
+    while low < high:
+        middle = (low + high) // 2
+        lots = (at_ms[start : start + _LOT] for start in range(0, len(at_ms), _LOT))
+        if sum(np.count_nonzero(lot <= middle) for lot in lots) > place:
+            high = middle
+        else:
+            low = middle + 1
+    return low

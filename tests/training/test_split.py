@@ -9,7 +9,7 @@ from model.vocabulary import FIRST, UNKNOWN
 from training.log import LogError
 from training.recipe import SplitRule
 from training.sequences import NO_PART, Sequences
-from training.split import TEST, TRAIN, VALID, split
+from training.split import TEST, TRAIN, VALID, moment_after, split
 
 
 def _sequences(track: list[int], at_ms: list[int], part: list[int] | None = None) -> Sequences:
@@ -98,3 +98,13 @@ def test_a_min_count_that_nothing_reaches_is_refused() -> None:
 
     with pytest.raises(LogError, match=r"min_count = 99 times in the training part; the most is 8"):
         split(sequences, SplitRule(min_count=99))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1 - 0.1 - 0.1, 0.9, 1.0])
+def test_moment_is_numpys_quantile(share: float) -> None:
+    """Ties and all, of sizes around a lot and tiny ones."""
+    random = np.random.default_rng(0)
+    for size in (1, 2, 11, 1000):
+        at_ms = random.integers(1_700_000_000_000, 1_700_000_000_000 + 5 * size, size)
+
+        assert moment_after(at_ms, share) == np.quantile(at_ms, share, method="higher")
