@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
+        if os.environ.get("WORLD_SIZE", "1") != "1" and options.command != "train":
+            raise TrainingError(f"found {options.command} under torchrun; wanted train, the rest is work for one process")
         _command(options.command)(options, console)
     except (ArtifactError, TrainingError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)

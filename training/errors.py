@@ -12,4 +12,4 @@ Each is defined where it is raised. The command line prints them without a trace
 
 
 class TrainingError(Exception):
-    """The root; never raised itself."""
+    """The root; raised itself only by the command line."""

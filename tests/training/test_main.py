@@ -98,3 +98,11 @@ def test_column_without_a_name_is_said_in_a_sentence(capsys: pytest.CaptureFixtu
 def test_brackets_in_a_message_reach_the_reader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The terminal's own markup must not swallow a folder's name, nor choke on it."""
     assert "my [bold] log [/x]" in sentence(capsys, "train", str(tmp_path / "my [bold] log [" / "x]"))
+
+
+def test_only_training_is_shared_among_processes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several processes that each evaluate the same run would write over each other."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    assert main(["evaluate", "nowhere"]) == 1
+    assert "found evaluate under torchrun; wanted train" in capsys.readouterr().err
