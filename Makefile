@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 LOG := .nexttrack/logs/demo
+EFFORT := $(if $(QUICK),--seeds 1 --epochs 15,--seeds 3)
 COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
 
 .DEFAULT_GOAL := help
@@ -48,11 +49,11 @@ format: $(VENV)/test.stamp ## format the code and mend what lint can mend
 bench: $(VENV)/test.stamp ## measure speed, beside rivals where they install (QUICK=1: one round, no rivals)
 	@$(BIN)/python -m tests.load $(if $(QUICK),--quick)
 
-compare: $(VENV)/run.stamp ## the ablation, the published systems and ours, three seeds (QUICK=1: a small world, one seed)
-	@[ -e $(COMPARED)/log.json ] || $(BIN)/python -m training simulate --out $(COMPARED) $(if $(QUICK),--listeners 400 --tracks 800)
-	@$(BIN)/python -m training compare $(SYSTEMS) --log $(COMPARED) --seeds $(if $(QUICK),1,3)
+compare: $(VENV)/run.stamp ## the ablation, the published systems and ours, three seeds (QUICK=1: a small world, minutes)
+	@[ -e $(COMPARED)/log.json ] || $(BIN)/python -m training simulate --out $(COMPARED) $(if $(QUICK),--listeners 300 --tracks 600)
+	@$(BIN)/python -m training compare $(SYSTEMS) --log $(COMPARED) $(EFFORT)
 ifdef KUAIRAND
-	@$(BIN)/python -m training compare $(SYSTEMS) --log $(KUAIRAND) --protocol kuairand --seeds $(if $(QUICK),1,3)
+	@$(BIN)/python -m training compare $(SYSTEMS) --log $(KUAIRAND) --protocol kuairand $(EFFORT)
 endif
 
 clean: ## delete the environment, caches and the demo's data; artifacts/ stays

@@ -86,6 +86,7 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one.add_argument("recipes", nargs="+", metavar="RECIPE", help="nexttrack's own by name, or TOML files")
     one.add_argument("--log", type=Path, action="append", required=True, metavar="LOG", help="repeatable")
     one.add_argument("--seeds", type=int, default=3, help="so many, from 1 on (%(default)s)")
+    one.add_argument("--epochs", type=int, metavar="N", help="of each run at most (default: what its recipe says)")
     one.add_argument("--protocol", metavar="RECIPE", help="whose split, skip rule and start from popularity all are to follow")
     one.add_argument(
         "--reference", metavar="NAME", help="whose best validation scores the times are taken to (the first recipe)"

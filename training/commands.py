@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,6 +94,10 @@ def compare_(options: argparse.Namespace, console: Console) -> None:
     logs, recipes = [open_log(path) for path in options.log], [read_recipe(name) for name in options.recipes]
     if options.protocol:
         recipes = [follow(recipe, read_recipe(options.protocol)) for recipe in recipes]
+    if options.epochs:
+        recipes = [
+            replace(recipe, fit=replace(recipe.fit, epochs=min(recipe.fit.epochs, options.epochs))) for recipe in recipes
+        ]
     seeds = range(1, options.seeds + 1)
     compare(logs, recipes, seeds, options.out, console, cap=options.cases, reference=options.reference)
     console.print(f"rows and a page with plots are kept in {options.out}")

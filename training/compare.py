@@ -77,14 +77,20 @@ def compare(
         for recipe in recipes:
             for seed in seeds:
                 bench.trained(recipe.with_seed(seed))
-        print_table(report_of(rows, log.folder.name, reference or recipes[0].name), console, columns=_COLUMNS)
+        _print(report_of(rows, log.folder.name, reference or recipes[0].name), console)
     names = dict.fromkeys(row.log for row in rows)
     reports = [report_of(rows, name, reference or recipes[0].name) for name in names]
     write_page("Comparison", reports, folder / PAGE)
     return rows
 
 
-_COLUMNS = (*COLUMNS, "to_ndcg@10", "seconds")
+_COLUMNS = (*COLUMNS, "to_ndcg@10", "to_pairwise", "seconds")
+
+
+def _print(report: Report, console: Console) -> None:
+    print_table(report, console, columns=_COLUMNS)
+    for name, value in report.facts.items():
+        console.print(f"{name}: {value}", highlight=False, markup=False)
 
 
 def report_of(rows: Sequence[Row], log: str, reference: str) -> Report:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.training.worlds import small_recipe
+from training.__main__ import main
 from training.checkpoint import RunError
 from training.compare import PAGE, ROWS, compare, follow
 from training.log import Log
@@ -97,5 +98,21 @@ def test_time_to_the_references_best_is_shown(log: Log, tmp_path: Path) -> None:
     seconds = sum(epoch["seconds"] for epoch in row.curve[: best + 1])
 
     assert values_of(row, [row])["to_ndcg@10"] == pytest.approx(seconds)
-    assert "s to NDCG" in (said.file.getvalue() if isinstance(said.file, StringIO) else "")
+    text = said.file.getvalue() if isinstance(said.file, StringIO) else ""
+    assert "s to NDCG" in text
+    assert "something kept to read: " in text
     assert "times</b> to the best validation scores of one" in (tmp_path / PAGE).read_text()
+
+
+def test_command_gives_all_recipes_one_protocol_and_few_epochs(log: Log, tmp_path: Path) -> None:
+    """The split of the recipe that is named as protocol, and no more epochs than asked for."""
+    small = "[network]\nwidth = 8\nlayers = 1\n[fit]\nvalid_cases = 50\n"
+    (tmp_path / "one.toml").write_text(f'name = "one"\n{small}')
+    (tmp_path / "house.toml").write_text('name = "house"\n[split]\ntest = 0.2\n')
+    recipes = [str(tmp_path / "one.toml"), f"{tmp_path / 'one.toml'}:network.width=16"]
+    options = ["--seeds", "1", "--epochs", "1", "--cases", "50", "--protocol", str(tmp_path / "house.toml")]
+    assert main(["compare", *recipes, "--log", str(log.folder), "--out", str(tmp_path / "out"), *options]) == 0
+    rows = read_rows(tmp_path / "out" / ROWS)
+
+    assert [len(row.curve) for row in rows if row.name.startswith("one")] == [1, 1]
+    assert {row.protocol["split"]["test"] for row in rows} == {0.2}

@@ -8,7 +8,7 @@ import pytest
 
 from training.__main__ import main
 
-COMMANDS = ("import", "simulate", "train", "evaluate", "export", "run", "replay")
+COMMANDS = ("import", "simulate", "train", "evaluate", "export", "run", "compare", "replay")
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
