@@ -179,6 +179,12 @@ def test_change_that_cannot_be_made_is_refused(changes: str) -> None:
         read_recipe(f"mei-random:{changes}")
 
 
+def test_start_that_the_network_cannot_make_is_refused() -> None:
+    """Sub-interests are no tracks' vectors: said when the recipe is read, not when training starts."""
+    with pytest.raises(RecipeError, match="cooccurrence"):
+        read_recipe('sine:fit.start="cooccurrence"')
+
+
 def test_ablation_goes_step_by_step_from_the_blind_one() -> None:
     """Same sizes and loop in all steps; what differs is what the step is called after."""
     steps = [read_recipe(name) for name in ("sasrec", "positives", "marked", "skip-targets", "both", "contrastive")]

@@ -120,7 +120,7 @@ def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> f
 
 def _trained(folder: Path, peak_mb: float, valid: Mapping[str, float], test: Mapping[str, float]) -> Trained:
     epochs = [json.loads(line) for line in (folder / "epochs.jsonl").read_text("utf-8").splitlines()]
-    best = max(range(len(epochs)), key=lambda place: epochs[place]["ndcg@10"])
+    best = max(range(len(epochs)), key=lambda place: epochs[place]["score"])
     return Trained(
         valid={key: valid[key] for key in QUALITIES},
         test={key: test[key] for key in QUALITIES},

@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
     (folder / "measured.json").write_text(json.dumps(measured), "utf-8")
     each = fitted.sequences / len(fitted.epochs)
     lines = [
-        {"epoch": epoch.number, "seconds": epoch.seconds, "sequences": each, "ndcg@10": epoch.scores["ndcg@10"]}
+        {"epoch": epoch.number, "seconds": epoch.seconds, "sequences": each, "score": epoch.scores[recipe.fit.select]}
         for epoch in fitted.epochs
     ]
     (folder / "epochs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")

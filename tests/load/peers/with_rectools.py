@@ -50,7 +50,7 @@ class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
             self._best = ndcg
             for part, found in (("valid", answers), ("test", self._answer(module, self._test))):
                 np.savez(self._folder / f"{part}-lists.npz", lists=found["lists"], scores=found["scores"])
-        line = {"epoch": trainer.current_epoch, "seconds": seconds, "sequences": self._sequences, "ndcg@10": ndcg}
+        line = {"epoch": trainer.current_epoch, "seconds": seconds, "sequences": self._sequences, "score": ndcg}
         with (self._folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
