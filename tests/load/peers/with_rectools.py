@@ -35,7 +35,6 @@ class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
         self._folder, self._settings, self._sequences = folder, settings, sequences
         self._valid, self._test = (dict(np.load(folder / f"{part}.npz")) for part in ("valid", "test"))
         self._best = -1.0
-        self.model: Any = None
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self._started = time.perf_counter()
@@ -59,7 +58,7 @@ class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
         """The best tracks of each case, rows of ours: lists [C, L] and scores [C, L]."""
         network = module.torch_model.eval()
         items_VD = network.item_model.get_all_embeddings()
-        ours_V = np.array([0, *self.model.data_preparator.get_known_item_ids()], np.int64)
+        ours_V = np.array([0, *module.data_preparator.get_known_item_ids()], np.int64)
         theirs = np.zeros(max(self._settings["rows"], ours_V.max() + 1), np.int64)
         theirs[ours_V[1:]] = np.arange(1, len(ours_V))
         lists, scores = [], []
@@ -101,18 +100,20 @@ def _dataset(train: Arrays) -> tuple[Any, int]:
     return Dataset.construct(frame), int((lengths >= 2).sum())
 
 
+def trainer(folder: str, sequences: int) -> Any:
+    """Lightning's loop; RecTools looks it up by its name in this module."""
+    settings = json.loads((Path(folder) / "settings.json").read_text("utf-8"))
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
+    callbacks = [Answering(Path(folder), settings, sequences)]
+    return Trainer(max_epochs=settings["epochs"], accelerator="cpu", devices=1, callbacks=callbacks, **quiet)
+
+
 def main(folder: Path) -> None:
     """Train as `settings.json` says and leave epochs and lists in the folder."""
     settings = json.loads((folder / "settings.json").read_text("utf-8"))
     torch.set_num_threads(settings["threads"])
     seed_everything(settings["seed"])
     dataset, sequences = _dataset(dict(np.load(folder / "train.npz")))
-    answering = Answering(folder, settings, sequences)
-
-    def trainer() -> Any:
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
-        return Trainer(max_epochs=settings["epochs"], accelerator="cpu", devices=1, callbacks=[answering], **quiet)
-
     layers = {"transformer_layers_type": LiGRLayers} if settings["ligr"] else {}
     model = SASRecModel(
         n_blocks=settings["layers"],
@@ -126,9 +127,9 @@ def main(folder: Path) -> None:
         batch_size=settings["batch"],
         epochs=settings["epochs"],
         get_trainer_func=trainer,
+        get_trainer_func_kwargs={"folder": str(folder), "sequences": sequences},
         **layers,
     )
-    answering.model = model
     model.fit(dataset)
 
 
