@@ -9,6 +9,7 @@ import httpx
 import pytest
 from rich.console import Console
 
+from model.artifact import load
 from tests.service.processes import free_port, process
 from training.__main__ import main
 from training.log import open_log
@@ -20,10 +21,18 @@ name = "small"
 width = 16
 layers = 1
 feed_forward = 32
+gaps = true
+wanted_head = true
+[loss]
+feedback = 0.5
 [fit]
 epochs = 2
 batch = 64
 valid_cases = 300
+[weigh]
+wanted = [0.5, 1.0]
+theta = [0.2]
+hit_loss = 0.9
 """
 
 
@@ -54,6 +63,9 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
     with served(world) as url:
         replayed = replay(open_log(world / "log"), world / "artifacts" / "current", url, listeners=12, console=console)
 
+    manifest = load(world / "artifacts" / "current").manifest
+    assert manifest.wanted_weight in (0.5, 1.0)
+    assert {"gaps", "wanted_weight"} < set(manifest.inputs)
     assert replayed.online.counts["cases"] > 50
     assert (replayed.same, replayed.degraded) == (1.0, 0), replayed.differences
     assert replayed.online.values == pytest.approx(replayed.offline.values)
@@ -61,7 +73,9 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
 
 def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
     """As above for a model that reads the session alone: it is still going on when the service is asked."""
-    recipe = RECIPE.replace("epochs = 2", "epochs = 1") + '[history]\nscope = "session"\n'
+    recipe = (
+        RECIPE.replace("epochs = 2", "epochs = 1").replace("gaps = true", "gaps = false") + '[history]\nscope = "session"\n'
+    )
     (world / "session.toml").write_text(recipe)
     log, out = str(world / "log"), str(world / "of-session")
     options = ["--recipe", str(world / "session.toml"), "--run", str(world / "run-session"), "--cases", "100", "--out", out]

@@ -115,7 +115,7 @@ class _Run:
                 for name, term in terms.items():
                     sums[name] = sums.get(name, 0.0) + term.item()
             me.reduce(self.optimiser.dense, self.optimiser.by_row, float(batch.wanted.count_nonzero()))
-            self.optimiser.step(self.step)
+            self.optimiser.step(self.step, len(self.epochs))
             batches += 1
             sequences += len(batch.tracks)
             tick()

@@ -39,12 +39,13 @@ class Optimiser:
         if self.by_row:
             self._parts.append(RowAdam(self.by_row, lr=rule.learning_rate))
 
-    def step(self, number: int) -> None:
-        """Follow the gradients, which are deleted; `number` counts steps from 1."""
+    def step(self, number: int, epoch: int = 0) -> None:
+        """Follow the gradients, which are deleted; `number` counts steps from 1, `epoch` epochs from 0."""
         clip([*self.dense, *self.by_row], self._rule.clip)
+        rate = self._rule.learning_rate * self._rule.decay**epoch * min(1.0, number / max(1, self._rule.warmup))
         for part in self._parts:
             for group in part.param_groups:
-                group["lr"] = self._rule.learning_rate * min(1.0, number / max(1, self._rule.warmup))
+                group["lr"] = rate
             part.step()
             part.zero_grad()
 

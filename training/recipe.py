@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -73,6 +73,7 @@ class FitRule:
     patience: int = Field(default=3, ge=1)  # epochs without a better validation score
     batch: int = Field(default=256, ge=1)  # sequences
     learning_rate: float = Field(default=1e-3, gt=0)
+    decay: float = Field(default=1.0, gt=0, le=1)  # of the learning rate, with each epoch
     weight_decay: float = Field(default=0.0, ge=0)
     warmup: int = Field(default=100, ge=0)  # steps
     clip: float = Field(default=1.0, gt=0)  # gradient norm
@@ -82,6 +83,15 @@ class FitRule:
     valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
     tables: Literal["auto", "dense", "sparse"] = "auto"  # auto: sparse gradients from 200,000 rows on, see training.optimise
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the steps; auto: bfloat16 on a GPU, float32 on a CPU
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class WeighRule:
+    """What to choose from, on the validation part, once the network is trained; see `training.weigh`."""
+
+    wanted: tuple[float, ...] = (0.0,)  # weights of the head that predicts 'wanted'
+    theta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0,)  # of the prior from items' own rates of being kept; 0: none
+    hit_loss: float = Field(default=0.005, ge=0, lt=1)  # the share of HR@20 that fewer refused tracks may cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -95,11 +105,16 @@ class Recipe:
     network: NetworkConfig = NetworkConfig()
     loss: LossRule = LossRule()
     fit: FitRule = FitRule()
+    weigh: WeighRule = WeighRule()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         if self.loss.feedback and not self.network.wanted_head:
             raise ValueError("found a weight for loss.feedback, which needs network.wanted_head = true")
+        if any(self.weigh.wanted) and not self.network.wanted_head:
+            raise ValueError("found weights in weigh.wanted, which need network.wanted_head = true")
+        if any(self.weigh.theta) and self.network.kind == "sine":
+            raise ValueError("found weigh.theta with kind 'sine', which has no item bias to add to")
         if self.loss.main != "bce" and not self.loss.negatives:
             raise ValueError("found loss.negatives 0, which only main = 'bce' can do without")
         if self.fit.tables == "sparse" and self.loss.main == "full":

@@ -49,10 +49,12 @@ def replay(
     """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print what came of it.
 
     `listeners` of those who have cases are drawn evenly, 0 takes all; `at_once` are in flight together. `prefix` stands before
-    their ids and those of their events. ReplayError where the artifact's tracks are not the log's, or the service serves
-    another version or stops answering.
+    their ids and those of their events. ReplayError where the artifact's tracks are not the log's, the model reads the gaps of
+    one session, or the service serves another version or stops answering.
     """
     found = artifact.load(folder)
+    if found.manifest.history.scope == "session" and "gaps" in found.manifest.inputs:
+        raise ReplayError("found a model that reads the gaps of one session; its times would be made up, so it is not replayed")
     recipe = TypeAdapter(Recipe).validate_python(found.manifest.recipe)
     cut = split(build(log, recipe.history), recipe.split)
     if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):

@@ -4,6 +4,7 @@ A run's folder holds what the steps leave to each other and to a person:
 
     run.json                   the log and the recipe
     checkpoint.pt, best-N.pt   see `training.checkpoint`; a killed run goes on from them
+    weighed.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
     report.json, report.html, written by `measure`
 
 It wires the other modules together and decides nothing that a recipe could.
@@ -11,7 +12,7 @@ It wires the other modules together and decides nothing that a recipe could.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ from training.sequences import build
 from training.session_knn import session_knn
 from training.simulator.truth import read_truth
 from training.split import TEST, TRAIN, VALID, Split, split
+from training.weigh import weigh
 
-RUN = "run.json"
+RUN, WEIGHED = "run.json", "weighed.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,14 +79,23 @@ def resume(folder: Path) -> Run:
 
 
 def train(run: Run, console: Console) -> Fitted:
-    """Fit the recipe's network, choosing the epoch on the validation part; goes on where a killed run stopped."""
+    """Fit the recipe's network, choosing the epoch, and then its weights, on the validation part; goes on where a killed run
+    stopped.
+    """
     cases = select_cases(run.split, VALID, cap=run.recipe.fit.valid_cases)
 
     def validate(network: Network) -> Mapping[str, float]:
         ranker = NetworkRanker.of(run.recipe.name, network)
         return summarise(ranker.name, cases, answer(ranker, cases, length=run.recipe.history.length)).values
 
-    return fit(run.recipe, run.split, validate, folder=run.folder, artists=artists_of(run.log, run.split), console=console)
+    artists = artists_of(run.log, run.split)
+    fitted = fit(run.recipe, run.split, validate, folder=run.folder, artists=artists, console=console)
+    tried = weigh(fitted.network, run.split, cases, run.recipe.weigh, length=run.recipe.history.length)
+    if tried:
+        plain = json.dumps([asdict(one) for one in tried], indent=2)
+        (run.folder / WEIGHED).write_text(plain + "\n", "utf-8")
+        console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
+    return fitted
 
 
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:

@@ -85,6 +85,10 @@ class Network(nn.Module):
         """Before training: let the tracks' vectors start from the given ones, in which neighbours are near each other."""
         raise NotImplementedError(f"{type(self).__name__} has no vectors that could start near each other")
 
+    def prefer(self, prior_V: Tensor, wanted_weight: float) -> None:  # noqa: ARG002  # this one has nothing to do with them
+        """After training: add a prior to the score of each row, and weigh the wanted head. ValueError where it has neither."""
+        raise ValueError(f"a {type(self).__name__} has no item bias and no wanted head")
+
     def fold(self) -> None:
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""
 

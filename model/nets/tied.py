@@ -110,6 +110,12 @@ class TiedNetwork(Network):
             self.position.weight.zero_()
         silence(self)
 
+    def prefer(self, prior_V: Tensor, wanted_weight: float) -> None:
+        """The prior becomes a part of the biases."""
+        with torch.no_grad():
+            self.bias.add_(prior_V)
+            self.wanted_weight.fill_(wanted_weight)
+
     def fold(self) -> None:
         """Add the artists' part to each track's vector, once and for all: what is exported needs no artists."""
         if self.knows_artists:

@@ -119,3 +119,17 @@ def test_tables_are_sparse_from_so_many_rows_on_or_as_the_recipe_says() -> None:
     """Small catalogues keep dense AdamW."""
     assert [sparse_tables(FitRule(), rows) for rows in (SPARSE_ROWS - 1, SPARSE_ROWS)] == [False, True]
     assert [sparse_tables(FitRule(tables=how), 10) for how in ("dense", "sparse")] == [False, True]
+
+
+def test_rate_rises_with_the_first_steps_and_decays_with_epochs() -> None:
+    """Adam's first step moves each weight by the rate, whatever the gradient."""
+    moved = []
+    for number, epoch in ((1, 0), (4, 0), (9, 0), (9, 2)):
+        network = build(NetworkConfig(width=4, layers=1, heads=1, feed_forward=4), 5, 3)
+        optimiser = Optimiser(network, FitRule(learning_rate=0.01, warmup=4, decay=0.5, clip=1e9))
+        before = network.start.detach().clone()  # type: ignore[operator]
+        network.start.grad = torch.ones(4)
+        optimiser.step(number, epoch)
+        moved.append((before - network.start.detach())[0].item())  # type: ignore[operator]
+
+    assert moved == pytest.approx([0.0025, 0.01, 0.01, 0.0025], rel=1e-4)

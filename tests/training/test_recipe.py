@@ -90,6 +90,11 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
         ("[history]\nscope = 'week'", "history.scope"),
         ("[loss]\nfeedback = 0.1", "needs network.wanted_head"),
         ("[fit]\nselect = 'luck'", "fit.select"),
+        ("[fit]\ndecay = 0.0", "fit.decay"),
+        ("[weigh]\nwanted = [0.0, 0.5]", "need network.wanted_head"),
+        ("[weigh]\ntheta = [1.0]", "weigh.theta"),
+        ("[network]\nkind = 'sine'\n[weigh]\ntheta = [0.3]", "no item bias"),
+        ("[network]\nkind = 'sine'\ngaps = true", "found gaps or wanted_head with kind 'sine'"),
         ("[loss]\nmain = 'full'\n[fit]\ntables = 'sparse'", "which reaches every row"),
         ("[split]\nvalid_from = 2026-01-01T00:00:00Z", "wanted both or neither"),
         (

@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from urllib.parse import unquote
 
 import httpx
@@ -13,13 +14,15 @@ import pytest
 
 from model.encoding import Encoded, encode_histories, rows_of
 from model.events import Event, EventType, HistoryRule, Outcome, fold
+from tests.service import artifacts
 from tests.training.logs import D, L, Line, P, S, split_of
 from training.agreement import compare, same_lists
 from training.cases import Cases, select_cases
 from training.evaluate import LIST, Answers, answer, summarise
+from training.log import Log
 from training.metrics import Floats
 from training.player import ReplayError, ask_service
-from training.replay import draw_listeners, without_skipped
+from training.replay import draw_listeners, replay, without_skipped
 from training.split import TEST, Split
 
 LENGTH = 6
@@ -248,3 +251,11 @@ def test_drawn_listeners_keep_all_their_cases() -> None:
     assert np.unique(drawn.user).tolist() == [0, 2]
     assert len(drawn) == np.isin(cases.user, [0, 2]).sum()
     assert draw_listeners(cases, 0) is cases
+
+
+def test_gaps_within_a_session_are_not_replayed(tmp_path: Path) -> None:
+    """A session that is still going on has times of just now: what the model would read of them is made up."""
+    folder = artifacts.build(tmp_path, rule=HistoryRule(scope="session"), wanted_weight=0.0)
+    log = Log(folder=tmp_path, about={})
+    with pytest.raises(ReplayError, match="reads the gaps of one session"):
+        replay(log, folder, "http://nobody")
