@@ -5,7 +5,6 @@ A batchable route takes one argument, a list: a request is `{"asks": [{"tracks",
 """
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -59,4 +58,5 @@ class Model:
 if __name__ == "__main__":
     os.environ.update(RIVAL_MODEL=sys.argv[2], BENTOML_DO_NOT_TRACK="True")
     serve = ["serve", f"{Path(__file__).stem}:Model", "--working-dir", str(Path(__file__).parent)]
-    sys.exit(subprocess.call([sys.executable, "-m", "bentoml", *serve, "--host", "127.0.0.1", "--port", sys.argv[1]]))
+    command = [sys.executable, "-m", "bentoml", *serve, "--host", "127.0.0.1", "--port", sys.argv[1]]
+    os.execv(sys.executable, command)  # noqa: S606  # in our place, so that being told to stop it also stops its worker
