@@ -67,13 +67,18 @@ class WeightRecord(_Record):
 
 
 class ScanRecord(_Record):
-    """In how many bits `model.onnx` looks for the best rows. With 8, and where 8 was tried: how near to the exact scan it came,
-    as the share of 20 tracks that are the same, and as the part of NDCG@20 that was lost.
+    """How `model.onnx` looks for the best rows: in how many bits, and in how many of the index' blocks, None without an index.
+
+    Where it is not exact, or something else was tried: how near to the exact scan the last that was tried came, as the
+    share of 20 tracks that are the same (recall@20), and as the part of NDCG@20 that was lost. `index_overlap` is the best
+    that an index came to which was tried and not taken.
     """
 
     bits: Literal[8, 32] = 32
+    probes: int | None = None
     overlap: float | None = None
     ndcg_loss: float | None = None
+    index_overlap: float | None = None
 
 
 class Manifest(_Record):

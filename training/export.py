@@ -22,8 +22,9 @@ from model.artifact import Catalogue, Golden, Manifest
 from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
 from model.nets.network import Network
 from model.vocabulary import FIRST, Vocabulary
+from training import tails
 from training.errors import TrainingError
-from training.graphs import build_graphs, write_graphs
+from training.graphs import export_encoder, write_graph, write_weights
 from training.metrics import Floats
 from training.rankers import NetworkRanker
 from training.recipe import Recipe
@@ -58,17 +59,19 @@ def export(
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
     try:
         draft.chmod(0o755)  # mkdtemp hides it from the service's own user
-        model, rank, weights = build_graphs(network)
-        records = write_graphs(draft, {artifact.MODEL: model, artifact.RANK: rank}, weights)
+        encoder = export_encoder(network)
+        records = write_weights(draft, encoder.weights)
+        for name, tail in ((artifact.MODEL, tails.top(network)), (artifact.RANK, tails.rank(network))):
+            write_graph(draft / name, encoder.graph, tail, encoder.weights, records)
         length = recipe.history.length
         ranker = NetworkRanker.of(recipe.name, network)
         check_parity(ranker, draft, length=length)
         golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
-        artifact.write_json(draft / artifact.GOLDEN, golden)
         artifact.write_json(draft / artifact.TRACKS, list(vocabulary.tracks))
         artifact.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
-        scan, moved = shrink(
+        chosen = shrink(
             network,
+            encoder,
             draft,
             samples=samples,
             golden=golden,
@@ -76,6 +79,7 @@ def export(
             weight=weight_of(network),
             open_graph=open_graph,
         )
+        artifact.write_json(draft / artifact.GOLDEN, list(chosen.golden))
         if catalogue is not None:
             artifact.write_json(draft / artifact.CATALOGUE, asdict(catalogue))
         manifest = Manifest(
@@ -89,9 +93,9 @@ def export(
             recipe=recipe.as_dict(),
             origin=dict(origin),
             quality=dict(quality),
-            scan=scan,
+            scan=chosen.found,
             wanted_weight=weight_of(network),
-            weights=moved or records,
+            weights=chosen.records or records,
             files={},
         )
         return artifact.save(root, draft, manifest)
@@ -131,7 +135,8 @@ def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> N
         rows, scores = model.run(None, inputs)
         np.put_along_axis(wanted_BV, np.concatenate([excluded, np.full((batch, 2), (0, 1))], axis=1), -np.inf, axis=1)
         _compare(scores, np.take_along_axis(wanted_BV, rows, axis=1), f"model.onnx at batch {batch}, length {width}")
-        _compare(scores, -np.sort(-wanted_BV, axis=1)[:, :count], f"order of model.onnx at batch {batch}, length {width}")
+        best_BK = -np.sort(np.partition(-wanted_BV, count - 1, axis=1)[:, :count], axis=1)
+        _compare(scores, best_BK, f"order of model.onnx at batch {batch}, length {width}")
 
 
 def names_of(graph: onnxruntime.InferenceSession) -> list[str]:

@@ -15,6 +15,7 @@ Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V row
 import logging
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,33 +26,33 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from model.artifact import FURTHER_INPUTS, WEIGHTS, WeightRecord
 from model.nets.network import Network
-from training import tails
-from training.scan import quantise
+from training.scan import Weights
 
 _ALIGNMENT = 4096
 """Of each weight in the file, so that it can be memory-mapped on its own."""
 
 
-def build_graphs(
-    network: Network, *, in_eight_bits: bool = False
-) -> tuple[ModelProto, ModelProto, dict[str, npt.NDArray[np.generic]]]:
-    """`model.onnx`, `rank.onnx` and the weights that both leave out, by name; `in_eight_bits` see `training.scan`."""
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """What torch exported, (tracks, outcomes) -> query, and the weights that it leaves out, by name; `items` is one of them."""
+
+    graph: ModelProto
+    weights: Weights
+
+
+def export_encoder(network: Network) -> Encoder:
+    """The encoder of a network, which is folded."""
     network.fold()
     encoder = _export_encoder(network)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
     weights["items"] = network.item_matrix().detach().numpy()
     if network.tied is not None:
         _read_table_from_items(encoder, network.tied, weights)
-    top, rank = tails.top(network, in_eight_bits=in_eight_bits), tails.rank(network)
-    if in_eight_bits:
-        weights |= quantise(weights["items"])
-    return _join(encoder, top, weights), _join(encoder, rank, weights), weights
+    return Encoder(encoder, weights)
 
 
-def write_graphs(
-    folder: Path, graphs: dict[str, ModelProto], weights: dict[str, npt.NDArray[np.generic]]
-) -> dict[str, WeightRecord]:
-    """Write the graphs and `weights.bin`; returns where each weight lies in it."""
+def write_weights(folder: Path, weights: Weights) -> dict[str, WeightRecord]:
+    """Write `weights.bin`; returns where each weight lies in it."""
     records: dict[str, WeightRecord] = {}
     with (folder / WEIGHTS).open("wb") as file:
         for name, array in sorted(weights.items()):
@@ -59,11 +60,15 @@ def write_graphs(
                 file.write(bytes(-file.tell() % _ALIGNMENT))
                 records[name] = WeightRecord(dtype=array.dtype.name, shape=array.shape, offset=file.tell())
                 file.write(np.ascontiguousarray(array).data)
-    for name, graph in graphs.items():
-        _refer(graph, records)
-        (folder / name).write_bytes(graph.SerializeToString(deterministic=True))
-        onnx.checker.check_model(str(folder / name))  # by its path, since it looks for the weights beside it
     return records
+
+
+def write_graph(path: Path, encoder: ModelProto, tail: ModelProto, weights: Weights, records: dict[str, WeightRecord]) -> None:
+    """Write the encoder with a tail behind it, beside the `weights.bin` that `records` describe."""
+    graph = _join(encoder, tail, weights)
+    _refer(graph, records)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(path))  # by its path, since it looks for the weights beside it
 
 
 def _export_encoder(network: Network) -> ModelProto:
@@ -93,7 +98,7 @@ def _export_encoder(network: Network) -> ModelProto:
     return program.model_proto
 
 
-def _read_table_from_items(encoder: ModelProto, table: str, weights: dict[str, npt.NDArray[np.generic]]) -> None:
+def _read_table_from_items(encoder: ModelProto, table: str, weights: Weights) -> None:
     """Replace each lookup in `table` by a lookup in the first columns of `items`, so that the rows are stored once."""
     width = weights.pop(table).shape[1]
     nodes = list(encoder.graph.node)
@@ -112,7 +117,7 @@ def _read_table_from_items(encoder: ModelProto, table: str, weights: dict[str, n
         encoder.graph.node.append(helper.make_node("Slice", sliced, [node.output[0]]))
 
 
-def _join(encoder: ModelProto, tail: ModelProto, weights: dict[str, npt.NDArray[np.generic]]) -> ModelProto:
+def _join(encoder: ModelProto, tail: ModelProto, weights: Weights) -> ModelProto:
     nodes: list[NodeProto] = [*encoder.graph.node, *tail.graph.node]
     for node in nodes:
         node.ClearField("metadata_props")  # the exporter's stack traces, with this machine's paths
@@ -125,7 +130,7 @@ def _join(encoder: ModelProto, tail: ModelProto, weights: dict[str, npt.NDArray[
 
 def _in_file(array: npt.NDArray[np.generic]) -> bool:
     """All that was learned lies in the file, where it can be verified; shapes and constants stay in the graph."""
-    return array.ndim > 0 and (array.dtype.kind == "f" or array.dtype == np.int8)
+    return array.ndim > 0 and (array.dtype.kind == "f" or array.dtype in (np.int8, np.int32))
 
 
 def _placeholder(name: str, array: npt.NDArray[np.generic]) -> TensorProto:

@@ -43,13 +43,32 @@ ROUND_QUERY = """
 """
 """Seven bits of the eight: two full products together pass 16 bits, where processors without VNNI stop counting."""
 
+BEST_PLACES = """
+    grid = Constant<value_ints=[0, DEEP, -1]>()
+    flat = Constant<value_ints=[0, -1]>()
+    depths_D1 = Constant<value=int64[DEEP,1] {DEPTHS}>()
+    masked_BDC = Reshape(masked_BP, grid)
+    best_BC = ReduceMax<keepdims=0>(masked_BDC, first)
+    columns = Shape<start=1, end=2>(best_BC)
+    columns_taken = Min(enough_columns, columns)
+    column_sums, columns_BM = TopK<axis=1, sorted=0>(best_BC, columns_taken)
+    columns_B1M = Unsqueeze(columns_BM, first)
+    starts_D1 = Mul(depths_D1, columns)
+    near_BDM = Add(columns_B1M, starts_D1)
+    near_BM = Reshape(near_BDM, flat)
+    rough_BM = GatherElements<axis=1>(masked_BP, near_BM)
+    near_count = Shape<start=1, end=2>(near_BM)
+    rows_taken = Min(enough_rows, near_count)
+    chosen_sums, places_BM = TopK<axis=1, sorted=0>(rough_BM, rows_taken)
+    chosen_BM = GatherElements<axis=1>(near_BM, places_BM)
+"""
+"""`enough_rows` of the best places of `masked_BP` by way of `enough_columns` columns: `chosen_BM` and their sums."""
+BEST_PLACES = BEST_PLACES.replace("DEPTHS", ", ".join(map(str, range(DEEP)))).replace("DEEP", str(DEEP))
+
 TOP = """
 top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
     one = Constant<value_ints=[1]>()
     two = Constant<value_ints=[2]>()
-    flat = Constant<value_ints=[0, -1]>()
-    grid = Constant<value_ints=[0, DEEP, -1]>()
-    depths_D1 = Constant<value=int64[DEEP,1] {DEPTHS}>()
     spare_columns = Constant<value_ints=[16]>()
     spare_rows = Constant<value_ints=[64]>()
     lowest = Constant<value=float {-inf}>()
@@ -58,6 +77,8 @@ top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, fl
     count_1 = Reshape(count, one)
     count_K = Min(count_1, rows_count)
     twice = Add(count_1, count_1)
+    enough_columns = Add(twice, spare_columns)
+    enough_rows = Add(twice, spare_rows)
 ROUND_QUERY
     rough_BP = MatMulInteger(query_uint8, items_int8, zero)
 
@@ -70,23 +91,7 @@ ROUND_QUERY
     lowest_BN = Expand(lowest_sum, never_shape)
     masked_BP = ScatterElements<axis=1>(rough_BP, never, lowest_BN)
 
-    masked_BDC = Reshape(masked_BP, grid)
-    best_BC = ReduceMax<keepdims=0>(masked_BDC, one)
-    columns = Shape<start=1, end=2>(best_BC)
-    enough_columns = Add(twice, spare_columns)
-    columns_taken = Min(enough_columns, columns)
-    column_sums, columns_BM = TopK<axis=1, sorted=0>(best_BC, columns_taken)
-    columns_B1M = Unsqueeze(columns_BM, one)
-    starts_D1 = Mul(depths_D1, columns)
-    near_BDM = Add(columns_B1M, starts_D1)
-    near_BM = Reshape(near_BDM, flat)
-    rough_BM = GatherElements<axis=1>(masked_BP, near_BM)
-    near_count = Shape<start=1, end=2>(near_BM)
-    enough_rows = Add(twice, spare_rows)
-    rows_taken = Min(enough_rows, near_count)
-    chosen_sums, places_BM = TopK<axis=1, sorted=0>(rough_BM, rows_taken)
-    chosen_BM = GatherElements<axis=1>(near_BM, places_BM)
-
+BEST_PLACES
     real_BM = Mod(chosen_BM, rows_count)
     items_BMQ = Gather<axis=0>(items, real_BM)
     query_BQ1 = Unsqueeze(query, two)
@@ -97,7 +102,7 @@ ROUND_QUERY
     scores, order_BK = TopK<axis=1>(final_BM, count_K)
     rows = GatherElements<axis=1>(real_BM, order_BK)
 }"""
-TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("DEPTHS", ", ".join(map(str, range(DEEP)))).replace("DEEP", str(DEEP))
+TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", BEST_PLACES)
 
 
 def quantise(items_VQ: Floats) -> Weights:

@@ -10,7 +10,7 @@ from onnx import ModelProto, parser
 
 from model.nets.network import Network
 from model.nets.sine import SineNetwork
-from training import scan
+from training import index, scan
 
 _HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
 
@@ -91,14 +91,19 @@ _INTERESTS_CANDIDATES = (
 )
 
 
-def top(network: Network, *, in_eight_bits: bool = False) -> ModelProto:
-    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf.
-
-    In eight bits, which a score that is a dot product can be, the weights need `scan.quantise`.
-    """
-    if in_eight_bits:
-        return parser.parse_model(_HEADER + scan.TOP)
+def top(network: Network) -> ModelProto:
+    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf."""
     return _parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL)
+
+
+def top_in_eight_bits() -> ModelProto:
+    """The same for a score that is a dot product, with the weights of `scan.quantise`."""
+    return parser.parse_model(_HEADER + scan.TOP)
+
+
+def top_by_index(probes: int) -> ModelProto:
+    """The same over the `probes` best blocks of an index, with the weights of `index.cut`."""
+    return parser.parse_model(_HEADER + index.top(probes))
 
 
 def rank(network: Network) -> ModelProto:

@@ -1,16 +1,17 @@
-"""The scan in eight bits gives the exact lists, excludes exactly, and is refused where it does not.
+"""The scan in eight bits and the index give the exact lists, exclude exactly, and are refused where they do not.
 
 Shapes: B batch, N excluded, K count, V rows, Q query width.
 """
 
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto
 
 from model import artifact
 from model.artifact import ScanRecord
@@ -19,10 +20,12 @@ from model.nets import build
 from model.nets.network import Network
 from model.vocabulary import FIRST
 from tests.training.worlds import small_recipe
-from training import shrink
+from training import index, shrink, tails
 from training.export import open_graph
-from training.graphs import build_graphs, write_graphs
-from training.scan import DEEP, quantise
+from training.graphs import Encoder, export_encoder, write_graph, write_weights
+from training.scan import DEEP, Weights, quantise
+
+Sessions = dict[str, onnxruntime.InferenceSession]
 
 ROWS = 3_003  # no multiple of the grid's depth
 RECIPE = small_recipe("shrunk")
@@ -34,25 +37,42 @@ HISTORIES = [
 
 @pytest.fixture(scope="module")
 def network() -> Network:
-    """Untrained, its item biases spread."""
+    """Untrained, its item biases spread, its tracks in all directions."""
     torch.manual_seed(0)
     made = build(RECIPE.network, ROWS, RECIPE.history.length)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
+        made.get_parameter("track.weight").copy_(torch.randn(ROWS, RECIPE.network.width))
     return made
 
 
 @pytest.fixture(scope="module")
-def sessions(network: Network, tmp_path_factory: pytest.TempPathFactory) -> dict[int, onnxruntime.InferenceSession]:
-    """`model.onnx` by the bits of its scan."""
+def encoder(network: Network) -> Encoder:
+    """The network's encoder as torch exports it."""
+    return export_encoder(network)
+
+
+@pytest.fixture(scope="module")
+def sessions(network: Network, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Sessions:
+    """`model.onnx` by how it looks for the best; the index looks at all of its blocks."""
+    items = np.asarray(encoder.weights["items"], np.float32)
+    queries = np.random.default_rng(0).normal(size=(50, items.shape[1])).astype(np.float32)
+    ways: dict[str, tuple[ModelProto, Weights]] = {
+        "exact": (tails.top(network), {}),
+        "eight bits": (tails.top_in_eight_bits(), quantise(items)),
+        "index": (tails.top_by_index(ROWS), index.cut(items, queries)),
+    }
     opened = {}
-    for bits in (32, 8):
-        folder = tmp_path_factory.mktemp(f"bits-{bits}")
-        model, rank, weights = build_graphs(network, in_eight_bits=bits == 8)
-        write_graphs(folder, {artifact.MODEL: model, artifact.RANK: rank}, weights)
-        opened[bits] = open_graph(folder / artifact.MODEL)
+    for number, (name, (tail, besides)) in enumerate(ways.items()):
+        folder = tmp_path_factory.mktemp(f"way-{number}")
+        weights = encoder.weights | besides
+        write_graph(folder / artifact.MODEL, encoder.graph, tail, weights, write_weights(folder, weights))
+        opened[name] = open_graph(folder / artifact.MODEL)
     return opened
+
+
+WAYS = pytest.mark.parametrize("way", ["eight bits", "index"])
 
 
 def answers(
@@ -65,40 +85,44 @@ def answers(
     return rows, scores
 
 
+@WAYS
 @pytest.mark.parametrize("count", [1, 20, 100])
 @pytest.mark.parametrize("batch", [1, 2, 33])
-def test_lists_and_scores_are_the_exact_ones(sessions: dict[int, onnxruntime.InferenceSession], batch: int, count: int) -> None:
+def test_lists_and_scores_are_the_exact_ones(sessions: Sessions, batch: int, count: int, way: str) -> None:
     """Rough scores only choose; what is returned is scored exactly. No luck: far more are looked at than are wanted."""
     nothing = np.zeros((batch, 1), np.int64)
-    (wanted, wanted_scores), (rows, scores) = (answers(sessions[bits], count, nothing) for bits in (32, 8))
+    (wanted, wanted_scores), (rows, scores) = (answers(sessions[name], count, nothing) for name in ("exact", way))
 
     assert np.mean(rows == wanted) > 0.99
     assert np.allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
 
 
-def test_excluded_rows_are_not_proposed(sessions: dict[int, onnxruntime.InferenceSession]) -> None:
+@WAYS
+def test_excluded_rows_are_not_proposed(sessions: Sessions, way: str) -> None:
     """The best four hundred, each of which would else have come first: what follows them comes, and comes in full."""
-    best, _ = answers(sessions[32], 420, np.zeros((3, 1), np.int64))
-    rows, scores = answers(sessions[8], 20, best[:, :400])
+    best, _ = answers(sessions["exact"], 420, np.zeros((3, 1), np.int64))
+    rows, scores = answers(sessions[way], 20, best[:, :400])
 
     assert np.mean(rows == best[:, 400:]) > 0.99
     assert np.isfinite(scores).all()
     assert not set(rows.ravel()) & {0, 1}
 
 
-def test_nothing_is_left_where_all_is_excluded(sessions: dict[int, onnxruntime.InferenceSession]) -> None:
+@WAYS
+def test_nothing_is_left_where_all_is_excluded(sessions: Sessions, way: str) -> None:
     """But for two rows of the catalogue: these two, then -inf; what pads the grid never shows."""
     excluded = np.arange(FIRST, ROWS - 2)[None]
-    rows, scores = answers(sessions[8], 5, excluded)
+    rows, scores = answers(sessions[way], 5, excluded)
 
     assert sorted(rows[0, :2].tolist()) == [ROWS - 2, ROWS - 1]
     assert np.isneginf(scores[0, 2:]).all()
 
 
-def test_count_past_the_catalogue_gives_all_of_it(sessions: dict[int, onnxruntime.InferenceSession]) -> None:
+@WAYS
+def test_count_past_the_catalogue_gives_all_of_it(sessions: Sessions, way: str) -> None:
     """Every row that may be proposed, exactly in order."""
     nothing = np.zeros((1, 1), np.int64)
-    (_, wanted), (rows, scores) = (answers(sessions[bits], 10_000, nothing) for bits in (32, 8))
+    (_, wanted), (rows, scores) = (answers(sessions[name], 10_000, nothing) for name in ("exact", way))
 
     assert rows.shape == (1, ROWS)
     assert sorted(rows[0, : ROWS - FIRST].tolist()) == list(range(FIRST, ROWS))
@@ -127,49 +151,95 @@ def test_items_of_nothing_are_no_division_by_zero() -> None:
     assert not np.asarray(made["items_int8"]).any()
 
 
-def write_exact(network: Network, folder: Path) -> None:
-    """The exact graphs, as `export` has written them when it asks."""
-    model, rank, weights = build_graphs(network)
-    write_graphs(folder, {artifact.MODEL: model, artifact.RANK: rank}, weights)
-
-
-def test_small_catalogue_stays_exact(network: Network, tmp_path: Path) -> None:
-    """Nothing is built, nothing is measured."""
-    found, records = shrink.shrink(network, tmp_path, samples=HISTORIES, golden=[], length=8, open_graph=open_graph)
-
-    assert (found, records) == (ScanRecord(), None)
-
-
-def test_large_catalogue_is_shrunk_and_says_how_near_it_came(
-    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The draft holds other graphs then, with all their weights in the one file."""
-    monkeypatch.setattr(shrink, "LEAST_ROWS", 1_000)
-    draft = tmp_path / "draft"
+def write_exact(network: Network, encoder: Encoder, draft: Path) -> Path:
+    """The exact graph, as `export` has written it when it asks."""
     draft.mkdir()
-    write_exact(network, draft)
-    found, records = shrink.shrink(network, draft, samples=HISTORIES, golden=[], length=8, open_graph=open_graph)
+    records = write_weights(draft, encoder.weights)
+    write_graph(draft / artifact.MODEL, encoder.graph, tails.top(network), encoder.weights, records)
+    return draft
 
-    assert found.bits == 8
-    assert found.overlap is not None
-    assert found.overlap >= 0.99
-    assert records is not None
-    assert records["items_int8"].dtype == "int8"
-    assert open_graph(draft / artifact.MODEL).get_inputs()[0].name == "tracks"
+
+class Shrink(Protocol):
+    """`shrink` of the network here, with other thresholds."""
+
+    def __call__(self, **options: Any) -> shrink.Chosen: ...
+
+
+@pytest.fixture
+def shrunk(network: Network, encoder: Encoder, tmp_path: Path) -> Shrink:
+    """The draft is `draft` under the test's folder."""
+    draft = write_exact(network, encoder, tmp_path / "draft")
+
+    def call(**options: Any) -> shrink.Chosen:
+        given: dict[str, Any] = {
+            "samples": HISTORIES,
+            "golden": [],
+            "length": 8,
+            "open_graph": open_graph,
+            "index_from": 10**9,
+        } | options
+        return shrink.shrink(network, encoder, draft, **given)
+
+    return call
+
+
+def test_small_catalogue_stays_exact(shrunk: Shrink) -> None:
+    """Nothing is built, nothing is measured."""
+    chosen = shrunk(golden=[{"best": []}])
+
+    assert (chosen.found, chosen.records, chosen.golden) == (ScanRecord(), None, [{"best": []}])
+
+
+def test_large_catalogue_is_shrunk_and_says_how_near_it_came(shrunk: Shrink, tmp_path: Path) -> None:
+    """The draft holds other graphs then, with all their weights in the one file."""
+    chosen = shrunk(eight_bits_from=1_000)
+
+    assert (chosen.found.bits, chosen.found.probes) == (8, None)
+    assert (chosen.found.overlap or 0) >= 0.99
+    assert (chosen.records or {})["items_int8"].dtype == "int8"
+    assert open_graph(tmp_path / "draft" / artifact.MODEL).get_inputs()[0].name == "tracks"
     assert [path.name for path in tmp_path.iterdir()] == ["draft"]
 
 
-def test_scan_that_changes_a_golden_case_is_refused(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the service would refuse the artifact. What was measured is said all the same."""
-    monkeypatch.setattr(shrink, "LEAST_ROWS", 1_000)
-    draft = tmp_path / "draft"
-    draft.mkdir()
-    write_exact(network, draft)
-    golden = {"rows": [5], "outcomes": [1], "gaps": [], "excluded": [], "best": [2, 3], "scores": [1.0, 0.5]}
-    found, records = shrink.shrink(network, draft, samples=HISTORIES, golden=[golden], length=8, open_graph=open_graph)
+def test_larger_catalogue_gets_an_index_with_the_fewest_probes_that_do(shrunk: Shrink, tmp_path: Path) -> None:
+    """One block is not enough, all of them are: what the manifest says is what the graph does."""
+    chosen = shrunk(eight_bits_from=1_000, index_from=1_000, probes_tried=(1, ROWS))
 
-    assert (found.bits, records) == (32, None)
-    assert found.overlap is not None
+    assert (chosen.found.bits, chosen.found.probes) == (8, ROWS)
+    assert (chosen.found.overlap or 0) >= 0.99
+    assert (chosen.records or {})["block_rows"].dtype == "int32"
+    again = shrink.best_lists(open_graph(tmp_path / "draft" / artifact.MODEL), HISTORIES, length=8)
+    assert len(again) == len(HISTORIES)
+
+
+def test_index_that_misses_too_much_is_not_taken(shrunk: Shrink) -> None:
+    """The scan in eight bits is, and the manifest says how much was missed."""
+    chosen = shrunk(eight_bits_from=1_000, index_from=1_000, probes_tried=(1,))
+
+    assert (chosen.found.bits, chosen.found.probes) == (8, None)
+    assert (chosen.found.overlap or 0) >= 0.99
+    assert 0 < (chosen.found.index_overlap or 0) < 0.99
+    assert "block_rows" not in (chosen.records or {})
+
+
+def test_scan_that_changes_a_golden_case_is_refused(shrunk: Shrink) -> None:
+    """Else the service would refuse the artifact. What was measured is said all the same."""
+    golden = {"rows": [5], "outcomes": [1], "gaps": [], "excluded": [], "best": [2, 3], "scores": [1.0, 0.5]}
+    chosen = shrunk(golden=[golden], eight_bits_from=1_000)
+
+    assert (chosen.found.bits, chosen.records) == (32, None)
+    assert chosen.found.overlap is not None
+
+
+def test_index_leaves_out_a_golden_case_that_it_misses(shrunk: Shrink, tmp_path: Path) -> None:
+    """But not more than half of them."""
+    rows, scores = open_graph(tmp_path / "draft" / artifact.MODEL).run(
+        None, {"tracks": [[5]], "outcomes": [[1]], "excluded": [[0]], "count": np.array(3)}
+    )
+    right = {"rows": [5], "outcomes": [1], "gaps": [], "excluded": [0], "best": rows[0].tolist(), "scores": scores[0].tolist()}
+    wrong = right | {"best": [2, 3, 4]}
+
+    assert shrunk(golden=[right, wrong], index_from=1_000, probes_tried=(ROWS,)).golden == [right]
 
 
 def test_lists_that_differ_are_refused() -> None:
@@ -179,26 +249,10 @@ def test_lists_that_differ_are_refused() -> None:
     assert not shrink.allowed(ScanRecord(bits=8, overlap=1.0, ndcg_loss=0.005))
 
 
-def constant_lists(rows: list[int]) -> onnxruntime.InferenceSession:
-    """A graph that proposes the same to everybody."""
-    nodes = [
-        helper.make_node("Shape", ["tracks"], ["batch"], start=0, end=1),
-        helper.make_node("Concat", ["batch", "width"], ["shape"], axis=0),
-        helper.make_node("Expand", ["list", "shape"], ["rows"]),
-    ]
-    constants = [numpy_helper.from_array(np.array([rows]), "list"), numpy_helper.from_array(np.array([len(rows)]), "width")]
-    names = {"tracks": ["B", "T"], "outcomes": ["B", "T"], "excluded": ["B", "N"], "count": []}
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, shape) for name, shape in names.items()]
-    output = helper.make_tensor_value_info("rows", TensorProto.INT64, ["B", "K"])
-    graph = helper.make_graph(nodes, "same", inputs, [output], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-
-
 def test_overlap_and_loss_are_as_by_hand() -> None:
     """Three of four tracks the same; the track to be found falls from the first place to the third: NDCG 1 to 1/2."""
     histories = [RowHistory([9, 5], [1, 1]), RowHistory([7, 5], [1, 1])]
-    found = shrink.compare(constant_lists([5, 6, 7, 8]), constant_lists([6, 7, 5, 99]), histories, length=8)
+    found = shrink.compare([[5, 6, 7, 8]] * 2, [[6, 7, 5, 99]] * 2, histories)
 
     assert found.overlap == pytest.approx(0.75)
     assert found.ndcg_loss == pytest.approx(0.5)
