@@ -116,3 +116,13 @@ def test_further_inputs_are_fed_as_the_manifest_lists_them(tmp_path: Path, told:
     assert dict(zip(best.rows, best.scores, strict=True)) == pytest.approx(
         {row: score + weight * row + 6 for row, score in plain.items()}, abs=1e-4
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
+def test_weights_are_mapped_not_read(tmp_path: Path) -> None:
+    """So that several worker processes have them in memory once."""
+    artifact = artifacts.load(tmp_path)
+    graphs = Graphs(artifact, threads=1)
+
+    assert str(artifact.folder / "weights.bin") in Path("/proc/self/maps").read_text()
+    assert graphs.best([RowHistory()], [[]], [1])
