@@ -84,7 +84,7 @@ def compare(
     return rows
 
 
-_COLUMNS = (*COLUMNS, "to_ndcg@10", "to_pairwise", "seconds")
+_COLUMNS = (*COLUMNS, "to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "seconds")
 
 
 def _print(report: Report, console: Console) -> None:

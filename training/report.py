@@ -52,7 +52,9 @@ METRICS: Mapping[str, Metric] = {
     "hr@20_of_best": Metric("of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
     "ndcg@10_of_best": Metric("NDCG of best", True, "how far from popularity (0) to the best possible NDCG@10 (1)"),
     "to_ndcg@10": Metric("s to NDCG", False, "seconds of training steps to the reference's best validation NDCG@10", "{:.0f}"),
+    "epochs_to_ndcg@10": Metric("ep. to NDCG", False, "epochs to the reference's best validation NDCG@10", "{:.1f}"),
     "to_pairwise": Metric("s to pairs", False, "seconds of training steps to the reference's best validation Pairs", "{:.0f}"),
+    "epochs_to_pairwise": Metric("ep. to pairs", False, "epochs to the reference's best validation Pairs", "{:.1f}"),
     "seconds": Metric("s", False, "seconds of training steps in all", "{:.0f}"),
 }
 COLUMNS = ("hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "hr@20_of_best")

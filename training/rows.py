@@ -110,21 +110,23 @@ def curve_of(fitted: Fitted) -> list[dict[str, Any]]:
     ]
 
 
-def seconds_to(row: Row, key: str, bar: float) -> float | None:
-    """Seconds of training steps until a validation score reached the bar, None where it never did."""
+def reached(row: Row, key: str, bar: float) -> tuple[int, float] | None:
+    """After how many epochs, and seconds of training steps, a validation score reached the bar; None where it never did."""
     seconds = accumulate(epoch["seconds"] for epoch in row.curve)
-    return next((upto for upto, epoch in zip(seconds, row.curve, strict=True) if epoch["scores"].get(key, -1.0) >= bar), None)
+    for number, (upto, epoch) in enumerate(zip(seconds, row.curve, strict=True), start=1):
+        if epoch["scores"].get(key, -1.0) >= bar:
+            return number, upto
+    return None
 
 
 def values_of(row: Row, reference: Sequence[Row]) -> dict[str, float]:
-    """A row's metrics, its cost, and the seconds it took to the best validation scores of the reference with the same seed."""
+    """A row's metrics, its cost, and how long it took to the best validation scores of the reference with the same seed."""
     values = {**row.measured["values"], **{key: row.cost[key] for key in ("seconds",) if key in row.cost}}
     for other in reference:
         for key in BARS if other.seed == row.seed else ():
             bar = max((epoch["scores"][key] for epoch in other.curve if key in epoch["scores"]), default=None)
-            seconds = None if bar is None else seconds_to(row, key, bar)
-            if seconds is not None:
-                values[f"to_{key}"] = seconds
+            if bar is not None and (found := reached(row, key, bar)):
+                values[f"epochs_to_{key}"], values[f"to_{key}"] = found
     return values
 
 

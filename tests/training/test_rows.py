@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.rows import Row, RowsError, append_row, by_name, mean_of, read_rows, seconds_to, values_of
+from training.rows import Row, RowsError, append_row, by_name, mean_of, reached, read_rows, values_of
 
 
 def row(name: str = "one", seed: int | None = 1, *, hr: float = 0.2, curve: tuple[float, ...] = (0.1, 0.3, 0.2)) -> Row:
@@ -36,12 +36,12 @@ def test_mean_and_spread_by_hand() -> None:
     assert mean_of([row()])[1] == {}
 
 
-def test_seconds_to_a_score() -> None:
+def test_epochs_and_seconds_to_a_score() -> None:
     """To the end of the first epoch that reached it."""
-    assert seconds_to(row(), "ndcg@10", 0.1) == 2.0
-    assert seconds_to(row(), "ndcg@10", 0.25) == 4.0
-    assert seconds_to(row(), "ndcg@10", 0.31) is None
-    assert seconds_to(row(), "auc", 0.1) is None
+    assert reached(row(), "ndcg@10", 0.1) == (1, 2.0)
+    assert reached(row(), "ndcg@10", 0.25) == (2, 4.0)
+    assert reached(row(), "ndcg@10", 0.31) is None
+    assert reached(row(), "auc", 0.1) is None
 
 
 def test_time_is_to_the_best_of_the_reference_with_the_same_seed() -> None:
@@ -51,6 +51,7 @@ def test_time_is_to_the_best_of_the_reference_with_the_same_seed() -> None:
 
     assert "to_ndcg@10" not in values_of(slow, reference)
     assert values_of(quick, reference)["to_ndcg@10"] == 2.0
+    assert values_of(quick, reference)["epochs_to_ndcg@10"] == 1
     assert "to_ndcg@10" not in mean_of([slow, quick], reference)[0].values
 
 
