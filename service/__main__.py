@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from model.artifact import Artifact, ArtifactError, load
 from service import embedded, logs
-from service.app import create_app, from_environment
+from service.app import create_app, from_environment, settle
 from service.graphs import Graphs
 from service.metrics import MULTIPROCESS
 from service.protocol import OneWrite
@@ -53,7 +53,9 @@ def main() -> None:
             if settings.log_format == "console":
                 sys.stdout.write(_welcome(settings, artifact))
             if settings.workers == 1:
-                serve(settings, create_app(settings, artifact, graphs))
+                app = create_app(settings, artifact, graphs)
+                settle()
+                serve(settings, app)
             else:
                 del artifact, graphs  # they were checked here; each worker loads its own
                 _tell_workers(settings)
