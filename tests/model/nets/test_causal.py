@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from model.nets import build
+from model.nets.causal import CausalNetwork
 from model.nets.config import NetworkConfig
 from model.nets.network import Network
 
@@ -261,3 +262,32 @@ def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it()
         scores(network, torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 0, dtype=torch.int64)),
         atol=1e-5,
     )
+
+
+def test_gap_is_added_to_what_is_read_of_an_entry() -> None:
+    """Track, outcome and gap, each its own vector; gaps that are not known add nothing, and others read only the past."""
+    torch.manual_seed(0)
+    network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, gaps=True), ROWS, LENGTH).eval()
+    assert isinstance(network, CausalNetwork)
+    tracks, outcomes = histories(2, 6)
+    gaps = torch.where(tracks > 0, torch.arange(LENGTH), 0)
+    by_hand = network.track.weight[tracks] + network.outcome.weight[outcomes] + network.gap.weight[gaps]
+    later = gaps.clone()
+    later[:, -1] = 20
+
+    assert network.further_inputs == ("gaps",)
+    assert torch.equal(network.entries(tracks, outcomes, gaps), by_hand)
+    assert torch.equal(network.states(tracks, outcomes, torch.zeros_like(gaps)), network.states(tracks, outcomes))
+    assert torch.equal(network.states(tracks, outcomes, later)[:, :-1], network.states(tracks, outcomes, gaps)[:, :-1])
+    assert not torch.allclose(network.states(tracks, outcomes, later)[:, -1], network.states(tracks, outcomes, gaps)[:, -1])
+
+
+def test_training_states_have_not_read_their_own_entrys_gap() -> None:
+    """It is known only once the entry has come."""
+    torch.manual_seed(0)
+    network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, gaps=True), ROWS, LENGTH).eval()
+    tracks, outcomes = histories(6)
+    one, other = torch.full_like(tracks, 3), torch.full_like(tracks, 3)
+    other[:, -1] = 9
+
+    assert torch.equal(*(network.training_states(tracks, outcomes, gaps)[0] for gaps in (one, other)))

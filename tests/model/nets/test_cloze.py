@@ -121,3 +121,23 @@ def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it()
         without = network(torch.tensor([[3, 5]]), torch.tensor([[1, 3]]))
 
     assert torch.allclose(found, without, atol=1e-5)
+
+
+def test_gap_of_a_hidden_entry_is_not_read() -> None:
+    """As little as its track; that of any other is."""
+    torch.manual_seed(0)
+    network = build(replace(CONFIG, gaps=True), ROWS, LENGTH).eval()
+    tracks, outcomes = history_of(2, 3, 4, 5, 6, 7, 8)
+    gaps = torch.arange(1, 8)[None]
+
+    def states(gaps_BT: Tensor) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(3)
+        return network.training_states(tracks, outcomes, gaps_BT)
+
+    before, hidden = states(gaps)
+
+    assert hidden.any()
+    assert not hidden.all()
+    assert torch.equal(before, states(torch.where(hidden, 20, gaps))[0])
+    assert not torch.allclose(before, states(torch.where(hidden, gaps, 20))[0])
+    assert torch.isfinite(network.states(tracks[:, 1:], outcomes[:, 1:], gaps[:, 1:])).all()
