@@ -108,7 +108,8 @@ def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> f
     (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     threads = str(settings["threads"])
     with (folder / "output.txt").open("wb") as output:
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        # as our trainer has it: spinning threads would take the cores from whatever else the machine does
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
