@@ -12,8 +12,8 @@ from rich.console import Console
 from model.artifact import load
 from tests.service.processes import free_port, process
 from training.__main__ import main
-from training.log import open_log
-from training.replay import replay
+from training.data.log import open_log
+from training.replaying.replay import replay
 
 RECIPE = """\
 name = "small"

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from tests.test_end_to_end import served
 from training import run
-from training.log import Log, open_log
+from training.data.log import Log, open_log
 from training.recipe import read_recipe
-from training.replay import replay
+from training.replaying.replay import replay
 from training.simulate import simulate
 
 SMALL = "network.width=16,network.feed_forward=16,network.layers=1,fit.epochs=1,fit.valid_cases=50"

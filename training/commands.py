@@ -10,17 +10,17 @@ import torch
 from rich.console import Console
 
 from training import run
-from training.checkpoint import RunError
 from training.compare import compare, follow
-from training.fit import Fitted
-from training.import_log import import_log
-from training.log import LogError, open_log
+from training.data.import_log import import_log
+from training.data.log import LogError, open_log
+from training.fitting.checkpoint import RunError
+from training.fitting.fit import Fitted
+from training.fitting.ranks import joined
 from training.machine import machine
-from training.page import write_page
-from training.ranks import joined
 from training.recipe import read_recipe
-from training.replay import replay
-from training.report import Report, print_table, write_report_json
+from training.replaying.replay import replay
+from training.reporting.page import write_page
+from training.reporting.report import Report, print_table, write_report_json
 from training.simulate import simulate
 
 RUNS = Path(".nexttrack/runs")

@@ -2,7 +2,7 @@
 
     DIR/
       LOG-RECIPE-SEED-…/   a run's folder, as `train` leaves it; its last part changes with the recipe
-      rows.jsonl           a line a finished row (`training.rows`)
+      rows.jsonl           a line a finished row (`training.reporting.rows`)
       compare.html         a section a log: means and spreads over the seeds, plots
 
 A row that stands in `rows.jsonl` is not computed again, so a comparison that was stopped goes on, and one more recipe, seed or
@@ -21,18 +21,18 @@ from rich.console import Console
 
 from model.events import HistoryRule
 from training import run
-from training.cases import select_cases
-from training.checkpoint import Epoch, RunError
-from training.evaluate import Measured, with_share_of_best
-from training.fit import Fitted
-from training.log import Log
+from training.data.log import Log
+from training.data.split import TEST
+from training.evaluation.cases import select_cases
+from training.evaluation.evaluate import Measured, with_share_of_best
+from training.evaluation.rankers import NetworkRanker
+from training.fitting.checkpoint import Epoch, RunError
+from training.fitting.fit import Fitted
 from training.machine import machine
-from training.page import write_page
-from training.rankers import NetworkRanker
 from training.recipe import Recipe
-from training.report import COLUMNS, Report, print_table
-from training.rows import Row, append_row, by_name, cost_of, curve_of, mean_of, protocol_of, read_rows
-from training.split import TEST
+from training.reporting.page import write_page
+from training.reporting.report import COLUMNS, Report, print_table
+from training.reporting.rows import Row, append_row, by_name, cost_of, curve_of, mean_of, protocol_of, read_rows
 
 ROWS, PAGE = "rows.jsonl", "compare.html"
 

@@ -1,11 +1,11 @@
 """What a person can mend, said in a sentence.
 
     TrainingError
-      LogError       training.log: a log that cannot be used
+      LogError       training.data.log: a log that cannot be used
       RecipeError    training.recipe: a recipe that cannot be followed
-      RunError       training.checkpoint: a run that cannot go on
-      ExportError    training.export: graphs that do not give the network's answers
-      ReplayError    training.replay: a service that cannot be compared
+      RunError       training.fitting.checkpoint: a run that cannot go on
+      ExportError    training.exporting.export: graphs that do not give the network's answers
+      ReplayError    training.replaying.replay: a service that cannot be compared
 
 Each is defined where it is raised. The command line prints them without a traceback.
 """

@@ -78,16 +78,18 @@ class FitRule:
     warmup: int = Field(default=100, ge=0)  # steps
     clip: float = Field(default=1.0, gt=0)  # gradient norm
     prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity that the item biases start from
-    start: Literal["random", "cooccurrence"] = "random"  # of the tracks' vectors, see training.cooccurrence
+    start: Literal["random", "cooccurrence"] = "random"  # of the tracks' vectors, see training.fitting.cooccurrence
     select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides
     valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
-    tables: Literal["auto", "dense", "sparse"] = "auto"  # auto: sparse gradients from 200,000 rows on, see training.optimise
+    tables: Literal["auto", "dense", "sparse"] = (
+        "auto"  # auto: sparse gradients from 200,000 rows on, see training.fitting.optimise
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the steps; auto: bfloat16 on a GPU, float32 on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class WeighRule:
-    """What to choose from, on the validation part, once the network is trained; see `training.weigh`."""
+    """What to choose from, on the validation part, once the network is trained; see `training.fitting.weigh`."""
 
     wanted: tuple[float, ...] = (0.0,)  # weights of the head that predicts 'wanted'
     theta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0,)  # of the prior from items' own rates of being kept; 0: none

@@ -3,7 +3,7 @@
 A run's folder holds what the steps leave to each other and to a person:
 
     run.json                   the log and the recipe
-    checkpoint.pt, best-N.pt   see `training.checkpoint`; a killed run goes on from them
+    checkpoint.pt, best-N.pt   see `training.fitting.checkpoint`; a killed run goes on from them
     weighed.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
     report.json, report.html, written by `measure`
 
@@ -27,22 +27,22 @@ from model.artifact import Catalogue
 from model.encoding import RowHistory
 from model.nets.network import Network
 from model.vocabulary import FIRST
-from training import baselines
-from training.cases import Cases, select_cases
-from training.checkpoint import RunError
-from training.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
-from training.export import export
-from training.fit import Fitted, fit
-from training.log import Log, open_log
-from training.rankers import BestPossible, NetworkRanker
-from training.ranks import ranks
+from training.data.log import Log, open_log
+from training.data.sequences import build
+from training.data.split import TEST, TRAIN, VALID, Split, split
+from training.evaluation import baselines
+from training.evaluation.cases import Cases, select_cases
+from training.evaluation.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
+from training.evaluation.rankers import BestPossible, NetworkRanker
+from training.evaluation.response import response
+from training.evaluation.session_knn import session_knn
+from training.exporting.export import export
+from training.fitting.checkpoint import RunError
+from training.fitting.fit import Fitted, fit
+from training.fitting.ranks import ranks
+from training.fitting.weigh import weigh
 from training.recipe import Recipe
-from training.response import response
-from training.sequences import build
-from training.session_knn import session_knn
 from training.simulator.truth import read_truth
-from training.split import TEST, TRAIN, VALID, Split, split
-from training.weigh import weigh
 
 RUN, WEIGHED = "run.json", "weighed.json"
 

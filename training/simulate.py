@@ -17,7 +17,19 @@ import numpy.typing as npt
 import polars as pl
 from rich.progress import Progress
 
-from training.log import CATALOGUE, EVENTS, ORDER, ROW_GROUP, SCHEMA, Log, LogError, describe, open_log, replacing, write_about
+from training.data.log import (
+    CATALOGUE,
+    EVENTS,
+    ORDER,
+    ROW_GROUP,
+    SCHEMA,
+    Log,
+    LogError,
+    describe,
+    open_log,
+    replacing,
+    write_about,
+)
 from training.simulator.listening import Plays, listen, session_lengths
 from training.simulator.names import artist_names, track_titles
 from training.simulator.truth import Truth, filter_moods, save_truth

@@ -6,7 +6,7 @@
     a_k(i)     softmax over k of  w_k . [h_k ; e_i] + b_k
     s(i)       sum over k of  a_k(i) (h_k . e_i)
 
-So the score is no single dot product, and the artifact gets a scoring graph of its own (`training.tails`). Two departures:
+So the score is no single dot product, and the artifact gets a scoring graph of its own. Two departures:
 how g_k reads the refused entries is our choice, as we know the formulas only; and each k has a w_k of its own (with one w for
 all, the softmax over k cancels the part of w that meets e_i, and the fusion does not depend on the item).
 

@@ -53,7 +53,7 @@ def _make(root: Path, tracks: int) -> None:
 
     from model.nets import build
     from model.nets.config import NetworkConfig
-    from training.export import export
+    from training.exporting.export import export
     from training.recipe import Recipe
 
     torch.manual_seed(0)

@@ -27,15 +27,15 @@ from rich.console import Console
 from model.events import Outcome
 from model.nets.network import Network
 from model.vocabulary import FIRST, Vocabulary
-from training.batches import Batch, Windows
-from training.cases import select_cases
-from training.checkpoint import CHECKPOINT
-from training.evaluate import evaluate
-from training.fit import fit
-from training.rankers import NetworkRanker
+from training.data.sequences import Sequences
+from training.data.split import TEST, TRAIN, VALID, Split
+from training.evaluation.cases import select_cases
+from training.evaluation.evaluate import evaluate
+from training.evaluation.rankers import NetworkRanker
+from training.fitting.batches import Batch, Windows
+from training.fitting.checkpoint import CHECKPOINT
+from training.fitting.fit import fit
 from training.recipe import read_recipe
-from training.sequences import Sequences
-from training.split import TEST, TRAIN, VALID, Split
 
 LISTENERS, PLAYS = 20_000, 50
 

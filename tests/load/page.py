@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from training.plots import COLOURS, lines
+from training.reporting.plots import COLOURS, lines
 
 CARRIED = 0.98
 """Share of an open loop's rate that has to be answered for it to count as carried."""

@@ -2,7 +2,7 @@
 
 One line a catalogue size and way: CPU milliseconds a request, in one thread, alone and in batches of 16 (CPU time, so that what
 else the machine does counts less); recall@20 against the exact scan. Queries are noisy tracks (see `tests.load.artifacts`).
-This is where the thresholds in `training/shrink.py` come from.
+This is where the thresholds in `training/exporting/shrink.py` come from.
 """
 
 import argparse
@@ -21,10 +21,10 @@ from model.artifact import MODEL
 from model.nets.config import NetworkConfig
 from model.vocabulary import FIRST
 from tests.load.artifacts import WIDTH, clustered
-from training import index, tails
-from training.export import open_graph
-from training.graphs import write_graph, write_weights
-from training.scan import Floats, Weights, quantise
+from training.exporting import index, tails
+from training.exporting.export import open_graph
+from training.exporting.graphs import write_graph, write_weights
+from training.exporting.scan import Floats, Weights, quantise
 
 BATCHES, COUNT, EXCLUDED = (1, 16), 20, 30
 QUERIES = 256

@@ -11,10 +11,10 @@ from tests.load.peers import __main__ as peers
 from tests.load.peers.exchange import read_lists, write_split
 from tests.load.peers.runs import Shape, run_ours, same_shape
 from tests.training.logs import L, P, S, split_of
-from training.cases import select_cases
+from training.data.split import TEST, VALID, Split
+from training.evaluation.cases import select_cases
 from training.recipe import read_recipe
 from training.simulate import simulate
-from training.split import TEST, VALID, Split
 
 LINES = [("u", "a", P, "train"), ("u", "b", S, "train"), ("v", "c", L, "train"), ("v", "a", P, "train")]
 

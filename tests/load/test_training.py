@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from tests.load.training import Size, run, write_events
-from training.log import open_log
+from training.data.log import open_log
 
 
 def test_steps_do_their_work_on_what_was_made_up(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import polars as pl
 
 if TYPE_CHECKING:
-    from training.split import Split
+    from training.data.split import Split
 
 TOP = 12
 """Lines of a profile."""
@@ -93,7 +93,13 @@ def child(text: str) -> None:
     """In the child process: carry out one order, print what it came to as a line of JSON."""
     order = json.loads(text)
     size, folder = Size(**order["size"]), Path(order["folder"])
-    for module in ("training.import_log", "training.sequences", "training.recipe", "training.fit", "training.evaluate"):
+    for module in (
+        "training.data.import_log",
+        "training.data.sequences",
+        "training.recipe",
+        "training.fitting.fit",
+        "training.evaluation.evaluate",
+    ):
         import_module(module)  # before the clock runs
     profiler = cProfile.Profile()
     if order["profile"]:
@@ -130,7 +136,7 @@ def write_events(size: Size, folder: Path) -> None:
 
 def _import(kind: str) -> Step:
     def step(size: Size, folder: Path) -> tuple[str, int, float]:
-        from training.import_log import import_log
+        from training.data.import_log import import_log
 
         started = perf_counter()
         import_log("canonical", [str(folder / f"events.{kind}")], folder / "log", force=True)
@@ -140,9 +146,9 @@ def _import(kind: str) -> Step:
 
 
 def _fold(size: Size, folder: Path) -> tuple[str, int, float]:
-    from training.log import open_log
+    from training.data.log import open_log
+    from training.data.sequences import build
     from training.recipe import read_recipe
-    from training.sequences import build
 
     started = perf_counter()
     build(open_log(folder / "log"), read_recipe(size.recipe).history)
@@ -152,7 +158,7 @@ def _fold(size: Size, folder: Path) -> tuple[str, int, float]:
 def _train(size: Size, folder: Path) -> tuple[str, int, float]:
     import torch
 
-    from training.fit import fit
+    from training.fitting.fit import fit
     from training.recipe import read_recipe
 
     torch.set_num_threads(size.threads)
@@ -167,11 +173,11 @@ def _evaluate(size: Size, _: Path) -> tuple[str, int, float]:
     import torch
 
     from model.nets import build
-    from training.cases import select_cases
-    from training.evaluate import evaluate
-    from training.rankers import NetworkRanker
+    from training.data.split import TEST
+    from training.evaluation.cases import select_cases
+    from training.evaluation.evaluate import evaluate
+    from training.evaluation.rankers import NetworkRanker
     from training.recipe import read_recipe
-    from training.split import TEST
 
     torch.set_num_threads(size.threads)
     recipe, split = read_recipe(size.recipe), _split(size)
@@ -193,9 +199,9 @@ STEPS: Mapping[str, Step] = {
 
 def _split(size: Size) -> "Split":
     """Listeners with ten entries more than a history holds, all tracks met, the popular ones more often."""
+    from training.data.sequences import Sequences
+    from training.data.split import split
     from training.recipe import SplitRule
-    from training.sequences import Sequences
-    from training.split import split
 
     random, each = np.random.default_rng(0), 60
     total = size.windows * each

@@ -12,7 +12,7 @@ from model.nets.config import NetworkConfig
 from model.nets.network import Network
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.worlds import small_recipe
-from training.export import export
+from training.exporting.export import export
 
 TRACKS = [f"t{number}" for number in range(30)]
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.events import Outcome
+from training.data.sequences import Sequences
+from training.data.split import Split, split
 from training.recipe import SplitRule
-from training.sequences import Sequences
-from training.split import Split, split
 
 P, S, L, D = Outcome.PLAYED, Outcome.SKIPPED, Outcome.LIKED, Outcome.DISLIKED
 TRAINED, CHECKED, TESTED = "train", "valid", "test"

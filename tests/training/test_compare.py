@@ -9,11 +9,11 @@ from rich.console import Console
 
 from tests.training.worlds import small_recipe
 from training.__main__ import main
-from training.checkpoint import RunError
 from training.compare import PAGE, ROWS, compare, follow
-from training.log import Log
+from training.data.log import Log
+from training.fitting.checkpoint import RunError
 from training.recipe import SplitRule
-from training.rows import read_rows, values_of
+from training.reporting.rows import read_rows, values_of
 from training.simulate import simulate
 
 

@@ -15,8 +15,8 @@ from model import artifact
 from model.encoding import RowHistory, encode_histories, feed
 from training import run
 from training.__main__ import main
-from training.export import names_of, open_graph
-from training.log import open_log
+from training.data.log import open_log
+from training.exporting.export import names_of, open_graph
 from training.recipe import read_recipe
 
 RECIPE = """

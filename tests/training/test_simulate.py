@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from model.events import HistoryRule, Outcome
-from training.log import LogError, open_log
-from training.sequences import Sequences, build
+from training.data.log import LogError, open_log
+from training.data.sequences import Sequences, build
 from training.simulate import simulate
 from training.simulator.truth import Truth, best_scores, read_truth
 from training.simulator.world import KEPT, SKIPPED, Bools, Floats, Int64s

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from training.import_log import import_log
-from training.log import Log, LogError
+from training.data.import_log import import_log
+from training.data.log import Log, LogError
 
 NOON_MS = 1_704_110_400_000  # 2024-01-01 12:00 UTC
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from model.events import HistoryRule, Outcome
-from training.import_log import import_log
-from training.log import LogError
-from training.sequences import build
+from training.data.import_log import import_log
+from training.data.log import LogError
+from training.data.sequences import build
 from training.sources.kuairand import EVENTS_FROM_MS
 
 HOUR_MS = 3_600_000

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from training.ranks import joined
+from training.fitting.ranks import joined
 
 
 def main(out: Path) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 from model.events import HistoryRule, Outcome
 from model.nets.config import NetworkConfig
 from model.vocabulary import FIRST, Vocabulary
+from training.data.sequences import Sequences
+from training.data.split import TEST, TRAIN, VALID, Split
 from training.recipe import FitRule, LossRule, Recipe
-from training.sequences import Sequences
-from training.split import TEST, TRAIN, VALID, Split
 
 RING = 6
 """Tracks in each of the two rings of `two_rings`; rows FIRST to FIRST + 5 are one ring, the six behind it the other."""

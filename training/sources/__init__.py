@@ -1,6 +1,6 @@
 """One reader a log format. Each module says what the format is, what counts as a skip, and under which licence the data is.
 
-A new format is a module with a `read` and a `SOURCE`, and a line below; `training.import_log` checks, sorts and writes.
+A new format is a module with a `read` and a `SOURCE`, and a line below; `training.data.import_log` checks, sorts and writes.
 """
 
 from training.sources import canonical, kuairand, mssd, nowplaying, spotify_export

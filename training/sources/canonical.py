@@ -5,7 +5,7 @@
 | user_id, track_id | required; text or whole numbers |
 | at, at_s or at_ms | one is required: RFC 3339 with its offset, Unix seconds, Unix milliseconds |
 | type | required: play, skip, complete, like, dislike |
-| played_ms, track_ms, session_id, asked, part | optional, see `training.log` |
+| played_ms, track_ms, session_id, asked, part | optional, see `training.data.log` |
 
 Columns of other names are renamed by `--column track_id=song`; columns that are not needed are passed over. Everything is
 read as text first, so that one odd value breaks one row and not the file. Skips: the event's type, and `played_ms` where
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.log import SCHEMA, LogError
+from training.data.log import SCHEMA, LogError
 from training.sources.reading import Reading, Source, files, wanted
 
 _CSV, _JSON, _PARQUET = (".csv", ".csv.gz", ".csv.zst"), (".jsonl", ".ndjson"), (".parquet",)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.log import LogError
+from training.data.log import LogError
 from training.sources.reading import Reading, Source, plain, wanted
 
 EVENTS_FROM_MS = 1_650_812_400_000  # 2022-04-24 23:00 in Beijing (+08:00): the first event comes five minutes later

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.log import PARTS, LogError
+from training.data.log import PARTS, LogError
 from training.sources.reading import Reading, Source, plain, wanted
 
 

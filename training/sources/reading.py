@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.log import LogError
+from training.data.log import LogError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from training.log import LogError
+from training.data.log import LogError
 from training.sources.reading import Reading, Source, files, plain
 
 _FIELDS = {

@@ -24,10 +24,10 @@ from pathlib import Path
 from tests.load.peers.environment import rectools_python
 from tests.load.peers.runs import Shape, Trained, run_ours, run_rectools, same_shape
 from tests.load.systems import SystemSkippedError
-from training.log import open_log
+from training.data.log import open_log
+from training.data.sequences import build
+from training.data.split import split
 from training.recipe import read_recipe
-from training.sequences import build
-from training.split import split
 
 
 def main() -> None:

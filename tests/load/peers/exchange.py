@@ -1,7 +1,7 @@
 """What passes between our trainer and a peer's: the split on the way there, lists of tracks on the way back.
 
 A peer reads arrays and no code of ours: the training part's sequences, and for each case of the other parts its history and
-its target, all as rows. It answers with lists, and `training.metrics` ranks them under the same tie rule as our own.
+its target, all as rows. It answers with lists, and `training.evaluation.metrics` ranks them under the same tie rule as our own.
 
 Shapes: C cases, L places of a list, S sequences, N entries.
 """
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from model.vocabulary import UNKNOWN
-from training.cases import Cases
-from training.evaluate import Answers, Measured, summarise
-from training.metrics import ranks_in_lists
-from training.split import TRAIN, Split
+from training.data.split import TRAIN, Split
+from training.evaluation.cases import Cases
+from training.evaluation.evaluate import Answers, Measured, summarise
+from training.evaluation.metrics import ranks_in_lists
 
 
 def write_split(split: Split, valid: Cases, test: Cases, folder: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 from model.nets.config import NetworkConfig
 from tests.load.peers.exchange import read_lists, write_split
 from tests.load.systems import SystemSkippedError
-from training.cases import select_cases
+from training.data.split import TEST, VALID, Split
+from training.evaluation.cases import select_cases
 from training.recipe import LossRule, Recipe
-from training.split import TEST, VALID, Split
 
 QUALITIES = ("hr@20", "ndcg@10", "mrr@20")
 

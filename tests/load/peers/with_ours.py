@@ -12,12 +12,12 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from training import run
-from training.cases import select_cases
-from training.evaluate import evaluate
-from training.log import open_log
-from training.rankers import NetworkRanker
+from training.data.log import open_log
+from training.data.split import TEST, VALID
+from training.evaluation.cases import select_cases
+from training.evaluation.evaluate import evaluate
+from training.evaluation.rankers import NetworkRanker
 from training.recipe import Recipe
-from training.split import TEST, VALID
 
 
 def main(folder: Path) -> None:

@@ -1,0 +1,177 @@
+"""From rows in any state to a canonical log, or to a refusal that says why."""
+
+import json
+import random
+from io import StringIO
+from pathlib import Path
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from training.data.import_log import import_log
+from training.data.log import CATALOGUE, ORDER, SCHEMA, LogError
+
+HEAD = "user_id,track_id,at_s,type,played_ms"
+SOUND = "u,t,1700000000,play,"
+
+
+def _csv(folder: Path, *rows: str, head: str = HEAD) -> str:
+    path = folder / "log.csv"
+    path.write_text("\n".join([head, *rows]) + "\n")
+    return str(path)
+
+
+def _quiet() -> Console:
+    return Console(file=StringIO(), width=200)
+
+
+def test_events_are_sorted_in_the_canonical_schema(tmp_path: Path) -> None:
+    """Whatever the order of the rows, the log is sorted by listener, time, kind and track, in the documented types."""
+    path = _csv(tmp_path, "b,t,1700000002,play,", "a,t,1700000009,skip,500", "a,t,1700000001,play,")
+
+    events = import_log("canonical", [path], tmp_path / "log").events().collect()
+
+    assert events.schema == SCHEMA
+    assert events.select(ORDER).rows() == [
+        ("a", 1_700_000_001_000, "play", "t"),
+        ("a", 1_700_000_009_000, "skip", "t"),
+        ("b", 1_700_000_002_000, "play", "t"),
+    ]
+
+
+def test_a_repeated_event_is_counted_and_kept_once(tmp_path: Path) -> None:
+    """A player that posted an event twice did not play the track twice."""
+    log = import_log("canonical", [_csv(tmp_path, SOUND, SOUND, "v,t,1700000000,play,")], tmp_path / "log")
+
+    assert log.about["rows"] == {"read": 3, "kept": 2, "duplicates": 1, "broken": {}}
+    assert len(log.events().collect()) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (",t,1700000000,play,", "missing user_id"),
+        ("u,,1700000000,play,", "missing track_id"),
+        (f"{'ü' * 129},t,1700000000,play,", "user_id over 256 bytes"),
+        ("u,a\tb,1700000000,play,", "track_id with a control character"),
+        ("u,t,yesterday,play,", "missing or unreadable time"),
+        ("u,t,1700000000000,play,", "time not between 1990 and 2100"),
+        ("u,t,1700000000,,", "missing type"),
+        ("u,t,1700000000,paused,", "unreadable type"),
+        ("u,t,1700000000,skip,long", "unreadable played_ms"),
+        ("u,t,1700000000,skip,-5", "negative played_ms"),
+        ("u", "missing track_id"),
+    ],
+)
+def test_a_broken_row_is_counted_under_its_reason(tmp_path: Path, row: str, reason: str) -> None:
+    """Each way to be broken has its own line, so that a person can find what to mend."""
+    path = _csv(tmp_path, SOUND, row)
+
+    log = import_log("canonical", [path], tmp_path / "log", max_broken=0.5, console=_quiet())
+
+    assert log.about["rows"]["broken"] == {reason: 1}
+    assert log.about["events"] == 1
+
+
+def test_an_id_of_exactly_256_bytes_is_sound(tmp_path: Path) -> None:
+    """The limit is the HTTP contract's: 256 bytes of UTF-8 pass."""
+    log = import_log("canonical", [_csv(tmp_path, f"{'ü' * 128},t,1700000000,play,")], tmp_path / "log")
+
+    assert log.about["events"] == 1
+
+
+def test_too_many_broken_rows_refuse_the_log_and_write_nothing(tmp_path: Path) -> None:
+    """Over the limit something is wrong with the log as a whole: better no log than half of one."""
+    path = _csv(tmp_path, SOUND, SOUND, SOUND, "u,t,1700000000,paused,")
+
+    with pytest.raises(LogError, match=r"1 of 4 rows are broken, 20\.00% may be.*unreadable type: 1"):
+        import_log("canonical", [path], tmp_path / "log", max_broken=0.2, console=_quiet())
+
+    assert [file.name for file in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
+    """One row in four is not over a limit of 25 %."""
+    path = _csv(tmp_path, SOUND, "v,t,1700000000,play,", "w,t,1700000000,play,", "u,t,1700000000,paused,")
+
+    log = import_log("canonical", [path], tmp_path / "log", max_broken=0.25, console=_quiet())
+
+    assert log.about["events"] == 3
+
+
+def test_each_reason_is_shown_with_a_row(tmp_path: Path) -> None:
+    """The table on the terminal names a row to look at, markup in it taken literally."""
+    console = _quiet()
+    path = _csv(tmp_path, SOUND, "nina,[bold]song,1700000000,paused,")
+
+    import_log("canonical", [path], tmp_path / "log", max_broken=0.5, console=console)
+
+    assert isinstance(console.file, StringIO)
+    shown = console.file.getvalue()
+    assert "unreadable type" in shown
+    assert "user_id='nina', track_id='[bold]song'" in shown
+
+
+def test_an_empty_log_is_refused(tmp_path: Path) -> None:
+    """A header without rows is a mistake, said in a sentence."""
+    with pytest.raises(LogError, match="no rows"):
+        import_log("canonical", [_csv(tmp_path)], tmp_path / "log")
+
+
+def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    """A typing error in --source names what would have been right."""
+    with pytest.raises(LogError, match="the sources are canonical, kuairand"):
+        import_log("canonicle", ["x.csv"], tmp_path / "log")
+
+
+def test_sorting_in_slices_gives_the_same_log(tmp_path: Path) -> None:
+    """A log larger than a slice is sorted a few listeners at a time, to the same events in the same order.
+
+    400 rows of 23 listeners in slices of 30, so that slices hold several listeners and some listeners fill one.
+    """
+    rng = random.Random(1)
+    rows = [f"u{rng.randrange(23)},t{rng.randrange(9)},{1_700_000_000 + rng.randrange(400)},play," for _ in range(400)]
+    path = _csv(tmp_path, *rows)
+
+    whole = import_log("canonical", [path], tmp_path / "whole")
+    sliced = import_log("canonical", [path], tmp_path / "sliced", slice_rows=30)
+
+    assert sliced.events().collect().equals(whole.events().collect())
+    assert sliced.about == whole.about
+    assert {file.name for file in sliced.folder.iterdir()} == {"events.parquet", "log.json"}
+
+
+def test_the_log_says_where_it_came_from(tmp_path: Path) -> None:
+    """Source, paths, licence and skip rule travel with the log, into every artifact made from it."""
+    path = _csv(tmp_path, SOUND)
+
+    about = import_log("canonical", [path], tmp_path / "log").about
+
+    assert (about["source"], about["paths"]) == ("canonical", [path])
+    assert about["licence"]
+    assert about["skips"]
+
+
+def test_a_catalogue_has_each_track_of_the_log_once(tmp_path: Path) -> None:
+    """Titles come along where the source has them, for tracks that were played, all columns there."""
+    playbacks = [
+        {
+            "ts": f"2024-01-01T00:0{minute}:00Z",
+            "ms_played": 40_000,
+            "spotify_track_uri": uri,
+            "master_metadata_track_name": "Song",
+        }
+        for minute, uri in enumerate(["spotify:track:1", "spotify:track:1", "spotify:track:2"])
+    ]
+    (tmp_path / "endsong_0.json").write_text(json.dumps(playbacks))
+
+    log = import_log("spotify_export", [str(tmp_path / "endsong_0.json")], tmp_path / "log")
+    catalogue = log.catalogue()
+
+    assert (log.folder / CATALOGUE).is_file()
+    assert catalogue is not None
+    assert catalogue.schema == pl.Schema(
+        {"track_id": pl.String(), "title": pl.String(), "artist": pl.String(), "duration_ms": pl.Int64()}
+    )
+    assert catalogue["track_id"].to_list() == ["spotify:track:1", "spotify:track:2"]

@@ -1,0 +1,110 @@
+"""What is learned from, what chooses, what measures."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from model.vocabulary import FIRST, UNKNOWN
+from training.data.log import LogError
+from training.data.sequences import NO_PART, Sequences
+from training.data.split import TEST, TRAIN, VALID, moment_after, split
+from training.recipe import SplitRule
+
+
+def _sequences(track: list[int], at_ms: list[int], part: list[int] | None = None) -> Sequences:
+    count = len(track)
+    return Sequences(
+        tracks=[f"t{number}" for number in range(max(track) + 1)],
+        users=["u"],
+        offsets=np.array([0, count]),
+        user=np.zeros(1, np.int32),
+        track=np.array(track, np.int32),
+        outcome=np.ones(count, np.int8),
+        at_ms=np.array(at_ms, np.int64),
+        session=np.zeros(count, np.int32),
+        asked=np.ones(count, np.bool_),
+        part=np.array(part or [NO_PART] * count, np.int8),
+    )
+
+
+def test_the_last_shares_by_time_are_held_out() -> None:
+    """Of ten entries in no order, the newest is the test part and the one before it the validation part."""
+    at_ms = [50, 10, 90, 20, 30, 100, 40, 60, 80, 70]
+
+    part = split(_sequences([0] * 10, at_ms), SplitRule(valid=0.1, test=0.1)).part
+
+    assert part.tolist() == [VALID if at == 90 else TEST if at == 100 else TRAIN for at in at_ms]
+
+
+def test_moments_cut_where_they_say() -> None:
+    """An entry of exactly the moment belongs to the part that begins there."""
+    rule = SplitRule(valid_from=datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC), test_from=datetime(1970, 1, 1, 0, 0, 3, tzinfo=UTC))
+
+    part = split(_sequences([0] * 4, [1_999, 2_000, 2_999, 3_000]), rule).part
+
+    assert part.tolist() == [TRAIN, VALID, VALID, TEST]
+
+
+def test_a_published_split_goes_before_shares() -> None:
+    """Where a log brings its own split, figures are comparable with others' only if it is kept."""
+    part = [TEST, TRAIN, VALID, TRAIN]
+
+    assert split(_sequences([0] * 4, [1, 2, 3, 4], part), SplitRule()).part.tolist() == part
+
+
+def test_moments_of_the_recipe_go_before_a_published_split() -> None:
+    """Who writes moments into the recipe means them."""
+    rule = SplitRule(valid_from=datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC), test_from=datetime(1970, 1, 1, 0, 0, 3, tzinfo=UTC))
+
+    assert split(_sequences([0] * 3, [1_000, 2_000, 3_000], [TEST, TEST, TRAIN]), rule).part.tolist() == [TRAIN, VALID, TEST]
+
+
+def test_the_vocabulary_sees_the_training_part_only() -> None:
+    """A track that came out after the training part is unknown, and so a miss, not left out."""
+    parts = split(_sequences([0, 1, 0, 2], [1, 2, 3, 4], [TRAIN, TRAIN, VALID, TEST]), SplitRule())
+
+    assert list(parts.vocabulary.tracks) == ["t0", "t1"]
+    assert parts.row.tolist() == [FIRST, FIRST + 1, FIRST, UNKNOWN]
+
+
+def test_a_rare_track_is_unknown() -> None:
+    """Below the recipe's count in the training part, a track's own row would be noise."""
+    rule = SplitRule(min_count=2)
+
+    parts = split(_sequences([0, 0, 1, 1], [1, 2, 3, 4], [TRAIN, TRAIN, TRAIN, TEST]), rule)
+
+    assert list(parts.vocabulary.tracks) == ["t0"]
+
+
+def test_counts_are_of_the_training_part() -> None:
+    """By row, padding and unknown included, nothing of the other parts."""
+    parts = split(_sequences([0, 1, 1, 0], [1, 2, 3, 4], [TRAIN, TRAIN, TRAIN, TEST]), SplitRule())
+
+    assert parts.counts.tolist() == [0, 0, 1, 2]
+
+
+def test_a_split_without_a_test_part_is_refused() -> None:
+    """A moment after the log's end leaves nothing to measure with, and the refusal counts what is left."""
+    rule = SplitRule(valid_from=datetime(2030, 1, 1, tzinfo=UTC), test_from=datetime(2030, 1, 2, tzinfo=UTC))
+
+    with pytest.raises(LogError, match="4 entries to train on and 0 to test with"):
+        split(_sequences([0] * 4, [1, 2, 3, 4]), rule)
+
+
+def test_a_min_count_that_nothing_reaches_is_refused() -> None:
+    """An empty vocabulary is a mistake of the recipe, and the refusal says what would do."""
+    sequences = _sequences([0] * 8 + [1] * 2, list(range(10)))
+
+    with pytest.raises(LogError, match=r"min_count = 99 times in the training part; the most is 8"):
+        split(sequences, SplitRule(min_count=99))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1 - 0.1 - 0.1, 0.9, 1.0])
+def test_moment_is_numpys_quantile(share: float) -> None:
+    """Ties and all, of sizes around a lot and tiny ones."""
+    random = np.random.default_rng(0)
+    for size in (1, 2, 11, 1000):
+        at_ms = random.integers(1_700_000_000_000, 1_700_000_000_000 + 5 * size, size)
+
+        assert moment_after(at_ms, share) == np.quantile(at_ms, share, method="higher")

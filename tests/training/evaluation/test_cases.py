@@ -1,0 +1,147 @@
+"""Which questions the evaluation asks, and what may be known when it asks them."""
+
+import numpy as np
+
+from model.encoding import encode_histories, rows_of
+from model.events import Entry
+from model.vocabulary import UNKNOWN
+from tests.training.logs import D, L, P, S, split_of
+from training.data.split import TEST
+from training.evaluation.cases import ranges, select_cases
+
+
+def test_history_is_what_came_before_in_all_parts_with_outcomes() -> None:
+    """A case reads everything known before it, and never itself or what follows."""
+    split = split_of([("u", "a", P, "train"), ("u", "b", S, "valid"), ("u", "a", L, "test"), ("u", "b", P, "test")])
+    row = split.vocabulary.row
+
+    cases = select_cases(split, TEST)
+    encoded = cases.encode(length=2)
+
+    assert row("b") == UNKNOWN  # met in the validation part only
+    assert encoded.tracks.tolist() == [[0, row("a")], [row("a"), row("a")]]
+    assert encoded.outcomes.tolist() == [[0, P], [P, L]]
+    assert cases.target.tolist() == [row("a"), UNKNOWN]
+
+
+def test_history_does_not_reach_into_another_listener() -> None:
+    """The first case of a listener has an empty history, whoever stands before in the log."""
+    split = split_of([("u", "a", P, "train"), ("v", "a", P, "test")])
+
+    cases = select_cases(split, TEST)
+
+    assert cases.lengths.tolist() == [0]
+    assert cases.encode(length=5).tracks.tolist() == [[0]]
+
+
+def test_entries_about_which_nothing_is_asked_are_context_only() -> None:
+    """`asked` False leaves an entry in later histories and makes no case of it."""
+    split = split_of([("u", "a", P, "train"), ("u", "a", P, "test"), ("u", "a", P, "test")], asked=[True, False, True])
+
+    cases = select_cases(split, TEST)
+
+    assert cases.entry.tolist() == [2]
+    assert cases.lengths.tolist() == [2]
+
+
+def test_repeat_says_whether_the_track_stands_earlier() -> None:
+    """Also for a track that the vocabulary does not have."""
+    lines = [("u", "a", P, "train"), ("u", "b", P, "test"), ("u", "b", S, "test"), ("u", "a", P, "test"), ("v", "a", P, "test")]
+
+    cases = select_cases(split_of(lines), TEST)
+
+    assert cases.repeat.tolist() == [False, True, True, False]
+
+
+def test_disliked_until_a_later_like() -> None:
+    """A dislike excludes the track from the next case on, until an entry says that it is liked; others' do not count."""
+    lines = [
+        ("u", "a", P, "train"),
+        ("u", "b", D, "train"),
+        ("u", "a", D, "test"),
+        ("u", "b", L, "test"),
+        ("u", "a", P, "test"),
+        ("v", "a", P, "test"),
+    ]
+    split = split_of(lines)
+    a, b = split.vocabulary.row("a"), split.vocabulary.row("b")
+
+    excluded = select_cases(split, TEST).excluded()
+
+    assert [sorted(set(rows) - {0}) for rows in excluded.tolist()] == [[b], [a, b], [a], []]
+
+
+def test_disliked_agrees_with_going_through_the_log_entry_by_entry() -> None:
+    """The vectorised intervals against the plain definition, on 40 random logs with many opinions."""
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        lines = [
+            (f"u{user}", f"t{rng.integers(4)}", (P, S, L, D)[rng.integers(4)], "test") for user in range(3) for _ in range(12)
+        ]
+        split = split_of([("u0", f"t{track}", P, "train") for track in range(4)] + lines)
+        cases = select_cases(split, TEST)
+        disliked: dict[str, set[int]] = {}
+        expected = []
+        for user, track, outcome, part in [("u0", f"t{track}", P, "train") for track in range(4)] + lines:
+            mine = disliked.setdefault(user, set())
+            if part == "test":
+                expected.append(set(mine))
+            if outcome is D:
+                mine.add(split.vocabulary.row(track))
+            if outcome is L:
+                mine.discard(split.vocabulary.row(track))
+
+        found = [set(rows) - {0} for rows in cases.excluded().tolist()]
+
+        assert found == expected
+
+
+def test_cap_takes_the_same_cases_each_time() -> None:
+    """Epochs are compared on the same sample, and another seed takes another."""
+    split = split_of([("u", "a", P, "train")] + [("u", "a", P, "test")] * 200)
+
+    first, again, other = (select_cases(split, TEST, cap=20, seed=seed).entry.tolist() for seed in (1, 1, 2))
+
+    assert len(first) == 20
+    assert first == again
+    assert first != other
+
+
+def test_taking_some_keeps_what_belongs_to_each() -> None:
+    """A batch is the same cases, exclusions too."""
+    lines = [("u", "a", D, "train"), ("u", "b", D, "train"), ("v", "a", P, "test"), ("v", "b", P, "test")]
+    split = split_of([*lines[:2], ("u", "a", P, "test"), *lines[2:]])
+    cases = select_cases(split, TEST)
+
+    some = cases.take(np.array([2, 0]))
+
+    assert some.entry.tolist() == cases.entry[[2, 0]].tolist()
+    assert [set(rows) - {0} for rows in some.excluded().tolist()] == [
+        set(),
+        {split.vocabulary.row("a"), split.vocabulary.row("b")},
+    ]
+
+
+def test_ranges_stand_end_to_end() -> None:
+    """Also where some are empty."""
+    assert ranges(np.array([5, 9, 1]), np.array([2, 0, 3])).tolist() == [5, 6, 1, 2, 3]
+
+
+def test_gaps_of_a_case_are_what_the_service_would_count() -> None:
+    """`rows_of` over the entries before it gives the same rows, outcomes and gaps."""
+    lines = [
+        ("v", "a", P, "train"),
+        ("u", "a", P, "train"),
+        ("u", "b", S, "valid"),
+        ("u", "a", L, "test"),
+        ("u", "a", P, "test"),
+    ]
+    split = split_of(lines)
+    mine = [
+        Entry(track, outcome, place * 1_000, skipped=False, session=0) for place, (_, track, outcome, _) in enumerate(lines[1:])
+    ]
+    wanted = encode_histories([rows_of(mine[:count], split.vocabulary, length=5, gaps=True) for count in (2, 3)], length=5)
+    found = select_cases(split, TEST).encode(length=5)
+
+    assert [array.tolist() for array in found] == [array.tolist() for array in wanted]
+    assert found.gaps.tolist() == [[0, 0], [0, 2]]

@@ -1,0 +1,180 @@
+"""From scores to figures: the full catalogue, the exclusions, the sums."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from model.encoding import Encoded
+from tests.training.logs import D, P, S, split_of
+from training.data.split import TEST
+from training.evaluation import evaluate as module
+from training.evaluation.cases import Cases, select_cases
+from training.evaluation.evaluate import Measured, answer, evaluate, frozen_scores, share_of_best, with_share_of_best
+from training.evaluation.metrics import MISS, Floats
+
+
+@dataclass
+class Fixed:
+    """Gives every case the same scores."""
+
+    values: list[float]
+    name: str = "fixed"
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:
+        assert len(batch.tracks) == len(cases)
+        return np.broadcast_to(np.array(self.values, np.float32), (len(cases), len(self.values)))
+
+
+@dataclass
+class Random:
+    """Scores that depend on the entry alone, so that batches of any size see the same."""
+
+    name: str = "random"
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
+        lines = [np.random.default_rng(entry).random(cases.size) for entry in cases.entry.tolist()]
+        return np.array(lines, np.float32)
+
+
+TRAINED = [("u", track, P, "train") for track in "abcd"]  # rows 2 to 5
+
+
+def test_padding_unknown_and_disliked_are_never_proposed() -> None:
+    """Whatever the ranker says of them; a target that is disliked is a miss."""
+    split = split_of([*TRAINED, ("u", "b", D, "train"), ("u", "b", P, "test"), ("u", "c", P, "test")])
+
+    answers = answer(Fixed([9, 9, 1, 8, 2, 3]), select_cases(split, TEST), length=5)
+
+    assert answers.rank.tolist() == [MISS, 2]
+    assert answers.lists.tolist() == [[5, 4, 2] + [0] * 17] * 2
+
+
+def test_heard_tracks_are_not_masked() -> None:
+    """Music repeats: the track just played can be the right answer."""
+    split = split_of([*TRAINED, ("u", "a", P, "test")])
+
+    assert evaluate(Fixed([0, 0, 9, 1, 1, 1]), select_cases(split, TEST), length=5).values["hr@1"] == 1
+
+
+def test_figures_by_hand() -> None:
+    """Two wanted targets, at rank 1 and unknown; two refused ones, at ranks 1 and 2; one listener."""
+    lines = [("u", "a", P, "test"), ("u", "new", P, "test"), ("u", "a", S, "test"), ("u", "b", D, "test")]
+    split = split_of([*TRAINED, *lines])
+
+    found = evaluate(Fixed([0, 0, 9, 5, 1, 1]), select_cases(split, TEST), length=5)
+
+    assert found.values["hr@1"] == found.values["hr@20"] == found.values["mrr@20"] == 0.5
+    assert found.values["refused@20"] == 1
+    assert found.values["refused_mrr@20"] == 0.75
+    assert found.values["auc"] == 0.75  # wanted 9 against refused 9 (a tie) and 5; the unknown one has no score
+    assert found.values["pairwise"] == 0.5
+    assert (found.values["hr@20_repeat"], found.values["hr@20_new"]) == (1, 0)
+    assert (found.counts["cases"], found.counts["unknown"]) == (4, 1)
+    assert [(bucket["from"], bucket["cases"]) for bucket in found.by_length] == [(1, 1), (5, 1)]
+
+
+def test_what_could_not_be_measured_is_left_out() -> None:
+    """Without refused targets there is no AUC, and JSON has no NaN."""
+    found = evaluate(Fixed([0, 0, 1, 2, 3, 4]), select_cases(split_of([*TRAINED, ("u", "a", P, "test")]), TEST), length=5)
+
+    assert {"auc", "refused@20", "hr@20_new"}.isdisjoint(found.values)
+    assert not any(np.isnan(value) for value in found.values.values())
+
+
+def test_size_of_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory's bound is not seen in the result."""
+    outcomes = [P, S, D]
+    lines = [("u", "abcd"[number % 4], outcomes[number % 3], "test") for number in range(50)]
+    cases = select_cases(split_of([*TRAINED, *lines]), TEST)
+    whole = evaluate(Random(), cases, length=5)
+
+    monkeypatch.setattr(module, "SCORES", 7 * cases.size)
+
+    assert evaluate(Random(), cases, length=5) == whole
+
+
+def test_nan_is_an_error() -> None:
+    """A broken network must not pass for a bad one."""
+    split = split_of([*TRAINED, ("u", "a", P, "test")])
+
+    with pytest.raises(ValueError, match="fixed scored a track with NaN"):
+        answer(Fixed([0, 0, 1, 2, float("nan"), 0]), select_cases(split, TEST), length=5)
+
+
+def test_share_of_best_is_the_way_from_popular() -> None:
+    """Half way is one half, whatever the ends; a measure that popularity has in full has no way."""
+    low, middle, high = (
+        Measured(name="", values={"hr@20": value, "ndcg@10": 0.3}, counts={}, by_length=[]) for value in (0.1, 0.2, 0.3)
+    )
+
+    assert share_of_best(middle, low, high) == {"hr@20_of_best": pytest.approx(0.5)}
+
+
+def test_rows_get_their_share_of_best_only_where_the_best_is_known() -> None:
+    """A real log has no best possible ranker, and then nothing is added."""
+    rows = [
+        Measured(name=name, values={"hr@20": value}, counts={}, by_length=[])
+        for name, value in (("best possible", 0.5), ("sasrec", 0.4), ("popular", 0.1))
+    ]
+
+    found = [row.values.get("hr@20_of_best") for row in with_share_of_best(rows)]
+
+    assert found == [1, pytest.approx(0.75), 0]
+    assert with_share_of_best(rows[1:]) == rows[1:]
+
+
+def test_no_cases_give_no_figures() -> None:
+    """An empty part is not an error here."""
+    cases = select_cases(split_of([*TRAINED, ("u", "a", P, "test")]), TEST).take(slice(0))
+
+    assert evaluate(Fixed([0] * 6), cases, length=5).counts["cases"] == 0
+
+
+@dataclass
+class Moody:
+    """Scores everything 1 after a kept track and 0 after a refused one: it knows no tracks, only how things go."""
+
+    name: str = "moody"
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:
+        return np.repeat((batch.outcomes[:, -1:] == P).astype(np.float32), cases.size, axis=1)
+
+
+def test_frozen_auc_sees_through_a_ranker_that_knows_no_tracks() -> None:
+    """Where skips come in runs its rolling AUC looks good; all tracks in one state tie."""
+    outcomes = [P, P, P, P, S, S, S, S] * 2
+    lines = [("u", "abcd"[number % 4], outcome, "test") for number, outcome in enumerate(outcomes)]
+
+    found = evaluate(Moody(), select_cases(split_of([*TRAINED, *lines]), TEST), length=5).values
+
+    assert found["auc"] > 0.7
+    assert found["auc_frozen"] == 0.5
+
+
+def test_frozen_scores_are_those_of_the_first_state() -> None:
+    """Of each listener their own, whatever the size of a batch; an unknown target has none."""
+    lines = [
+        ("u", "b", P, "test"),
+        ("u", "new", S, "test"),
+        ("u", "c", P, "test"),
+        ("v", "a", P, "test"),
+        ("v", "d", S, "test"),
+    ]
+    cases = select_cases(split_of([*TRAINED, *lines]), TEST)
+    first = Random().scores(cases.encode(5), cases)[[0, 0, 0, 3, 3]]
+
+    found = frozen_scores(Random(), cases, length=5)
+
+    assert np.isnan(found[1])
+    known = [0, 2, 3, 4]
+    assert found[known].tolist() == first[known, cases.target[known]].tolist()
+
+
+def test_what_there_is_to_read_is_counted() -> None:
+    """Before the first case of v nothing, before the second a refused track alone; u has kept tracks all along."""
+    lines = [("u", "b", P, "test"), ("v", "a", S, "test"), ("v", "d", P, "test")]
+    counts = evaluate(Random(), select_cases(split_of([*TRAINED, *lines]), TEST), length=5).counts
+
+    assert (counts["read_cases"], counts["kept_cases"]) == (2, 1)
+    assert (counts["read_users"], counts["kept_users"]) == (2, 1)

@@ -1,0 +1,132 @@
+"""Each metric by hand, and against a version written as its definition reads."""
+
+from itertools import product
+from math import isnan, log2
+
+import numpy as np
+import pytest
+
+from training.evaluation import metrics
+from training.evaluation.metrics import MISS
+
+
+def test_rank_counts_ties_against_the_target() -> None:
+    """A ranker that scores everything alike must not look good; row 1 is the unknown track, which nothing can hit."""
+    scores = np.array([[0, 0, 3, 1, 2], [0, 0, 1, 1, 1], [0, 0, 9, -np.inf, 2], [0, 9, 1, 2, 3]], np.float32)
+
+    found = metrics.ranks(scores, np.array([4, 2, 3, 1]))
+
+    assert found.tolist() == [2, 3, MISS, MISS]
+
+
+def test_rank_agrees_with_sorting() -> None:
+    """Against the last place among equals in a sorted list; few distinct scores, so that there are many ties."""
+    rng = np.random.default_rng(1)
+    scores = rng.integers(0, 6, (200, 30)).astype(np.float32)
+    targets = rng.integers(2, 30, 200)
+
+    found = metrics.ranks(scores, targets)
+
+    expected = [30 - sorted(line).index(line[target]) for line, target in zip(scores.tolist(), targets, strict=True)]
+    assert found.tolist() == expected
+
+
+def test_rank_in_a_list_is_the_rank_in_the_catalogue_where_it_can_be_seen() -> None:
+    """The same tie rule for lists that came over HTTP as for all scores; below the list's end it is a miss."""
+    rng = np.random.default_rng(2)
+    scores = np.stack([rng.permutation(40) for _ in range(100)]).astype(np.float32)
+    scores[:, 7] = scores[:, 9]  # a tie
+    lists = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    targets = rng.integers(2, 40, 100)
+
+    found = metrics.ranks_in_lists(lists, np.take_along_axis(scores, lists, axis=1), targets)
+
+    expected = metrics.ranks(scores, targets)
+    seen = (lists == targets[:, None]).any(axis=1)
+    cut = seen & (expected > 10)  # a tie over the list's end
+    assert found[seen & ~cut].tolist() == expected[seen & ~cut].tolist()
+    assert (found[~seen] == MISS).all()
+    assert 10 < seen.sum() < 90
+
+
+def test_hit_rate_ndcg_and_mrr_by_hand() -> None:
+    """Ranks 1, 2, 4 and a miss."""
+    rank = np.array([1, 2, 4, MISS])
+
+    assert metrics.hit_rate(rank, 1) == 1 / 4
+    assert metrics.hit_rate(rank, 2) == 2 / 4
+    assert metrics.ndcg(rank, 3) == pytest.approx((1 + 1 / log2(3)) / 4)
+    assert metrics.mrr(rank, 4) == pytest.approx((1 + 1 / 2 + 1 / 4) / 4)
+    assert metrics.mrr(rank, 3) == pytest.approx((1 + 1 / 2) / 4)
+
+
+def test_auc_by_hand() -> None:
+    """Listener 0 has 1 of 2 pairs right, listener 1 a tie, listener 2 has nothing refused and does not count."""
+    score = np.array([2, 1, 3, 5, 5, 9], np.float32)
+    wanted = np.array([True, False, False, True, False, True])
+    user = np.array([0, 0, 0, 1, 1, 2])
+
+    assert metrics.auc_within_users(score, wanted, user) == (0.5, 2)
+    assert metrics.pairwise_accuracy(score, wanted, user) == (1 / 3, 3)
+
+
+def test_auc_and_pairs_agree_with_comparing_every_pair() -> None:
+    """300 cases of 20 listeners in any order, few distinct scores, some of them -inf."""
+    rng = np.random.default_rng(4)
+    score = rng.integers(0, 5, 300).astype(np.float32)
+    score[score == 0] = -np.inf
+    wanted, user = rng.random(300) < 0.3, rng.integers(0, 20, 300)
+    aucs, right, pairs = [], 0, 0
+    for one in range(20):
+        kept, refused = score[(user == one) & wanted], score[(user == one) & ~wanted]
+        if len(kept) and len(refused):
+            wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in product(kept, refused)]
+            aucs.append(np.mean(wins))
+            right, pairs = right + wins.count(1.0), pairs + len(wins)
+
+    auc, users = metrics.auc_within_users(score, wanted, user)
+
+    assert auc == pytest.approx(np.mean(aucs))
+    assert users == len(aucs)
+    assert metrics.pairwise_accuracy(score, wanted, user) == pytest.approx((right / pairs, pairs))
+
+
+def test_coverage_by_hand() -> None:
+    """Two of four tracks are proposed (0 is an empty place); one of two listeners is hit within 20."""
+    lists = np.array([[2, 3, 0], [3, 2, 0]])
+
+    assert metrics.catalogue_coverage(lists, 4) == 0.5
+    assert metrics.user_coverage(np.array([20, MISS, 21]), np.array([7, 7, 8]), 20) == 0.5
+
+
+def test_nothing_to_measure_is_not_a_number() -> None:
+    """Neither 0, which would be a bad result, nor an error."""
+    nothing = np.zeros(0, np.int64)
+
+    assert isnan(metrics.hit_rate(nothing, 20))
+    assert isnan(metrics.user_coverage(nothing, nothing, 20))
+    assert isnan(metrics.auc_within_users(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing)[0])
+    assert isnan(metrics.gauc(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing))
+    assert isnan(metrics.ndcg_among_own(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing))
+    assert isnan(metrics.pairwise_accuracy(np.zeros(0, np.float32), np.zeros(0, np.bool_), nothing)[0])
+
+
+def test_gauc_weighs_listeners_by_their_targets() -> None:
+    """One of two pairs right with three targets, all right with two; the third has refused nothing."""
+    score = np.array([2, 1, 3, 5, 4, 9], np.float32)
+    wanted = np.array([True, False, False, True, False, True])
+    user = np.array([0, 0, 0, 1, 1, 2])
+
+    assert metrics.gauc(score, wanted, user) == pytest.approx((3 * 0.5 + 2 * 1) / 5)
+
+
+def test_ndcg_among_own_by_hand() -> None:
+    """A kept 2 stands below one of two refused (rank 2), a kept 5 ties with its one (rank 2), the third has refused nothing."""
+    score = np.array([2, 1, 3, 5, 5, 9], np.float32)
+    wanted = np.array([True, False, False, True, False, True])
+    user = np.array([0, 0, 0, 1, 1, 2])
+
+    assert metrics.ndcg_among_own(score, wanted, user) == pytest.approx(1 / log2(3))
+    assert metrics.ndcg_among_own(np.array([4, 1, 3, 5, 5, 9], np.float32), wanted, user) == pytest.approx(
+        (1 + 1 / log2(3)) / 2
+    )

@@ -1,0 +1,57 @@
+"""What a skip changes: measured on rankers of which it is known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from model.encoding import Encoded
+from tests.training.logs import P, S, split_of
+from training.data.split import TEST, Split
+from training.evaluation.baselines import markov
+from training.evaluation.cases import Cases, select_cases
+from training.evaluation.metrics import Floats
+from training.evaluation.response import neighbours, response
+
+ROWS = 60
+
+
+def world() -> Split:
+    """A ring of tracks: after each comes the next. Cases whose histories end kept and skipped, and one without a history."""
+    ring = [("u", f"t{number:02}", P, "train") for number in [*range(ROWS), 0]]
+    return split_of([*ring, ("u", "t07", S, "test"), ("u", "t08", P, "test"), ("u", "t30", P, "test"), ("v", "t01", P, "test")])
+
+
+@dataclass
+class Follower:
+    """Proposes the tracks from the one after the last on; where the last was skipped and it listens, those far away."""
+
+    listens: bool
+    name: str = "follower"
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:
+        near = (np.arange(cases.size) - batch.tracks[:, -1:] - 1) % cases.size
+        away = self.listens & (batch.outcomes[:, -1:] == S)
+        return -np.where(away, (near + cases.size // 2) % cases.size, near).astype(np.float32)
+
+
+@pytest.mark.parametrize(("listens", "falls"), [(False, 0.0), (True, 1.0)])
+def test_neighbours_fall_for_who_listens(*, listens: bool, falls: float) -> None:
+    """All of them or none, however the history really ended."""
+    split = world()
+
+    assert response(Follower(listens), select_cases(split, TEST), markov(split), length=5) == falls
+
+
+def test_neighbours_are_what_followed_most_often() -> None:
+    """B twice, then c once; rows count from 2 in the order of first hearing."""
+    split = split_of([("u", track, P, "train") for track in "abacab"] + [("u", "a", P, "test")])
+
+    assert neighbours(markov(split), 2).tolist() == [3, 4]
+
+
+def test_nothing_to_answer_is_not_a_number() -> None:
+    """Nobody has a history."""
+    split = split_of([("u", "a", P, "train"), ("v", "a", P, "test")])
+
+    assert np.isnan(response(Follower(True), select_cases(split, TEST), markov(split), length=5))

@@ -1,0 +1,198 @@
+"""An artifact is written only when its graphs say what torch says, and tells nothing of the machine that wrote it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model import artifact
+from model.encoding import RowHistory, encode_histories, feed
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.network import Heads, Network
+from model.vocabulary import FIRST, Vocabulary
+from tests.training.conftest import TRACKS, Exported
+from tests.training.worlds import small_recipe
+from training.evaluation.rankers import NetworkRanker
+from training.exporting.export import ExportError, check_parity, export, names_of, open_graph
+
+
+class Fickle(Network):
+    """The mean of the tracks heard, but in the graph another one than in torch: what a broken exporter would do."""
+
+    rows = 9
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(self.rows, 4)
+
+    def states(
+        self,
+        tracks_BT: Tensor,
+        outcomes_BT: Tensor,
+        gaps_BT: Tensor | None = None,  # noqa: ARG002  # it reads none
+        *,
+        last: bool = False,  # noqa: ARG002  # there is only one
+    ) -> Tensor:
+        """One state will do."""
+        kept_BT = tracks_BT * outcomes_BT.gt(0)
+        mean_BD = self.table(kept_BT).mean(dim=1)
+        factor = 2 if torch.compiler.is_exporting() else 1
+        return torch.unsqueeze(factor * mean_BD, 1)
+
+    def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Nobody trains it."""
+        raise NotImplementedError
+
+    def queries(self, states_MD: Tensor) -> Heads:
+        """The state itself."""
+        return Heads(states_MD, None)
+
+    def items(self, rows: Tensor | None = None) -> Heads:
+        """The same table."""
+        return Heads(self.table.weight if rows is None else self.table(rows), None)
+
+
+def test_network_whose_graphs_disagree_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    """Not even a draft is left, and `current` names what it named."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "current").symlink_to("old")
+    with pytest.raises(ExportError, match=r"ONNX Runtime and torch differ by up to .*; wanted no more than 0\.0001"):
+        export(
+            Fickle(),
+            recipe=small_recipe("fickle"),
+            vocabulary=Vocabulary([f"t{number}" for number in range(7)]),
+            popular=[2],
+            samples=[],
+            root=tmp_path,
+            origin={},
+            quality={},
+        )
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "old"]
+    assert (tmp_path / "current").resolve().name == "old"
+
+
+def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker]:
+    """A ranker of the network with one number of one weight replaced, and the network as it was afterwards."""
+    weight = network.get_parameter(name).detach().view(-1)
+    before = weight[-1].item()
+    weight[-1] = value
+    try:
+        yield NetworkRanker.of("altered", network)
+    finally:
+        weight[-1] = before
+
+
+@pytest.mark.parametrize(
+    "name", ["bias", "position.weight", "blocks.1.feed_forward.2.bias", "norm.weight", "outcome.weight", "gap.weight"]
+)
+def test_parity_notices_a_single_number(exported: Exported, name: str) -> None:
+    """The last place of the position table too, which only a full history reads."""
+    for ranker in altered(exported.network, name, 3.0):
+        with pytest.raises(ExportError, match="differ by up to"):
+            check_parity(ranker, exported.folder, length=exported.length)
+
+
+def test_parity_names_scores_that_are_no_numbers(exported: Exported) -> None:
+    """NaN is told apart from a difference."""
+    for ranker in altered(exported.network, "start", float("nan")):
+        with pytest.raises(ExportError, match="no numbers"):
+            check_parity(ranker, exported.folder, length=exported.length)
+
+
+def test_parity_holds_for_the_network_that_was_exported(exported: Exported) -> None:
+    """The other side of the two tests above."""
+    check_parity(NetworkRanker.of("same", exported.network), exported.folder, length=exported.length)
+
+
+def test_golden_cases_replay(exported: Exported) -> None:
+    """As the service does before it says that it is ready; an empty history is among them, and a full one."""
+    loaded = artifact.load(exported.folder)
+    session = open_graph(exported.folder / artifact.MODEL)
+    lengths = set()
+    for case in loaded.golden:
+        lengths.add(len(case.rows))
+        batch = encode_histories([RowHistory(case.rows, case.outcomes, case.gaps)], length=exported.length)
+        others = {
+            "excluded": np.array([case.excluded], np.int64).reshape(1, -1),
+            "count": np.array(len(case.best)),
+            "wanted_weight": np.array(loaded.manifest.wanted_weight, np.float32),
+        }
+        rows, scores = session.run(None, feed(names_of(session), batch, **others))
+
+        assert rows[0].tolist() == list(case.best)
+        assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)
+        assert not set(case.best) & {0, 1, *case.excluded}
+
+    assert {0, exported.length} <= lengths
+
+
+def test_artifact_says_what_it_is(exported: Exported) -> None:
+    """Recipe, rule, origin and quality, as they were given."""
+    loaded = artifact.load(exported.folder)
+    recipe = small_recipe("everything", length=9)
+
+    assert loaded.manifest.name == "everything"
+    assert loaded.manifest.history == recipe.history
+    assert loaded.manifest.recipe["network"]["wanted_head"] is True
+    assert loaded.manifest.origin == {"source": "made up"}
+    assert loaded.manifest.quality == {"hr@20": 0.5}
+    assert list(loaded.vocabulary.tracks) == TRACKS
+    assert list(loaded.popular) == list(range(FIRST, FIRST + len(TRACKS)))
+
+
+def test_artifact_is_current_and_nothing_else_is_left(exported: Exported) -> None:
+    """No draft beside it."""
+    root = exported.folder.parent
+
+    assert sorted(path.name for path in root.iterdir()) == sorted(["current", exported.folder.name])
+    assert (root / "current").resolve() == exported.folder.resolve()
+
+
+def test_artifact_can_be_read_by_another_user(exported: Exported) -> None:
+    """The service runs under its own."""
+    assert exported.folder.stat().st_mode & 0o555 == 0o555
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in exported.folder.iterdir())
+
+
+def test_no_file_tells_of_the_machine(exported: Exported) -> None:
+    """The exporter records stack traces: no path of this machine may reach those who are given the model."""
+    private = (str(Path.cwd()), str(Path(torch.__file__).parent), "site-packages", ".py", str(exported.folder.parent))
+    found = {(path.name, word) for path in exported.folder.iterdir() for word in private if word.encode() in path.read_bytes()}
+
+    assert not found
+
+
+def test_graph_without_its_weights_does_not_open(exported: Exported, tmp_path: Path) -> None:
+    """The weights really are in their own file."""
+    (tmp_path / artifact.MODEL).write_bytes((exported.folder / artifact.MODEL).read_bytes())
+    with pytest.raises(Exception, match=r"weights\.bin"):  # onnxruntime raises a class of its own for each status
+        onnxruntime.InferenceSession(str(tmp_path / artifact.MODEL), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("kind", ["cloze", "sine"])
+def test_other_networks_export_to_the_same_contract(kind: Literal["cloze", "sine"], tmp_path: Path) -> None:
+    """The export compares both graphs with torch on empty, ragged and full batches, and the artifact loads."""
+    torch.manual_seed(0)
+    network = build(NetworkConfig(kind=kind, width=8, layers=1, heads=2, feed_forward=8), 9, 8)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    folder = export(
+        network,
+        recipe=small_recipe(kind),
+        vocabulary=Vocabulary([f"t{number}" for number in range(7)]),
+        popular=[2],
+        samples=[RowHistory([2, 3], [1, 2])],
+        root=tmp_path,
+        origin={},
+        quality={},
+    )
+
+    assert artifact.load(folder).manifest.name == kind

@@ -1,0 +1,225 @@
+"""The two graphs as ONNX Runtime runs them: masking, top-k and free dimensions.
+
+Shapes: B batch, N excluded, K count, M candidates, V rows.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from model import artifact
+from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
+from model.vocabulary import FIRST
+from tests.training.conftest import TRACKS, Exported
+from training.exporting.export import names_of, open_graph
+
+ROWS = len(TRACKS) + FIRST
+WEIGHT = np.array(0.7, np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(exported: Exported) -> onnxruntime.InferenceSession:
+    """`model.onnx`, opened."""
+    return open_graph(exported.folder / artifact.MODEL)
+
+
+@pytest.fixture(scope="module")
+def rank(exported: Exported) -> onnxruntime.InferenceSession:
+    """`rank.onnx`, opened."""
+    return open_graph(exported.folder / artifact.RANK)
+
+
+def batch_of(*lengths: int, width: int = 9) -> Encoded:
+    """Random histories of these lengths."""
+    random = np.random.default_rng(len(lengths))
+    tops = ((FIRST, ROWS), (1, 5), (0, GAP_CODES))
+    histories = [RowHistory(*(random.integers(low, high, size).tolist() for low, high in tops)) for size in lengths]
+    return encode_histories(histories, length=width)
+
+
+def answers(
+    model: onnxruntime.InferenceSession,
+    batch: Encoded,
+    *,
+    count: int = 5,
+    excluded: Any = None,
+    weight: npt.NDArray[np.float32] = WEIGHT,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Rows and scores for a batch; nothing excluded unless told."""
+    never = np.zeros((len(batch.tracks), 1), np.int64) if excluded is None else np.array(excluded, np.int64)
+    rows, scores = model.run(None, feed(names_of(model), batch, excluded=never, count=np.array(count), wanted_weight=weight))
+    return rows, scores
+
+
+def torch_scores(exported: Exported, batch: Encoded, weight: npt.NDArray[np.float32] = WEIGHT) -> npt.NDArray[np.float32]:
+    """What torch says of every row, [B, V]."""
+    with torch.no_grad():
+        query = exported.network(*map(torch.from_numpy, batch), wanted_weight=torch.from_numpy(weight))
+        scores: npt.NDArray[np.float32] = (query @ exported.network.item_matrix().T).numpy()
+    return scores
+
+
+BATCHES = {
+    "one empty": [0],
+    "empty": [0, 0, 0],
+    "one": [4],
+    "full": [9, 9],
+    "ragged": [0, 9, 1, 5, 3, 0, 8],
+    "many": [*range(10)] * 7,
+}
+
+
+@pytest.mark.parametrize("lengths", BATCHES.values(), ids=BATCHES)
+def test_best_rows_are_torchs(exported: Exported, model: onnxruntime.InferenceSession, lengths: list[int]) -> None:
+    """Row for row and score for score, at batch sizes and lengths that the exporter never saw."""
+    batch = batch_of(*lengths)
+    wanted = torch_scores(exported, batch)
+    wanted[:, :FIRST] = -np.inf
+    rows, scores = answers(model, batch, count=10)
+
+    assert np.array_equal(rows, np.argsort(-wanted, axis=1)[:, :10])
+    assert np.allclose(scores, np.take_along_axis(wanted, rows, axis=1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("lengths", BATCHES.values(), ids=BATCHES)
+def test_candidates_score_as_in_the_whole_catalogue(
+    exported: Exported, rank: onnxruntime.InferenceSession, lengths: list[int]
+) -> None:
+    """`rank.onnx` gives torch's scores of the rows it is asked for, in their order, repetitions and padding included."""
+    batch = batch_of(*lengths)
+    candidates = np.random.default_rng(0).integers(0, ROWS, (len(lengths), 13))
+    [scores] = rank.run(None, feed(names_of(rank), batch, candidates=candidates, wanted_weight=WEIGHT))
+    wanted = np.take_along_axis(torch_scores(exported, batch), candidates, axis=1)
+
+    assert np.allclose(scores, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 12])
+def test_excluded_rows_are_not_proposed(model: onnxruntime.InferenceSession, columns: int) -> None:
+    """Each line has its own: the best ones, of which every one would else have come first."""
+    batch = batch_of(0, 4, 9)
+    best, _ = answers(model, batch, count=ROWS)
+    rows, scores = answers(model, batch, count=ROWS - FIRST - columns, excluded=best[:, :columns])
+
+    assert np.array_equal(rows, best[:, columns : ROWS - FIRST])
+    assert np.isfinite(scores).all()
+
+
+def test_nothing_excluded_may_be_an_empty_array(model: onnxruntime.InferenceSession) -> None:
+    """No column at all, or a column of zeros."""
+    batch = batch_of(0, 4)
+    empty, zeros = (answers(model, batch, excluded=np.zeros((2, columns))) for columns in (0, 3))
+
+    assert np.array_equal(empty[0], zeros[0])
+
+
+def test_lines_exclude_for_themselves(model: onnxruntime.InferenceSession) -> None:
+    """What one listener skipped another may hear."""
+    batch = batch_of(4, 4)
+    same = Encoded(*(array[[0, 0]] for array in batch))
+    [first, _], _ = answers(model, same, count=1)
+    rows, _ = answers(model, same, count=1, excluded=[[first[0]], [0]])
+
+    assert rows[0, 0] != first[0]
+    assert rows[1, 0] == first[0]
+
+
+@pytest.mark.parametrize("count", [ROWS, ROWS + 1, 10_000])
+def test_count_past_the_catalogue_gives_all_of_it(model: onnxruntime.InferenceSession, count: int) -> None:
+    """Never an error; rows that may not be proposed come last, at -inf: padding, unknown and the excluded."""
+    rows, scores = answers(model, batch_of(3), count=count, excluded=[[5, 7]])
+
+    assert rows.shape == scores.shape == (1, ROWS)
+    assert sorted(rows[0].tolist()) == list(range(ROWS))
+    assert set(rows[0, -4:].tolist()) == {0, 1, 5, 7}
+    assert np.isneginf(scores[0, -4:]).all()
+    assert np.isfinite(scores[0, :-4]).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_count_is_followed(model: onnxruntime.InferenceSession, count: int) -> None:
+    """It is an input, not a constant of the export."""
+    rows, scores = answers(model, batch_of(3, 2), count=count)
+
+    assert rows.shape == scores.shape == (2, count)
+
+
+def test_more_padding_changes_no_answer(model: onnxruntime.InferenceSession) -> None:
+    """Wider than any history may be: whoever shares a batch, the answer is the same."""
+    batch = batch_of(0, 4, 9)
+    wide = Encoded(*(np.pad(array, ((0, 0), (30, 0))) for array in batch))
+
+    assert np.array_equal(answers(model, wide)[0], answers(model, batch)[0])
+
+
+def test_inputs_and_outputs_are_the_contracts(model: onnxruntime.InferenceSession, rank: onnxruntime.InferenceSession) -> None:
+    """Names, types and free dimensions as both sides expect them."""
+
+    def described(nodes: list[Any]) -> dict[str, tuple[str, list[bool]]]:
+        return {node.name: (node.type, [isinstance(size, str) or size is None for size in node.shape]) for node in nodes}
+
+    free = ("tensor(int64)", [True, True])
+    read = {"tracks": free, "outcomes": free, "gaps": free, "wanted_weight": ("tensor(float)", [])}
+    assert described(model.get_inputs()) == {**read, "excluded": free, "count": ("tensor(int64)", [])}
+    assert described(model.get_outputs()) == {"rows": free, "scores": ("tensor(float)", [True, True])}
+    assert described(rank.get_inputs()) == {**read, "candidates": free}
+    assert described(rank.get_outputs()) == {"scores": ("tensor(float)", [True, True])}
+
+
+def test_all_that_was_learned_lies_in_the_one_weights_file(exported: Exported) -> None:
+    """Both graphs name it, and hold no learned number themselves: a verified file is a verified model."""
+    records = artifact.load(exported.folder).manifest.weights
+    inline: set[str] = set()
+    for name in (artifact.MODEL, artifact.RANK):
+        graph = onnx.load(exported.folder / name, load_external_data=False).graph
+        outside = {tensor.name: tensor for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL}
+
+        assert set(outside) == set(records)
+        assert {entry.value for t in outside.values() for entry in t.external_data if entry.key == "location"} == {
+            "weights.bin"
+        }
+        inline |= {tensor.name for tensor in graph.initializer if tensor.name not in outside and len(tensor.dims)}
+
+    assert all(not name.endswith((".weight", ".bias")) for name in inline)
+
+
+def test_input_and_output_share_one_table(exported: Exported) -> None:
+    """The largest weight is stored once: nothing else in the file has a line a track."""
+    records = artifact.load(exported.folder).manifest.weights
+
+    assert [name for name, record in records.items() if record.shape[0] == ROWS] == ["items"]
+    assert records["items"].shape == (ROWS, exported.network.item_matrix().shape[1])
+
+
+def test_weights_in_the_file_are_the_networks(exported: Exported) -> None:
+    """At the offsets that the manifest gives."""
+    record = artifact.load(exported.folder).manifest.weights["items"]
+    items = np.memmap(exported.folder / artifact.WEIGHTS, record.dtype, "r", record.offset, record.shape)
+
+    assert np.array_equal(items, exported.network.item_matrix().detach().numpy())
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0, -1.5])
+def test_weight_of_the_wanted_head_is_an_input(exported: Exported, model: onnxruntime.InferenceSession, weight: float) -> None:
+    """The graph ranks as torch does with that weight, whatever the network was exported with."""
+    batch, given = batch_of(0, 3, 9), np.array(weight, np.float32)
+    wanted = torch_scores(exported, batch, given)
+    wanted[:, :FIRST] = -np.inf
+    rows, scores = answers(model, batch, count=10, weight=given)
+
+    assert np.array_equal(rows, np.argsort(-wanted, axis=1)[:, :10])
+    assert np.allclose(scores, np.take_along_axis(wanted, rows, axis=1), rtol=1e-4, atol=1e-4)
+    assert not np.array_equal(rows, answers(model, batch, count=10)[0])
+
+
+def test_gaps_are_read(model: onnxruntime.InferenceSession) -> None:
+    """The same tracks an hour apart score otherwise than a second apart."""
+    batch = batch_of(5)
+    other = batch._replace(gaps=np.where(batch.tracks > 0, GAP_CODES - 1 - batch.gaps, 0))
+
+    assert not np.allclose(answers(model, batch)[1], answers(model, other)[1], atol=1e-3)

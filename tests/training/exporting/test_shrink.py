@@ -1,0 +1,258 @@
+"""The scan in eight bits and the index give the exact lists, exclude exactly, and are refused where they do not.
+
+Shapes: B batch, N excluded, K count, V rows, Q query width.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+import torch
+from onnx import ModelProto
+
+from model import artifact
+from model.artifact import ScanRecord
+from model.encoding import RowHistory
+from model.nets import build
+from model.nets.network import Network
+from model.vocabulary import FIRST
+from tests.training.worlds import small_recipe
+from training.exporting import index, shrink, tails
+from training.exporting.export import open_graph
+from training.exporting.graphs import Encoder, export_encoder, write_graph, write_weights
+from training.exporting.scan import DEEP, Weights, quantise
+
+Sessions = dict[str, onnxruntime.InferenceSession]
+
+ROWS = 3_003  # no multiple of the grid's depth
+RECIPE = small_recipe("shrunk")
+RANDOM = np.random.default_rng(0)
+HISTORIES = [
+    RowHistory(RANDOM.integers(FIRST, ROWS, size).tolist(), RANDOM.integers(1, 5, size).tolist()) for size in (1, 4, 8) * 8
+]
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """Untrained, its item biases spread, its tracks in all directions."""
+    torch.manual_seed(0)
+    made = build(RECIPE.network, ROWS, RECIPE.history.length)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        made.get_parameter("track.weight").copy_(torch.randn(ROWS, RECIPE.network.width))
+    return made
+
+
+@pytest.fixture(scope="module")
+def encoder(network: Network) -> Encoder:
+    """The network's encoder as torch exports it."""
+    return export_encoder(network)
+
+
+@pytest.fixture(scope="module")
+def sessions(network: Network, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Sessions:
+    """`model.onnx` by how it looks for the best; the index looks at all of its blocks."""
+    items = np.asarray(encoder.weights["items"], np.float32)
+    queries = np.random.default_rng(0).normal(size=(50, items.shape[1])).astype(np.float32)
+    ways: dict[str, tuple[ModelProto, Weights]] = {
+        "exact": (tails.top(network), {}),
+        "eight bits": (tails.top_in_eight_bits(), quantise(items)),
+        "index": (tails.top_by_index(ROWS), index.cut(items, queries)),
+    }
+    opened = {}
+    for number, (name, (tail, besides)) in enumerate(ways.items()):
+        folder = tmp_path_factory.mktemp(f"way-{number}")
+        weights = encoder.weights | besides
+        write_graph(folder / artifact.MODEL, encoder.graph, tail, weights, write_weights(folder, weights))
+        opened[name] = open_graph(folder / artifact.MODEL)
+    return opened
+
+
+WAYS = pytest.mark.parametrize("way", ["eight bits", "index"])
+
+
+def answers(
+    session: onnxruntime.InferenceSession, count: int, excluded: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Rows and scores for as many random histories as there are lines of exclusions."""
+    random = np.random.default_rng(len(excluded))
+    tracks, outcomes = random.integers(FIRST, ROWS, (len(excluded), 6)), random.integers(1, 5, (len(excluded), 6))
+    rows, scores = session.run(None, {"tracks": tracks, "outcomes": outcomes, "excluded": excluded, "count": np.array(count)})
+    return rows, scores
+
+
+@WAYS
+@pytest.mark.parametrize("count", [1, 20, 100])
+@pytest.mark.parametrize("batch", [1, 2, 33])
+def test_lists_and_scores_are_the_exact_ones(sessions: Sessions, batch: int, count: int, way: str) -> None:
+    """Rough scores only choose; what is returned is scored exactly. No luck: far more are looked at than are wanted."""
+    nothing = np.zeros((batch, 1), np.int64)
+    (wanted, wanted_scores), (rows, scores) = (answers(sessions[name], count, nothing) for name in ("exact", way))
+
+    assert np.mean(rows == wanted) > 0.99
+    assert np.allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
+
+
+@WAYS
+def test_excluded_rows_are_not_proposed(sessions: Sessions, way: str) -> None:
+    """The best four hundred, each of which would else have come first: what follows them comes, and comes in full."""
+    best, _ = answers(sessions["exact"], 420, np.zeros((3, 1), np.int64))
+    rows, scores = answers(sessions[way], 20, best[:, :400])
+
+    assert np.mean(rows == best[:, 400:]) > 0.99
+    assert np.isfinite(scores).all()
+    assert not set(rows.ravel()) & {0, 1}
+
+
+@WAYS
+def test_nothing_is_left_where_all_is_excluded(sessions: Sessions, way: str) -> None:
+    """But for two rows of the catalogue: these two, then -inf; what pads the grid never shows."""
+    excluded = np.arange(FIRST, ROWS - 2)[None]
+    rows, scores = answers(sessions[way], 5, excluded)
+
+    assert sorted(rows[0, :2].tolist()) == [ROWS - 2, ROWS - 1]
+    assert np.isneginf(scores[0, 2:]).all()
+
+
+@WAYS
+def test_count_past_the_catalogue_gives_all_of_it(sessions: Sessions, way: str) -> None:
+    """Every row that may be proposed, exactly in order."""
+    nothing = np.zeros((1, 1), np.int64)
+    (_, wanted), (rows, scores) = (answers(sessions[name], 10_000, nothing) for name in ("exact", way))
+
+    assert rows.shape == (1, ROWS)
+    assert sorted(rows[0, : ROWS - FIRST].tolist()) == list(range(FIRST, ROWS))
+    assert np.allclose(scores[0, : ROWS - FIRST], wanted[0, : ROWS - FIRST], atol=1e-5)
+
+
+def test_quantised_items_are_within_half_a_step() -> None:
+    """Of one step for all, which one large column does not coarsen: it is split, and its parts add up to it."""
+    items = np.random.default_rng(1).normal(size=(37, 5)).astype(np.float32)
+    items[:, 2] *= 5
+    made = quantise(items)
+    restored = np.zeros((48, 5))
+    np.add.at(restored.T, np.asarray(made["item_columns"]), np.asarray(made["items_int8"], np.float64))
+    step = np.abs(items).max() / np.abs(restored).max()
+
+    assert restored.shape[0] % DEEP == 0
+    assert np.abs(restored[:37] * step - items).max() <= 0.51 * step + 1e-6
+    assert step < np.abs(items[:, [0, 1, 3, 4]]).max() / 127
+    assert made["reserved"].tolist() == [0, 1, *range(37, 48)]
+
+
+def test_items_of_nothing_are_no_division_by_zero() -> None:
+    """A network that nobody trained may have them."""
+    made = quantise(np.zeros((20, 3), np.float32))
+
+    assert not np.asarray(made["items_int8"]).any()
+
+
+def write_exact(network: Network, encoder: Encoder, draft: Path) -> Path:
+    """The exact graph, as `export` has written it when it asks."""
+    draft.mkdir()
+    records = write_weights(draft, encoder.weights)
+    write_graph(draft / artifact.MODEL, encoder.graph, tails.top(network), encoder.weights, records)
+    return draft
+
+
+class Shrink(Protocol):
+    """`shrink` of the network here, with other thresholds."""
+
+    def __call__(self, **options: Any) -> shrink.Chosen: ...
+
+
+@pytest.fixture
+def shrunk(network: Network, encoder: Encoder, tmp_path: Path) -> Shrink:
+    """The draft is `draft` under the test's folder."""
+    draft = write_exact(network, encoder, tmp_path / "draft")
+
+    def call(**options: Any) -> shrink.Chosen:
+        given: dict[str, Any] = {
+            "samples": HISTORIES,
+            "golden": [],
+            "length": 8,
+            "open_graph": open_graph,
+            "index_from": 10**9,
+        } | options
+        return shrink.shrink(network, encoder, draft, **given)
+
+    return call
+
+
+def test_small_catalogue_stays_exact(shrunk: Shrink) -> None:
+    """Nothing is built, nothing is measured."""
+    chosen = shrunk(golden=[{"best": []}])
+
+    assert (chosen.found, chosen.records, chosen.golden) == (ScanRecord(), None, [{"best": []}])
+
+
+def test_large_catalogue_is_shrunk_and_says_how_near_it_came(shrunk: Shrink, tmp_path: Path) -> None:
+    """The draft holds other graphs then, with all their weights in the one file."""
+    chosen = shrunk(eight_bits_from=1_000)
+
+    assert (chosen.found.bits, chosen.found.probes) == (8, None)
+    assert (chosen.found.overlap or 0) >= 0.99
+    assert (chosen.records or {})["items_int8"].dtype == "int8"
+    assert open_graph(tmp_path / "draft" / artifact.MODEL).get_inputs()[0].name == "tracks"
+    assert [path.name for path in tmp_path.iterdir()] == ["draft"]
+
+
+def test_larger_catalogue_gets_an_index_with_the_fewest_probes_that_do(shrunk: Shrink, tmp_path: Path) -> None:
+    """One block is not enough, all of them are: what the manifest says is what the graph does."""
+    chosen = shrunk(eight_bits_from=1_000, index_from=1_000, probes_tried=(1, ROWS))
+
+    assert (chosen.found.bits, chosen.found.probes) == (8, ROWS)
+    assert (chosen.found.overlap or 0) >= 0.99
+    assert (chosen.records or {})["block_rows"].dtype == "int32"
+    again = shrink.best_lists(open_graph(tmp_path / "draft" / artifact.MODEL), HISTORIES, length=8)
+    assert len(again) == len(HISTORIES)
+
+
+def test_index_that_misses_too_much_is_not_taken(shrunk: Shrink) -> None:
+    """The scan in eight bits is, and the manifest says how much was missed."""
+    chosen = shrunk(eight_bits_from=1_000, index_from=1_000, probes_tried=(1,))
+
+    assert (chosen.found.bits, chosen.found.probes) == (8, None)
+    assert (chosen.found.overlap or 0) >= 0.99
+    assert 0 < (chosen.found.index_overlap or 0) < 0.99
+    assert "block_rows" not in (chosen.records or {})
+
+
+def test_scan_that_changes_a_golden_case_is_refused(shrunk: Shrink) -> None:
+    """Else the service would refuse the artifact. What was measured is said all the same."""
+    golden = {"rows": [5], "outcomes": [1], "gaps": [], "excluded": [], "best": [2, 3], "scores": [1.0, 0.5]}
+    chosen = shrunk(golden=[golden], eight_bits_from=1_000)
+
+    assert (chosen.found.bits, chosen.records) == (32, None)
+    assert chosen.found.overlap is not None
+
+
+def test_index_leaves_out_a_golden_case_that_it_misses(shrunk: Shrink, tmp_path: Path) -> None:
+    """But not more than half of them."""
+    rows, scores = open_graph(tmp_path / "draft" / artifact.MODEL).run(
+        None, {"tracks": [[5]], "outcomes": [[1]], "excluded": [[0]], "count": np.array(3)}
+    )
+    right = {"rows": [5], "outcomes": [1], "gaps": [], "excluded": [0], "best": rows[0].tolist(), "scores": scores[0].tolist()}
+    wrong = right | {"best": [2, 3, 4]}
+
+    assert shrunk(golden=[right, wrong], index_from=1_000, probes_tried=(ROWS,)).golden == [right]
+
+
+def test_lists_that_differ_are_refused() -> None:
+    """One place in fifty, or half a percent of NDCG."""
+    assert shrink.allowed(ScanRecord(bits=8, overlap=0.995, ndcg_loss=0.001))
+    assert not shrink.allowed(ScanRecord(bits=8, overlap=0.98, ndcg_loss=0.0))
+    assert not shrink.allowed(ScanRecord(bits=8, overlap=1.0, ndcg_loss=0.005))
+
+
+def test_overlap_and_loss_are_as_by_hand() -> None:
+    """Three of four tracks the same; the track to be found falls from the first place to the third: NDCG 1 to 1/2."""
+    histories = [RowHistory([9, 5], [1, 1]), RowHistory([7, 5], [1, 1])]
+    found = shrink.compare([[5, 6, 7, 8]] * 2, [[6, 7, 5, 99]] * 2, histories)
+
+    assert found.overlap == pytest.approx(0.75)
+    assert found.ndcg_loss == pytest.approx(0.5)

@@ -1,0 +1,198 @@
+"""Windows and targets, beside a search by brute force.
+
+Every entry of these logs has a row of its own, so that a number in a batch says whose and which it is.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.events import Outcome
+from model.vocabulary import FIRST, UNKNOWN
+from tests.training.worlds import Play, split_of
+from training.data.split import TEST, TRAIN, VALID, Split
+from training.fitting.batches import Batch, Windows
+
+PLAYED, SKIPPED = Outcome.PLAYED, Outcome.SKIPPED
+
+listeners_of_any_kind = st.lists(
+    st.lists(
+        st.tuples(
+            st.sampled_from(Outcome), st.sampled_from([TRAIN, TRAIN, TRAIN, VALID, TEST]), st.sampled_from([True, True, False])
+        ),
+        max_size=14,
+    ),
+    max_size=6,
+)
+
+
+def numbered(listeners: list[list[tuple[Outcome, int, bool]]]) -> list[list[Play]]:
+    """The same listeners, every known entry with a row of its own."""
+    rows = iter(range(FIRST, 1000))
+    return [[(next(rows) if known else UNKNOWN, outcome, part) for outcome, part, known in mine] for mine in listeners]
+
+
+def split_into(listeners: list[list[Play]]) -> Split:
+    """Their split."""
+    return split_of(listeners, rows=FIRST + sum(len(mine) for mine in listeners))
+
+
+def trained_on(listeners: list[list[Play]]) -> list[list[Play]]:
+    """What the trainer may see of each: known tracks of the training part."""
+    return [[play for play in mine if play[0] != UNKNOWN and play[2] == TRAIN] for mine in listeners]
+
+
+def lines(batch: Batch) -> list[tuple[list[int], list[int], list[int]]]:
+    """The windows of a batch without their padding: rows, outcomes, targets."""
+    real = batch.tracks != 0
+    return [
+        (
+            batch.tracks[line][real[line]].tolist(),
+            batch.outcomes[line][real[line]].tolist(),
+            batch.wanted[line][real[line]].tolist(),
+        )
+        for line in range(len(batch.tracks))
+    ]
+
+
+@pytest.mark.parametrize("targets", ["wanted", "all"])
+@settings(deadline=None)  # a busy machine is no failure
+@given(listeners=listeners_of_any_kind, length=st.integers(1, 6), size=st.integers(1, 4), epoch=st.integers(0, 3))
+def test_windows_are_the_training_part_and_its_next_kept_tracks(
+    targets: str, listeners: list[list[tuple[Outcome, int, bool]]], length: int, size: int, epoch: int
+) -> None:
+    """Each window is a run of one listener's known training entries, each target the first kept one from there on; together
+    they hold every entry at least once, and nothing of validation or test.
+    """
+    world = numbered(listeners)
+    mine_of = {play[0]: mine for mine in trained_on(world) for play in mine}
+    met = set()
+    for batch in Windows(split_into(world), length=length, targets=targets).batches(size, seed=1, epoch=epoch):
+        for rows, outcomes, wanted in lines(batch):
+            mine = mine_of[rows[0]]
+            start = [row for row, _, _ in mine].index(rows[0])
+            run = mine[start : start + len(rows)]
+            kept = [
+                next((row for row, outcome, _ in mine[place:] if targets == "all" or outcome.wanted), 0)
+                for place in range(start, start + len(rows))
+            ]
+
+            assert len(rows) <= length + 1
+            assert (rows, outcomes) == ([row for row, _, _ in run], [outcome for _, outcome, _ in run])
+            assert wanted == kept
+            met.update(rows)
+
+    assert met == set(mine_of)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(listeners=listeners_of_any_kind, length=st.integers(1, 6))
+def test_every_kept_entry_is_a_target_in_each_epoch(listeners: list[list[tuple[Outcome, int, bool]]], length: int) -> None:
+    """The first entry of a sequence too: the start predicts it."""
+    world = numbered(listeners)
+    batches = Windows(split_into(world), length=length, targets="wanted").batches(3, seed=1, epoch=0)
+    targets = {row for batch in batches for row in batch.wanted.flatten().tolist()} - {0}
+
+    assert targets == {row for mine in trained_on(world) for row, outcome, _ in mine if outcome.wanted}
+
+
+def long_listeners() -> list[list[Play]]:
+    """Twenty listeners with forty plays each."""
+    return numbered([[(PLAYED if place % 3 else SKIPPED, TRAIN, True) for place in range(40)] for _ in range(20)])
+
+
+def all_tracks(windows: Windows, *, seed: int, epoch: int) -> list[list[list[int]]]:
+    """The tracks of each batch."""
+    return [batch.tracks.tolist() for batch in windows.batches(8, seed=seed, epoch=epoch)]
+
+
+def test_same_seed_and_epoch_give_the_same_batches() -> None:
+    """Also from another `Windows` over the same split: this is what a resumed run relies on."""
+    split = split_into(long_listeners())
+    first, second = (all_tracks(Windows(split, length=9, targets="wanted"), seed=4, epoch=2) for _ in range(2))
+
+    assert first == second
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(4, 3), (5, 2)])
+def test_another_epoch_or_seed_cuts_elsewhere(seed: int, epoch: int) -> None:
+    """Not merely in another order: the windows themselves begin at other entries."""
+    windows = Windows(split_into(long_listeners()), length=9, targets="wanted")
+    cuts = [
+        {line[0] for batch in all_tracks(windows, seed=s, epoch=e) for line in batch} - {0} for s, e in ((4, 2), (seed, epoch))
+    ]
+
+    assert len(cuts[0] - cuts[1]) > 20
+
+
+def test_entry_is_met_at_many_places_over_the_epochs() -> None:
+    """One entry in the middle of a long sequence stands at the start, in the middle and at the end of windows."""
+    windows = Windows(split_into(long_listeners()[:1]), length=9, targets="wanted")
+    places = {
+        line.index(FIRST + 20)
+        for epoch in range(60)
+        for batch in all_tracks(windows, seed=1, epoch=epoch)
+        for line in batch
+        if FIRST + 20 in line
+    }
+
+    assert places == set(range(10))
+
+
+def test_windows_of_like_length_share_a_batch() -> None:
+    """Little is padding: with lengths from 1 to 9 in random order, unsorted batches would be padded by almost half."""
+    world = numbered([[(PLAYED, TRAIN, True)] * (1 + number % 9) for number in range(160)])
+    batches = list(Windows(split_into(world), length=9, targets="wanted").batches(8, seed=1, epoch=0))
+    padding = sum(int((batch.tracks == 0).sum()) for batch in batches) / sum(batch.tracks.numel() for batch in batches)
+
+    assert padding < 0.1
+
+
+def test_batches_do_not_come_sorted_by_length() -> None:
+    """Short before long would be a schedule nobody asked for."""
+    world = numbered([[(PLAYED, TRAIN, True)] * (1 + number % 9) for number in range(160)])
+    batches = Windows(split_into(world), length=9, targets="wanted").batches(8, seed=1, epoch=0)
+    widths = [batch.tracks.shape[1] for batch in batches]
+
+    assert widths != sorted(widths)
+
+
+def test_sessions_are_told_apart_and_numbered_from_one() -> None:
+    """0 is padding."""
+    split = split_into(numbered([[(PLAYED, TRAIN, True)] * 4]))
+    split.sequences.session[:] = [0, 0, 1, 1]
+    [batch] = Windows(split, length=9, targets="wanted").batches(8, seed=1, epoch=0)
+
+    assert batch.session.tolist() == [[1, 1, 2, 2]]
+
+
+def test_count_is_about_right() -> None:
+    """It drives a progress bar: within a tenth of the truth."""
+    windows = Windows(split_into(long_listeners()), length=9, targets="wanted")
+    batches = np.mean([len(all_tracks(windows, seed=1, epoch=epoch)) for epoch in range(10)])
+
+    assert windows.count(8) == pytest.approx(batches, rel=0.1)
+
+
+def test_batch_is_no_larger_than_asked_for() -> None:
+    """And only the last of a group is smaller."""
+    windows = Windows(split_into(long_listeners()), length=9, targets="wanted")
+    sizes = Counter(len(batch.tracks) for batch in windows.batches(8, seed=1, epoch=0))
+
+    assert max(sizes) == 8
+    assert sum(count for size, count in sizes.items() if size < 8) <= 1
+
+
+def test_windows_tell_how_long_after_the_one_before_each_entry_came() -> None:
+    """A minute in this world, and nothing is known at a listener's first entry; padding has no gap either."""
+    split = split_into(long_listeners())
+    batches = list(Windows(split, length=9, targets="wanted").batches(8, seed=1, epoch=0))
+    first = {int(split.row[start]) for start in split.sequences.offsets[:-1]}
+
+    for batch in batches:
+        started = torch.isin(batch.tracks, torch.tensor([0, *first]))
+        assert torch.equal(batch.gaps, torch.where(started, 0, 7))

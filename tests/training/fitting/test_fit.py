@@ -1,0 +1,335 @@
+"""The loop: it learns what can be learned, goes on where it was killed, and gives the same weights for the same seed.
+
+Most tests run on `worlds.two_rings`, where the next track is certain to whoever reads the last one and how it ended.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from model.encoding import RowHistory, encode_histories
+from model.events import Outcome
+from model.nets.config import NetworkConfig
+from model.nets.network import Network
+from model.vocabulary import FIRST
+from tests.training.worlds import RING, next_in_rings, rings_split, small_recipe, split_of, two_rings
+from training.data.split import TRAIN
+from training.fitting.checkpoint import CHECKPOINT, RunError
+from training.fitting.fit import Fitted, Validate, fit
+from training.recipe import FitRule, LossRule, Recipe
+
+SPLIT = rings_split()
+EVERY_TRACK = LossRule(targets="all")
+TO_THE_END = FitRule(epochs=12, patience=12, batch=16, warmup=5, learning_rate=1e-2)
+PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+PLAYED, SKIPPED = Outcome.PLAYED, Outcome.SKIPPED
+
+
+def steady(_: Network) -> Mapping[str, float]:
+    """A validation without an opinion."""
+    return {"ndcg@10": 0.5}
+
+
+class Rising:
+    """A validation that always asks for more: the last epoch is the best."""
+
+    score = 0.0
+
+    def __call__(self, _: Network) -> Mapping[str, float]:
+        """More than before."""
+        self.score += 1
+        return {"ndcg@10": self.score}
+
+
+class Scripted:
+    """A validation that gives the scores of a script, or breaks down where the script has None: what a kill looks like."""
+
+    def __init__(self, script: Sequence[float | None]) -> None:
+        self.script = iter(script)
+        self.weights: list[dict[str, Tensor]] = []
+
+    def __call__(self, network: Network) -> Mapping[str, float]:
+        """The next score; remembers the weights that it was given for."""
+        self.weights.append(weights_of(network))
+        torch.rand(3)  # a validation may draw random numbers of its own
+        score = next(self.script)
+        if score is None:
+            raise KeyboardInterrupt
+        return {"ndcg@10": score}
+
+
+def weights_of(network: Network) -> dict[str, Tensor]:
+    """A copy of a network's weights."""
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether weights are equal bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def trained(recipe: Recipe, folder: Path, validate: Validate = steady) -> Fitted:
+    """Fit on the rings, quietly."""
+    torch.set_num_threads(1)  # these tensors are too small to share out
+    return fit(recipe, SPLIT, validate, folder=folder, console=Console(file=StringIO()))
+
+
+def epochs(count: int, *, patience: int = 9) -> FitRule:
+    """So many epochs."""
+    return FitRule(epochs=count, patience=patience, batch=16, warmup=5, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """A network that read the rings until it knew them."""
+    network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
+    recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=TO_THE_END)
+    return trained(recipe, tmp_path_factory.mktemp("learner"), Rising()).network
+
+
+def test_sparse_tables_learn_it_as_well(tmp_path: Path) -> None:
+    """Of the same world, with sampled negatives, as large catalogues are trained."""
+    network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
+    loss = LossRule(targets="all", main="sampled", negatives=8)
+    recipe = small_recipe(network=network, loss=loss, fit=replace(TO_THE_END, tables="sparse"))
+
+    assert share_right(trained(recipe, tmp_path, Rising()).network) >= 0.95
+
+
+def test_states_in_bfloat16_learn_it_as_well(tmp_path: Path) -> None:
+    """What a GPU does by default, on a CPU: the loss falls, the weights stay float32."""
+    network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
+    recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=replace(TO_THE_END, precision="bfloat16"))
+    fitted = trained(recipe, tmp_path, Rising())
+    curve = [epoch.losses["loss"] for epoch in fitted.epochs]
+
+    assert curve[-1] < curve[0] / 2
+    assert share_right(fitted.network) >= 0.95
+    assert {parameter.dtype for parameter in fitted.network.parameters()} == {torch.float32}
+
+
+def test_bfloat16_is_really_used(tmp_path: Path) -> None:
+    """Rounding changes the curve; without autocast it would be the same to the bit."""
+    plain, half = (
+        trained(small_recipe(fit=replace(epochs(1), precision=precision)), tmp_path / precision).epochs[0].losses["loss"]
+        for precision in PRECISIONS
+    )
+
+    assert plain != half
+    assert plain == pytest.approx(half, rel=0.01)
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """The same, but blind to outcomes."""
+    network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0, outcomes=False)
+    recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=TO_THE_END)
+    return trained(recipe, tmp_path_factory.mktemp("blind"), Rising()).network
+
+
+def scores(network: Network, histories: Sequence[RowHistory]) -> Tensor:
+    """Of the tracks, for each history."""
+    batch = encode_histories(histories, length=8)
+    with torch.no_grad():
+        query_BQ: Tensor = network(*map(torch.from_numpy, batch))
+    return (query_BQ @ network.item_matrix().detach().T)[:, FIRST:]
+
+
+def unseen() -> tuple[list[RowHistory], list[int]]:
+    """Histories of listeners whom nobody trained on, and the track that must follow each."""
+    plays = two_rings(40, plays=6, seed=9)
+    histories = [RowHistory([row for row, _, _ in mine], [outcome for _, outcome, _ in mine]) for mine in plays]
+    return histories, [next_in_rings(*mine[-1][:2]) for mine in plays]
+
+
+def share_right(network: Network) -> float:
+    """How often the best track is the one that follows."""
+    histories, following = unseen()
+    best = scores(network, histories).argmax(dim=1) + FIRST
+    return float((best == torch.tensor(following)).float().mean())
+
+
+def test_network_learns_a_world_whose_next_track_is_certain(learner: Network) -> None:
+    """Luck is one in twelve a case; 38 of 40 by luck is less likely than 1e-35."""
+    assert share_right(learner) >= 0.95
+
+
+def test_network_that_is_blind_to_skips_cannot_learn_it(blind: Network) -> None:
+    """It learns that the ring goes on, and errs where a track was refused: three cases of ten, so that the test above is one
+    of reading outcomes.
+    """
+    histories, _ = unseen()
+    refused = [history.outcomes[-1] == SKIPPED for history in histories]
+
+    assert share_right(blind) <= 1 - sum(refused) / len(refused) + 0.05
+    assert share_right(blind) >= 0.5
+
+
+def test_refusing_a_track_lowers_its_neighbours(learner: Network) -> None:
+    """The same history ending in SKIPPED in place of PLAYED: for each of the twelve tracks the ring's next track loses rank
+    and its own ring loses to the other one.
+    """
+    rows = range(FIRST, FIRST + 2 * RING)
+    kept, left = (
+        scores(learner, [RowHistory([row], [outcome]) for row in rows]).softmax(dim=1) for outcome in (PLAYED, SKIPPED)
+    )
+    neighbours = torch.tensor([next_in_rings(row, PLAYED) - FIRST for row in rows])[:, None]
+    ring = torch.arange(2 * RING) // RING
+    same_ring = ring[:, None] == ring[None, :]
+
+    assert (left.gather(1, neighbours) < kept.gather(1, neighbours)).all()
+    assert ((left * same_ring).sum(dim=1) < (kept * same_ring).sum(dim=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "proposed"),
+    [(LossRule(), 4), (LossRule(pair=0.5), 4), (LossRule(main="sampled", negatives=16), 4), (LossRule(targets="all"), 3)],
+)
+def test_track_that_everybody_refuses_is_not_proposed(tmp_path: Path, loss: LossRule, proposed: int) -> None:
+    """One ring in which the fourth track always comes after the third and is always left. Trained on what was kept, the
+    network proposes the fifth; trained on all that came, the fourth: the choice of targets is what makes the difference.
+    """
+    worst = FIRST + 3
+    ring = [(FIRST + place % RING, SKIPPED if place % RING == 3 else PLAYED, TRAIN) for place in range(3 * RING)]
+    split = split_of([ring[start:] for start in range(RING)] * 8, rows=FIRST + RING)
+    recipe = small_recipe(loss=loss, fit=TO_THE_END)
+    network = fit(recipe, split, Rising(), folder=tmp_path, console=Console(file=StringIO())).network
+    [found] = scores(network, [RowHistory([worst - 3, worst - 2, worst - 1], [PLAYED] * 3)])
+
+    assert int(found.argmax()) == proposed
+
+
+def test_loss_falls(tmp_path: Path) -> None:
+    """From about that of a guess among twelve rows and one unknown."""
+    curve = [epoch.losses["loss"] for epoch in trained(small_recipe(fit=epochs(4)), tmp_path).epochs]
+
+    assert curve[0] < np.log(2 * RING + 1) + 0.2
+    assert curve == sorted(curve, reverse=True)
+
+
+@pytest.mark.parametrize(("killed_after", "tables"), [(0, "dense"), (1, "dense"), (2, "sparse"), (3, "dense")])
+def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(
+    tmp_path: Path, killed_after: int, tables: Literal["dense", "sparse"]
+) -> None:
+    """Bit for bit, dropout and sampled negatives included: killed in validation, with the epoch's work not yet saved."""
+    rule = replace(epochs(4), tables=tables)
+    recipe = small_recipe(loss=LossRule(main="sampled", negatives=5, pair=0.5), fit=rule)
+    script = [0.1, 0.3, 0.2, 0.25]
+    whole = trained(recipe, tmp_path / "whole", Scripted(script))
+    with pytest.raises(KeyboardInterrupt):
+        trained(recipe, tmp_path / "killed", Scripted([*script[:killed_after], None]))
+    resumed = trained(recipe, tmp_path / "killed", Scripted(script[killed_after:]))
+
+    assert same(weights_of(resumed.network), weights_of(whole.network))
+    assert [(e.number, e.losses, e.scores) for e in resumed.epochs] == [(e.number, e.losses, e.scores) for e in whole.epochs]
+    assert (resumed.best, resumed.sequences) == (whole.best, whole.sequences)
+
+
+def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    """The same command once more gives the same network, at once: a validation would break down."""
+    recipe = small_recipe(fit=epochs(2))
+    first = trained(recipe, tmp_path)
+    again = trained(recipe, tmp_path, Scripted([None]))
+
+    assert same(weights_of(again.network), weights_of(first.network))
+
+
+def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
+    """Whatever happened to torch's random numbers before."""
+    one = trained(small_recipe(), tmp_path / "one")
+    torch.rand(7)
+    two = trained(small_recipe(), tmp_path / "two")
+
+    assert same(weights_of(one.network), weights_of(two.network))
+
+
+def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
+    """So that a spread over seeds means something."""
+    one, two = (trained(small_recipe(seed=seed), tmp_path / str(seed)) for seed in (1, 2))
+
+    assert not same(weights_of(one.network), weights_of(two.network))
+
+
+@pytest.mark.parametrize("other", [small_recipe(seed=2), small_recipe(length=7), small_recipe(loss=LossRule(pair=0.1))])
+def test_another_recipe_in_the_runs_folder_is_refused(tmp_path: Path, other: Recipe) -> None:
+    """Weights of one must not go on under the name of another."""
+    trained(small_recipe(), tmp_path)
+    with pytest.raises(RunError, match="belongs to another run"):
+        trained(other, tmp_path)
+
+
+def test_another_log_in_the_runs_folder_is_refused(tmp_path: Path) -> None:
+    """The same recipe over more listeners is another run."""
+    trained(small_recipe(), tmp_path)
+    with pytest.raises(RunError, match="belongs to another run"):
+        fit(small_recipe(), rings_split(61), steady, folder=tmp_path, console=Console(file=StringIO()))
+
+
+def test_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    """At the step at which it happens, with a hint; no checkpoint is left to go on from."""
+    recipe = small_recipe(fit=FitRule(epochs=3, learning_rate=1e30, warmup=0, batch=16))
+    with pytest.raises(RunError, match=r"the loss became (nan|inf) at step \d+; a lower learning rate may help"):
+        trained(recipe, tmp_path)
+
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_training_stops_when_patience_runs_out(tmp_path: Path) -> None:
+    """Two epochs without a better score; a score that is merely equal is not better."""
+    fitted = trained(small_recipe(fit=epochs(9, patience=2)), tmp_path, Scripted([0.1, 0.4, 0.4, 0.3, 0.9]))
+
+    assert [epoch.scores["ndcg@10"] for epoch in fitted.epochs] == [0.1, 0.4, 0.4, 0.3]
+
+
+def test_best_epochs_weights_are_kept(tmp_path: Path) -> None:
+    """Not the last one's."""
+    validate = Scripted([0.1, 0.4, 0.3, 0.2])
+    fitted = trained(small_recipe(fit=epochs(4)), tmp_path, validate)
+
+    assert fitted.best == 1
+    assert same(weights_of(fitted.network), validate.weights[1])
+    assert not same(validate.weights[1], validate.weights[3])
+
+
+def test_validation_that_gives_nothing_to_select_by_is_refused(tmp_path: Path) -> None:
+    """A log whose validation part is empty, or without a refused track for the AUC."""
+    with pytest.raises(RunError, match=r"no case that gives ndcg@10.*found \['hr@20'\]"):
+        trained(small_recipe(), tmp_path, lambda _: {"hr@20": 0.5})
+
+
+def test_warmup_reaches_the_learning_rate_step_by_step(tmp_path: Path) -> None:
+    """A run that never leaves its warm-up moves less than one that has none."""
+    moved = {}
+    for warmup in (0, 1000):
+        rule = FitRule(epochs=1, batch=16, warmup=warmup, learning_rate=1e-3)
+        fitted = trained(small_recipe(fit=rule), tmp_path / str(warmup))
+        moved[warmup] = fitted.network.get_parameter("start").abs().max().item()
+
+    assert 0 < moved[1000] < moved[0] / 10
+
+
+def test_checkpoint_runs_no_code_when_read(tmp_path: Path) -> None:
+    """It loads under torch's weights-only rule, and its curves are plain numbers."""
+    trained(small_recipe(), tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+
+    assert json.dumps(state["epochs"])
+    assert state["identity"]["recipe"] == small_recipe().as_dict()
+
+
+def test_progress_is_shown_with_the_score(tmp_path: Path) -> None:
+    """A person sees that it moves, and how well."""
+    out = StringIO()
+    fit(small_recipe(), SPLIT, steady, folder=tmp_path, console=Console(file=out, width=120))
+
+    assert "small" in out.getvalue()
+    assert "ndcg@10 0.5000" in out.getvalue()

@@ -1,0 +1,396 @@
+"""Which entries enter which term of the loss, beside plain loops over the same batch.
+
+Shapes: B windows, T places.
+"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.events import Outcome
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.network import Network
+from training.fitting.batches import Batch
+from training.fitting.objective import objective
+from training.recipe import LossRule
+
+PLAYED, SKIPPED, LIKED, DISLIKED = Outcome
+ROWS = 9
+
+
+def network_of(*, wanted_head: bool = False) -> Network:
+    """Small, with weights large enough that each entry counts."""
+    torch.manual_seed(0)
+    config = NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, wanted_head=wanted_head, wanted_width=4)
+    network = build(config, ROWS, 6).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+def batch_of(tracks: list[list[int]], outcomes: list[list[int]], wanted: list[list[int]]) -> Batch:
+    """A batch by hand."""
+    session, gaps = ([[number] * len(tracks[0])] * len(tracks) for number in (1, 0))
+    return Batch(*(torch.tensor(lines) for lines in (tracks, outcomes, wanted, session, gaps)))
+
+
+BATCH = batch_of(
+    [[0, 2, 3, 4], [5, 6, 6, 7]],
+    [[0, PLAYED, SKIPPED, PLAYED], [DISLIKED, SKIPPED, LIKED, SKIPPED]],
+    [[0, 2, 4, 4], [6, 6, 6, 0]],
+)
+
+
+def scores_at(network: Network, batch: Batch, line: int, place: int) -> Tensor:
+    """What the network says after the entries before a place, asked as the service would."""
+    real = batch.tracks[line, :place] != 0
+    tracks, outcomes = (array[line, :place][real][None] for array in (batch.tracks, batch.outcomes))
+    heads = network.queries(network.states(tracks, outcomes)[0, -1])
+    return network.items().main @ heads.main
+
+
+def places(chosen: Tensor) -> list[tuple[int, int]]:
+    """Line and place of each true entry."""
+    return [(line, place) for line, place in chosen.nonzero().tolist()]
+
+
+def test_main_term_asks_every_state_for_the_next_kept_track() -> None:
+    """One surprise for each target, the start's included, none for padding and where nothing kept follows."""
+    network = network_of()
+    each = [
+        -scores_at(network, BATCH, line, place)[1:].log_softmax(0)[BATCH.wanted[line, place] - 1]
+        for line, place in places(BATCH.wanted != 0)
+    ]
+
+    assert len(each) == 6
+    assert objective(network, BATCH, LossRule())["main"].item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_pair_term_sets_each_refused_track_below_the_kept_one_that_followed() -> None:
+    """In the state in which it was refused. Refused with nothing kept behind it, or followed by itself, it makes no pair."""
+    network = network_of()
+    pairs = [(0, 2, 4, 3), (1, 0, 6, 5)]  # line, place, wanted, refused; (1, 1) wants the very track, (1, 3) nothing
+    scores = [scores_at(network, BATCH, line, place) for line, place, _, _ in pairs]
+    each = [
+        -torch.nn.functional.logsigmoid(score[wanted] - score[refused])
+        for score, (_, _, wanted, refused) in zip(scores, pairs, strict=True)
+    ]
+    found = objective(network, BATCH, LossRule(pair=0.5))["pair"].item()
+
+    assert found == pytest.approx(0.5 * torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_feedback_term_asks_of_each_entry_whether_it_was_kept() -> None:
+    """From the state before it, so that the network cannot read the answer."""
+    network = network_of(wanted_head=True)
+    logits, kept = [], []
+    for line, place in places(BATCH.tracks != 0):
+        real = BATCH.tracks[line, :place] != 0
+        state = network.states(BATCH.tracks[line, :place][real][None], BATCH.outcomes[line, :place][real][None])[0, -1]
+        query, item = network.queries(state).wanted, network.items(BATCH.tracks[line, place]).wanted
+        assert query is not None
+        assert item is not None
+        logits.append(query @ item)
+        kept.append(Outcome(int(BATCH.outcomes[line, place])).wanted)
+    by_hand = torch.nn.functional.binary_cross_entropy_with_logits(torch.stack(logits), torch.tensor(kept).float())
+
+    assert objective(network, BATCH, LossRule(feedback=0.25))["feedback"].item() == pytest.approx(
+        0.25 * by_hand.item(), rel=1e-5
+    )
+
+
+def test_last_entrys_outcome_is_never_read() -> None:
+    """It is the answer to the last question: the main term must not change with it while its targets stay."""
+    network = network_of()
+    other = BATCH._replace(outcomes=BATCH.outcomes.clone())
+    other.outcomes[:, -1] = LIKED
+
+    assert torch.equal(objective(network, other, LossRule())["main"], objective(network, BATCH, LossRule())["main"])
+
+
+def test_sampled_main_term_draws_other_negatives_each_time_and_the_same_by_seed() -> None:
+    """A resumed run meets the negatives that it would have met."""
+    network, rule = network_of(), LossRule(main="sampled", negatives=3)
+    torch.manual_seed(5)
+    first, second = (objective(network, BATCH, rule)["main"].item() for _ in range(2))
+    torch.manual_seed(5)
+
+    assert objective(network, BATCH, rule)["main"].item() == first != second
+
+
+def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
+    """Each negative stands for its share of the catalogue, so that the estimate has the full loss's size."""
+    network = network_of()
+    with torch.no_grad():
+        network.get_parameter("bias")[1] = -100  # the unknown row is a negative of the full loss alone
+    torch.manual_seed(0)
+    count = 200_000
+    found = objective(network, BATCH, LossRule(main="sampled", negatives=count))["main"]
+    each = []
+    for line, place in places(BATCH.wanted != 0):
+        scores, target = scores_at(network, BATCH, line, place), BATCH.wanted[line, place]
+        others = torch.tensor([row for row in range(2, ROWS) if row != target])
+        each.append(torch.logaddexp(scores[target], scores[others].logsumexp(0)) - scores[target])
+
+    assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=0.01)
+
+
+def test_loss_is_the_sum_of_its_terms() -> None:
+    """Terms of weight 0 are not even computed."""
+    network = network_of(wanted_head=True)
+    terms = objective(network, BATCH, LossRule(pair=0.5, feedback=0.1))
+
+    assert terms["loss"].item() == pytest.approx(sum(terms[name].item() for name in ("main", "pair", "feedback")))
+    assert set(objective(network, BATCH, LossRule())) == {"main", "loss"}
+
+
+@pytest.mark.parametrize("main", ["full", "sampled"])
+def test_batch_in_which_nothing_was_kept_costs_nothing(main: str) -> None:
+    """A listener who left everything may be a batch of their own: no target, no NaN, no gradient."""
+    network = network_of()
+    nothing = batch_of([[2, 3]], [[SKIPPED, SKIPPED]], [[0, 0]])
+    terms = objective(network, nothing, LossRule(main="full" if main == "full" else "sampled", pair=0.5))
+    terms["loss"].backward()  # type: ignore[no-untyped-call] # torch ships it without types
+
+    assert terms["loss"].item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in network.parameters())
+
+
+def test_feedback_without_a_head_for_it_is_refused() -> None:
+    """Said by name, before it is a wrong shape."""
+    with pytest.raises(ValueError, match="no wanted head"):
+        objective(network_of(), BATCH, LossRule(feedback=0.1))
+
+
+def contrast_by_loop(network: Network, batch: Batch, temperature: float) -> float:
+    """Equation 3 of Seshadri & Knees 2023, state by state, with the negatives picked by hand."""
+    terms = []
+    for line, place in places(batch.wanted != 0):
+        real = batch.tracks[line, :place] != 0
+        tracks, outcomes = (array[line, :place][real][None] for array in (batch.tracks, batch.outcomes))
+        state = network.queries(network.states(tracks, outcomes)[0, -1]).main[:-1]
+        target = int(batch.wanted[line, place])
+        negatives = [
+            int(batch.tracks[line, other])
+            for other in range(batch.tracks.shape[1])
+            if batch.outcomes[line, other] in (SKIPPED, DISLIKED)
+            and batch.session[line, other] == batch.session[line, place]
+            and batch.tracks[line, other] != target
+        ]
+        vectors = network.items(torch.tensor([target, *negatives])).main[:, :-1]
+        cosines = torch.cosine_similarity(state[None], vectors) / temperature
+        if negatives:
+            terms.append(-torch.log(cosines[0].exp() / cosines.exp().sum()))
+    return torch.stack(terms).mean().item()
+
+
+TWO_SESSIONS = BATCH._replace(session=torch.tensor([[0, 1, 1, 1], [1, 1, 2, 2]]))
+
+
+def contrast_of(network: Network, batch: Batch) -> float:
+    """The contrastive term alone."""
+    return objective(network, batch, LossRule(contrast=1.0, temperature=0.5))["contrast"].item()
+
+
+def test_contrastive_term_is_that_of_the_paper() -> None:
+    """Every state with a skip in its session, against just those skips: padding adds no exp(0) to any denominator."""
+    network = network_of()
+
+    assert contrast_of(network, TWO_SESSIONS) == pytest.approx(contrast_by_loop(network, TWO_SESSIONS, 0.5), rel=1e-5)
+
+
+def test_skips_of_another_session_are_no_negatives() -> None:
+    """Once the skipped track 5 is of a session of its own, only its own state could meet it, and what it is changes nothing."""
+    network = network_of()
+    apart = TWO_SESSIONS._replace(session=torch.tensor([[0, 1, 1, 1], [3, 1, 2, 2]]))
+    other = apart._replace(tracks=torch.tensor([[0, 2, 3, 4], [8, 6, 6, 7]]))
+    with torch.no_grad():
+        network.get_parameter("track.weight")[8] = network.get_parameter("track.weight")[5]  # read alike as input
+
+    assert contrast_of(network, apart) == pytest.approx(contrast_of(network, other), rel=1e-6)
+    assert contrast_of(network, apart) != pytest.approx(contrast_of(network, TWO_SESSIONS), rel=1e-3)
+
+
+def test_padding_is_in_no_denominator() -> None:
+    """More padding on the left changes nothing."""
+    network = network_of()
+    wider = Batch(*(torch.nn.functional.pad(lines, (2, 0)) for lines in TWO_SESSIONS))
+
+    assert contrast_of(network, wider) == pytest.approx(contrast_of(network, TWO_SESSIONS), rel=1e-5)
+
+
+def test_the_flag_that_makes_a_negative_is_that_of_the_track_itself() -> None:
+    """Shifting the flags by a place, so that each track bears its predecessor's, is another loss."""
+    network = network_of()
+    shifted = TWO_SESSIONS.outcomes.roll(1, dims=1)
+    by_predecessor = contrast_by_loop(network, TWO_SESSIONS._replace(outcomes=shifted), 0.5)
+
+    assert contrast_of(network, TWO_SESSIONS) != pytest.approx(by_predecessor, rel=1e-3)
+
+
+def test_a_batch_without_skips_has_no_contrast() -> None:
+    """Zero, not NaN, where nobody skipped."""
+    kept = BATCH._replace(outcomes=(BATCH.tracks != 0).to(torch.int64))
+
+    assert contrast_of(network_of(), kept) == 0.0
+
+
+def cloze_network() -> Network:
+    """A masked network that hides everything or the last entry."""
+    torch.manual_seed(0)
+    config = NetworkConfig(kind="cloze", width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, hidden_share=1.0)
+    return build(config, ROWS, 6).eval()
+
+
+def test_masked_network_is_asked_for_hidden_kept_entries_and_taught_hidden_refused_ones() -> None:
+    """Its states have read ahead, so the next kept track is no target: only the entry itself, against it where refused."""
+    network = cloze_network()
+    rule = LossRule(main="full", refused=1.0)
+    torch.manual_seed(1)
+    states, hidden = network.training_states(BATCH.tracks, BATCH.outcomes)
+    torch.manual_seed(1)
+    terms = objective(network, BATCH, rule)
+    matrix = network.items().main
+    main, refused = [], []
+    for line, place in places(hidden):
+        scores = matrix @ network.queries(states[line, place]).main
+        track, outcome = int(BATCH.tracks[line, place]), int(BATCH.outcomes[line, place])
+        if outcome in (PLAYED, LIKED):
+            main.append(scores[1:].logsumexp(0) - scores[track])
+        else:
+            refused.append(torch.nn.functional.softplus(scores[track]))
+
+    assert main
+    assert refused
+    assert terms["main"].item() == pytest.approx(torch.stack(main).mean().item(), rel=1e-5)
+    assert terms["refused"].item() == pytest.approx(torch.stack(refused).mean().item(), rel=1e-5)
+
+
+def sine_network() -> Network:
+    """Sub-interests, with weights large enough that each entry counts."""
+    torch.manual_seed(0)
+    network = build(NetworkConfig(kind="sine", width=4, layers=1, heads=1, feed_forward=8, dropout=0.0), ROWS, 6).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+def pair_by_loop(network: Network, line: int, place: int, other: int) -> Tensor:
+    """-log sigmoid(s(track at the place) - s(other)) in the state before the place, asked as the service would."""
+    real = BATCH.tracks[line, :place] != 0
+    tracks, outcomes = (array[line, :place][real][None] for array in (BATCH.tracks, BATCH.outcomes))
+    query = network.queries(network.states(tracks, outcomes)[:, -1]).main
+    scores = network.all_scores(query, network.items().main)[0]
+    return torch.nn.functional.softplus(scores[other] - scores[BATCH.tracks[line, place]])
+
+
+def test_before_term_sets_kept_tracks_above_the_skip_just_before() -> None:
+    """In one line that is 4 after the skipped 3; in the other the liked 6 comes after the same track, so there is no pair. The
+    mean is over all three kept tracks.
+    """
+    network = sine_network()
+    found = objective(network, BATCH, LossRule(main="bpr", before=2.0))["before"].item()
+
+    assert found == pytest.approx(2 * pair_by_loop(network, 0, 3, 3).item() / 3, rel=1e-5)
+
+
+def test_bpr_sets_targets_above_random_tracks() -> None:
+    """With a catalogue whose tracks all have one vector every pair ties: -log sigmoid(0)."""
+    network = sine_network()
+    with torch.no_grad():
+        table = network.get_parameter("track.weight")
+        table.copy_(table[2].expand_as(table))
+
+    assert objective(network, BATCH, LossRule(main="bpr"))["main"].item() == pytest.approx(0.693147, rel=1e-5)
+
+
+def test_penalty_is_that_of_the_states_that_are_asked() -> None:
+    """Padding has no part in it, and it is nothing for a network without sub-interests."""
+    network = sine_network()
+    states = network.training_states(BATCH.tracks, BATCH.outcomes)[0][BATCH.tracks != 0]
+    rule = LossRule(main="bpr", penalty=0.5)
+
+    assert objective(network, BATCH, rule)["penalty"].item() == pytest.approx(0.5 * network.penalty(states).item(), rel=1e-4)
+    assert objective(network_of(), BATCH, LossRule(penalty=0.5))["penalty"].item() == 0.0
+
+
+def test_bce_keeps_each_states_hardest_random_track_but_never_its_target() -> None:
+    """With random tracks by the thousand, that is the best of all rows but the target, state by state."""
+    network = network_of()
+    torch.manual_seed(0)
+    found = objective(network, BATCH, LossRule(main="bce", negatives=1_000))["main"].item()
+    each = []
+    for line, place in places(BATCH.wanted != 0):
+        scores, target = scores_at(network, BATCH, line, place), int(BATCH.wanted[line, place])
+        hardest = torch.stack([scores[row] for row in range(2, ROWS) if row != target]).max()
+        each.append(torch.nn.functional.softplus(-scores[target]) + torch.nn.functional.softplus(hardest))
+
+    assert found == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def masked_contrast_by_loop(network: Network, batch: Batch, temperature: float, *, seed: int) -> float:
+    """The same term for the masked variant: each hidden kept entry against the skips of its own session."""
+    torch.manual_seed(seed)
+    states, hidden = network.training_states(batch.tracks, batch.outcomes)
+    terms = []
+    for line, place in places(hidden & (batch.outcomes != SKIPPED) & (batch.outcomes != DISLIKED)):
+        target = int(batch.tracks[line, place])
+        negatives = [
+            int(batch.tracks[line, other])
+            for other in range(batch.tracks.shape[1])
+            if batch.outcomes[line, other] in (SKIPPED, DISLIKED)
+            and batch.session[line, other] == batch.session[line, place]
+            and batch.tracks[line, other] != target
+        ]
+        vectors = network.items(torch.tensor([target, *negatives])).main[:, :-1]
+        cosines = torch.cosine_similarity(network.queries(states[line, place]).main[None, :-1], vectors) / temperature
+        if negatives:
+            terms.append(-torch.log(cosines[0].exp() / cosines.exp().sum()))
+    return torch.stack(terms).mean().item()
+
+
+def masked_contrast_of(network: Network, batch: Batch, *, seed: int) -> float:
+    """The contrastive term of the masked variant alone."""
+    torch.manual_seed(seed)
+    return objective(network, batch, LossRule(contrast=1.0, temperature=0.5))["contrast"].item()
+
+
+def test_masked_contrastive_term_is_that_of_the_paper() -> None:
+    """And would not be with the skips of other sessions, with the flags of the neighbour, or with exp(0) for padding."""
+    network, seed = cloze_network(), 3  # which hides every entry
+    found = masked_contrast_of(network, TWO_SESSIONS, seed=seed)
+    one_session = TWO_SESSIONS._replace(session=(TWO_SESSIONS.tracks != 0).to(torch.int64))
+    shifted = TWO_SESSIONS._replace(outcomes=TWO_SESSIONS.outcomes.roll(1, dims=1))
+
+    assert found == pytest.approx(masked_contrast_by_loop(network, TWO_SESSIONS, 0.5, seed=seed), rel=1e-5)
+    assert found != pytest.approx(masked_contrast_by_loop(network, one_session, 0.5, seed=seed), rel=1e-3)
+    assert found != pytest.approx(masked_contrast_by_loop(network, shifted, 0.5, seed=seed), rel=1e-3)
+
+
+def test_targets_kept_asks_only_where_a_track_was_kept() -> None:
+    """The places of refused tracks ask nothing: three surprises instead of six."""
+    network = network_of()
+    each = [
+        -scores_at(network, BATCH, line, place)[1:].log_softmax(0)[BATCH.tracks[line, place] - 1]
+        for line, place in places((BATCH.outcomes == PLAYED) | (BATCH.outcomes == LIKED))
+    ]
+    found = objective(network, BATCH, LossRule(targets="kept"))["main"].item()
+
+    assert len(each) == 3
+    assert found == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_bce_without_random_tracks_is_of_the_targets_alone() -> None:
+    """All of its negatives are real ones, in a term of their own."""
+    network = network_of()
+    each = [
+        torch.nn.functional.softplus(-scores_at(network, BATCH, line, place)[BATCH.wanted[line, place]])
+        for line, place in places(BATCH.wanted != 0)
+    ]
+
+    assert objective(network, BATCH, LossRule(main="bce", negatives=0))["main"].item() == pytest.approx(
+        torch.stack(each).mean().item(), rel=1e-5
+    )

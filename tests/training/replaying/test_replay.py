@@ -1,0 +1,261 @@
+"""The bridge between offline and online, over a small stand-in for the service that follows the same contract."""
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+import httpx
+import numpy as np
+import pytest
+
+from model.encoding import Encoded, encode_histories, rows_of
+from model.events import Event, EventType, HistoryRule, Outcome, fold
+from tests.service import artifacts
+from tests.training.logs import D, L, Line, P, S, split_of
+from training.data.log import Log
+from training.data.split import TEST, Split
+from training.evaluation.cases import Cases, select_cases
+from training.evaluation.evaluate import LIST, Answers, answer, summarise
+from training.evaluation.metrics import Floats
+from training.replaying.agreement import compare, same_lists
+from training.replaying.player import ReplayError, ask_service
+from training.replaying.replay import draw_listeners, replay, without_skipped
+
+LENGTH = 6
+
+
+@dataclass
+class Reader:
+    """A ranker in which every place of the history matters: its tracks, their order and their outcomes."""
+
+    size: int
+    name: str = "reader"
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
+        place = np.arange(1, batch.tracks.shape[1] + 1)[::-1]
+        state = (batch.tracks * 7 + batch.outcomes * 13) @ (1 / place)
+        return np.sin(state[:, None] * np.arange(self.size) + np.arange(self.size)).astype(np.float32)
+
+
+@dataclass
+class StandIn:
+    """Keeps events and folds them with the shared function; proposes by `Reader`, without disliked tracks."""
+
+    split: Split
+    busy: int = 0  # requests answered with 503 before the first that works
+    broken: bool = False  # a service that forgets how plays ended
+    events: dict[str, dict[str, Event]] = field(default_factory=dict)
+    accepted: int = 0
+    duplicates: int = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.busy:
+            self.busy -= 1
+            return httpx.Response(503, headers={"Retry-After": "0"})
+        body = json.loads(request.content) if request.content else {}
+        if request.url.path == "/v1/events":
+            return self._post(body["events"])
+        if request.method == "GET":
+            assert request.url.params["count"] == str(LIST)
+            user = unquote(request.url.raw_path.decode().split("/")[3])
+            return self._next(user, None)
+        return self._next(body["user_id"], body["candidates"])
+
+    def _post(self, events: list[dict[str, str]]) -> httpx.Response:
+        for event in events:
+            mine = self.events.setdefault(event["user_id"], {})
+            self.duplicates += event["event_id"] in mine
+            self.accepted += event["event_id"] not in mine
+            at_ms = round(datetime.fromisoformat(event["at"]).timestamp() * 1000)
+            kind = EventType[event["type"].upper()]
+            if self.broken and kind is EventType.SKIP:
+                kind = EventType.COMPLETE
+            mine[event["event_id"]] = Event(at_ms, kind, event["event_id"], event["track_id"])
+        return httpx.Response(200, json={})
+
+    def _next(self, user: str, candidates: list[str] | None) -> httpx.Response:
+        vocabulary = self.split.vocabulary
+        entries = fold(self.events.get(user, {}).values(), HistoryRule()).entries
+        opinions = {entry.track_id: entry.outcome for entry in entries if entry.outcome in (Outcome.LIKED, Outcome.DISLIKED)}
+        batch = encode_histories([rows_of(entries, vocabulary, length=LENGTH)], length=LENGTH)
+        scores = Reader(len(vocabulary)).scores(batch, select_cases(self.split, TEST).take(slice(1)))[0]
+        allowed = [track for track in candidates or vocabulary.tracks if opinions.get(track) is not Outcome.DISLIKED]
+        best = sorted(allowed, key=lambda track: -scores[vocabulary.row(track)])[:LIST]
+        tracks = [{"track_id": track, "score": float(scores[vocabulary.row(track)])} for track in best]
+        return httpx.Response(200, json={"tracks": tracks, "degraded": False, "source": "model"})
+
+
+def _split() -> Split:
+    rng = np.random.default_rng(6)
+    lines: list[Line] = []
+    for user in ("ann", "b/ö b", "cy"):
+        for place in range(40):
+            part = "train" if place < 25 else "test"
+            track = f"t{rng.integers(30)}" if rng.random() < 0.9 or part == "train" else "new"
+            lines.append((user, track, (P, P, S, L, D)[rng.integers(5)], part))
+    return split_of(lines)
+
+
+def _replay(service: StandIn, cases: Cases, prefix: str = "replay-", *, just_now: bool = False) -> Answers:
+    async def run() -> Answers:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as client:
+            online = await ask_service(client, service.split, cases, prefix=prefix, at_once=2, just_now=just_now)
+        return online.answers(cases)
+
+    return asyncio.run(run())
+
+
+def test_service_that_sees_the_same_world_gives_the_same_lists_and_figures() -> None:
+    """Histories, outcomes, order, unknown tracks and dislikes all come through; the ranker depends on each of them."""
+    split = _split()
+    cases = select_cases(split, TEST)
+    offline = answer(Reader(cases.size), cases, length=LENGTH)
+
+    online = _replay(StandIn(split), cases)
+
+    assert same_lists(online, offline).all()
+    assert online.score == pytest.approx(offline.score, nan_ok=True)
+    found, expected = summarise("online", cases, online), summarise("offline", cases, offline)
+    assert found.values == pytest.approx(expected.values)
+    assert {"auc", "hr@20", "refused@20"} <= found.values.keys()
+
+
+def test_service_that_sees_another_world_is_found_out() -> None:
+    """One that takes skips for plays: some lists differ, and the first of them are shown with their tracks."""
+    split = _split()
+    cases = select_cases(split, TEST)
+    offline = answer(Reader(cases.size), cases, length=LENGTH)
+
+    same, differences = compare(split.vocabulary, cases, online=_replay(StandIn(split, broken=True), cases), offline=offline)
+
+    assert same < 0.5
+    assert differences[0].online != differences[0].offline
+    assert differences[0].online[0][0] in split.vocabulary.tracks
+
+
+def test_second_run_posts_duplicates_and_gets_the_same_figures_for_the_last_case() -> None:
+    """Ids depend on prefix and entry alone, so nothing is counted twice."""
+    service = StandIn(_split())
+    cases = select_cases(service.split, TEST)
+    _replay(service, cases)
+    accepted = service.accepted
+
+    _replay(service, cases)
+
+    assert service.accepted == accepted
+    assert service.duplicates == accepted
+
+
+def test_prefix_keeps_runs_apart() -> None:
+    """Another prefix, other listeners: a clean start on a service that is in use."""
+    service = StandIn(_split())
+    cases = select_cases(service.split, TEST)
+    first = _replay(service, cases)
+
+    second = _replay(service, cases, prefix="again-")
+
+    assert same_lists(first, second).all()
+    assert {user.split("-")[0] for user in service.events} == {"replay", "again"}
+
+
+def test_busy_service_is_asked_again() -> None:
+    """503 with Retry-After is a pause, not an end."""
+    service = StandIn(_split(), busy=3)
+    cases = select_cases(service.split, TEST)
+
+    online = _replay(service, cases)
+
+    assert same_lists(online, answer(Reader(cases.size), cases, length=LENGTH)).all()
+
+
+def test_service_that_stays_busy_ends_the_replay() -> None:
+    """With what was asked and what was answered."""
+    service = StandIn(_split(), busy=1_000_000)
+
+    with pytest.raises(ReplayError, match="POST /v1/events was answered with 503"):
+        _replay(service, select_cases(service.split, TEST))
+
+
+def _answers(rows: list[int], scores: list[float]) -> Answers:
+    nothing = np.zeros(1)
+    return Answers(
+        nothing.astype(np.int64), nothing.astype(np.float32), np.array([rows], np.int32), np.array([scores], np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "scores", "same"),
+    [
+        ([5, 6, 7], [3, 2, 1], True),
+        ([5, 7, 6], [3, 2, 1], False),
+        ([6, 5, 7], [3.00001, 3, 1], False),
+        ([5, 6, 0], [3, 2, -np.inf], False),
+    ],
+)
+def test_lists_are_the_same_but_for_ties(rows: list[int], scores: list[float], *, same: bool) -> None:
+    """Order counts where scores differ; a shorter list is another list."""
+    assert same_lists(_answers(rows, scores), _answers([5, 6, 7], [3, 2, 1])).tolist() == [same]
+
+
+def test_equal_scores_may_swap() -> None:
+    """Which of two tied tracks comes first is nobody's promise."""
+    one, other = _answers([5, 6, 7], [3, 3, 1]), _answers([6, 5, 7], [3, 3.00001, 1])
+
+    assert same_lists(one, other).all()
+
+
+def test_just_now_each_session_is_a_listener_with_the_opinions_of_the_sessions_before() -> None:
+    """A session's own entries happened within the last seconds, in their order; of the earlier ones only opinions are told."""
+    lines: list[Line] = [("u", "a", D, "train"), ("u", "b", P, "train"), ("u", "c", P, "test"), ("u", "d", S, "test")]
+    split = split_of([*lines, ("v", "a", P, "test")])
+    sessions = replace(
+        split.sequences, offsets=np.array([0, 2, 4, 5]), user=np.array([0, 0, 1], np.int32), session=np.array([0, 0, 1, 1, 0])
+    )
+    service = StandIn(replace(split, sequences=sessions))
+    started_ms = time.time() * 1000
+
+    _replay(service, select_cases(service.split, TEST), just_now=True)
+
+    heard = [[(event.track_id, event.type.name) for event in sorted(events.values())] for events in service.events.values()]
+    opinions = [("a", "PLAY"), ("a", "SKIP"), ("a", "DISLIKE")]
+    assert heard == [
+        [*opinions, ("c", "PLAY"), ("c", "COMPLETE"), ("d", "PLAY"), ("d", "SKIP")],
+        [("a", "PLAY"), ("a", "COMPLETE")],
+    ]
+    recent = [[event.at_ms > started_ms - 10_000 for event in sorted(events.values())] for events in service.events.values()]
+    assert recent == [[False, False, False, True, True, True, True], [True, True]]
+
+
+def test_what_was_left_in_the_session_is_excluded_besides_dislikes() -> None:
+    """As the service masks it: skips of this history, none of another, each once; a liked one stays."""
+    lines: list[Line] = [("u", "a", S, "train"), ("u", "b", L, "train"), ("u", "a", S, "train"), ("u", "c", D, "train")]
+    split = split_of([*lines, ("u", "b", P, "test"), ("v", "a", P, "test")])
+    row = split.vocabulary.row
+
+    cases = without_skipped(select_cases(split, TEST))
+
+    assert [sorted(excluded[excluded > 0].tolist()) for excluded in cases.excluded()] == [sorted([row("a"), row("c")]), []]
+    assert cases.take(slice(1, 2)).excluded().tolist() == [[]]
+
+
+def test_drawn_listeners_keep_all_their_cases() -> None:
+    """Two of three: the first and the last, each with every case; 0 takes everybody."""
+    cases = select_cases(_split(), TEST)
+
+    drawn = draw_listeners(cases, 2)
+
+    assert np.unique(drawn.user).tolist() == [0, 2]
+    assert len(drawn) == np.isin(cases.user, [0, 2]).sum()
+    assert draw_listeners(cases, 0) is cases
+
+
+def test_gaps_within_a_session_are_not_replayed(tmp_path: Path) -> None:
+    """A session that is still going on has times of just now: what the model would read of them is made up."""
+    folder = artifacts.build(tmp_path, rule=HistoryRule(scope="session"), wanted_weight=0.0)
+    log = Log(folder=tmp_path, about={})
+    with pytest.raises(ReplayError, match="reads the gaps of one session"):
+        replay(log, folder, "http://nobody")

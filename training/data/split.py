@@ -1,0 +1,91 @@
+"""Which entries a model learns from, which choose its settings, which measure it: split by time, as a service meets them.
+
+An entry belongs to one part; its history may reach into earlier parts, as it does online. The vocabulary is counted on the
+training part alone, so a track that came out later is an unknown one, and a case about it is a miss, not left out.
+
+Shapes: N entries, R rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from model.vocabulary import FIRST, UNKNOWN, Vocabulary
+from training.data.columns import Column
+from training.data.log import LogError
+from training.data.sequences import Int8s, Int32s, Int64s, Sequences
+from training.recipe import SplitRule
+
+TRAIN, VALID, TEST = 0, 1, 2
+_LOT = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Sequences with a part and a row for each entry."""
+
+    sequences: Sequences
+    vocabulary: Vocabulary
+    part: Int8s  # [N]: TRAIN, VALID, TEST
+    row: npt.NDArray[np.int32]  # [N]: the entry's row, UNKNOWN where the training part has not enough of it
+
+    @property
+    def counts(self) -> Int64s:
+        """How often each row occurs in the training part, [R]."""
+        return np.bincount(self.row[self.part == TRAIN], minlength=len(self.vocabulary))
+
+
+def split(sequences: Sequences, rule: SplitRule) -> Split:
+    """Cut by time (or as the log's own split says) and count the vocabulary; LogError where a part is empty."""
+    part = _parts(sequences, rule)
+    sizes = np.bincount(part, minlength=3)
+    if not sizes[TRAIN] or not sizes[TEST]:
+        raise LogError(f"the split leaves {sizes[TRAIN]} entries to train on and {sizes[TEST]} to test with; both need some")
+    counts = np.bincount(sequences.track[part == TRAIN], minlength=len(sequences.tracks))
+    kept = np.flatnonzero(counts >= max(1, rule.min_count))
+    if not kept.size:
+        raise LogError(f"no track occurs min_count = {rule.min_count} times in the training part; the most is {counts.max()}")
+    row_of_track = np.full(len(sequences.tracks), UNKNOWN, np.int32)
+    row_of_track[kept] = np.arange(FIRST, FIRST + len(kept), dtype=np.int32)
+    return Split(
+        sequences=sequences,
+        vocabulary=Vocabulary([sequences.tracks[index] for index in kept.tolist()]),
+        part=part,
+        row=_rows(row_of_track, sequences),
+    )
+
+
+def _rows(row_of_track: Int32s, sequences: Sequences) -> Int32s:
+    rows = Column(np.int32)
+    for lot in sequences.lots():
+        rows.extend_by(row_of_track[sequences.track[sequences.offsets[lot.start] : sequences.offsets[lot.stop]]])
+    return rows.finish()
+
+
+def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
+    if rule.valid_from is None or rule.test_from is None:
+        if (sequences.part >= 0).all():
+            return sequences.part
+        valid_from, test_from = (moment_after(sequences.at_ms, share) for share in (1 - rule.valid - rule.test, 1 - rule.test))
+    else:
+        valid_from, test_from = (int(moment.timestamp() * 1000) for moment in (rule.valid_from, rule.test_from))
+    parts = Column(np.int8)
+    for lot in sequences.lots():
+        at_ms = sequences.at_ms[sequences.offsets[lot.start] : sequences.offsets[lot.stop]]
+        parts.extend_by((at_ms >= valid_from).astype(np.int8) + (at_ms >= test_from))
+    return parts.finish()
+
+
+def moment_after(at_ms: Int64s, share: float) -> int:
+    """The quantile of times (numpy's method "higher"), without a copy of them: found by halving, counting what lies below."""
+    place = int(np.ceil(share * (len(at_ms) - 1)))
+    low, high = int(at_ms.min()), int(at_ms.max())
+    while low < high:
+        middle = (low + high) // 2
+        lots = (at_ms[start : start + _LOT] for start in range(0, len(at_ms), _LOT))
+        if sum(np.count_nonzero(lot <= middle) for lot in lots) > place:
+            high = middle
+        else:
+            low = middle + 1
+    return low

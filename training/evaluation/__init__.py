@@ -1,0 +1,1 @@
+"""What a ranker is worth: cases, metrics, baselines, how a model answers to a skip."""

@@ -1,0 +1,137 @@
+"""What a model has to beat: popularity, each item's own rate, and the transition from the last track.
+
+Each is fitted on the parts of a split that the caller names, and scores every track, as a network does. `session_knn` has a
+file of its own. None needs more than one pass over the log.
+
+Shapes: B batch, V rows of the vocabulary, P pairs (from, to) that occur.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.encoding import Encoded, Ints
+from model.events import Outcome
+from model.vocabulary import PADDING, UNKNOWN
+from training.data.sequences import Bools, Int64s
+from training.data.split import TRAIN, Split
+from training.evaluation.cases import Cases
+from training.evaluation.metrics import Floats
+
+DAY_MS = 86_400_000
+FALLBACK = 1e-3
+"""How much popularity weighs behind a baseline's own scores: enough to order ties and to fill a list, too little to do more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constant:
+    """The same scores whatever the history."""
+
+    name: str
+    values_V: Floats
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
+        """Float32 [B, V]."""
+        return np.broadcast_to(self.values_V, (len(batch.tracks), len(self.values_V)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Markov:
+    """Scores by what followed the last wanted track; popularity behind it."""
+
+    name: str
+    offsets: Int64s  # [V + 1]: what followed row v stands at offsets[v] up to offsets[v + 1]
+    to: Int64s  # [P]
+    weight: Floats  # [P]
+    popularity_V: Floats
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
+        """Float32 [B, V]."""
+        last_B = last_wanted(batch)
+        scores_BV = np.tile(self.popularity_V * FALLBACK, (len(last_B), 1))
+        for scores_V, last in zip(scores_BV, last_B, strict=True):
+            followers = slice(self.offsets[last], self.offsets[last + 1])
+            scores_V[self.to[followers]] += self.weight[followers]
+        return scores_BV
+
+
+def popular(split: Split, *, parts: Collection[int] = (TRAIN,), half_life_days: float | None = None) -> Constant:
+    """Wanted plays of each track. With `half_life_days` a play counts half for every so many days before the parts' end:
+    the popularity of the last days.
+    """
+    name = "popular" if half_life_days is None else f"popular, {half_life_days:g} days"
+    return Constant(name=name, values_V=_popularity(split, parts, half_life_days))
+
+
+def item_rate(split: Split, *, parts: Collection[int] = (TRAIN,), strength: float = 20.0) -> Constant:
+    """The share of each track's plays that were wanted, drawn towards the share over all tracks as if each had been played
+    `strength` times more: (wanted + strength * mean) / (plays + strength).
+    """
+    learned = _learned(split, parts)
+    rows, wanted = split.row[learned], _wanted(split)[learned]
+    size = len(split.vocabulary)
+    kept_V, plays_V = np.bincount(rows[wanted], minlength=size), np.bincount(rows, minlength=size)
+    rate_V = (kept_V + strength * wanted.mean()) / (plays_V + strength)
+    return Constant(name="item rate", values_V=rate_V.astype(np.float32))
+
+
+def markov(split: Split, *, parts: Collection[int] = (TRAIN,), refused: float = 0.0) -> Markov:
+    """Count, for each wanted track, what was wanted next in the same sequence. With `refused`, a track that was refused next
+    loses that much: the variant that knows skips.
+
+    The history may reach into other parts, as it does for a model; only what followed is taken from `parts`.
+    """
+    previous = _previous_wanted(split)
+    followed = np.flatnonzero(_learned(split, parts) & (previous >= 0))
+    wanted = _wanted(split)[followed]
+    if not refused:
+        followed, wanted = followed[wanted], wanted[wanted]
+    size = len(split.vocabulary)
+    pairs, place = np.unique(split.row[previous[followed]].astype(np.int64) * size + split.row[followed], return_inverse=True)
+    return Markov(
+        name="markov" if not refused else "markov, knows skips",
+        offsets=np.searchsorted(pairs, np.arange(size + 1, dtype=np.int64) * size),
+        to=pairs % size,
+        weight=np.bincount(place, np.where(wanted, 1.0, -refused), len(pairs)).astype(np.float32),
+        popularity_V=scaled_popularity(split, parts),
+    )
+
+
+def scaled_popularity(split: Split, parts: Collection[int]) -> Floats:
+    """Popularity between 0 and 1, to stand behind other scores, [V]."""
+    counts_V = _popularity(split, parts, None)
+    return counts_V / max(1.0, float(counts_V.max()))
+
+
+def last_wanted(batch: Encoded) -> Ints:
+    """The row of the newest wanted track of each history, `PADDING` where there is none, [B]."""
+    wanted_BT = np.isin(batch.outcomes, (Outcome.PLAYED, Outcome.LIKED))
+    place_B = wanted_BT.shape[1] - 1 - wanted_BT[:, ::-1].argmax(axis=1)
+    return np.where(wanted_BT.any(axis=1), batch.tracks[np.arange(len(place_B)), place_B], PADDING)
+
+
+def _popularity(split: Split, parts: Collection[int], half_life_days: float | None) -> Floats:
+    chosen = _learned(split, parts) & _wanted(split)
+    at_ms = split.sequences.at_ms[chosen]
+    weight = None
+    if half_life_days is not None:
+        weight = 0.5 ** ((at_ms.max(initial=0) - at_ms) / (half_life_days * DAY_MS))
+    return np.bincount(split.row[chosen], weight, minlength=len(split.vocabulary)).astype(np.float32)
+
+
+def _learned(split: Split, parts: Collection[int]) -> Bools:
+    learned: Bools = np.isin(split.part, list(parts)) & (split.row != UNKNOWN)
+    return learned
+
+
+def _wanted(split: Split) -> Bools:
+    return np.isin(split.sequences.outcome, (Outcome.PLAYED, Outcome.LIKED))
+
+
+def _previous_wanted(split: Split) -> Int64s:
+    """The newest known wanted entry before each entry in its sequence, -1 where there is none, [N]."""
+    places = np.arange(len(split.row), dtype=np.int64)
+    so_far = np.maximum.accumulate(np.where(_wanted(split) & (split.row != UNKNOWN), places, -1))
+    previous = np.concatenate([np.full(1, -1, np.int64), so_far[:-1]])[: len(places)]
+    return np.where(previous >= split.sequences.starts, previous, -1)

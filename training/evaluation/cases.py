@@ -1,0 +1,156 @@
+"""What the evaluation asks: one case an entry, from the history before it to what the listener then did.
+
+A case is an entry of the measured part about which may be asked. Its history is what the service would read at that moment:
+the known entries of its sequence before it, in all parts. Nothing heard is masked, since music repeats; only tracks
+whose latest word from the listener is a dislike are excluded, as the service excludes them always. A track unknown to the
+vocabulary stays a case, which no ranker can hit. It knows nothing of models.
+
+Shapes: C cases, K known entries of the sequences that have a case, D dislikes of all cases together, N entries of the log.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from model.encoding import Encoded, Ints, encode, gap_codes
+from model.events import Outcome
+from model.vocabulary import PADDING, UNKNOWN
+from training.data.sequences import Bools, Int8s, Int32s, Int64s
+from training.data.split import Split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cases:
+    """Cases in the order of their entries; all of a listener's stand together.
+
+    Case c has the history `rows[starts[c]:stops[c]]` with its `outcomes` and `gaps`, not yet cut to a model's length, and
+    excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`.
+    """
+
+    rows: npt.NDArray[np.int32]  # [K]
+    outcomes: Int8s  # [K]
+    gaps: Ints  # [K], the time since the entry before, as `model.encoding.gap_codes` has it
+    starts: Int64s  # [C]
+    stops: Int64s  # [C]
+    entry: Int64s  # [C], indexes the sequences' entries
+    target: Int32s  # [C], a row; UNKNOWN where the training part has not got the track
+    outcome: Int8s  # [C], what became of the target
+    user: Int32s  # [C]
+    repeat: Bools  # [C], whether the target's track stands earlier in the sequence
+    disliked: Int32s  # [D], rows
+    disliked_offsets: Int64s  # [C + 1]
+    size: int  # rows of the vocabulary
+
+    def __len__(self) -> int:
+        return len(self.entry)
+
+    @property
+    def wanted(self) -> Bools:
+        """Whether the listener kept the target, [C]; the others were refused."""
+        return np.isin(self.outcome, [outcome for outcome in Outcome if outcome.wanted])
+
+    @property
+    def lengths(self) -> Int64s:
+        """Known entries before the target, none cut off, [C]."""
+        return self.stops - self.starts
+
+    @property
+    def kept(self) -> Int64s:
+        """Known entries before the target that the listener kept, [C]."""
+        kept = np.isin(self.outcomes, [outcome for outcome in Outcome if outcome.wanted])
+        before: Int64s = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
+        return before[self.stops] - before[self.starts]
+
+    def take(self, chosen: slice | Int64s) -> "Cases":
+        """Some of the cases, in the order asked for."""
+        indices = np.arange(len(self))[chosen]
+        counts = np.diff(self.disliked_offsets)[indices]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        return replace(
+            self,
+            **{name: getattr(self, name)[indices] for name in _BY_CASE},
+            disliked=self.disliked[ranges(self.disliked_offsets[indices], counts)],
+            disliked_offsets=offsets,
+        )
+
+    def encode(self, length: int) -> Encoded:
+        """The histories as a model reads them, the newest `length` entries of each."""
+        return encode(self.rows, self.outcomes, self.starts, self.stops, length=length, gaps=self.gaps)
+
+    def excluded(self) -> Ints:
+        """The disliked rows of each case, int64 [C, n] padded with 0, n the most that any case has."""
+        counts = np.diff(self.disliked_offsets)
+        excluded_Cn = np.full((len(self), int(counts.max(initial=0))), PADDING, np.int64)
+        excluded_Cn[np.arange(excluded_Cn.shape[1]) < counts[:, None]] = self.disliked
+        return excluded_Cn
+
+
+_BY_CASE = ("starts", "stops", "entry", "target", "outcome", "user", "repeat")
+
+
+def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int = 1) -> Cases:
+    """All cases of a part (`VALID`, `TEST`), or `cap` of them drawn with `seed`: the same ones each time."""
+    sequences = split.sequences
+    entry = np.flatnonzero((split.part == part) & sequences.asked)
+    if cap is not None and cap < len(entry):
+        entry = np.sort(np.random.default_rng(seed).choice(entry, cap, replace=False))
+    # Of sequences without a case nothing is kept: their entries may be more than memory holds.
+    asked, mine = np.unique(np.searchsorted(sequences.offsets, entry, side="right") - 1, return_inverse=True)
+    lengths = np.diff(sequences.offsets)[asked]
+    first = np.cumsum(lengths) - lengths
+    place = ranges(sequences.offsets[asked], lengths)
+    at = first[mine] + entry - sequences.offsets[asked][mine]  # where each case's entry stands in `place`
+    known = split.row[place] != UNKNOWN
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known, dtype=np.int64)])  # known entries before each
+    user = np.repeat(sequences.user, np.diff(sequences.offsets))
+    disliked, offsets = _disliked(entry, split.row, sequences.outcome, user)
+    return Cases(
+        rows=split.row[place][known],
+        outcomes=sequences.outcome[place][known],
+        gaps=gap_codes(sequences.at_ms[place], first)[known],
+        starts=before[first[mine]],
+        stops=before[at],
+        entry=entry,
+        target=split.row[entry],
+        outcome=sequences.outcome[entry],
+        user=user[entry],
+        repeat=_repeats(np.repeat(asked, lengths), sequences.track[place], len(sequences.tracks))[at],
+        disliked=disliked,
+        disliked_offsets=offsets,
+        size=len(split.vocabulary),
+    )
+
+
+def _repeats(sequence: Int64s, track: Int32s, tracks: int) -> Bools:
+    """Whether each entry's track stands earlier in its sequence, [N]."""
+    key = sequence * tracks + track
+    repeats = np.ones(len(key), np.bool_)
+    repeats[np.unique(key, return_index=True)[1]] = False
+    return repeats
+
+
+def _disliked(entry: Int64s, row: Int32s, outcome: Int8s, user: Int32s) -> tuple[Int32s, Int64s]:
+    """For each case the rows whose latest opinion before it is a dislike, end to end, and where each case's begin.
+
+    A dislike holds from its entry up to the next opinion of the same listener on the same track, or to the end of the
+    listener's entries: a run of neighbouring cases.
+    """
+    opinions = np.flatnonzero(np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (row != UNKNOWN))
+    opinions = opinions[np.lexsort((opinions, row[opinions], user[opinions]))]
+    ends = np.searchsorted(user, user[opinions], side="right") - 1
+    same = (np.diff(user[opinions]) == 0) & (np.diff(row[opinions]) == 0)
+    ends[:-1][same] = opinions[1:][same]
+    held = outcome[opinions] == Outcome.DISLIKED
+    first = np.searchsorted(entry, opinions[held], side="right")
+    counts = np.searchsorted(entry, ends[held], side="right") - first
+    case = ranges(first, counts)
+    rows = np.repeat(row[opinions[held]], counts)[np.argsort(case, kind="stable")]
+    return rows, np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(case, minlength=len(entry)))])
+
+
+def ranges(first: Int64s, counts: Int64s) -> Int64s:
+    """`first[i], first[i] + 1, …`, `counts[i]` numbers of each i, end to end."""
+    begins = np.cumsum(counts) - counts
+    numbers: Int64s = np.arange(int(counts.sum()), dtype=np.int64) + np.repeat(first - begins, counts)
+    return numbers

@@ -1,0 +1,240 @@
+"""Measure a ranker: run it over every case, rank the full catalogue, and sum up in two families of metrics.
+
+A *ranker* is whatever scores all tracks for a history: a baseline, a network, the simulator's own knowledge. It is run in
+batches small enough that their scores stay under `SCORES` numbers, so the memory does not grow with the cases (58,000
+cases over 121,000 tracks stay under 1 GB). What is kept of a case is an *answer*: the target's rank and score and the
+best tracks. `summarise` makes the metrics from answers, wherever they were given: `replaying.replay` collects them over HTTP.
+
+Shapes: B batch, C cases, V rows of the vocabulary, L places of a list.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import isnan
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from model.encoding import Encoded
+from model.vocabulary import FIRST, PADDING, UNKNOWN
+from training.data.sequences import Bools, Int32s, Int64s
+from training.evaluation import metrics
+from training.evaluation.cases import Cases
+from training.evaluation.metrics import Floats
+
+LIST = 20
+"""How many tracks an answer holds: the deepest cut of the metrics."""
+SCORES = 1 << 24
+"""How many scores are held at a time: 64 MB."""
+_AT_LEAST = 8
+"""Cases scored together where a catalogue is so large that `SCORES` would hold fewer: one pass over it serves them all."""
+LENGTHS = (0, 1, 5, 10, 20, 50)
+"""Where the buckets of history length begin."""
+
+
+class Ranker(Protocol):
+    """Something that scores every track."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:
+        """Scores float32 [B, V] of all rows for the histories in `batch`; `cases` says whose they are. Higher is better, -inf
+        is never proposed, NaN is an error. The rows of padding and of the unknown track, and the disliked ones, are
+        overwritten.
+        """
+
+
+class Answers(NamedTuple):
+    """What a ranker said to each case."""
+
+    rank: Int64s  # [C], of the target; metrics.MISS where it is not ranked
+    score: Floats  # [C], of the target; NaN where it is unknown
+    lists: Int32s  # [C, L], best first; 0 where nothing more is proposed
+    list_scores: Floats  # [C, L]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One ranker's row of the report.
+
+    `values` by metric name (`reporting.report.METRICS` explains them), without those that had nothing to measure. `counts` are
+    the numbers of cases, wanted, refused, unknown targets, users, of users and pairs behind AUC and pairwise accuracy, and of
+    cases and users with anything to read in a history (`read_`), and with anything kept in it (`kept_`).
+    `by_length` has one mapping a bucket of history length: from, cases (wanted ones), hr@20, ndcg@10.
+    """
+
+    name: str
+    values: Mapping[str, float]
+    counts: Mapping[str, int]
+    by_length: Sequence[Mapping[str, float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for the manifest and the report."""
+        return asdict(self)
+
+
+def evaluate(ranker: Ranker, cases: Cases, *, length: int, progress: Console | None = None) -> Measured:
+    """Answer all `cases` from histories of at most `length` entries and sum up. With `progress`, a bar is shown there."""
+    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, progress=progress))
+    scores = frozen_scores(ranker, cases, length=length)
+    scored = ~np.isnan(scores)
+    frozen, _ = metrics.auc_within_users(scores[scored], cases.wanted[scored], cases.user[scored])
+    return measured if isnan(frozen) else replace(measured, values={**measured.values, "auc_frozen": frozen})
+
+
+def answer(ranker: Ranker, cases: Cases, *, length: int, progress: Console | None = None) -> Answers:
+    """A ranker's answer to each case, over the full catalogue; ValueError where it scores a track with NaN."""
+    size = _at_a_time(cases)
+    starts = range(0, len(cases), size)
+    bar = track(starts, f"evaluate {ranker.name}", console=progress, transient=True, disable=progress is None)
+    answers = [_answer_batch(ranker, cases.take(slice(start, start + size)), length) for start in bar]
+    if not answers:
+        nothing = np.zeros((0, LIST))
+        return Answers(np.zeros(0, np.int64), np.zeros(0, np.float32), nothing.astype(np.int32), nothing.astype(np.float32))
+    return Answers(*(np.concatenate(column) for column in zip(*answers, strict=True)))
+
+
+def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
+    """The score of each target [C], all of a listener's in one state: the one before their first case. NaN where it is unknown.
+
+    In states that roll on, scores of one listener can tell kept from refused by the state's mood alone, whatever the tracks
+    are: after a skip all score low, and the next skip is likely. What is left of an AUC here knows tracks.
+    """
+    firsts, owner = np.unique(cases.user, return_index=True)[1], np.unique(cases.user, return_inverse=True)[1]
+    scores_C = np.full(len(cases), np.nan, np.float32)
+    size = _at_a_time(cases)
+    for start in range(0, len(firsts), size):
+        batch = cases.take(firsts[start : start + size])
+        scores_BV = _scores(ranker, batch, batch.encode(length))
+        mine = np.flatnonzero((owner >= start) & (owner < start + size) & (cases.target != UNKNOWN))
+        scores_C[mine] = scores_BV[owner[mine] - start, cases.target[mine]]
+    return scores_C
+
+
+def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
+    """All metrics from the answers to `cases`. Finding is measured on wanted targets, an unknown one being a miss; refusal
+    also on refused ones; AUC and pairwise accuracy on targets that have a score.
+    """
+    wanted = cases.wanted
+    scored = ~np.isnan(answers.score)
+    own = answers.score[scored], wanted[scored], cases.user[scored]
+    auc, auc_users = metrics.auc_within_users(*own)
+    pairwise, pairs = metrics.pairwise_accuracy(*own)
+    rank = answers.rank[wanted]
+    values = {
+        **{f"hr@{k}": metrics.hit_rate(rank, k) for k in (1, 5, 10, 20)},
+        "ndcg@10": metrics.ndcg(rank, 10),
+        "mrr@20": metrics.mrr(rank, 20),
+        "map@10": metrics.mrr(rank, 10),
+        "auc": auc,
+        "gauc": metrics.gauc(*own),
+        "ndcg_own": metrics.ndcg_among_own(*own),
+        "pairwise": pairwise,
+        "refused@20": metrics.hit_rate(answers.rank[~wanted], 20),
+        "refused_mrr@20": metrics.mrr(answers.rank[~wanted], 20),
+        "coverage@20": metrics.catalogue_coverage(answers.lists[:, :20], cases.size - FIRST),
+        "users@20": metrics.user_coverage(rank, cases.user[wanted], 20),
+        "hr@20_new": metrics.hit_rate(answers.rank[wanted & ~cases.repeat], 20),
+        "hr@20_repeat": metrics.hit_rate(answers.rank[wanted & cases.repeat], 20),
+    }
+    counts = {
+        "cases": len(cases),
+        "wanted": int(wanted.sum()),
+        "refused": int((~wanted).sum()),
+        "repeats": int((wanted & cases.repeat).sum()),
+        "unknown": int((cases.target == UNKNOWN).sum()),
+        "users": len(np.unique(cases.user)),
+        "read_cases": int((cases.lengths > 0).sum()),
+        "read_users": len(np.unique(cases.user[cases.lengths > 0])),
+        "kept_cases": int((cases.kept > 0).sum()),
+        "kept_users": len(np.unique(cases.user[cases.kept > 0])),
+        "auc_users": auc_users,
+        "pairs": pairs,
+    }
+    return Measured(
+        name=name,
+        values={key: value for key, value in values.items() if not isnan(value)},
+        counts=counts,
+        by_length=_by_length(rank, cases.lengths[wanted]),
+    )
+
+
+def top_lists(ranker: Ranker, cases: Cases, batch: Encoded) -> Int32s:
+    """What a ranker proposes for the histories in `batch`, which may be others than the cases' own: [B, L], best first."""
+    return _best(ranker, _scores(ranker, cases, batch))[0]
+
+
+def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
+    """Lists [B, at most `LIST`] made [B, `LIST`]: what scores -inf is no proposal, and behind the last one stand 0 and -inf."""
+    missing = ((0, 0), (0, LIST - rows.shape[1]))
+    scores = np.pad(scores, missing, constant_values=-np.inf)
+    return np.where(np.isneginf(scores), PADDING, np.pad(rows, missing)).astype(np.int32), scores
+
+
+def with_share_of_best(
+    measured: Sequence[Measured], *, popular: str = "popular", best: str = "best possible"
+) -> list[Measured]:
+    """The same rows, each with its share of the best possible where the rows named `popular` and `best` are among them."""
+    named = {one.name: one for one in measured}
+    if not {popular, best} <= named.keys():
+        return list(measured)
+    return [replace(one, values={**one.values, **share_of_best(one, named[popular], named[best])}) for one in measured]
+
+
+def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict[str, float]:
+    """How far a ranker is on the way from popularity to the best possible: (model - popular) / (best - popular)."""
+    return {
+        f"{key}_of_best": (measured.values[key] - popular.values[key]) / (best.values[key] - popular.values[key])
+        for key in ("hr@20", "ndcg@10")
+        if key in best.values and best.values[key] != popular.values[key]
+    }
+
+
+def _at_a_time(cases: Cases) -> int:
+    return max(_AT_LEAST, min(1024, SCORES // cases.size))
+
+
+def _scores(ranker: Ranker, cases: Cases, batch: Encoded) -> Floats:
+    scores_BV = np.require(ranker.scores(batch, cases), np.float32, ["C", "W"])
+    scores_BV[:, :FIRST] = -np.inf
+    np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
+    return scores_BV
+
+
+def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:
+    scores_BV = _scores(ranker, cases, cases.encode(length))
+    lists, list_scores = _best(ranker, scores_BV)
+    return Answers(
+        rank=metrics.ranks(scores_BV, cases.target),
+        score=np.where(cases.target == UNKNOWN, np.nan, scores_BV[np.arange(len(cases)), cases.target]).astype(np.float32),
+        lists=lists,
+        list_scores=list_scores,
+    )
+
+
+def _best(ranker: Ranker, scores_BV: Floats) -> tuple[Int32s, Floats]:
+    best, rows = torch.from_numpy(scores_BV).topk(min(LIST, scores_BV.shape[1]))
+    if best.isnan().any():  # topk takes NaN for the greatest
+        raise ValueError(f"{ranker.name} scored a track with NaN")
+    return full_lists(rows.numpy(), best.numpy())
+
+
+def _by_length(rank: Int64s, lengths: Int64s) -> list[dict[str, float]]:
+    bucket = np.searchsorted(LENGTHS, lengths, side="right") - 1
+    members: list[Bools] = [bucket == number for number in range(len(LENGTHS))]
+    return [
+        {
+            "from": start,
+            "cases": int(mine.sum()),
+            "hr@20": metrics.hit_rate(rank[mine], 20),
+            "ndcg@10": metrics.ndcg(rank[mine], 10),
+        }
+        for start, mine in zip(LENGTHS, members, strict=True)
+        if mine.any()
+    ]

@@ -1,0 +1,150 @@
+"""Metrics of next-track recommendation, as pure functions of arrays.
+
+Two families. *Finding*: at which rank of the full catalogue the track stands that the listener then kept. *Refusal*: whether
+tracks that were kept score above tracks that were refused, and how many refused ones are proposed. A rank is 1 for
+the best. There is one target a case, so recall@k is the hit rate and MAP@k the reciprocal rank cut at k.
+
+Tie rule: ties count against the target, so a ranker that gives everything one score finds nothing. Between wanted and
+refused a tie counts half (`auc_within_users`) or as wrong (`pairwise_accuracy`). Nothing is ever ranked in a sample of the
+catalogue. A mean over nothing is NaN; who calls leaves such a metric out.
+
+Shapes: C cases, V rows of the vocabulary, L places of a list.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from model.vocabulary import UNKNOWN
+from training.data.sequences import Bools, Int64s
+
+Floats = npt.NDArray[np.float32]
+
+MISS = np.iinfo(np.int64).max
+"""The rank of a target that is not ranked at all: unknown, excluded, or not in the list."""
+
+
+def ranks(scores_CV: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
+    """The rank of each target among all rows: how many score at least as much, itself included. `MISS` where the target is
+    unknown or scores -inf.
+    """
+    mine_C = scores_CV[np.arange(len(target_C)), target_C]
+    rank_C = np.count_nonzero(scores_CV >= mine_C[:, None], axis=1)
+    return np.where((target_C == UNKNOWN) | np.isneginf(mine_C), MISS, rank_C)
+
+
+def ranks_in_lists(lists_CL: npt.NDArray[np.integer], scores_CL: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
+    """The rank of each target in a list of the best, under the same tie rule; `MISS` where it is not there.
+
+    Ties with rows below the list's end cannot be seen: a target that shares the last score keeps the last place.
+    """
+    found_CL = (lists_CL == target_C[:, None]) & (target_C[:, None] != UNKNOWN)
+    mine_C = np.where(found_CL, scores_CL, -np.inf).max(axis=1, initial=-np.inf)
+    rank_C = np.count_nonzero(scores_CL >= mine_C[:, None], axis=1)
+    return np.where(found_CL.any(axis=1), rank_C, MISS)
+
+
+def hit_rate(rank: Int64s, k: int) -> float:
+    """HR@k: the share of targets among the first k."""
+    return _mean(rank <= k)
+
+
+def ndcg(rank: Int64s, k: int) -> float:
+    """NDCG@k with one target a case (Järvelin & Kekäläinen 2002): the mean of 1 / log2(1 + rank), 0 past k."""
+    return _mean(np.where(rank <= k, 1 / np.log2(1 + rank.astype(np.float64)), 0))
+
+
+def mrr(rank: Int64s, k: int) -> float:
+    """MRR@k: the mean of 1 / rank, 0 past k. With one target a case this is MAP@k too."""
+    return _mean(np.where(rank <= k, 1 / rank, 0))
+
+
+def auc_within_users(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
+    """AUC within a user, and over how many users: the chance that a wanted target of a listener scores above a refused one
+    of the same listener (ties half), averaged over listeners who have both (Zhu et al. 2017, unweighted).
+    """
+    above, equal, pairs = _pairs_by_user(score, wanted, user)
+    both = pairs > 0
+    return _mean((above[both] + equal[both] / 2) / pairs[both]), int(both.sum())
+
+
+def gauc(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
+    """The same AUCs, each listener weighing as many as their targets (Zhu et al. 2017, as SINE is measured)."""
+    above, equal, pairs = _pairs_by_user(score, wanted, user)
+    both, targets = pairs > 0, np.unique(user, return_counts=True)[1]
+    if not both.any():
+        return float("nan")
+    return float(np.average((above[both] + equal[both] / 2) / pairs[both], weights=targets[both]))
+
+
+def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
+    """NDCG of each wanted target among the tracks that its listener refused (as SINE is measured): the mean of
+    1 / log2(1 + rank), ties against it, over the targets of listeners who refused something.
+    """
+    among = _among_own(score, wanted, user)
+    refused = among.refused[among.owner]
+    rank = 1 + refused - among.lower
+    return _mean(1 / np.log2(1 + rank[among.wanted & (refused > 0)]))
+
+
+def pairwise_accuracy(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
+    """Of all pairs of a wanted and a refused target of one listener, the share with the wanted one strictly above, and the
+    number of pairs. The 'test accuracy' of Mei, Bembom & Ehmann 2024; every pair counts alike, so busy listeners count more.
+    """
+    above, _, pairs = _pairs_by_user(score, wanted, user)
+    total = int(pairs.sum())
+    return (float(above.sum() / total) if total else float("nan")), total
+
+
+def catalogue_coverage(lists_CL: npt.NDArray[np.integer], tracks: int) -> float:
+    """The share of `tracks` that are proposed at least once; places that hold no track (rows up to `UNKNOWN`) do not count."""
+    return len(np.unique(lists_CL[lists_CL > UNKNOWN])) / tracks if tracks else float("nan")
+
+
+def user_coverage(rank: Int64s, user: npt.NDArray[np.integer], k: int) -> float:
+    """The share of listeners with at least one target among the first k."""
+    users = np.unique(user)
+    return len(np.unique(user[rank <= k])) / len(users) if len(users) else float("nan")
+
+
+def _mean(values: npt.NDArray[np.generic]) -> float:
+    return float(np.mean(values, dtype=np.float64)) if values.size else float("nan")  # type: ignore[arg-type]
+
+
+class _Among(NamedTuple):
+    """The targets in the order of listeners and, of one listener, of scores; beside each, what the same listener refused."""
+
+    wanted: Bools  # [C]
+    owner: Int64s  # [C], numbers the listeners in order
+    lower: Int64s  # [C], refused ones that score lower
+    equal: Int64s  # [C], refused ones with the same score
+    refused: Int64s  # [U], refused ones of each listener
+
+
+def _among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> _Among:
+    order = np.lexsort((score, user))
+    score, wanted, user = score[order], wanted[order], user[order]
+    new_user = np.diff(user, prepend=user[:1] - 1) != 0
+    new_tie = new_user | np.concatenate([np.ones(1, np.bool_), score[1:] != score[:-1]])[: len(score)]
+    owner, tie = np.cumsum(new_user) - 1, np.cumsum(new_tie) - 1
+    refused = (~wanted).astype(np.int64)
+    before = np.cumsum(refused) - refused  # refused ones that stand before, whoever's
+    return _Among(
+        wanted=wanted,
+        owner=owner,
+        lower=before[np.flatnonzero(new_tie)][tie] - before[np.flatnonzero(new_user)][owner],
+        equal=np.bincount(tie, refused).astype(np.int64)[tie],
+        refused=np.bincount(owner, refused).astype(np.int64),
+    )
+
+
+def _pairs_by_user(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[Int64s, Int64s, Int64s]:
+    """For each listener: pairs (wanted, refused) with the wanted one above, pairs tied, and all pairs."""
+    among = _among_own(score, wanted, user)
+
+    def by_user(values: npt.NDArray[np.generic]) -> Int64s:
+        return np.bincount(among.owner, values, len(among.refused)).astype(np.int64)
+
+    above, equal = by_user(among.lower * among.wanted), by_user(among.equal * among.wanted)
+    return above, equal, by_user(among.wanted) * among.refused

@@ -1,0 +1,57 @@
+"""Rankers that are no baseline: a trained network, and the simulator's own knowledge.
+
+Shapes: B batch, V rows, Q query width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.encoding import Encoded
+from model.nets.network import Network
+from model.vocabulary import FIRST
+from training.data.split import Split
+from training.evaluation.cases import Cases
+from training.evaluation.metrics import Floats
+from training.simulator.truth import Truth, best_scores
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRanker:
+    """A network as it stands: its item matrix is taken once."""
+
+    name: str
+    network: Network
+    items_VQ: Tensor
+
+    @classmethod
+    def of(cls, name: str, network: Network) -> "NetworkRanker":
+        """The ranker of a network, which is set to evaluate."""
+        with torch.no_grad():
+            return cls(name, network.eval(), network.item_matrix())
+
+    def scores(self, batch: Encoded, cases: Cases | None = None) -> Floats:  # noqa: ARG002 (a Ranker's signature)
+        """Float32 [B, V]."""
+        with torch.no_grad():
+            place = self.items_VQ.device
+            query_BQ = self.network(*(torch.from_numpy(array).to(place) for array in batch))
+            scores: Floats = self.network.all_scores(query_BQ, self.items_VQ).cpu().numpy()
+        return scores
+
+
+@dataclass(frozen=True, slots=True)
+class BestPossible:
+    """What an omniscient ranker of a simulated log would say."""
+
+    truth: Truth
+    split: Split
+    name: str = "best possible"
+
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
+        """Float32 [B, V]."""
+        sequences = self.split.sequences
+        users = [sequences.users[user] for user in cases.user.tolist()]
+        known = best_scores(self.truth, users, sequences.at_ms[cases.entry], self.split.vocabulary.tracks)
+        return np.pad(known, ((0, 0), (FIRST, 0))).astype(np.float32)

@@ -1,0 +1,51 @@
+"""Responsiveness: what a skip changes at once.
+
+The same history is asked twice: as if its last track had been kept, and as if it had been skipped. The track's neighbours,
+those that were most often kept right after it in the training part, should fall. A ranker blind to how plays end scores 0, one
+that shuns whatever goes with a skipped track up to 1. It knows nothing of networks.
+
+Shapes: B batch, L places of a list, N neighbours.
+"""
+
+import numpy as np
+
+from model.events import Outcome
+from training.data.sequences import Int32s, Int64s
+from training.evaluation.baselines import Markov
+from training.evaluation.cases import Cases
+from training.evaluation.evaluate import LIST, Ranker, top_lists
+
+CASES = 1_000
+"""Asked at most, evenly from first to last: two answers each."""
+
+
+def response(ranker: Ranker, cases: Cases, followers: Markov, *, length: int) -> float:
+    """The share of the last track's neighbours (`LIST` of them at most) that are in the top `LIST` where it was kept, less the
+    share where it was skipped: the mean over up to `CASES` cases whose last track has neighbours. NaN without any.
+    """
+    last = cases.rows[np.maximum(cases.stops - 1, 0)]
+    asked = np.flatnonzero((cases.lengths > 0) & (np.diff(followers.offsets)[last] > 0))
+    if not len(asked):
+        return float("nan")
+    asked = np.unique(asked[np.linspace(0, len(asked) - 1, CASES).astype(np.int64)])
+    falls: list[float] = []
+    for few in np.array_split(asked, -(-len(asked) // 100)):
+        batch = cases.take(few)
+        kept, skipped = (_lists_after(ranker, batch, outcome, length) for outcome in (Outcome.PLAYED, Outcome.SKIPPED))
+        for row, with_it, without_it in zip(last[few].tolist(), kept, skipped, strict=True):
+            near = neighbours(followers, row)
+            falls.append(float(np.isin(near, with_it).mean() - np.isin(near, without_it).mean()))
+    return float(np.mean(falls))
+
+
+def neighbours(followers: Markov, row: int) -> Int64s:
+    """The rows that most often were kept right after `row`, best first: [N], at most `LIST`."""
+    place = slice(followers.offsets[row], followers.offsets[row + 1])
+    return followers.to[place][np.argsort(-followers.weight[place], kind="stable")[:LIST]]
+
+
+def _lists_after(ranker: Ranker, cases: Cases, outcome: Outcome, length: int) -> Int32s:
+    encoded = cases.encode(length)
+    outcomes_BT = encoded.outcomes.copy()
+    outcomes_BT[:, -1] = outcome
+    return top_lists(ranker, cases, encoded._replace(outcomes=outcomes_BT))

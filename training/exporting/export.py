@@ -1,0 +1,184 @@
+"""From a trained network to an artifact: graphs, checks against torch, golden cases, everything in one folder.
+
+Nothing is written under the artifact's name before ONNX Runtime has given torch's answers at several batch sizes and
+lengths: empty, ragged and full.
+
+Shapes: B batch, T time, K count, V rows.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from model import artifact
+from model.artifact import Catalogue, Golden, Manifest
+from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
+from model.nets.network import Network
+from model.vocabulary import FIRST, Vocabulary
+from training.errors import TrainingError
+from training.evaluation.metrics import Floats
+from training.evaluation.rankers import NetworkRanker
+from training.exporting import tails
+from training.exporting.graphs import export_encoder, write_graph, write_weights
+from training.exporting.shrink import shrink
+from training.recipe import Recipe
+
+_GOLDEN_COUNT = 20
+_PARITY_COUNT = 2_000  # of the best rows that are compared: all of a small catalogue
+
+
+class ExportError(TrainingError):
+    """A network whose graphs do not give its answers; nothing was written."""
+
+
+def export(
+    network: Network,
+    *,
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+    popular: Sequence[int],
+    samples: Sequence[RowHistory],
+    root: Path,
+    origin: Mapping[str, Any],
+    quality: Mapping[str, Any],
+    catalogue: Catalogue | None = None,
+) -> Path:
+    """Write the artifact and point `root/current` at it; returns its folder.
+
+    `popular` are rows, best first; `samples` are real histories, from which golden cases are made. ExportError where ONNX
+    Runtime and torch disagree or score with NaN, ArtifactError where a weight is no finite number.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
+    try:
+        draft.chmod(0o755)  # mkdtemp hides it from the service's own user
+        encoder = export_encoder(network)
+        records = write_weights(draft, encoder.weights)
+        for name, tail in ((artifact.MODEL, tails.top(network)), (artifact.RANK, tails.rank(network))):
+            write_graph(draft / name, encoder.graph, tail, encoder.weights, records)
+        length = recipe.history.length
+        ranker = NetworkRanker.of(recipe.name, network)
+        check_parity(ranker, draft, length=length)
+        golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
+        artifact.write_json(draft / artifact.TRACKS, list(vocabulary.tracks))
+        artifact.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
+        chosen = shrink(
+            network,
+            encoder,
+            draft,
+            samples=samples,
+            golden=golden,
+            length=length,
+            weight=weight_of(network),
+            open_graph=open_graph,
+        )
+        artifact.write_json(draft / artifact.GOLDEN, list(chosen.golden))
+        if catalogue is not None:
+            artifact.write_json(draft / artifact.CATALOGUE, asdict(catalogue))
+        manifest = Manifest(
+            name=recipe.name,
+            version=artifact.new_version(recipe.name),
+            created_at=datetime.now(UTC),
+            tracks=len(vocabulary.tracks),
+            history=recipe.history,
+            inputs=(*artifact.INPUTS, *network.further_inputs),
+            rank_inputs=(*artifact.RANK_INPUTS, *network.further_inputs),
+            recipe=recipe.as_dict(),
+            origin=dict(origin),
+            quality=dict(quality),
+            scan=chosen.found,
+            wanted_weight=weight_of(network),
+            weights=chosen.records or records,
+            files={},
+        )
+        return artifact.save(root, draft, manifest)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def open_graph(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session with explicit threads, as the service opens it."""
+    onnxruntime.disable_telemetry_events()  # what is trained here is nobody else's business
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def weight_of(network: Network) -> float:
+    """What the network's wanted head weighs; 0 without one."""
+    return network.wanted_weight.item() if "wanted_weight" in network.further_inputs else 0.0
+
+
+def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> None:
+    """Compare both graphs with torch on empty, ragged and full batches; ExportError with the largest difference found."""
+    model, rank = open_graph(folder / artifact.MODEL), open_graph(folder / artifact.RANK)
+    size = torch_ranker.network.rows
+    random = np.random.default_rng(0)
+    weight = np.array(weight_of(torch_ranker.network), np.float32)
+    for batch, width in ((1, 1), (2, length), (5, max(1, length // 2)), (9, length)):
+        encoded = _random_batch(random, batch, width, size)
+        wanted_BV = torch_ranker.scores(encoded)
+        candidates = random.integers(1, size, (batch, 7))
+        ranked = rank.run(None, feed(names_of(rank), encoded, candidates=candidates, wanted_weight=weight))[0]
+        _compare(ranked, np.take_along_axis(wanted_BV, candidates, axis=1), f"rank.onnx at batch {batch}, length {width}")
+        excluded = random.integers(0, size, (batch, 5))
+        count = min(size, _PARITY_COUNT)
+        inputs = feed(names_of(model), encoded, excluded=excluded, count=np.array(count), wanted_weight=weight)
+        rows, scores = model.run(None, inputs)
+        np.put_along_axis(wanted_BV, np.concatenate([excluded, np.full((batch, 2), (0, 1))], axis=1), -np.inf, axis=1)
+        _compare(scores, np.take_along_axis(wanted_BV, rows, axis=1), f"model.onnx at batch {batch}, length {width}")
+        best_BK = -np.sort(np.partition(-wanted_BV, count - 1, axis=1)[:, :count], axis=1)
+        _compare(scores, best_BK, f"order of model.onnx at batch {batch}, length {width}")
+
+
+def names_of(graph: onnxruntime.InferenceSession) -> list[str]:
+    """What a graph reads."""
+    return [tensor.name for tensor in graph.get_inputs()]
+
+
+def _compare(found: Floats, wanted: Floats, where: str) -> None:
+    if np.isnan(found).any() or np.isnan(wanted).any():
+        raise ExportError(f"{where}: found scores that are no numbers (NaN); the network's weights are broken")
+    if not np.allclose(found, wanted, rtol=1e-4, atol=1e-4):
+        finite = np.isfinite(found) & np.isfinite(wanted)
+        worst = np.abs(found[finite] - wanted[finite]).max(initial=0.0)
+        raise ExportError(f"{where}: ONNX Runtime and torch differ by up to {worst:.2g}; wanted no more than 0.0001")
+
+
+def _random_batch(random: np.random.Generator, batch: int, width: int, rows: int) -> Encoded:
+    """Histories of all lengths from none to `width`."""
+    lengths = np.linspace(0, width, batch, dtype=np.int64) if batch > 1 else np.zeros(1, np.int64)
+    tops = ((FIRST, rows), (1, 5), (0, GAP_CODES))
+    histories = [RowHistory(*(random.integers(low, high, size).tolist() for low, high in tops)) for size in lengths]
+    return encode_histories(histories, length=width)
+
+
+def _varied(samples: Sequence[RowHistory]) -> list[RowHistory]:
+    """No history, and up to seven of the samples, short to long."""
+    ordered = sorted(samples, key=lambda history: len(history.rows))
+    picked = [ordered[index] for index in np.linspace(0, len(ordered) - 1, min(7, len(ordered)), dtype=np.int64)]
+    return [RowHistory(), *picked]
+
+
+def _golden(ranker: NetworkRanker, history: RowHistory, length: int) -> Golden:
+    """The network's own answer, the newest entry's track excluded."""
+    scores_V = ranker.scores(encode_histories([history], length=length))[0]
+    excluded = [int(row) for row in history.rows[-1:]]
+    scores_V[[0, 1, *excluded]] = -np.inf
+    best = np.argsort(-scores_V, kind="stable")[: min(_GOLDEN_COUNT, int(np.isfinite(scores_V).sum()))]
+    return Golden(
+        rows=[int(row) for row in history.rows[-length:]],
+        outcomes=[int(outcome) for outcome in history.outcomes[-length:]],
+        gaps=[int(gap) for gap in history.gaps[-length:]],
+        excluded=excluded,
+        best=best.tolist(),
+        scores=[float(score) for score in scores_V[best]],
+    )

@@ -1,0 +1,150 @@
+"""The two ONNX graphs of an artifact, built around the encoder that torch exports.
+
+    model.onnx   (tracks, outcomes, excluded, count) -> (rows, scores): encode, score all items, mask, top-k
+    rank.onnx    (tracks, outcomes, candidates) -> scores: encode, score the candidates
+
+Between `outcomes` and the rest stand the network's further inputs: `gaps` [B, T], `wanted_weight` [].
+
+The encoder comes out of torch's exporter, the tails are written by hand in ONNX's text form: masking and top-k depend on
+inputs in ways that exporters have silently frozen before. Both graphs keep their weights in one file beside them, `items`
+once: the input embedding of a network with tied tables is read out of it.
+
+Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V rows.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from model.artifact import FURTHER_INPUTS, WEIGHTS, WeightRecord
+from model.nets.network import Network
+from training.exporting.scan import Weights
+
+_ALIGNMENT = 4096
+"""Of each weight in the file, so that it can be memory-mapped on its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """What torch exported, (tracks, outcomes) -> query, and the weights that it leaves out, by name; `items` is one of them."""
+
+    graph: ModelProto
+    weights: Weights
+
+
+def export_encoder(network: Network) -> Encoder:
+    """The encoder of a network, which is folded."""
+    network.fold()
+    encoder = _export_encoder(network)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
+    weights["items"] = network.item_matrix().detach().numpy()
+    if network.tied is not None:
+        _read_table_from_items(encoder, network.tied, weights)
+    return Encoder(encoder, weights)
+
+
+def write_weights(folder: Path, weights: Weights) -> dict[str, WeightRecord]:
+    """Write `weights.bin`; returns where each weight lies in it."""
+    records: dict[str, WeightRecord] = {}
+    with (folder / WEIGHTS).open("wb") as file:
+        for name, array in sorted(weights.items()):
+            if _in_file(array):
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+                records[name] = WeightRecord(dtype=array.dtype.name, shape=array.shape, offset=file.tell())
+                file.write(np.ascontiguousarray(array).data)
+    return records
+
+
+def write_graph(path: Path, encoder: ModelProto, tail: ModelProto, weights: Weights, records: dict[str, WeightRecord]) -> None:
+    """Write the encoder with a tail behind it, beside the `weights.bin` that `records` describe."""
+    graph = _join(encoder, tail, weights)
+    _refer(graph, records)
+    path.write_bytes(graph.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(path))  # by its path, since it looks for the weights beside it
+
+
+def _export_encoder(network: Network) -> ModelProto:
+    """(tracks, outcomes, further inputs) -> query, both dimensions dynamic."""
+    tracks = torch.tensor([[0, 0, 2], [2, 2, 2]])
+    outcomes = (tracks > 0).to(torch.int64)
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
+    free = {0: batch, 1: length}
+    further = {"gaps": (outcomes.clone(), free), "wanted_weight": (torch.tensor(1.0), {})}
+    # A clone: the exporter takes one tensor given twice for one input.
+    given = {name: further[name] if name in network.further_inputs else (None, None) for name in FURTHER_INPUTS}
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # misses torchvision, aloud
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals; parity is checked on the result
+        program = torch.onnx.export(
+            network.eval(),
+            (tracks, outcomes, *(example for example, _ in given.values())),
+            dynamo=True,
+            verbose=False,
+            opset_version=20,
+            input_names=["tracks", "outcomes", *network.further_inputs],
+            output_names=["query"],
+            dynamic_shapes=(free, free, *(shape for _, shape in given.values())),
+        )
+    if program is None:
+        raise RuntimeError("torch exported nothing")
+    return program.model_proto
+
+
+def _read_table_from_items(encoder: ModelProto, table: str, weights: Weights) -> None:
+    """Replace each lookup in `table` by a lookup in the first columns of `items`, so that the rows are stored once."""
+    width = weights.pop(table).shape[1]
+    nodes = list(encoder.graph.node)
+    del encoder.graph.node[:]
+    weights["table_start"], weights["table_stop"] = np.array([0]), np.array([width])
+    weights["table_axis"] = np.array([2])
+    for node in nodes:
+        if table not in node.input:
+            encoder.graph.node.append(node)
+            continue
+        if node.op_type != "Gather":
+            raise RuntimeError(f"the exported encoder reads {table} by {node.op_type}; only Gather is known")
+        wide = f"{node.output[0]}_wide"
+        encoder.graph.node.append(helper.make_node("Gather", ["items", node.input[1]], [wide], axis=0))
+        sliced = [wide, "table_start", "table_stop", "table_axis"]
+        encoder.graph.node.append(helper.make_node("Slice", sliced, [node.output[0]]))
+
+
+def _join(encoder: ModelProto, tail: ModelProto, weights: Weights) -> ModelProto:
+    nodes: list[NodeProto] = [*encoder.graph.node, *tail.graph.node]
+    for node in nodes:
+        node.ClearField("metadata_props")  # the exporter's stack traces, with this machine's paths
+    used = {name for node in nodes for name in node.input}
+    constants = [_placeholder(name, array) for name, array in sorted(weights.items()) if name in used]
+    inputs = [*encoder.graph.input, *tail.graph.input[1:]]
+    graph = helper.make_graph(nodes, tail.graph.name, inputs, list(tail.graph.output), constants)
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)], producer_name="nexttrack")
+
+
+def _in_file(array: npt.NDArray[np.generic]) -> bool:
+    """All that was learned lies in the file, where it can be verified; shapes and constants stay in the graph."""
+    return array.ndim > 0 and (array.dtype.kind == "f" or array.dtype in (np.int8, np.int32))
+
+
+def _placeholder(name: str, array: npt.NDArray[np.generic]) -> TensorProto:
+    if not _in_file(array):
+        return numpy_helper.from_array(array, name)
+    return TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
+
+
+def _refer(graph: ModelProto, records: dict[str, WeightRecord]) -> None:
+    for tensor in graph.graph.initializer:
+        if tensor.name in records:
+            record = records[tensor.name]
+            size = int(np.prod(record.shape)) * np.dtype(record.dtype).itemsize
+            tensor.data_location = TensorProto.EXTERNAL
+            place: Iterable[tuple[str, object]] = (("location", WEIGHTS), ("offset", record.offset), ("length", size))
+            for key, value in place:
+                tensor.external_data.add(key=key, value=str(value))

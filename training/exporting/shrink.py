@@ -1,0 +1,224 @@
+"""Whether an artifact may look for the best tracks in a quicker way: measured at each export, on its own histories.
+
+There are two ways: the scan in eight bits, and, in a large catalogue, an index with as few probes as will do. One may be used
+where its lists are the exact scan's but for one place in a hundred, where the tracks that followed stand as high as before but
+for 0.2 % of NDCG@20, and where golden cases come out the same: all of them in eight bits; by an index, which misses a track
+here and there, half of them, and the others are left out. Else the artifact stays exact. What was measured goes into the
+manifest.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from onnx import ModelProto
+
+from model.artifact import MODEL, RANK, WEIGHTS, ScanRecord, WeightRecord
+from model.encoding import Encoded, RowHistory, encode_histories, feed
+from model.nets.network import Network
+from model.nets.sine import SineNetwork
+from training.exporting import index, tails
+from training.exporting.graphs import Encoder, write_graph, write_weights
+from training.exporting.scan import Floats, Weights, quantise
+
+EIGHT_BITS_FROM, INDEX_FROM = 20_000, 500_000
+"""Rows from which each way is tried. `python -m tests.load.scans`, CPU ms a request alone / in batches of 16, on shared cores,
+22 November 2026: at 20,000 rows fp32 .13 / .09, int8 .42 / .11; at 50,000 1.29 / .20 and .80 / .14. At 200,000 int8 2.32 / .32,
+an index of 512 probes .99 / .55: quicker alone, slower in batches. The scan costs more the more rows, the probes do not:
+so half a million is where they should cross in batches too, which is computed, not measured.
+"""
+PROBES = (64, 128, 256, 512, 1024)
+OVERLAP, LOSS = 0.99, 0.002
+PLACES, SAMPLES, AT_A_TIME = 20, 512, 16
+
+Open = Callable[[Path], onnxruntime.InferenceSession]
+Ints = npt.NDArray[np.int64]
+Case = Mapping[str, Any]
+Lists = list[list[int]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chosen:
+    """What was measured, where the weights lie now (None where nothing was replaced), the golden cases that hold."""
+
+    found: ScanRecord
+    records: dict[str, WeightRecord] | None
+    golden: Sequence[Case]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Way:
+    """One way to try: its tails by probes (0: none), the weights they need, and the share of golden cases that must hold."""
+
+    tails: Mapping[int, ModelProto]
+    weights: Callable[[], Weights]
+    golden_share: float
+
+
+def shrink(
+    network: Network,
+    encoder: Encoder,
+    draft: Path,
+    *,
+    samples: Sequence[RowHistory],
+    golden: Sequence[Case],
+    length: int,
+    weight: float = 0.0,
+    open_graph: Open,
+    eight_bits_from: int = EIGHT_BITS_FROM,
+    index_from: int = INDEX_FROM,
+    probes_tried: Sequence[int] = PROBES,
+) -> Chosen:
+    """Replace the graphs and weights of `draft` by quicker ones, where that may be."""
+    stays = Chosen(found=ScanRecord(), records=None, golden=golden)
+    if isinstance(network, SineNetwork) or not samples:
+        return stays
+    exact: Lists | None = None
+    index_overlap: float | None = None
+    for way in _ways(
+        network,
+        encoder,
+        samples,
+        length,
+        eight_bits_from=eight_bits_from,
+        index_from=index_from,
+        probes_tried=probes_tried,
+    ):
+        exact = exact or best_lists(open_graph(draft / MODEL), samples[:SAMPLES], length=length, weight=weight)
+        found, held, records = _try(
+            way,
+            network,
+            encoder,
+            draft,
+            exact=exact,
+            samples=samples[:SAMPLES],
+            golden=golden,
+            length=length,
+            weight=weight,
+            open_graph=open_graph,
+        )
+        found = found.model_copy(update={"index_overlap": index_overlap})
+        if records is not None:
+            return Chosen(found=found, records=records, golden=held)
+        index_overlap = found.overlap if found.probes else None
+        stays = Chosen(
+            found=found.model_copy(update={"bits": 32, "probes": None, "index_overlap": index_overlap}),
+            records=None,
+            golden=golden,
+        )
+    return stays
+
+
+def _try(
+    way: _Way,
+    network: Network,
+    encoder: Encoder,
+    draft: Path,
+    *,
+    exact: Lists,
+    samples: Sequence[RowHistory],
+    golden: Sequence[Case],
+    length: int,
+    weight: float,
+    open_graph: Open,
+) -> tuple[ScanRecord, Sequence[Case], dict[str, WeightRecord] | None]:
+    """What was measured last, the golden cases that held, and where the weights lie now: None where `draft` stays as it was."""
+    with TemporaryDirectory(prefix=".scan-", dir=draft.parent) as name:
+        folder = Path(name)
+        weights = encoder.weights | way.weights()
+        records = write_weights(folder, weights)
+        write_graph(folder / RANK, encoder.graph, tails.rank(network), weights, records)
+        for probes, tail in way.tails.items():
+            write_graph(folder / MODEL, encoder.graph, tail, weights, records)
+            rough = open_graph(folder / MODEL)
+            found = compare(exact, best_lists(rough, samples, length=length, weight=weight), samples)
+            found = found.model_copy(update={"probes": probes or None})
+            held = [case for case in golden if _same(rough, case, length, weight)]
+            if allowed(found) and len(held) >= way.golden_share * len(golden):
+                for file in (MODEL, RANK, WEIGHTS):
+                    os.replace(folder / file, draft / file)
+                return found, held, records
+    return found, held, None
+
+
+def allowed(found: ScanRecord) -> bool:
+    """Whether the lists are near enough to the exact ones."""
+    return (found.overlap or 0.0) >= OVERLAP and (found.ndcg_loss or 0.0) <= LOSS
+
+
+def best_lists(
+    session: onnxruntime.InferenceSession, histories: Sequence[RowHistory], *, length: int, weight: float = 0.0
+) -> Lists:
+    """The best rows after each history without its last entry, nothing heard excluded."""
+    lists: Lists = []
+    for start in range(0, len(histories), AT_A_TIME):
+        encoded = encode_histories(_without_last(histories[start : start + AT_A_TIME]), length=length)
+        excluded = np.zeros((len(encoded.tracks), 1), np.int64)
+        lists += _rows(session, encoded, excluded, PLACES, weight).tolist()
+    return lists
+
+
+def compare(exact: Lists, rough: Lists, histories: Sequence[RowHistory]) -> ScanRecord:
+    """Two ways' lists for the same histories, each of whose last entries is the track to be found."""
+    shared, gains = [], []
+    for one, other, history in zip(exact, rough, histories, strict=True):
+        target = history.rows[-1] if history.rows else 0
+        shared.append(len(set(one) & set(other)) / len(one))
+        gains.append((_gain(one, target), _gain(other, target)))
+    before, after = np.mean(gains, axis=0).tolist()
+    return ScanRecord(bits=8, overlap=float(np.mean(shared)), ndcg_loss=1 - after / before if before else 0.0)
+
+
+def _ways(
+    network: Network,
+    encoder: Encoder,
+    samples: Sequence[RowHistory],
+    length: int,
+    *,
+    eight_bits_from: int,
+    index_from: int,
+    probes_tried: Sequence[int],
+) -> Iterator[_Way]:
+    items_VQ: Floats = encoder.weights["items"]  # type: ignore[assignment]  # which is what it is
+    if network.rows >= index_from:
+        queries_SQ = _queries(network, samples[-SAMPLES:], length)
+        by_probes = {probes: tails.top_by_index(probes) for probes in probes_tried}
+        yield _Way(tails=by_probes, weights=lambda: index.cut(items_VQ, queries_SQ), golden_share=0.5)
+    if network.rows >= eight_bits_from:
+        yield _Way(tails={0: tails.top_in_eight_bits()}, weights=lambda: quantise(items_VQ), golden_share=1)
+
+
+def _queries(network: Network, histories: Sequence[RowHistory], length: int) -> Floats:
+    encoded = encode_histories(_without_last(histories), length=length)
+    with torch.no_grad():
+        queries: Floats = network.eval()(*map(torch.from_numpy, encoded)).numpy()
+    return queries
+
+
+def _without_last(histories: Sequence[RowHistory]) -> list[RowHistory]:
+    return [RowHistory(history.rows[:-1], history.outcomes[:-1], history.gaps[:-1]) for history in histories]
+
+
+def _gain(rows: Sequence[int], target: int) -> float:
+    return float(1 / np.log2(rows.index(target) + 2)) if target in rows else 0.0
+
+
+def _rows(session: onnxruntime.InferenceSession, batch: Encoded, excluded: Ints, count: int, weight: float) -> Ints:
+    names = [tensor.name for tensor in session.get_inputs()]
+    others = {"excluded": excluded, "count": np.array(count), "wanted_weight": np.array(weight, np.float32)}
+    rows: Ints = session.run(["rows"], feed(names, batch, **others))[0]
+    return rows
+
+
+def _same(rough: onnxruntime.InferenceSession, case: Case, length: int, weight: float) -> bool:
+    encoded = encode_histories([RowHistory(case["rows"], case["outcomes"], case["gaps"])], length=length)
+    excluded = np.array([case["excluded"]], np.int64).reshape(1, -1)
+    rows = _rows(rough, encoded, excluded, len(case["best"]), weight)
+    return bool(rows[0].tolist() == list(case["best"]))

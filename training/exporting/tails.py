@@ -1,0 +1,122 @@
+"""What comes after the encoder in an artifact's graphs: scoring, masking and top-k, by hand in ONNX's text form.
+
+The names `items` and `query` are the encoder's: the item matrix [V, I] and the query [B, Q]. The scoring is
+the network's own; masking and top-k are the same for all.
+
+Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, D width, G sub-interests.
+"""
+
+from onnx import ModelProto, parser
+
+from model.nets.network import Network
+from model.nets.sine import SineNetwork
+from training.exporting import index, scan
+
+_HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
+
+_TOP = """
+top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
+SCORING
+    batch = Shape<start=0, end=1>(excluded)
+    reserved = Constant<value_ints=[0, 1]>()
+    two = Shape(reserved)
+    reserved_shape = Concat<axis=0>(batch, two)
+    reserved_B2 = Expand(reserved, reserved_shape)
+    never = Concat<axis=1>(excluded, reserved_B2)
+    lowest = Constant<value=float {-inf}>()
+    never_shape = Shape(never)
+    lowest_BN = Expand(lowest, never_shape)
+    masked_BV = ScatterElements<axis=1>(scores_BV, never, lowest_BN)
+    rows_count = Shape<start=0, end=1>(items)
+    one = Constant<value_ints=[1]>()
+    count_1 = Reshape(count, one)
+    count_K = Min(count_1, rows_count)
+    scores, rows = TopK<axis=1>(masked_BV, count_K)
+}"""
+
+_RANK = """
+rank (float[B,Q] query, int64[B,M] candidates) => (float[B,M] scores) {
+    items_BMI = Gather<axis=0>(items, candidates)
+SCORING
+}"""
+
+_DOT_ALL = """
+    scores_BV = Gemm<transB=1>(query, items)"""
+
+_DOT_CANDIDATES = """
+    last = Constant<value_ints=[2]>()
+    query_BQ1 = Unsqueeze(query, last)
+    scores_BM1 = MatMul(items_BMI, query_BQ1)
+    scores = Squeeze(scores_BM1, last)"""
+
+_PARTS = """
+    zero = Constant<value_ints=[0]>()
+    first = Constant<value_ints=[1]>()
+    last = Constant<value_ints=[2]>()
+    width = Constant<value_ints=[WIDTH]>()
+    fused_width = Constant<value_ints=[FUSED]>()
+    end = Constant<value_ints=[1000000000]>()
+    fused_shape = Constant<value_ints=[0, INTERESTS, WIDTH]>()
+    fused_flat = Slice(query, zero, fused_width, first)
+    fused_BGD = Reshape(fused_flat, fused_shape)
+    leaning_BG = Slice(query, fused_width, end, first)"""
+
+_INTERESTS_ALL = (
+    _PARTS
+    + """
+    vectors_VD = Slice(items, zero, width, first)
+    answers_VG = Slice(items, width, end, first)
+    vectors_DV = Transpose<perm=[1, 0]>(vectors_VD)
+    answers_GV = Transpose<perm=[1, 0]>(answers_VG)
+    leaning_BG1 = Unsqueeze(leaning_BG, last)
+    logits_BGV = Add(leaning_BG1, answers_GV)
+    shares_BGV = Softmax<axis=1>(logits_BGV)
+    scores_BGV = MatMul(fused_BGD, vectors_DV)
+    shared_BGV = Mul(shares_BGV, scores_BGV)
+    scores_BV = ReduceSum<keepdims=0>(shared_BGV, first)"""
+)
+
+_INTERESTS_CANDIDATES = (
+    _PARTS
+    + """
+    vectors_BMD = Slice(items_BMI, zero, width, last)
+    answers_BMG = Slice(items_BMI, width, end, last)
+    leaning_B1G = Unsqueeze(leaning_BG, first)
+    logits_BMG = Add(leaning_B1G, answers_BMG)
+    shares_BMG = Softmax<axis=2>(logits_BMG)
+    fused_BDG = Transpose<perm=[0, 2, 1]>(fused_BGD)
+    scores_BMG = MatMul(vectors_BMD, fused_BDG)
+    shared_BMG = Mul(shares_BMG, scores_BMG)
+    scores = ReduceSum<keepdims=0>(shared_BMG, last)"""
+)
+
+
+def top(network: Network) -> ModelProto:
+    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf."""
+    return _parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL)
+
+
+def top_in_eight_bits() -> ModelProto:
+    """The same for a score that is a dot product, with the weights of `scan.quantise`."""
+    return parser.parse_model(_HEADER + scan.TOP)
+
+
+def top_by_index(probes: int) -> ModelProto:
+    """The same over the `probes` best blocks of an index, with the weights of `index.cut`."""
+    return parser.parse_model(_HEADER + index.top(probes))
+
+
+def rank(network: Network) -> ModelProto:
+    """(query, candidates) -> scores, in the given order."""
+    return _parse(_RANK, network, _DOT_CANDIDATES, _INTERESTS_CANDIDATES)
+
+
+def _parse(text: str, network: Network, dot: str, interests: str) -> ModelProto:
+    scoring = dot
+    if isinstance(network, SineNetwork):
+        count, width = network.interests, network.config.width
+        sizes = {"INTERESTS": count, "WIDTH": width, "FUSED": count * width}
+        scoring = interests
+        for name, size in sizes.items():
+            scoring = scoring.replace(name, str(size))
+    return parser.parse_model(_HEADER + text.replace("SCORING", scoring))

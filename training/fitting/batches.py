@@ -1,0 +1,122 @@
+"""From sequences to what one training step reads: windows of the training part, their targets, in batches of like length.
+
+A window is `length + 1` entries: `length` to read and one more to predict. Where a listener's sequence is longer, the cuts
+fall elsewhere each epoch, so that every entry is met at many places of a history. Everything is drawn from (seed, epoch)
+alone, so a run that was killed goes on with the very batches that it would have had.
+
+Shapes: B windows, T = length + 1 places, N known entries of the training part.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.encoding import Ints, encode, gap_codes
+from model.events import Outcome
+from model.vocabulary import UNKNOWN
+from training.data.columns import Column
+from training.data.sequences import Int32s
+from training.data.split import TRAIN, Split
+
+_KEPT, _ALL = (Outcome.PLAYED, Outcome.LIKED), tuple(Outcome)
+_SORTED_TOGETHER = 64  # batches among which windows are sorted by length: less padding, still a shuffle
+
+
+class Batch(NamedTuple):
+    """One step's windows, int64 [B, T] each, padded on the left with 0.
+
+    The state at place t has read the entries before it. `wanted` is the track to predict there: the first one at t or later
+    that the listener kept (0: none). `tracks` and `outcomes` are the entries themselves, `session` their sessions' numbers,
+    `gaps` the time since the entry before (`model.encoding.gap_codes`).
+    """
+
+    tracks: Tensor
+    outcomes: Tensor
+    wanted: Tensor
+    session: Tensor
+    gaps: Tensor
+
+
+class Windows:
+    """The training part as one long run of known entries, ready to be cut: 14 bytes each, on disk."""
+
+    def __init__(self, split: Split, *, length: int, targets: str) -> None:
+        sequences = split.sequences
+        self._length = length
+        rows, wanted, sessions = Column(np.int32), Column(np.int32), Column(np.int32)
+        outcomes, gaps, counts = Column(np.int8), Column(np.int8), [np.zeros(0, np.int64)]
+        for lot in sequences.lots():
+            entries = slice(sequences.offsets[lot.start], sequences.offsets[lot.stop])
+            known = (split.row[entries] != UNKNOWN) & (split.part[entries] == TRAIN)
+            row, outcome = split.row[entries][known], sequences.outcome[entries][known]
+            lengths = np.diff(sequences.offsets[lot.start : lot.stop + 1])
+            mine = np.bincount(np.repeat(np.arange(len(lengths)), lengths)[known], minlength=len(lengths))
+            counts.append(mine[mine > 0])
+            rows.extend_by(row)
+            outcomes.extend_by(outcome)
+            starts = sequences.offsets[lot] - sequences.offsets[lot.start]
+            gaps.extend_by(gap_codes(sequences.at_ms[entries], starts)[known])
+            sessions.extend_by(sequences.session[entries][known] + 1)
+            wanted.extend_by(_next_kept(row, counts[-1], np.isin(outcome, _ALL if targets == "all" else _KEPT)))
+        self._rows, self._wanted, self._sessions = rows.finish(), wanted.finish(), sessions.finish()
+        self._outcomes, self._gaps, self._counts = outcomes.finish(), gaps.finish(), np.concatenate(counts)
+        self._offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._counts)])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batches(self, size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
+        """The batches of an epoch, shuffled; together they hold every entry as a target at least once.
+
+        Of `ranks` processes each gets every `ranks`-th window of each batch: a batch may be empty for some of them.
+        """
+        random = np.random.default_rng((seed, epoch))
+        starts, stops = self._cut(random)
+        for chosen in _like_lengths(stops - starts, size, random):
+            mine = chosen[rank::ranks]
+            yield self._batch(starts[mine], stops[mine])
+
+    def count(self, size: int) -> int:
+        """About how many batches an epoch has: n > T entries are cut, at random, into 1 + (n - 1) / T windows on average."""
+        width = self._length + 1
+        windows = np.where(self._counts > width, 1 + (self._counts - 1) / width, 1)
+        return max(1, round(float(windows.sum()) / size))
+
+    def _batch(self, starts: Ints, stops: Ints) -> Batch:
+        width = self._length + 1
+        tracks, outcomes, gaps = encode(self._rows, self._outcomes, starts, stops, length=width, gaps=self._gaps)
+        wanted, session, _ = encode(self._wanted, self._sessions, starts, stops, length=width)
+        return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session, gaps)))
+
+    def _cut(self, random: np.random.Generator) -> tuple[Ints, Ints]:
+        """Windows that cover each sequence, the first cut of a long one at a random place."""
+        width = self._length + 1
+        first = np.where(self._counts > width, random.integers(1, width + 1, len(self._counts)), self._counts)
+        more = -(-(self._counts - first) // width)  # ceiling: windows after the first
+        sequence = np.repeat(np.arange(len(self._counts)), more + 1)
+        number = np.arange(len(sequence)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
+        stops = np.minimum(first[sequence] + number * width, self._counts[sequence])
+        starts = np.maximum(stops - width, 0)
+        return starts + self._offsets[sequence], stops + self._offsets[sequence]
+
+
+def _next_kept(rows: Int32s, counts: Ints, kept: npt.NDArray[np.bool_]) -> Int32s:
+    """The row of the first kept entry at or after each entry of its sequence (of `counts` entries), 0 where none follows."""
+    size = len(kept)
+    places = np.where(kept, np.arange(size), size)
+    following = np.minimum.accumulate(places[::-1])[::-1]
+    ends = np.repeat(np.cumsum(counts), counts)
+    return np.where(following < ends, rows[np.minimum(following, size - 1)], 0).astype(np.int32)
+
+
+def _like_lengths(lengths: Ints, size: int, random: np.random.Generator) -> Iterator[Ints]:
+    order = random.permutation(len(lengths))
+    groups = np.split(order, range(size * _SORTED_TOGETHER, len(order), size * _SORTED_TOGETHER))
+    for group in groups:
+        by_length = group[np.argsort(lengths[group], kind="stable")]
+        batches = [by_length[start : start + size] for start in range(0, len(by_length), size)]
+        yield from (batches[index] for index in random.permutation(len(batches)))

@@ -1,0 +1,107 @@
+"""What a run leaves on disk after each epoch, and goes on from.
+
+    checkpoint.pt   weights, optimiser, random states, curves
+    best-N.pt       the weights of the best epoch so far, number N
+
+Each is written in one step, the best weights first: a checkpoint never names weights that are not there. They stay on disk,
+since a copy in memory of a catalogue of millions is dear. Reading runs no code (`weights_only`).
+"""
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.nets.network import Network
+from training.errors import TrainingError
+from training.fitting.optimise import Optimiser
+from training.fitting.ranks import Ranks
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class RunError(TrainingError):
+    """A run that cannot go on; the text says why."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Epoch:
+    """What an epoch came to: mean loss terms, validation scores, seconds spent in training steps."""
+
+    number: int
+    losses: dict[str, float]
+    scores: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The checkpoint in a run's folder; `identity` is what a run must share with the one that it goes on from."""
+
+    folder: Path
+    identity: dict[str, Any]
+
+    def save(self, network: Network, optimiser: Optimiser, epochs: list[Epoch], counters: dict[str, int], ranks: Ranks) -> None:
+        """Write both files; all ranks call it, the first one writes."""
+        random = ranks.gathered_words(_random_states())
+        if not ranks.first:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        best = self._best(counters["best"])
+        if counters["best"] == epochs[-1].number:
+            _write(network.state_dict(), best)
+        state = {
+            "identity": self.identity,
+            "network": network.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "random": random,
+            "epochs": [asdict(epoch) for epoch in epochs],
+            "counters": counters,
+        }
+        _write(state, self.folder / CHECKPOINT)
+        for old in set(self.folder.glob("best-*.pt")) - {best}:
+            old.unlink()
+
+    def restore(self, network: Network, optimiser: Optimiser, ranks: Ranks) -> tuple[list[Epoch], dict[str, int]] | None:
+        """Load weights, optimiser and random states; returns epochs and counters, None where there is no checkpoint.
+
+        RunError where the checkpoint is another run's. Where it was left by more or fewer processes than go on, each starts
+        its random numbers anew: dropout and sampled tracks will differ.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return None
+        state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+        if state["identity"] != self.identity:
+            raise RunError(f"{path} belongs to another run (recipe, seed or log differ); name another run folder or delete it")
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        if len(state["random"]) == ranks.count:
+            _set_random_states(state["random"][ranks.number])
+        return [Epoch(**epoch) for epoch in state["epochs"]], state["counters"]
+
+    def restore_best(self, network: Network, best: int) -> None:
+        """Load the weights of the best epoch."""
+        network.load_state_dict(torch.load(self._best(best), weights_only=True, mmap=True, map_location="cpu"))
+
+    def _best(self, number: int) -> Path:
+        return self.folder / f"best-{number}.pt"
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    draft = path.with_suffix(".draft")
+    torch.save(state, draft)
+    os.replace(draft, path)
+
+
+def _random_states() -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
+def _set_random_states(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0].clone())
+    for state in states[1:]:
+        torch.cuda.set_rng_state(state)

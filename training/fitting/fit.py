@@ -1,0 +1,188 @@
+"""The training loop: epochs until the validation score stops rising, a checkpoint after each, the best one kept.
+
+A run that was killed goes on from its checkpoint and ends with the very weights that it would have had: batches depend on
+(seed, epoch) alone, and torch's random state travels with the checkpoint. One process or several (`fitting.ranks`), a GPU each
+where there are any; there, the network computes in bfloat16 unless the recipe says otherwise.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from model.nets import build
+from model.nets.network import Network
+from training.data.split import Split
+from training.evaluation import baselines
+from training.fitting.batches import Batch, Windows
+from training.fitting.checkpoint import Checkpoint, Epoch, RunError
+from training.fitting.cooccurrence import smoothed_vectors
+from training.fitting.objective import objective
+from training.fitting.optimise import Optimiser, sparse_tables
+from training.fitting.ranks import Ranks, device, ranks
+from training.recipe import FitRule, Recipe
+
+Validate = Callable[[Network], Mapping[str, float]]
+"""Validation scores by name, higher is better for the one that the recipe selects by."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Fitted:
+    """A trained network, with the weights of its best epoch, and how it got there."""
+
+    network: Network
+    epochs: list[Epoch]
+    best: int  # the number of the best epoch
+    sequences: int = 0  # windows trained on, over all epochs
+    seconds: float = 0.0  # in training steps, validation not counted
+
+
+def fit(
+    recipe: Recipe,
+    split: Split,
+    validate: Validate,
+    *,
+    folder: Path,
+    artists: Tensor | None = None,
+    console: Console | None = None,
+) -> Fitted:
+    """Train the recipe's network on the split's training part, going on from the checkpoint in `folder` where there is one.
+
+    RunError where the checkpoint belongs to another recipe or vocabulary, the loss is no finite number, or the validation part
+    gives nothing to select by.
+    """
+    torch.manual_seed(recipe.seed)
+    windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets)
+    network = _start(recipe, split, artists)
+    identity = {"recipe": recipe.as_dict(), "rows": len(split.vocabulary), "entries": len(windows)}
+    run = _Run(
+        recipe=recipe,
+        network=network,
+        optimiser=Optimiser(network, recipe.fit),
+        checkpoint=Checkpoint(folder, identity),
+    )
+    run.restore()
+    with _progress(console, run.ranks) as progress:
+        task = progress.add_task(recipe.name, total=recipe.fit.epochs * windows.count(recipe.fit.batch), score="")
+        progress.update(task, completed=len(run.epochs) * windows.count(recipe.fit.batch))
+        while not run.finished:
+            epoch = run.train(windows, lambda: progress.advance(task))
+            if run.ranks.first:
+                epoch.scores = _scores(validate, network, recipe.fit.select)
+            run.close(run.ranks.said_by_first(epoch))
+            progress.update(task, score=f"{recipe.fit.select} {run.epochs[-1].scores[recipe.fit.select]:.4f}")
+    run.ranks.said_by_first("the last checkpoint is written")
+    run.checkpoint.restore_best(network, run.best)
+    seconds = sum(epoch.seconds for epoch in run.epochs)
+    return Fitted(network=network.cpu().eval(), epochs=run.epochs, best=run.best, sequences=run.sequences, seconds=seconds)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Run:
+    """The state of a run between two epochs: all of it is in the checkpoint."""
+
+    recipe: Recipe
+    network: Network
+    optimiser: Optimiser
+    checkpoint: Checkpoint
+    ranks: Ranks = field(default_factory=ranks)
+    epochs: list[Epoch] = field(default_factory=list)
+    best: int = -1
+    step: int = 0
+    sequences: int = 0
+
+    @property
+    def finished(self) -> bool:
+        done = len(self.epochs)
+        return done >= self.recipe.fit.epochs or (done > 0 and done - 1 - self.best >= self.recipe.fit.patience)
+
+    def train(self, windows: Windows, tick: Callable[[], None]) -> Epoch:
+        rule, me = self.recipe.fit, self.ranks
+        started = perf_counter()
+        sums: dict[str, float] = {}
+        batches = sequences = 0
+        self.network.train()
+        order = {"seed": self.recipe.seed, "epoch": len(self.epochs), "rank": me.number, "ranks": me.count}
+        for batch in windows.batches(rule.batch, **order):
+            self.step += 1
+            if len(batch.tracks):
+                terms = self._learn(batch)
+                for name, term in terms.items():
+                    sums[name] = sums.get(name, 0.0) + term.item()
+            me.reduce(self.optimiser.dense, self.optimiser.by_row, float(batch.wanted.count_nonzero()))
+            self.optimiser.step(self.step, len(self.epochs))
+            batches += 1
+            sequences += len(batch.tracks)
+            tick()
+        losses = dict(zip(sums, me.mean(torch.tensor([*sums.values()]) / batches).tolist(), strict=True))
+        self.sequences += round(float(me.mean(torch.tensor(float(sequences)))) * me.count)
+        return Epoch(number=len(self.epochs), losses=losses, scores={}, seconds=perf_counter() - started)
+
+    def _learn(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss terms of a batch; its gradients are left at the parameters."""
+        place = device()
+        moved = Batch(*(part.to(place, non_blocking=True) for part in batch))
+        terms = objective(self.network, moved, self.recipe.loss, half=_half(self.recipe.fit, place))
+        if not torch.isfinite(terms["loss"]):
+            raise RunError(f"the loss became {terms['loss'].item()} at step {self.step}; a lower learning rate may help")
+        terms["loss"].backward()  # type: ignore[no-untyped-call] # torch ships it without types
+        return terms
+
+    def close(self, epoch: Epoch) -> None:
+        """Take an epoch and its scores into account, and leave a checkpoint."""
+        self.epochs.append(epoch)
+        select = self.recipe.fit.select
+        if self.best < 0 or epoch.scores[select] > self.epochs[self.best].scores[select]:
+            self.best = epoch.number
+        counters = {"best": self.best, "step": self.step, "sequences": self.sequences}
+        self.checkpoint.save(self.network, self.optimiser, self.epochs, counters, self.ranks)
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, where there is one."""
+        found = self.checkpoint.restore(self.network, self.optimiser, self.ranks)
+        if found is not None:
+            self.epochs, counters = found
+            self.best, self.step, self.sequences = counters["best"], counters["step"], counters["sequences"]
+
+
+def _start(recipe: Recipe, split: Split, artists: Tensor | None) -> Network:
+    """The network before its first step; each rank's own random numbers begin behind it."""
+    network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
+    prior = baselines.popular(split, half_life_days=recipe.fit.prior_half_life_days)
+    network.start_from(torch.from_numpy(prior.values_V))
+    if recipe.fit.start == "cooccurrence":
+        network.start_near(smoothed_vectors(split, recipe.network.width, seed=recipe.seed))
+    if sparse_tables(recipe.fit, network.rows):
+        network.make_sparse()
+    if not ranks().first:
+        torch.manual_seed(recipe.seed + 1_000_000 * ranks().number)
+    return network.to(device())
+
+
+def _half(rule: FitRule, place: torch.device) -> bool:
+    return rule.precision == "bfloat16" or (rule.precision == "auto" and place.type == "cuda")
+
+
+def _scores(validate: Validate, network: Network, select: str) -> dict[str, float]:
+    scores = dict(validate(network.eval()))
+    if select not in scores:
+        raise RunError(
+            f"the validation part has no case that gives {select}, by which the recipe selects; found {sorted(scores)}"
+        )
+    return scores
+
+
+def _progress(console: Console | None, me: Ranks) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[score]}"),
+    )
+    return Progress(*columns, console=console or Console(stderr=True), disable=not me.first)

@@ -1,0 +1,109 @@
+"""How much an opinion of whether a track will be kept should weigh beside the guess of what comes next: chosen after training.
+
+    score(i) = main(i) + g(i) + w * wanted(i),        g(i) = log( max(p(i) - theta, .01) / p(i) )
+
+`wanted` is the second head's logit, p the item's own rate of being kept in the training part, drawn towards the mean
+(`evaluation.baselines.item_rate`). Every pair (theta, w) of the recipe is tried on validation cases. Taken is the one that puts
+the fewest refused tracks among the first 20, of those that keep the hit rate: HR@20 may fall short of that at (0, 0) by the
+rule's share at most. The test part is not looked at, and nothing is trained, so it costs one pass over the cases.
+
+Shapes: B batch, V rows, C cases.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.nets.network import Network
+from model.vocabulary import FIRST, UNKNOWN
+from training.data.sequences import Int64s
+from training.data.split import Split
+from training.evaluation import metrics
+from training.evaluation.baselines import item_rate
+from training.evaluation.cases import Cases
+from training.evaluation.metrics import Floats
+from training.recipe import WeighRule
+
+AT_A_TIME = 512  # cases
+_LEAST = 0.01  # of p - theta: what nearly everybody refuses keeps a finite score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weighing:
+    """A pair of weights and what came of it on the validation part: hr@20, refused@20, auc."""
+
+    theta: float
+    wanted: float
+    scores: Mapping[str, float]
+
+
+def weigh(network: Network, split: Split, cases: Cases, rule: WeighRule, *, length: int) -> list[Weighing]:
+    """Give the network the weights that the rule prefers on `cases`; returns all that were tried, the one taken first.
+
+    Empty, and nothing done, where the rule leaves nothing to choose or there are no cases.
+    """
+    pairs = [(0.0, 0.0), *((theta, wanted) for theta in rule.theta for wanted in rule.wanted if theta or wanted)]
+    if len(pairs) == 1 or not len(cases):
+        return []
+    priors = {theta: torch.from_numpy(rate_prior(split, theta)) for theta, _ in pairs}
+    tried = _tried(network, cases, pairs, priors, length)
+    taken = choose(tried, rule.hit_loss)
+    network.prefer(priors[taken.theta], taken.wanted)
+    return [taken, *(one for one in tried if one is not taken)]
+
+
+def rate_prior(split: Split, theta: float) -> Floats:
+    """G of every row, [V]; 0 everywhere where `theta` is 0."""
+    rate_V = item_rate(split).values_V
+    prior_V: Floats = np.log(np.maximum(rate_V - theta, np.minimum(_LEAST, rate_V)) / rate_V).astype(np.float32)
+    return prior_V
+
+
+def choose(tried: Sequence[Weighing], hit_loss: float) -> Weighing:
+    """The fewest refused of those whose hit rate is at least the first one's less the share `hit_loss`; of equals the first."""
+    least = tried[0].scores["hr@20"] * (1 - hit_loss)
+    return min((one for one in tried if one.scores["hr@20"] >= least), key=lambda one: one.scores["refused@20"])
+
+
+def _tried(
+    network: Network, cases: Cases, pairs: Sequence[tuple[float, float]], priors: Mapping[float, Tensor], length: int
+) -> list[Weighing]:
+    ranks: list[list[Int64s]] = [[] for _ in pairs]
+    own: list[list[Floats]] = [[] for _ in pairs]
+    for start in range(0, len(cases), AT_A_TIME):
+        some = cases.take(slice(start, start + AT_A_TIME))
+        main_BV, wanted_BV = _opinions(network, some, length)
+        for place, (theta, weight) in enumerate(pairs):
+            scores_BV: Floats = (main_BV + priors[theta] + weight * wanted_BV).numpy()
+            scores_BV[:, :FIRST] = -np.inf
+            np.put_along_axis(scores_BV, some.excluded(), -np.inf, axis=1)
+            ranks[place].append(metrics.ranks(scores_BV, some.target))
+            own[place].append(scores_BV[np.arange(len(some)), some.target])
+    return [
+        Weighing(theta=theta, wanted=weight, scores=_scores(cases, np.concatenate(rank), np.concatenate(score)))
+        for (theta, weight), rank, score in zip(pairs, ranks, own, strict=True)
+    ]
+
+
+def _opinions(network: Network, cases: Cases, length: int) -> tuple[Tensor, Tensor]:
+    """Scores [B, V] of both heads; 0 [1, 1] where there is no second one."""
+    with torch.no_grad():
+        last_BD = network.states(*map(torch.from_numpy, cases.encode(length)), last=True)[:, -1]
+        query, item = network.queries(last_BD), network.items()
+        main_BV = network.all_scores(query.main, item.main)
+        if query.wanted is None or item.wanted is None:
+            return main_BV, torch.zeros(1, 1)
+        return main_BV, query.wanted @ item.wanted.T
+
+
+def _scores(cases: Cases, rank: Int64s, score: Floats) -> dict[str, float]:
+    known = cases.target != UNKNOWN
+    wanted = cases.wanted
+    return {
+        "hr@20": metrics.hit_rate(rank[wanted], 20),
+        "refused@20": metrics.hit_rate(rank[~wanted], 20),
+        "auc": metrics.auc_within_users(score[known], wanted[known], cases.user[known])[0],
+    }

@@ -1,0 +1,89 @@
+"""Whether the service and the trainer gave the same lists, and where they did not.
+
+Shapes: C cases, L places of a list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isclose
+
+import numpy as np
+from rich.console import Console
+
+from model.vocabulary import FIRST, Vocabulary
+from training.data.sequences import Bools
+from training.evaluation.cases import Cases
+from training.evaluation.evaluate import Answers, Measured
+from training.reporting.report import Report, print_table
+
+TOLERANCE = 1e-4
+"""By how much two scores may differ and still tie, relative or absolute: what summing in another order does."""
+SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A case in which the two lists are not the same: tracks with scores, best first."""
+
+    entry: int  # of the log
+    online: Sequence[tuple[str, float]]
+    offline: Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """The service and the trainer on the same cases: both measured, the share of same lists, the first differences."""
+
+    online: Measured
+    offline: Measured
+    same: float
+    degraded: int  # replies that did not come from the model
+    differences: Sequence[Difference]
+
+
+def compare(vocabulary: Vocabulary, cases: Cases, *, online: Answers, offline: Answers) -> tuple[float, list[Difference]]:
+    """The share of cases whose lists are the same, and the first `SHOWN` that are not; NaN without cases."""
+    same = same_lists(online, offline)
+
+    def named(answers: Answers, case: int) -> list[tuple[str, float]]:
+        places = zip(answers.lists[case].tolist(), answers.list_scores[case].tolist(), strict=True)
+        return [(vocabulary.track(row), score) for row, score in places if row >= FIRST]
+
+    differences = [
+        Difference(entry=int(cases.entry[case]), online=named(online, case), offline=named(offline, case))
+        for case in np.flatnonzero(~same)[:SHOWN].tolist()
+    ]
+    return float(same.mean()) if len(same) else float("nan"), differences
+
+
+def same_lists(one: Answers, other: Answers) -> Bools:
+    """Whether two answers hold the same list, [C]. Tracks may stand elsewhere only where their scores tie, and be missing only
+    where they tie with the other list's end.
+    """
+    same: Bools = (one.lists == other.lists).all(axis=1)
+    for case in np.flatnonzero(~same).tolist():
+        same[case] = _fits(one, other, case) and _fits(other, one, case)
+    return same
+
+
+def _fits(one: Answers, other: Answers, case: int) -> bool:
+    """Whether each track of the first list has the score that it has, or would have to have, in the second."""
+    theirs = dict(zip(other.lists[case].tolist(), other.list_scores[case].tolist(), strict=True))
+    last = other.list_scores[case, -1].item()
+    mine = zip(one.lists[case].tolist(), one.list_scores[case].tolist(), strict=True)
+    return all(isclose(score, theirs.get(row, last), rel_tol=TOLERANCE, abs_tol=TOLERANCE) for row, score in mine)
+
+
+def print_replay(replayed: Replayed, console: Console) -> None:
+    """Both rows of figures, how many lists agree, and the first that do not."""
+    print_table(Report(title="Replay", rankers=[replayed.online, replayed.offline]), console)
+    console.print(f"{replayed.same:.2%} of {replayed.online.counts['cases']} lists are the same, ties apart")
+    if replayed.degraded:
+        console.print(f"[yellow]{replayed.degraded} replies came from the fallback, not from the model[/yellow]")
+    for difference in replayed.differences:
+        console.print(f"entry {difference.entry}: online  {_line(difference.online)}", highlight=False)
+        console.print(f"{'':<{len(str(difference.entry)) + 7}} offline {_line(difference.offline)}", highlight=False)
+
+
+def _line(tracks: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{track} {score:.4f}" for track, score in tracks[:10])

@@ -1,0 +1,166 @@
+"""The player's side of a replay: posts a listener's entries and asks the service what comes next.
+
+It speaks the HTTP contract and knows nothing of what the answers should be. Event ids are made from the entry's
+number: a second run posts duplicates, which change nothing, and ids sort as the entries do, which decides within a
+millisecond.
+
+Events carry the log's own times, or, for a model whose history is the session, times of just now, a millisecond an entry: so
+the session is still going on when the service is asked. Then each session is a listener of its own, who comes with the
+opinions of that listener's earlier sessions, since a new session would begin only a gap after the last.
+
+Shapes: C cases, L places of a list.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+
+from model.events import Outcome
+from model.vocabulary import UNKNOWN
+from training.data.split import Split
+from training.errors import TrainingError
+from training.evaluation.cases import Cases
+from training.evaluation.evaluate import LIST, Answers
+from training.evaluation.metrics import ranks_in_lists
+
+EVENTS_A_POST = 500
+TRIES = 10
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KINDS = {
+    Outcome.PLAYED: ("play", "complete"),
+    Outcome.SKIPPED: ("play", "skip"),
+    Outcome.LIKED: ("play", "complete", "like"),
+    Outcome.DISLIKED: ("play", "skip", "dislike"),
+}
+
+
+class ReplayError(TrainingError):
+    """A replay that means nothing or that the service did not answer; the text says why."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Online:
+    """What the service said, filled case by case; `degraded` counts replies that did not come from the model."""
+
+    rows: list[list[int]] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+    own: list[float] = field(default_factory=list)
+    degraded: int = 0
+
+    def answers(self, cases: Cases) -> Answers:
+        """As the evaluation wants them."""
+        lists = np.zeros((len(cases), LIST), np.int32)
+        scores = np.full((len(cases), LIST), -np.inf, np.float32)
+        for case, (rows, values) in enumerate(zip(self.rows, self.scores, strict=True)):
+            lists[case, : len(rows)], scores[case, : len(rows)] = rows, values
+        return Answers(ranks_in_lists(lists, scores, cases.target), np.array(self.own, np.float32), lists, scores)
+
+
+async def ask_service(
+    client: httpx.AsyncClient,
+    split: Split,
+    cases: Cases,
+    *,
+    prefix: str,
+    at_once: int,
+    just_now: bool = False,
+    tick: Callable[[], None] = lambda: None,
+) -> Online:
+    """Post and ask for all cases, `just_now` with times of now instead of the log's; `tick` is called after each case."""
+    count = len(cases)
+    online = Online(rows=[[]] * count, scores=[[]] * count, own=[float("nan")] * count)
+    sequence = np.searchsorted(split.sequences.offsets, cases.entry, side="right") - 1
+    listeners = iter([(number, list(mine)) for number, mine in groupby(range(count), key=sequence.tolist().__getitem__)])
+
+    async def work() -> None:
+        for number, mine in listeners:  # shared: each worker takes the next listener that is left
+            listener = _Listener(client, split, cases, number, prefix, just_now=just_now)
+            for case in mine:
+                await listener.catch_up(int(cases.entry[case]))
+                await listener.ask(case, online)
+                tick()
+            await listener.catch_up(int(cases.entry[mine[-1]]) + 1)
+
+    await asyncio.gather(*(work() for _ in range(at_once)))
+    return online
+
+
+class _Listener:
+    """One listener on the way through the entries of a sequence: all of theirs, or a session's."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, split: Split, cases: Cases, sequence: int, prefix: str, *, just_now: bool
+    ) -> None:
+        self._client, self._split, self._cases, self._prefix = client, split, cases, prefix
+        sequences = split.sequences
+        user = int(sequences.user[sequence])
+        self._id = f"{prefix}{sequences.users[user]}"
+        self._first, stop = sequences.offsets[sequence : sequence + 2].tolist()
+        self._next = self._first
+        self._entry_zero: datetime | None = None
+        if just_now:
+            self._id += f"-{sequence}"
+            self._next = int(sequences.offsets[np.searchsorted(sequences.user, user)])
+            self._entry_zero = datetime.now(UTC) - timedelta(milliseconds=stop)
+
+    async def catch_up(self, stop: int) -> None:
+        """Post all entries that are not posted yet, up to `stop`, not included."""
+        events = [event for entry in range(self._next, stop) for event in self._events(entry)]
+        self._next = stop
+        for start in range(0, len(events), EVENTS_A_POST):
+            await send(self._client, "POST", "/v1/events", json={"events": events[start : start + EVENTS_A_POST]})
+
+    async def ask(self, case: int, online: Online) -> None:
+        """Ask for the list, and for the score of the target where the model knows it."""
+        path = f"/v1/users/{quote(self._id, safe='')}/next"
+        reply = await send(self._client, "GET", path, params={"count": LIST})
+        online.degraded += reply["degraded"]
+        online.rows[case] = [self._split.vocabulary.row(track["track_id"]) for track in reply["tracks"]]
+        online.scores[case] = [track["score"] for track in reply["tracks"]]
+        target = int(self._cases.target[case])
+        if target != UNKNOWN:
+            wish = {"user_id": self._id, "candidates": [self._split.vocabulary.track(target)]}
+            tracks = (await send(self._client, "POST", "/v1/next", json=wish))["tracks"]
+            online.own[case] = tracks[0]["score"] if tracks else -np.inf
+
+    def _events(self, entry: int) -> Iterator[dict[str, str]]:
+        """What a player would have posted; all at the entry's time, in which a play comes before its end."""
+        sequences = self._split.sequences
+        outcome = Outcome(int(sequences.outcome[entry]))
+        if entry < self._first and outcome not in (Outcome.LIKED, Outcome.DISLIKED):
+            return
+        if self._entry_zero is None or entry < self._first:
+            at = _EPOCH + timedelta(milliseconds=int(sequences.at_ms[entry]))
+        else:
+            at = self._entry_zero + timedelta(milliseconds=entry)
+        for kind in _KINDS[outcome]:
+            yield {
+                "event_id": f"{self._prefix}{entry:012d}-{kind}",
+                "user_id": self._id,
+                "track_id": sequences.tracks[sequences.track[entry]],
+                "type": kind,
+                "at": at.isoformat(timespec="milliseconds"),
+            }
+
+
+async def send(client: httpx.AsyncClient, method: str, path: str, **content: Any) -> dict[str, Any]:
+    """Send, wait where the service says so, and return the reply; ReplayError where it does not come."""
+    for _ in range(TRIES):
+        try:
+            reply = await client.request(method, path, **content)
+        except httpx.TransportError as error:
+            raise ReplayError(f"no answer to {method} {path}: {error!r}; is the service running?") from error
+        if reply.status_code not in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
+            break
+        await asyncio.sleep(float(reply.headers.get("Retry-After", "1")))
+    if not reply.is_success:
+        raise ReplayError(f"{method} {path} was answered with {reply.status_code}: {reply.text[:500]}")
+    found: dict[str, Any] = reply.json()
+    return found

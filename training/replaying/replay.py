@@ -1,0 +1,118 @@
+"""Send the held-out part of a log through the running service, and hold its lists against the trainer's own.
+
+Listener by listener, several at once, in time order: everything before the first case is posted, then before each case the
+service is asked what comes next and how it scores the target, then the entry itself is posted (`replaying.player`). What it
+should have said comes from the same artifact and the evaluation's own cases (`training.replaying.served`).
+
+A history of scope `user` is replayed at the log's own times. They lie in the past, so no session is going on, the service
+masks nothing but disliked tracks, and it reads what the evaluation reads. One of scope `session` is replayed as if it were
+heard just now (`replaying.player`), each run under ids of its own, since a session ends by the clock. There the service masks
+what was skipped in the session, so what it should have said is masked alike; what was played may repeat
+(`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know (`artist_gap`)
+must be off.
+"""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from time import time_ns
+
+import httpx
+import numpy as np
+from pydantic import TypeAdapter
+from rich.console import Console
+from rich.progress import Progress
+
+from model import artifact
+from model.events import Outcome
+from training.data.log import Log
+from training.data.sequences import build
+from training.data.split import TEST, Split, split
+from training.evaluation.cases import Cases, select_cases
+from training.evaluation.evaluate import summarise
+from training.recipe import Recipe
+from training.replaying.agreement import Replayed, compare, print_replay
+from training.replaying.player import Online, ReplayError, ask_service, send
+from training.replaying.served import answer_with
+
+
+def replay(
+    log: Log,
+    folder: Path,
+    url: str,
+    *,
+    listeners: int = 0,
+    at_once: int = 8,
+    prefix: str = "replay-",
+    console: Console | None = None,
+) -> Replayed:
+    """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print what came of it.
+
+    `listeners` of those who have cases are drawn evenly, 0 takes all; `at_once` are in flight together. `prefix` stands before
+    their ids and those of their events. ReplayError where the artifact's tracks are not the log's, the model reads the gaps of
+    one session, or the service serves another version or stops answering.
+    """
+    found = artifact.load(folder)
+    if found.manifest.history.scope == "session" and "gaps" in found.manifest.inputs:
+        raise ReplayError("found a model that reads the gaps of one session; its times would be made up, so it is not replayed")
+    recipe = TypeAdapter(Recipe).validate_python(found.manifest.recipe)
+    cut = split(build(log, recipe.history), recipe.split)
+    if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):
+        raise ReplayError(f"the artifact knows other tracks than {log.folder}; replay wants the log that it was trained on")
+    cases = draw_listeners(select_cases(cut, TEST), listeners)
+    just_now = recipe.history.scope == "session"
+    if just_now:
+        cases = without_skipped(cases)
+        prefix = f"{prefix}{time_ns() // 1_000_000}-"
+    asked = _run(found.manifest.version, cut, cases, url, at_once=at_once, prefix=prefix, just_now=just_now, console=console)
+    online = asyncio.run(asked)
+    answers, offline = online.answers(cases), answer_with(found, cases)
+    same, differences = compare(cut.vocabulary, cases, online=answers, offline=offline)
+    replayed = Replayed(
+        online=summarise("online", cases, answers),
+        offline=summarise("offline", cases, offline),
+        same=same,
+        degraded=online.degraded,
+        differences=differences,
+    )
+    if console is not None:
+        print_replay(replayed, console)
+    return replayed
+
+
+def draw_listeners(cases: Cases, listeners: int) -> Cases:
+    """The cases of so many listeners, evenly from first to last; all of them where `listeners` is 0."""
+    users = np.unique(cases.user)
+    if not 0 < listeners < len(users):
+        return cases
+    drawn = users[np.linspace(0, len(users) - 1, listeners).astype(np.int64)]
+    return cases.take(np.flatnonzero(np.isin(cases.user, drawn)))
+
+
+def without_skipped(cases: Cases) -> Cases:
+    """The same cases, excluding also what the listener left in the history of each, as the service does within a session."""
+    refused = [outcome for outcome in Outcome if not outcome.wanted]
+    excluded = [
+        np.union1d(
+            cases.disliked[cases.disliked_offsets[case] : cases.disliked_offsets[case + 1]],
+            cases.rows[start:stop][np.isin(cases.outcomes[start:stop], refused)],
+        )
+        for case, (start, stop) in enumerate(zip(cases.starts.tolist(), cases.stops.tolist(), strict=True))
+    ]
+    offsets = np.cumsum([0, *map(len, excluded)], dtype=np.int64)
+    return replace(cases, disliked=np.concatenate([cases.disliked[:0], *excluded]), disliked_offsets=offsets)
+
+
+async def _run(
+    version: str, cut: Split, cases: Cases, url: str, *, at_once: int, prefix: str, just_now: bool, console: Console | None
+) -> Online:
+    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
+    with Progress(console=console, transient=True, disable=console is None) as progress:
+        task = progress.add_task("replay", total=len(cases))
+        async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+            serving = (await send(client, "GET", "/v1/model"))["version"]
+            if serving != version:
+                raise ReplayError(f"the service at {url} serves {serving}; replay wants {version}")
+            return await ask_service(
+                client, cut, cases, prefix=prefix, at_once=at_once, just_now=just_now, tick=lambda: progress.advance(task)
+            )

@@ -1,0 +1,142 @@
+"""The rows of a comparison: kept as JSON lines, summed up over seeds.
+
+A row is one ranker with one seed on one log, measured under a *protocol*: which cases, from which split, chosen and started
+how. Rows of different protocols are never put beside each other. Lines are only ever added; of rows of the same log, name
+and seed the last one counts.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from training.data.log import Log
+from training.errors import TrainingError
+from training.evaluation.evaluate import Measured
+from training.fitting.fit import Fitted
+from training.recipe import Recipe
+
+CURVES = ("ndcg@10", "hr@20", "auc", "pairwise", "refused@20")
+"""The validation scores that are kept of each epoch."""
+BARS = ("ndcg@10", "pairwise")
+"""The validation scores that a reference sets the bar by: what finds, and the 'test accuracy' of Mei et al."""
+
+
+class RowsError(TrainingError):
+    """A file of rows that cannot be gone on with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One measured ranker: `seed` and `recipe` are None for a baseline, whose `cost` and `curve` are empty.
+
+    `cost` has seconds in training steps, epochs and sequences a second; `curve` one mapping an epoch: its seconds in steps, and
+    validation scores by name.
+    """
+
+    log: str
+    name: str
+    seed: int | None
+    protocol: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None
+    measured: Mapping[str, Any]
+    cost: Mapping[str, float]
+    curve: Sequence[Mapping[str, Any]]
+    machine: str
+    at: str  # when it was measured, RFC 3339
+
+    @property
+    def key(self) -> tuple[str, str, int | None]:
+        """What makes it the same row."""
+        return self.log, self.name, self.seed
+
+
+def protocol_of(log: Log, recipe: Recipe, cap: int | None) -> dict[str, Any]:
+    """What figures must share to be compared; how much of a history a model reads is its own matter."""
+    plain = recipe.as_dict()
+    return {
+        "events": log.about["events"],
+        "split": plain["split"],
+        "history": {key: value for key, value in plain["history"].items() if key != "length"},
+        "cases": cap,
+        "valid_cases": recipe.fit.valid_cases,
+        "prior_half_life_days": recipe.fit.prior_half_life_days,
+    }
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that stand, none where there is no file; RowsError where it is of another version."""
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    try:
+        rows = [Row(**json.loads(line)) for line in lines]
+    except (TypeError, ValueError) as error:
+        raise RowsError(f"{path} has rows of another version ({error}); name another folder with --out") from error
+    return list({row.key: row for row in rows}.values())
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Add a line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def by_name(rows: Sequence[Row], log: str) -> dict[str, list[Row]]:
+    """The rows of a log under its newest protocol, seeds together: the best possible, what was trained, baselines."""
+    mine = [row for row in rows if row.log == log]
+    mine = [row for row in mine if row.protocol == mine[-1].protocol]
+    grouped: dict[str, list[Row]] = {}
+    for row in sorted(mine, key=lambda row: (row.name != "best possible", row.seed is None)):
+        grouped.setdefault(row.name, []).append(row)
+    return grouped
+
+
+def cost_of(fitted: Fitted) -> dict[str, float]:
+    """What training cost."""
+    return {
+        "seconds": fitted.seconds,
+        "epochs": len(fitted.epochs),
+        "sequences_per_second": fitted.sequences / fitted.seconds,
+    }
+
+
+def curve_of(fitted: Fitted) -> list[dict[str, Any]]:
+    """The epochs as a row keeps them."""
+    return [
+        {"seconds": epoch.seconds, "scores": {key: epoch.scores[key] for key in CURVES if key in epoch.scores}}
+        for epoch in fitted.epochs
+    ]
+
+
+def reached(row: Row, key: str, bar: float) -> tuple[int, float] | None:
+    """After how many epochs, and seconds of training steps, a validation score reached the bar; None where it never did."""
+    seconds = accumulate(epoch["seconds"] for epoch in row.curve)
+    for number, (upto, epoch) in enumerate(zip(seconds, row.curve, strict=True), start=1):
+        if epoch["scores"].get(key, -1.0) >= bar:
+            return number, upto
+    return None
+
+
+def values_of(row: Row, reference: Sequence[Row]) -> dict[str, float]:
+    """A row's metrics, its cost, and how long it took to the best validation scores of the reference with the same seed."""
+    values = {**row.measured["values"], **{key: row.cost[key] for key in ("seconds",) if key in row.cost}}
+    for other in reference:
+        for key in BARS if other.seed == row.seed else ():
+            bar = max((epoch["scores"][key] for epoch in other.curve if key in epoch["scores"]), default=None)
+            if bar is not None and (found := reached(row, key, bar)):
+                values[f"epochs_to_{key}"], values[f"to_{key}"] = found
+    return values
+
+
+def mean_of(rows: Sequence[Row], reference: Sequence[Row] = ()) -> tuple[Measured, dict[str, float]]:
+    """The mean over seeds of each value that all of them have, and its sample standard deviation where there are several."""
+    columns = [values_of(row, reference) for row in rows]
+    shared = [key for key in columns[0] if all(key in values for values in columns)]
+    mean = {key: statistics.fmean(values[key] for values in columns) for key in shared}
+    spread = {key: statistics.stdev(values[key] for values in columns) for key in shared} if len(rows) > 1 else {}
+    first = Measured(**rows[0].measured)
+    buckets = zip(*(row.measured["by_length"] for row in rows), strict=True)
+    by_length = [{key: statistics.fmean(bucket[key] for bucket in same) for key in same[0]} for same in buckets]
+    return replace(first, values=mean, by_length=by_length), spread
