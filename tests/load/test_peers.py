@@ -38,6 +38,7 @@ def test_peer_is_given_every_known_entry_of_the_training_part_and_the_evaluation
     histories = [cases["rows"][start:stop].tolist() for start, stop in zip(cases["starts"], cases["stops"], strict=True)]
     assert histories == [[], [row("c")], [row("c")], [row("c"), row("b")]]
     assert cases["target"].tolist() == [row("c"), row("new"), row("b"), row("a")]
+    assert cases["wanted"].tolist() == [True, True, True, False]
 
 
 def test_lists_become_figures_by_our_own_rules(tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_peer_that_does_not_install_is_a_row_with_the_reason(tmp_path: Path, mon
 
 def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_path: Path) -> None:
     """Two epochs of a blind network as wide as asked; its figures are of the same cases, its costs of its own process."""
-    simulate(tmp_path / "log", listeners=40, tracks=60, artists=12)
+    simulate(tmp_path / "log", listeners=20, tracks=40, artists=12)
     recipe = same_shape(read_recipe("nexttrack"), Shape(width=8, layers=1, heads=1, negatives=20, epochs=2))
 
     found = run_ours(recipe, tmp_path / "log", tmp_path / "run", cases=50, threads=1)
@@ -90,4 +91,13 @@ def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_pat
     assert found.sequences_per_second > 0
     assert 0 < found.seconds_to_best < 60
     assert found.peak_mb > 50
-    assert not recipe.network.outcomes
+
+
+def test_our_side_in_the_peers_shape_is_trained_as_the_peer_is() -> None:
+    """Nothing of our recipe's own schedule is left in it: one learning rate, no start from what was kept together."""
+    alike = same_shape(read_recipe("nexttrack:fit.start='cooccurrence'"), Shape(learning_rate=2e-3, epochs=4))
+    fit = alike.fit
+
+    assert not alike.network.outcomes
+    assert (fit.learning_rate, fit.warmup, fit.decay, fit.weight_decay, fit.start) == (2e-3, 0, 1.0, 0.0, "random")
+    assert (fit.epochs, fit.patience) == (4, 4)

@@ -5,18 +5,18 @@ process of its own: HR@20, NDCG@10 and MRR@20, sequences a second and seconds of
 score, peak memory; a JSON line each. The rows:
 
     RECIPE              ours, as its recipe says
-    sasrec, ours        our network in RecTools' shape: no outcomes, no biases, its width, blocks, dropout, loss, batch and rate
+    sasrec, ours        our network in RecTools' shape: no outcomes, no biases, its width, blocks, dropout, loss and batch
     sasrec, rectools    RecTools' own; beside the row before, the ratio of speeds
     esasrec, rectools   with LiGR blocks in their place
 
-Each of `--rates` is a run of both of RecTools' models; a row is the one that was best on validation, `grid` has the others'
-validation figures. Where RecTools does not install, its rows say why.
+Each of `--rates` is a run of all but RECIPE; a row is the one that was best on validation, `grid` has all runs' validation
+figures. Where RecTools does not install, its rows say why.
 """
 
 import argparse
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,17 +44,16 @@ def main() -> None:
         return _row(run_ours(recipe, options.log, folder / "ours", **work))
 
     def ours_alike() -> dict[str, object]:
-        alike = same_shape(recipe, shapes[0])
-        return {**_row(run_ours(alike, options.log, folder / "alike", **work)), "shape": asdict(shapes[0])}
+        def one(shape: Shape) -> Trained:
+            return run_ours(same_shape(recipe, shape), options.log, folder / f"alike-{shape.learning_rate:g}", **work)
+
+        return _best(shapes, [one(shape) for shape in shapes])
 
     def rectools(*, ligr: bool) -> dict[str, object]:
         python = rectools_python(options.cache)
         cut = split(build(open_log(options.log), recipe.history), recipe.split)
         place = folder / ("esasrec" if ligr else "sasrec")
-        runs = [run_rectools(python, cut, recipe, shape, place, ligr=ligr, **work) for shape in shapes]
-        best = max(range(len(runs)), key=lambda number: runs[number].valid["ndcg@10"])
-        grid = [{"learning_rate": shape.learning_rate, **found.valid} for shape, found in zip(shapes, runs, strict=True)]
-        return {**_row(runs[best]), "shape": asdict(shapes[best]), "grid": grid}
+        return _best(shapes, [run_rectools(python, cut, recipe, shape, place, ligr=ligr, **work) for shape in shapes])
 
     rows: dict[str, Callable[[], dict[str, object]]] = {
         "sasrec, rectools": lambda: rectools(ligr=False),
@@ -85,7 +84,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", type=int, help="at most so many cases of each part, the same for all; default: all")
     parser.add_argument("--epochs", type=int, default=5, help="of all but RECIPE, which says itself; the best one counts")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="RecTools' grid of learning rates")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="grid of learning rates, of all but RECIPE"
+    )
     for name in _SIZES:
         default = getattr(Shape(), name)
         parser.add_argument(f"--{name}", type=type(default), default=default)
@@ -94,6 +95,13 @@ def _options() -> argparse.Namespace:
     options.cache.mkdir(parents=True, exist_ok=True)
     options.out = options.out or options.cache / "peers.jsonl"
     return options
+
+
+def _best(shapes: Sequence[Shape], runs: Sequence[Trained]) -> dict[str, object]:
+    """The row of the run that was best on validation, with all runs' validation figures."""
+    best = max(range(len(runs)), key=lambda number: runs[number].valid["ndcg@10"])
+    grid = [{"learning_rate": shape.learning_rate, **found.valid} for shape, found in zip(shapes, runs, strict=True)]
+    return {**_row(runs[best]), "shape": asdict(shapes[best]), "grid": grid}
 
 
 def _row(found: Trained) -> dict[str, object]:

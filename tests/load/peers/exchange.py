@@ -21,14 +21,16 @@ def write_split(split: Split, valid: Cases, test: Cases, folder: Path) -> None:
     """Write `train.npz`, `valid.npz` and `test.npz`.
 
     `train`: `rows` [N] of the known tracks of the training part, sequence after sequence, and `offsets` [S + 1]. The others:
-    `rows`, the case's history being `rows[starts[c]:stops[c]]`, not yet cut to a length, and `target` [C].
+    `rows`, the case's history being `rows[starts[c]:stops[c]]`, not yet cut to a length, `target` [C], and `wanted` [C]:
+    whether it was kept, since an epoch is chosen by the kept ones.
     """
     learned = (split.part == TRAIN) & (split.row != UNKNOWN)
     lengths = np.bincount(split.sequences.sequence[learned], minlength=len(split.sequences))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[lengths > 0])])
     np.savez(folder / "train.npz", rows=split.row[learned], offsets=offsets)
     for name, cases in (("valid", valid), ("test", test)):
-        np.savez(folder / f"{name}.npz", rows=cases.rows, starts=cases.starts, stops=cases.stops, target=cases.target)
+        columns = {column: getattr(cases, column) for column in ("rows", "starts", "stops", "target", "wanted")}
+        np.savez(folder / f"{name}.npz", **columns)
 
 
 def read_lists(name: str, cases: Cases, path: Path) -> Measured:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.load.peers.exchange import read_lists, write_split
 from tests.load.systems import SystemSkippedError
 from training.data.split import TEST, VALID, Split
 from training.evaluation.cases import select_cases
-from training.recipe import LossRule, Recipe
+from training.recipe import FitRule, LossRule, Recipe
 
 QUALITIES = ("hr@20", "ndcg@10", "mrr@20")
 
@@ -47,7 +47,10 @@ class Trained:
 
 
 def same_shape(recipe: Recipe, shape: Shape) -> Recipe:
-    """Our network in the peer's shape, blind to outcomes as it is, on the recipe's history and split."""
+    """Our network in the peer's shape, blind to outcomes as it is, on the recipe's history and split.
+
+    Trained as the peer is, too: at one learning rate from the first step on. Our warm-up is longer than all of a short run.
+    """
     blind = NetworkConfig(
         width=shape.width,
         layers=shape.layers,
@@ -65,14 +68,14 @@ def same_shape(recipe: Recipe, shape: Shape) -> Recipe:
         split=recipe.split,
         network=blind,
         loss=LossRule(main="sampled", negatives=shape.negatives, targets="all"),
-        fit=replace(
-            recipe.fit,
+        fit=FitRule(
             batch=shape.batch,
             learning_rate=shape.learning_rate,
+            warmup=0,
             epochs=shape.epochs,
             patience=shape.epochs,
-            start="random",
             select="ndcg@10",
+            valid_cases=recipe.fit.valid_cases,
         ),
     )
 

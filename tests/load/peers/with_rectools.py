@@ -2,8 +2,8 @@
 
 It reads what `tests.load.peers.exchange` wrote and trains as RecTools trains: its data preparator, network, loss and
 Lightning loop. After each epoch every validation case is answered from its history, over the full catalogue; where that is
-better than before (NDCG@10), the test cases are answered too, and both lists are kept. Nothing is measured here but the time
-of the epochs: our own metrics rank the lists.
+better than before (NDCG@10 of kept targets, as ours is chosen), the test cases are answered too, and both lists are kept.
+Nothing is measured here but the time of the epochs: our own metrics rank the lists.
 
 Shapes: C cases, L places of a list, T time, V tracks that RecTools knows, D width.
 """
@@ -42,9 +42,8 @@ class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         seconds = time.perf_counter() - self._started
         answers = self._answer(module, self._valid)
-        places = np.argmax(answers["lists"] == self._valid["target"][:, None], axis=1)
-        hits = (answers["lists"] == self._valid["target"][:, None]).any(axis=1) & (places < 10)
-        ndcg = float(np.mean(hits / np.log2(places + 2)))
+        hits = (answers["lists"] == self._valid["target"][:, None])[self._valid["wanted"], :10]
+        ndcg = float(np.mean(hits.any(axis=1) / np.log2(hits.argmax(axis=1) + 2)))
         if ndcg > self._best:
             self._best = ndcg
             for part, found in (("valid", answers), ("test", self._answer(module, self._test))):
