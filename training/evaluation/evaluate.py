@@ -90,7 +90,7 @@ def evaluate(ranker: Ranker, cases: Cases, *, length: int, progress: Console | N
 
 def answer(ranker: Ranker, cases: Cases, *, length: int, progress: Console | None = None) -> Answers:
     """A ranker's answer to each case, over the full catalogue; ValueError where it scores a track with NaN."""
-    size = _at_a_time(cases)
+    size = at_a_time(cases)
     starts = range(0, len(cases), size)
     bar = track(starts, f"evaluate {ranker.name}", console=progress, transient=True, disable=progress is None)
     answers = [_answer_batch(ranker, cases.take(slice(start, start + size)), length) for start in bar]
@@ -108,7 +108,7 @@ def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
     """
     firsts, owner = np.unique(cases.user, return_index=True)[1], np.unique(cases.user, return_inverse=True)[1]
     scores_C = np.full(len(cases), np.nan, np.float32)
-    size = _at_a_time(cases)
+    size = at_a_time(cases)
     for start in range(0, len(firsts), size):
         batch = cases.take(firsts[start : start + size])
         scores_BV = _scores(ranker, batch, batch.encode(length))
@@ -170,6 +170,11 @@ def top_lists(ranker: Ranker, cases: Cases, batch: Encoded) -> Int32s:
     return _best(ranker, _scores(ranker, cases, batch))[0]
 
 
+def at_a_time(cases: Cases) -> int:
+    """How many of the cases are scored together: as many as `SCORES` holds, but some even over the largest catalogue."""
+    return max(_AT_LEAST, min(1024, SCORES // cases.size))
+
+
 def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
     """Lists [B, at most `LIST`] made [B, `LIST`]: what scores -inf is no proposal, and behind the last one stand 0 and -inf."""
     missing = ((0, 0), (0, LIST - rows.shape[1]))
@@ -194,10 +199,6 @@ def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict
         for key in ("hr@20", "ndcg@10")
         if key in best.values and best.values[key] != popular.values[key]
     }
-
-
-def _at_a_time(cases: Cases) -> int:
-    return max(_AT_LEAST, min(1024, SCORES // cases.size))
 
 
 def _scores(ranker: Ranker, cases: Cases, batch: Encoded) -> Floats:

@@ -13,7 +13,7 @@ from model.events import Outcome
 from training.data.sequences import Int32s, Int64s
 from training.evaluation.baselines import Markov
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import LIST, Ranker, top_lists
+from training.evaluation.evaluate import LIST, Ranker, at_a_time, top_lists
 
 CASES = 1_000
 """Asked at most, evenly from first to last: two answers each."""
@@ -29,7 +29,8 @@ def response(ranker: Ranker, cases: Cases, followers: Markov, *, length: int) ->
         return float("nan")
     asked = np.unique(asked[np.linspace(0, len(asked) - 1, CASES).astype(np.int64)])
     falls: list[float] = []
-    for few in np.array_split(asked, -(-len(asked) // 100)):
+    size = at_a_time(cases)
+    for few in (asked[start : start + size] for start in range(0, len(asked), size)):
         batch = cases.take(few)
         kept, skipped = (_lists_after(ranker, batch, outcome, length) for outcome in (Outcome.PLAYED, Outcome.SKIPPED))
         for row, with_it, without_it in zip(last[few].tolist(), kept, skipped, strict=True):

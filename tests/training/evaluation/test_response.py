@@ -8,6 +8,7 @@ import pytest
 from model.encoding import Encoded
 from tests.training.logs import P, S, split_of
 from training.data.split import TEST, Split
+from training.evaluation import evaluate
 from training.evaluation.baselines import markov
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.metrics import Floats
@@ -41,6 +42,25 @@ def test_neighbours_fall_for_who_listens(*, listens: bool, falls: float) -> None
     split = world()
 
     assert response(Follower(listens), select_cases(split, TEST), markov(split), length=5) == falls
+
+
+def test_no_more_scores_are_held_than_the_evaluations_own_bound_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a catalogue of ten million a hundred cases at a time would be 4 GB. The answer is the same."""
+    split = split_of(
+        [*(("u", f"t{number}", P, "train") for number in range(ROWS)), *(("u", "t7", S, "test") for _ in range(40))]
+    )
+    cases, sizes = select_cases(split, TEST), []
+
+    class Counting(Follower):
+        def scores(self, batch: Encoded, cases: Cases) -> Floats:
+            sizes.append(len(cases))
+            return super().scores(batch, cases)
+
+    whole = response(Follower(True), cases, markov(split), length=5)
+    monkeypatch.setattr(evaluate, "SCORES", 9 * cases.size)
+
+    assert response(Counting(True), cases, markov(split), length=5) == whole
+    assert max(sizes) == 9
 
 
 def test_neighbours_are_what_followed_most_often() -> None:
