@@ -65,11 +65,12 @@ class Checkpoint:
         for old in set(self.folder.glob("best-*.pt")) - {best}:
             old.unlink()
 
-    def restore(self, network: Network, optimiser: Optimiser, ranks: Ranks) -> tuple[list[Epoch], dict[str, int]] | None:
-        """Load weights, optimiser and random states; returns epochs and counters, None where there is no checkpoint.
+    def restore(self, network: Network, optimiser: Optimiser, ranks: Ranks) -> tuple[list[Epoch], dict[str, int], int] | None:
+        """Load weights, optimiser and random states; returns epochs, counters and the number of processes that left them, None
+        where there is no checkpoint.
 
-        RunError where the checkpoint is another run's. Where it was left by more or fewer processes than go on, each starts
-        its random numbers anew: dropout and sampled tracks will differ.
+        RunError where the checkpoint is another run's. Random states are each process's own: where now there are more or fewer,
+        none is loaded, and who calls decides whether training can go on.
         """
         path = self.folder / CHECKPOINT
         if not path.exists():
@@ -81,7 +82,7 @@ class Checkpoint:
         optimiser.load_state_dict(state["optimiser"])
         if len(state["random"]) == ranks.count:
             _set_random_states(state["random"][ranks.number])
-        return [Epoch(**epoch) for epoch in state["epochs"]], state["counters"]
+        return [Epoch(**epoch) for epoch in state["epochs"]], state["counters"], len(state["random"])
 
     def restore_best(self, network: Network, best: int) -> None:
         """Load the weights of the best epoch."""

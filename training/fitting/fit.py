@@ -53,8 +53,8 @@ def fit(
 ) -> Fitted:
     """Train the recipe's network on the split's training part, going on from the checkpoint in `folder` where there is one.
 
-    RunError where the checkpoint belongs to another recipe or vocabulary, the loss is no finite number, or the validation part
-    gives nothing to select by.
+    RunError where the checkpoint belongs to another recipe or vocabulary or was left half-way by another number of processes,
+    the loss is no finite number, or the validation part gives nothing to select by.
     """
     torch.manual_seed(recipe.seed)
     windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets)
@@ -143,11 +143,17 @@ class _Run:
         self.checkpoint.save(self.network, self.optimiser, self.epochs, counters, self.ranks)
 
     def restore(self) -> None:
-        """Go on from the checkpoint, where there is one."""
+        """Go on from the checkpoint, where there is one. RunError where epochs are to come and other processes left it."""
         found = self.checkpoint.restore(self.network, self.optimiser, self.ranks)
-        if found is not None:
-            self.epochs, counters = found
-            self.best, self.step, self.sequences = counters["best"], counters["step"], counters["sequences"]
+        if found is None:
+            return
+        self.epochs, counters, left_by = found
+        self.best, self.step, self.sequences = counters["best"], counters["step"], counters["sequences"]
+        if left_by != self.ranks.count and not self.finished:
+            raise RunError(
+                f"the run in {self.checkpoint.folder} was left by {left_by} process(es), this is one of {self.ranks.count}: "
+                f"its random numbers cannot go on; start {left_by} (torchrun --nproc-per-node), or name another run folder"
+            )
 
 
 def _start(recipe: Recipe, split: Split, artists: Tensor | None) -> Network:

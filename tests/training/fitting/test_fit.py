@@ -243,6 +243,21 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert same(weights_of(again.network), weights_of(first.network))
 
 
+def test_another_number_of_processes_may_read_a_run_but_not_go_on_with_it(tmp_path: Path) -> None:
+    """Each process has random numbers of its own: with more or fewer, what came out would be neither run's."""
+    recipe = small_recipe(fit=epochs(2))
+    with pytest.raises(KeyboardInterrupt):
+        trained(recipe, tmp_path / "half", Scripted([0.1, None]))
+    trained(recipe, tmp_path / "whole")
+    for name in ("half", "whole"):
+        state = torch.load(tmp_path / name / CHECKPOINT, weights_only=True)
+        torch.save({**state, "random": state["random"] * 2}, tmp_path / name / CHECKPOINT)
+
+    with pytest.raises(RunError, match=r"left by 2 process\(es\), this is one of 1.*start 2"):
+        trained(recipe, tmp_path / "half")
+    assert len(trained(recipe, tmp_path / "whole", Scripted([None])).epochs) == 2
+
+
 def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
     """Whatever happened to torch's random numbers before."""
     one = trained(small_recipe(), tmp_path / "one")
