@@ -41,6 +41,7 @@ FURTHER_INPUTS = ("gaps", "wanted_weight")
 OUTPUTS = ("rows", "scores")
 FALLBACK_LENGTH = 2_000
 """How many popular tracks an artifact carries: more than a request can exclude by its session."""
+_AT_A_TIME = 1 << 20
 
 
 class ArtifactError(Exception):
@@ -283,9 +284,10 @@ def _verify_weights(path: Path, weights: Mapping[str, WeightRecord]) -> None:
         if record.offset < 0 or record.offset + size > path.stat().st_size:
             raise ArtifactError(f"{path}: weight {name} would end at byte {record.offset + size}, past the file's end")
         if dtype.kind == "f" and size:
-            values = np.memmap(path, dtype, "r", record.offset, record.shape)
-            if not np.isfinite(values).all():
-                raise ArtifactError(f"{path}: weight {name} has a value that is no finite number")
+            values = np.memmap(path, dtype, "r", record.offset, record.shape).reshape(-1)
+            for start in range(0, len(values), _AT_A_TIME):  # a flag for each of ten million tracks' numbers is half a gigabyte
+                if not np.isfinite(values[start : start + _AT_A_TIME]).all():
+                    raise ArtifactError(f"{path}: weight {name} has a value that is no finite number")
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -2,8 +2,9 @@
 
 Tracks lie in clusters whose directions carry less and less (as trained embeddings do: in a cloud without structure no index
 can find anything), the popular ones have higher biases, and the blocks change little of what they read, so a query resembles
-the track heard last. They cost what learned weights cost and say nothing of quality. torch is loaded only when one has to be
-made.
+the track heard last. They cost what learned weights cost and say nothing of quality. For an index they are the harder case:
+the same share of blocks found .99 of the best here and all of them among 121,206 tracks trained on sessions of music. torch is
+loaded only when one has to be made.
 """
 
 from pathlib import Path
@@ -63,7 +64,7 @@ def _make(root: Path, tracks: int) -> None:
     random = np.random.default_rng(0)
     samples = [
         RowHistory(random.integers(FIRST, tracks + FIRST, length).tolist(), random.integers(1, 3, length).tolist())
-        for length in random.integers(1, LENGTH, 600).tolist()
+        for length in random.integers(1, LENGTH, 1024).tolist()
     ]
     export(
         network,

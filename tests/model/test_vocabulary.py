@@ -1,8 +1,10 @@
 """Track ids and rows: two ways, with a row for whatever is not known."""
 
+import pickle
+
 import pytest
 
-from model.vocabulary import FIRST, PADDING, UNKNOWN, Vocabulary
+from model.vocabulary import FIRST, PADDING, REMEMBERED, UNKNOWN, Vocabulary
 
 
 def test_tracks_have_rows_in_their_order() -> None:
@@ -39,3 +41,25 @@ def test_track_that_comes_twice_is_refused() -> None:
     """It would have two rows, and rows behind it the wrong names."""
     with pytest.raises(ValueError, match="1 track ids come more than once"):
         Vocabulary(["a", "b", "a"])
+
+
+def test_rows_are_those_of_a_dict() -> None:
+    """In a vocabulary of all kinds of ids, more of them than are remembered and so many that hashes share their buckets."""
+    ids = ["", "\ud800", *(f"{'é𝄞x'[number % 3]}{number}" for number in range(REMEMBERED + 1_000))]
+    vocabulary, rows = Vocabulary(ids), {track: row for row, track in enumerate(ids, FIRST)}
+
+    assert [vocabulary.row(track) for track in ids] == list(rows.values())
+    assert vocabulary.known_rows(track + "x" for track in ids) == []
+    assert vocabulary.tracks == ids
+
+
+def test_vocabulary_of_nothing_knows_nothing() -> None:
+    """The rows that are no tracks are all there are."""
+    assert len(Vocabulary([])) == FIRST
+    assert Vocabulary([]).row("a") == UNKNOWN
+
+
+def test_vocabulary_is_not_pickled() -> None:
+    """In another process strings have other hashes, and it would know nobody."""
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(Vocabulary(["a"]))

@@ -67,7 +67,7 @@ def export(
         ranker = NetworkRanker.of(recipe.name, network)
         check_parity(ranker, draft, length=length)
         golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
-        artifact.write_json(draft / artifact.TRACKS, list(vocabulary.tracks))
+        artifact.write_json(draft / artifact.TRACKS, vocabulary.tracks)
         artifact.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
         chosen = shrink(
             network,

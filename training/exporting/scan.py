@@ -43,27 +43,35 @@ ROUND_QUERY = """
 """
 """Seven bits of the eight: two full products together pass 16 bits, where processors without VNNI stop counting."""
 
-BEST_PLACES = """
-    grid = Constant<value_ints=[0, DEEP, -1]>()
-    flat = Constant<value_ints=[0, -1]>()
-    depths_D1 = Constant<value=int64[DEEP,1] {DEPTHS}>()
-    masked_BDC = Reshape(masked_BP, grid)
-    best_BC = ReduceMax<keepdims=0>(masked_BDC, first)
-    columns = Shape<start=1, end=2>(best_BC)
-    columns_taken = Min(enough_columns, columns)
-    column_sums, columns_BM = TopK<axis=1, sorted=0>(best_BC, columns_taken)
-    columns_B1M = Unsqueeze(columns_BM, first)
-    starts_D1 = Mul(depths_D1, columns)
-    near_BDM = Add(columns_B1M, starts_D1)
-    near_BM = Reshape(near_BDM, flat)
-    rough_BM = GatherElements<axis=1>(masked_BP, near_BM)
-    near_count = Shape<start=1, end=2>(near_BM)
-    rows_taken = Min(enough_rows, near_count)
-    chosen_sums, places_BM = TopK<axis=1, sorted=0>(rough_BM, rows_taken)
-    chosen_BM = GatherElements<axis=1>(near_BM, places_BM)
+_BEST_PLACES = """
+    grid_OF = Constant<value_ints=[0, DEEP, -1]>()
+    flat_OF = Constant<value_ints=[0, -1]>()
+    depths_OF_D1 = Constant<value=int64[DEEP,1] {DEPTHS}>()
+    masked_OF_BDC = Reshape(masked_OF, grid_OF)
+    best_OF_BC = ReduceMax<keepdims=0>(masked_OF_BDC, first)
+    columns_OF = Shape<start=1, end=2>(best_OF_BC)
+    columns_taken_OF = Min(enough_columns_OF, columns_OF)
+    column_sums_OF, columns_OF_BM = TopK<axis=1, sorted=0>(best_OF_BC, columns_taken_OF)
+    columns_OF_B1M = Unsqueeze(columns_OF_BM, first)
+    starts_OF_D1 = Mul(depths_OF_D1, columns_OF)
+    near_OF_BDM = Add(columns_OF_B1M, starts_OF_D1)
+    near_OF_BM = Reshape(near_OF_BDM, flat_OF)
+    rough_OF_BM = GatherElements<axis=1>(masked_OF, near_OF_BM)
+    near_count_OF = Shape<start=1, end=2>(near_OF_BM)
+    taken_OF = Min(enough_OF, near_count_OF)
+    sums_OF, places_OF = TopK<axis=1, sorted=0>(rough_OF_BM, taken_OF)
+    chosen_OF = GatherElements<axis=1>(near_OF_BM, places_OF)
 """
-"""`enough_rows` of the best places of `masked_BP` by way of `enough_columns` columns: `chosen_BM` and their sums."""
-BEST_PLACES = BEST_PLACES.replace("DEPTHS", ", ".join(map(str, range(DEEP)))).replace("DEEP", str(DEEP))
+_BEST_PLACES = _BEST_PLACES.replace("DEPTHS", ", ".join(map(str, range(DEEP)))).replace("DEEP", str(DEEP))
+
+
+def best_places(of: str) -> str:
+    """Text: `enough_OF` of the best places of `masked_OF` [B, P] by way of `enough_columns_OF` columns.
+
+    It gives `chosen_OF` [B, M] and what stands there, `sums_OF`.
+    """
+    return _BEST_PLACES.replace("OF", of)
+
 
 TOP = """
 top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
@@ -77,7 +85,7 @@ top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, fl
     count_1 = Reshape(count, one)
     count_K = Min(count_1, rows_count)
     twice = Add(count_1, count_1)
-    enough_columns = Add(twice, spare_columns)
+    enough_columns_rows = Add(twice, spare_columns)
     enough_rows = Add(twice, spare_rows)
 ROUND_QUERY
     rough_BP = MatMulInteger(query_uint8, items_int8, zero)
@@ -89,27 +97,27 @@ ROUND_QUERY
     never = Concat<axis=1>(excluded, reserved_BR)
     never_shape = Shape(never)
     lowest_BN = Expand(lowest_sum, never_shape)
-    masked_BP = ScatterElements<axis=1>(rough_BP, never, lowest_BN)
+    masked_rows = ScatterElements<axis=1>(rough_BP, never, lowest_BN)
 
 BEST_PLACES
-    real_BM = Mod(chosen_BM, rows_count)
+    real_BM = Mod(chosen_rows, rows_count)
     items_BMQ = Gather<axis=0>(items, real_BM)
     query_BQ1 = Unsqueeze(query, two)
     exact_BM1 = MatMul(items_BMQ, query_BQ1)
     exact_BM = Squeeze(exact_BM1, two)
-    excluded_BM = Equal(chosen_sums, lowest_sum)
+    excluded_BM = Equal(sums_rows, lowest_sum)
     final_BM = Where(excluded_BM, lowest, exact_BM)
     scores, order_BK = TopK<axis=1>(final_BM, count_K)
     rows = GatherElements<axis=1>(real_BM, order_BK)
 }"""
-TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", BEST_PLACES)
+TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", best_places("rows"))
 
 
 def quantise(items_VQ: Floats) -> Weights:
     """What `TOP` needs beside `items`: int8 items [W, P], the query's column for each of theirs [W], rows never proposed."""
     rows = len(items_VQ)
     padded = rows + -rows % DEEP
-    columns_W, parts_W, step = split_columns(items_VQ)
+    columns_W, parts_W, step = split_columns(largest(items_VQ))
     items_WP = np.zeros((len(columns_W), padded), np.int8)
     fill_columns(items_WP[:, :rows], items_VQ, columns_W, parts_W, step)
     return {
@@ -119,12 +127,17 @@ def quantise(items_VQ: Floats) -> Weights:
     }
 
 
-def split_columns(items_VQ: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]:
+def largest(vectors_VQ: Floats) -> Floats:
+    """The largest size of each column [Q]."""
+    sizes_Q: Floats = np.maximum(vectors_VQ.max(axis=0), -vectors_VQ.min(axis=0))
+    return sizes_Q
+
+
+def split_columns(largest_Q: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]:
     """Which of the Q columns stands in each of the W stored ones, as the how-manieth part of it, and the step of all.
 
     Always the column with the largest parts gets one more, so that the step becomes as small as W columns allow.
     """
-    largest_Q = np.maximum(items_VQ.max(axis=0), -items_VQ.min(axis=0)).astype(np.float64)
     parts_Q = np.ones(len(largest_Q), np.int64)
     width = len(parts_Q) + SPARE_COLUMNS
     for _ in range(width + -width % 4 - len(parts_Q)):  # four at a time is how the processor multiplies them

@@ -34,7 +34,7 @@ EIGHT_BITS_FROM, INDEX_FROM = 20_000, 500_000
 an index of 512 probes .99 / .55: quicker alone, slower in batches. The scan costs more the more rows, the probes do not:
 so half a million is where they should cross in batches too, which is computed, not measured.
 """
-PROBES = (64, 128, 256, 512, 1024)
+PROBES = (32, 64, 128, 256, 512, 1024)
 OVERLAP, LOSS = 0.99, 0.002
 PLACES, SAMPLES, AT_A_TIME = 20, 512, 16
 
