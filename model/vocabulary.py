@@ -50,6 +50,10 @@ class Vocabulary:
         """The row of a track, `UNKNOWN` where the trainer has not seen it."""
         return self._row(track_id)
 
+    def knows(self, track_id: str) -> bool:
+        """Whether a track has a row of its own."""
+        return self._row(track_id) != UNKNOWN
+
     def known_rows(self, track_ids: Iterable[str]) -> list[int]:
         """The rows of those tracks that are known, in order."""
         return [row for row in map(self._row, track_ids) if row != UNKNOWN]

@@ -112,7 +112,9 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
                 raise ValueError("no redis_url; `python -m service` starts an embedded Valkey and sets it")
             link = connect(settings.redis_url, settings.redis_timeout)
             stack.push_async_callback(link.close)
-            store = RedisSessions(link, settings, artifact.manifest.history, metrics.redis_timer)
+            store = RedisSessions(
+                link, settings, artifact.manifest.history, metrics.redis_timer, known=artifact.vocabulary.knows
+            )
         scorer = await stack.enter_async_context(BatchingScorer(runner, settings, metrics))
         metrics.use(artifact.manifest)
         recommender = Recommender(

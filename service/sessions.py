@@ -4,9 +4,10 @@
     nexttrack:{USER}:opinions   hash: track id -> stamp of its newest like or dislike; for `opinions_ttl`
 
 Two hashes a listener and two scripts, `record.lua` and `read.lua`: one atomic round trip writes, one reads. Kept is a *set*
-of events; `model.events.fold` makes a history of it anew at each read, so the state depends neither on the order nor on the
-repetition in which events arrive. (The exception: of two events with one id, the first counts.) An event older than all that
-are kept is accepted and falls out again at once. Writes alone prolong both expiries.
+of events; `model.events.fold` makes a history of it anew at each read, from as many `recent` ones as matter. So the state
+depends neither on the order nor on the repetition in which events arrive. (The exception: of two events with one id, the
+first counts.) An event older than all that are kept is accepted and falls out again at once. Writes alone prolong both
+expiries.
 
 USER is the listener's id with braces escaped, inside braces: the part between the first braces decides a key's cluster
 slot, and with a brace of its own an id could put a listener's keys into different slots, or be taken for another's.
@@ -23,7 +24,7 @@ from typing import Any, Protocol
 import msgspec
 from redis.exceptions import NoScriptError, ResponseError
 
-from model.events import Event, EventType, History, HistoryRule, fold
+from model.events import Event, EventType, History, HistoryRule, fold, recent
 from service.connections import Command, Link
 from service.errors import StoreUnavailableError
 from service.settings import Settings
@@ -63,9 +64,12 @@ class SessionStore(Protocol):
 class RedisSessions:
     """The session store on Redis 6.2 or later, Valkey, or a cluster of them."""
 
-    def __init__(self, link: Link, settings: Settings, rule: HistoryRule, timer: Timer) -> None:
+    def __init__(
+        self, link: Link, settings: Settings, rule: HistoryRule, timer: Timer, *, known: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """`known` says of a track id whether the model can read it: others do not fill a history."""
         self._link = link
-        self._rule = rule
+        self._rule, self._known = rule, known
         self._timer = timer
         self._record, self._read = _Script.load("record.lua"), _Script.load("read.lua")
         self._keep = settings.history_events
@@ -92,7 +96,7 @@ class RedisSessions:
         if count > self._keep:
             events = sorted(events)[-self._keep :]
         return Remembered(
-            history=fold(events, self._rule),
+            history=fold(recent(events, self._rule, self._known), self._rule),
             disliked=frozenset(track_id.decode() for track_id in disliked),
             expires_in_ms=expires_in_ms if expires_in_ms >= 0 else None,
         )

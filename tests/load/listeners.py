@@ -22,6 +22,8 @@ from tests.load.traffic import World
 
 _DIFFERENT, _USERS, _EVENTS, _UNDER_WAY = 2_000, 100, 1_000, 4
 """Different sessions; users of a round trip; events of one user in it; round trips under way."""
+_SITTING, _DAY_MS = 12, 24 * 60 * 60 * 1000
+"""Plays of a life's sessions, of which there is one a day: the median of what a world's sessions have by themselves."""
 
 
 def remember(url: str, world: World) -> None:
@@ -40,7 +42,8 @@ async def _remember(url: str, world: World) -> None:
     link = connect(url, timedelta(minutes=1))
     store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
     random, now_ms = np.random.default_rng(world.seed), round(time.time() * 1000)
-    sessions = [_events(world.session(random), now_ms) for _ in range(min(world.users, _DIFFERENT))]
+    sittings = _SITTING if world.plays else None
+    sessions = [_events(world.session(random), now_ms, sittings) for _ in range(min(world.users, _DIFFERENT))]
     free = asyncio.Semaphore(_UNDER_WAY)
 
     async def write(users: Sequence[int]) -> None:
@@ -65,11 +68,12 @@ def _lots(users: int) -> list[range]:
     return [range(start, min(start + _USERS, users)) for start in range(0, users, _USERS)]
 
 
-def _events(plays: Sequence[tuple[int, bool]], now_ms: int) -> list[Event]:
-    """A second apart, the last one now."""
+def _events(plays: Sequence[tuple[int, bool]], now_ms: int, sitting: int | None) -> list[Event]:
+    """A second apart, the last one now; with a day between two sittings of so many plays."""
     events = []
     for place, (track, skipped) in enumerate(plays):
-        at_ms = now_ms - 1000 * (len(plays) - place)
+        left = len(plays) - place
+        at_ms = now_ms - 1000 * left - (_DAY_MS * ((left - 1) // sitting) if sitting else 0)
         events.append(Event(at_ms, EventType.PLAY, f"seed-{place}", f"t{track}"))
         if skipped:
             events.append(Event(at_ms + 500, EventType.SKIP, f"seed-{place}s", f"t{track}"))

@@ -1,10 +1,12 @@
 """What a set of events amounts to: each sentence of the HTTP contract about events, as a scenario."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.events import Entry, Event, EventType, HistoryRule, Outcome, SkipRule, fold
+from model.events import Entry, Event, EventType, History, HistoryRule, Outcome, SkipRule, fold, recent
 
 PLAY, SKIP, COMPLETE, LIKE, DISLIKE = EventType
 PLAYED, SKIPPED, LIKED, DISLIKED = Outcome
@@ -257,6 +259,42 @@ def test_history_runs_forward_in_time(events: list[Event]) -> None:
     assert [entry.at_ms for entry in entries] == sorted(entry.at_ms for entry in entries)
     assert {(entry.at_ms, entry.track_id) for entry in entries} <= {(event.at_ms, event.track_id) for event in events}
     assert len(entries) <= len(set(events))
+
+
+def _plain(history: History) -> list[Entry]:
+    """Entries with sessions numbered from 0 in the order of their first ones, so that histories of unequal ends compare."""
+    numbers: dict[int, int] = {}
+    return [entry._replace(session=numbers.setdefault(entry.session, len(numbers))) for entry in history.entries]
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(_events(), max_size=20, unique=True), st.integers(1, 4), st.sets(st.sampled_from("ab")))
+def test_recent_events_fold_to_the_end_of_what_all_fold_to(events: list[Event], length: int, tracks: set[str]) -> None:
+    """To leave old events out changes no entry that is left, nor the current session, and leaves `length` known plays."""
+    rule = HistoryRule(length=length, gap_ms=RULE.gap_ms)
+    whole, part = fold(events, rule), fold(recent(events, rule, tracks.__contains__), rule)
+    left_out = len(whole.entries) - len(part.entries)
+    found = [entry for entry in part.entries if entry.track_id in tracks]
+
+    assert _plain(part) == _plain(replace(whole, entries=whole.entries[left_out:]))
+    assert _plain(replace(part, entries=part.session(part.last_at_ms, 0))) == _plain(
+        replace(whole, entries=whole.session(whole.last_at_ms, 0))
+    )
+    assert part.last_at_ms == whole.last_at_ms
+    assert not left_out or len(found) > length
+
+
+def test_old_sessions_are_left_out_once_there_are_enough_plays() -> None:
+    """Whole sessions, by their gap or by their names; one that is named again later keeps all since its beginning."""
+    rule = HistoryRule(length=2, gap_ms=RULE.gap_ms)
+    by_gap = [event(60 * day + minute, PLAY) for day in range(9) for minute in range(2)]
+    by_name = [event(minute, PLAY, session=f"s{minute // 4}") for minute in range(36)]
+    again = [*by_name, event(40, PLAY, session="s3")]
+
+    assert recent(by_gap, rule, "a".__contains__) == by_gap[-4:]
+    assert recent(by_name, rule, "a".__contains__) == by_name[-4:]
+    assert recent(again, rule, "a".__contains__) == again[12:]
+    assert recent(by_gap, rule, "b".__contains__) == by_gap
 
 
 @pytest.mark.parametrize(("outcome", "wanted"), [(PLAYED, True), (LIKED, True), (SKIPPED, False), (DISLIKED, False)])

@@ -17,7 +17,10 @@ def test_tracks_have_rows_in_their_order() -> None:
 
 def test_track_never_seen_has_the_unknown_row() -> None:
     """It is no error to hear something new."""
-    assert Vocabulary(["a"]).row("z") == UNKNOWN
+    vocabulary = Vocabulary(["a"])
+
+    assert vocabulary.row("z") == UNKNOWN
+    assert (vocabulary.knows("a"), vocabulary.knows("z")) == (True, False)
 
 
 def test_known_rows_leave_out_the_unknown() -> None:

@@ -118,6 +118,21 @@ async def test_only_the_newest_events_show(where: Where) -> None:
     assert [entry.track_id for entry in found.history.entries] == [f"t{number}" for number in range(24, 30)]
 
 
+async def test_tracks_that_the_model_cannot_read_fill_no_history(valkey: str) -> None:
+    """Old sessions are left out once the newer ones hold enough known plays, and not before."""
+    listener, rule = user(), HistoryRule(length=2, gap_ms=1)
+    events = [play(1, track="known"), play(2, track="known"), *(play(number, track="new") for number in range(3, 6))]
+    link = connect(valkey, timedelta(seconds=10))
+    plain = RedisSessions(link, Settings(), rule, lambda _: nullcontext())
+    choosy = RedisSessions(link, Settings(), rule, lambda _: nullcontext(), known="known".__eq__)
+    await plain.record({listener: events})
+    newest, all_of_them = await plain.read(listener), await choosy.read(listener)
+    await link.close()
+
+    assert [entry.at_ms for entry in newest.history.entries] == [3_000, 4_000, 5_000]
+    assert all_of_them.history == fold(events, rule)
+
+
 async def test_dislike_holds_until_a_later_like(where: Where) -> None:
     """The newest opinion by the player's clock counts, not the one that arrived last."""
     listener = user()
