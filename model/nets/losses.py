@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.nets.softmax import cross_entropy
+
 
 def full_softmax(query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, *, smoothing: float = 0.0) -> Tensor:
     """Mean of -log softmax(q · e)_target over all rows but padding, 0 without states; `smoothing` spreads that much of the
@@ -19,8 +21,7 @@ def full_softmax(query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, *, smoot
     """
     if not targets_M.numel():
         return query_MQ.sum()
-    scores_MV = query_MQ @ items_VQ[1:].T
-    return functional.cross_entropy(scores_MV, targets_M - 1, label_smoothing=smoothing)
+    return cross_entropy(query_MQ, items_VQ[1:], targets_M - 1, smoothing=smoothing)
 
 
 def sampled_softmax(

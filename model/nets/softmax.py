@@ -1,0 +1,57 @@
+"""Cross-entropy over a whole catalogue, a few states at a time.
+
+Written out, the loss of 3,000 states over 10,000 tracks holds [M, V] three times (scores, their log-softmax, its gradient), and
+most of its time is reading and writing those. Here both passes are one: while the scores of some states are at hand they become
+the gradient of what they were made from, and are forgotten. Half the time, and memory that does not grow with the batch; the
+price is that the gradient is computed whether it is wanted or not, and cannot be differentiated again.
+
+Shapes: M states with a target, V classes, Q query width, N states at a time.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SCORES = 1 << 22
+"""Scores held at a time, twice: 32 MB."""
+
+
+def cross_entropy(query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Mean of -log softmax(q · e)_target over V classes, M at least 1; `smoothing` spreads that much of the label evenly."""
+    loss: Tensor = _CrossEntropy.apply(query_MQ, items_VQ, targets_M, smoothing)  # type: ignore[no-untyped-call] # torch's
+    return loss
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, smoothing: float) -> Tensor:
+        states, classes = len(query_MQ), len(items_VQ)
+        query_gradient_MQ, items_gradient_VQ = torch.empty_like(query_MQ), torch.zeros_like(items_VQ)
+        held = min(states, max(1, SCORES // classes))
+        scores_NV, log_share_NV = query_MQ.new_empty(held, classes), query_MQ.new_empty(held, classes)
+        loss = query_MQ.new_zeros(())
+        for start in range(0, states, held):
+            some = slice(start, start + held)
+            query_NQ, target_N1 = query_MQ[some], targets_M[some, None]
+            scores_NV, log_share_NV = scores_NV[: len(query_NQ)], log_share_NV[: len(query_NQ)]
+            torch.mm(query_NQ, items_VQ.T, out=scores_NV)
+            torch.log_softmax(scores_NV, 1, out=log_share_NV)
+            loss -= (1 - smoothing) * log_share_NV.gather(1, target_N1).sum()
+            if smoothing:
+                loss -= smoothing / classes * log_share_NV.sum()
+            # d loss / d score = softmax - label
+            torch.exp(log_share_NV, out=scores_NV)
+            if smoothing:
+                scores_NV -= smoothing / classes
+            scores_NV.scatter_add_(1, target_N1, scores_NV.new_full(target_N1.shape, smoothing - 1))
+            torch.mm(scores_NV, items_VQ, out=query_gradient_MQ[some])
+            items_gradient_VQ.addmm_(scores_NV.T, query_NQ)
+        ctx.save_for_backward(query_gradient_MQ / states, items_gradient_VQ / states)
+        return loss / states
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        query_gradient_MQ, items_gradient_VQ = ctx.saved_tensors
+        return gradient * query_gradient_MQ, gradient * items_gradient_VQ, None, None
