@@ -8,9 +8,11 @@ Shapes: S sequences, N entries of all sequences together, U listeners.
 """
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
@@ -20,7 +22,7 @@ import polars as pl
 
 from model.events import Entry, Event, EventType, HistoryRule, fold
 from training.data.columns import Column
-from training.data.log import PARTS, TYPES, Log
+from training.data.log import TYPES, Log
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -28,8 +30,8 @@ Int8s = npt.NDArray[np.int8]
 Bools = npt.NDArray[np.bool_]
 
 NO_PART = -1
-_CODES = {name: EventType[name.upper()] for name in TYPES}
-_PARTS = {name: code for code, name in enumerate(PARTS)}
+_CODES = [EventType[name.upper()] for name in TYPES]
+_event = partial(tuple.__new__, Event)  # the fields as they stand in a tuple; `Event(*fields)` takes four times as long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,8 @@ class Sequences:
 def build(log: Log, rule: HistoryRule) -> Sequences:
     """Fold a log's events into sequences, by the recipe's history rule. Reads the log in slices, listener by listener."""
     draft = _Draft()
-    for user_id, entries, flags in _listeners(log.events(), rule):
+    for user_id, events, flags in _listeners(log.events()):
+        entries = fold(events, rule).entries
         if rule.scope == "session":
             by_session = sorted(entries, key=_session)
             for _, session in groupby(by_session, key=_session):
@@ -87,30 +90,54 @@ def build(log: Log, rule: HistoryRule) -> Sequences:
 _Flags = dict[tuple[int, str], tuple[bool, int]]
 """(time, track) -> (asked, part), of the events of one listener that differ from the default."""
 
-_SLICE = 100_000  # events held as Python objects at a time
-_COLUMNS = ("user_id", "at_ms", "type", "track_id", "played_ms", "track_ms", "session_id", "asked", "part")
+_SLICE = 100_000  # events read at a time
 
 
 def _session(entry: Entry) -> int:
     return entry.session
 
 
-def _rows(events: pl.LazyFrame) -> Iterator[tuple[Any, ...]]:
-    total: int = events.select(pl.len()).collect().item()
-    for start in range(0, total, _SLICE):
-        part = events.select(_COLUMNS).slice(start, _SLICE).collect()
-        yield from zip(*(part[name].to_list() for name in _COLUMNS), strict=True)
-
-
-def _listeners(events: pl.LazyFrame, rule: HistoryRule) -> Iterator[tuple[str, Sequence[Entry], _Flags]]:
-    for user_id, rows in groupby(_rows(events), key=itemgetter(0)):
+def _listeners(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]]:
+    """All events of each listener; who stands in several slices of the log is put together again."""
+    for user_id, parts in groupby(_parts(events), key=itemgetter(0)):
         mine: list[Event] = []
         flags: _Flags = {}
-        for _, at_ms, kind, track_id, played_ms, track_ms, session_id, asked, part in rows:
-            mine.append(Event(at_ms, _CODES[kind], "", track_id, played_ms, track_ms, session_id))
-            if part is not None or not asked:
-                flags.setdefault((at_ms, track_id), (asked, _PARTS.get(part, NO_PART)))
-        yield user_id, fold(mine, rule).entries, flags
+        for _, more, further in parts:
+            mine += more
+            flags = further | flags  # the first word stands
+        yield user_id, mine, flags
+
+
+def _parts(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]]:
+    """What each slice of the log has of each listener. A slice is columns, and only one listener's events are objects at a
+    time: the garbage collector would go through a hundred thousand of them again and again.
+    """
+    total: int = events.select(pl.len()).collect().item()
+    for start in range(0, total, _SLICE):
+        part = events.slice(start, _SLICE).collect()
+        rows = map(_event, zip(*_event_columns(part), strict=True))
+        places, flags = _flagged(part)
+        stop = 0
+        for user_id, length in part.select(pl.col("user_id").rle()).unnest("user_id").select("value", "len").iter_rows():
+            first, stop = stop, stop + length
+            mine = islice(flags, bisect_left(places, stop) - bisect_left(places, first))
+            yield user_id, list(islice(rows, length)), dict(reversed(list(mine)))
+
+
+def _event_columns(part: pl.DataFrame) -> list[list[Any]]:
+    """Lists in the order of `Event`'s fields; what the log does not have is told by no event."""
+    known = {name: part[name].to_list() for name in ("at_ms", "track_id", "played_ms", "track_ms", "session_id")}
+    known["type"] = list(map(_CODES.__getitem__, part["type"].to_physical().to_list()))
+    known["event_id"], known["request_id"] = [""] * len(part), [None] * len(part)
+    return [known[name] for name in Event._fields]
+
+
+def _flagged(part: pl.DataFrame) -> tuple[list[int], Iterator[tuple[tuple[int, str], tuple[bool, int]]]]:
+    """The places of a slice's rows that differ from the default, and what `_Flags` is to have of each."""
+    rows = part.with_row_index("place").filter(pl.col("part").is_not_null() | ~pl.col("asked"))
+    parts = rows["part"].to_physical().cast(pl.Int8).fill_null(NO_PART)
+    keys = zip(rows["at_ms"].to_list(), rows["track_id"].to_list(), strict=True)
+    return rows["place"].to_list(), zip(keys, zip(rows["asked"].to_list(), parts.to_list(), strict=True), strict=True)
 
 
 class _Draft:
@@ -126,17 +153,17 @@ class _Draft:
 
     def add(self, user_id: str, entries: Sequence[Entry], flags: _Flags) -> None:
         tracks = self.tracks
+        names, outcomes, times, _, sessions = zip(*entries, strict=True) if entries else ((),) * len(Entry._fields)
         self.lengths.append(len(entries))
         self.user.append(self.users.setdefault(user_id, len(self.users)))
-        self.track.extend([tracks.setdefault(entry.track_id, len(tracks)) for entry in entries])
-        self.outcome.extend([entry.outcome for entry in entries])
-        self.at_ms.extend([entry.at_ms for entry in entries])
-        self.session.extend([entry.session for entry in entries])
-        special = (
-            [flags.get((entry.at_ms, entry.track_id), _DEFAULT) for entry in entries] if flags else [_DEFAULT] * len(entries)
-        )
-        self.asked.extend([asked for asked, _ in special])
-        self.part.extend([part for _, part in special])
+        self.track.extend([tracks.setdefault(name, len(tracks)) for name in names])
+        self.outcome.extend(outcomes)
+        self.at_ms.extend(times)
+        self.session.extend(sessions)
+        special = [flags.get(key, _DEFAULT) for key in zip(times, names, strict=True)] if flags else [_DEFAULT] * len(entries)
+        asked, part = zip(*special, strict=True) if special else ((), ())
+        self.asked.extend(asked)
+        self.part.extend(part)
 
     def finish(self) -> Sequences:
         return Sequences(

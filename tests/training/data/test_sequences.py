@@ -1,13 +1,16 @@
 """From a log to everyone's histories, end to end."""
 
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from model.events import HistoryRule, Outcome
+from model.events import Event, EventType, HistoryRule, Outcome, fold
 from training.data import sequences as module
 from training.data.import_log import import_log
-from training.data.log import Log
+from training.data.log import PARTS, TYPES, Log
 from training.data.sequences import NO_PART, Sequences, build
 
 MINUTE = 60_000
@@ -80,6 +83,44 @@ def test_each_entry_knows_its_sequence(tmp_path: Path) -> None:
     assert len(sequences) == 2
     assert sequences.sequence.tolist() == [0, 0, 1]
     assert sequences.starts.tolist() == [0, 0, 2]
+
+
+@pytest.mark.parametrize("slice_rows", [7, 1000])
+def test_any_log_is_folded_as_the_service_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_rows: int) -> None:
+    """Made-up events of all types, many at one moment, some in named sessions: listener by listener the entries are those of
+    `fold`, and an entry's flags are those of the first event of its time and track that has any.
+    """
+    monkeypatch.setattr(module, "_SLICE", slice_rows)
+    random = Random(1)
+    lines = [
+        f"{random.choice('abc')},{random.choice('xyz')},{START + random.randrange(40) * 5 * MINUTE},{random.choice(TYPES)},"
+        f"{random.choice(['', '2000', '90000'])},{random.choice(['', '', 's1', 's2'])},{random.choice(['', 'false'])},"
+        f"{random.choice(['', 'train', 'test'])}"
+        for _ in range(400)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,track_id,at_ms,type,played_ms,session_id,asked,part", *lines]) + "\n")
+    log = import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log")
+    wanted: list[tuple[object, ...]] = []
+    for user, rows in groupby(log.events().collect().iter_rows(named=True), key=itemgetter("user_id")):
+        events, flags = [], dict[tuple[int, str], tuple[bool, int]]()
+        for row in rows:
+            kind = EventType[row["type"].upper()]
+            events.append(Event(row["at_ms"], kind, "", row["track_id"], row["played_ms"], None, row["session_id"]))
+            part = NO_PART if row["part"] is None else PARTS.index(row["part"])
+            if (row["asked"], part) != (True, NO_PART):
+                flags.setdefault((row["at_ms"], row["track_id"]), (row["asked"], part))
+        wanted += [
+            (user, one.track_id, one.outcome, one.at_ms, one.session, *flags.get((one.at_ms, one.track_id), (True, NO_PART)))
+            for one in fold(events, HistoryRule()).entries
+        ]
+
+    found = build(log, HistoryRule())
+
+    names = [found.tracks[track] for track in found.track]
+    users = [found.users[found.user[sequence]] for sequence in found.sequence]
+    columns = (users, names, *(getattr(found, name).tolist() for name in ("outcome", "at_ms", "session", "asked", "part")))
+    assert list(zip(*columns, strict=True)) == wanted
+    assert len({line[2:3] + line[5:] for line in wanted}) > 12
 
 
 def test_reading_in_slices_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
