@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import torch
 
 from model import artifact
 from model.artifact import Catalogue, Golden, Manifest
@@ -64,7 +65,7 @@ def export(
         for name, tail in ((artifact.MODEL, tails.top(network)), (artifact.RANK, tails.rank(network))):
             write_graph(draft / name, encoder.graph, tail, encoder.weights, records)
         length = recipe.history.length
-        ranker = NetworkRanker.of(recipe.name, network)
+        ranker = NetworkRanker(recipe.name, network.eval(), torch.from_numpy(encoder.weights["items"]))  # once in memory
         check_parity(ranker, draft, length=length)
         golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
         artifact.write_json(draft / artifact.TRACKS, vocabulary.tracks)

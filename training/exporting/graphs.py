@@ -14,7 +14,8 @@ Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V row
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class Encoder:
 def export_encoder(network: Network) -> Encoder:
     """The encoder of a network, which is folded."""
     network.fold()
-    encoder = _export_encoder(network)
+    with _short_table(network):
+        encoder = _export_encoder(network)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
     weights["items"] = network.item_matrix().detach().numpy()
     if network.tied is not None:
@@ -69,6 +71,21 @@ def write_graph(path: Path, encoder: ModelProto, tail: ModelProto, weights: Weig
     _refer(graph, records)
     path.write_bytes(graph.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(path))  # by its path, since it looks for the weights beside it
+
+
+@contextmanager
+def _short_table(network: Network) -> Iterator[None]:
+    """Let a table that is read out of `items` have three rows: the exporter copies it, and its format ends at 2 GB."""
+    table = None if network.tied is None else network.get_parameter(network.tied)
+    if table is None:
+        yield
+        return
+    whole = table.data
+    table.data = whole[:3]
+    try:
+        yield
+    finally:
+        table.data = whole
 
 
 def _export_encoder(network: Network) -> ModelProto:

@@ -34,21 +34,18 @@ def partition(points_VQ: Floats, places: int, *, seed: int = 0) -> Ints:
     return np.concatenate([_blocks(points[part], part, places, random) for part in parts])
 
 
-def _parts(points_VQ: Tensor, members_M: Tensor, random: torch.Generator) -> Iterator[Tensor]:
-    """The members in parts of `SMALL` points and fewer."""
+def _parts(points_MQ: Tensor, members_M: Tensor, random: torch.Generator) -> Iterator[Tensor]:
+    """The members, whose points are given, in parts of `SMALL` and fewer."""
     if len(members_M) <= SMALL:
         yield members_M
         return
-    near_MQ = points_VQ[members_M]
-    centres = _centres(near_MQ, min(PARTS, -(-2 * len(members_M) // SMALL)), random)
-    part_M = _nearest(near_MQ, centres)
+    centres = _centres(points_MQ, min(PARTS, -(-2 * len(members_M) // SMALL)), random)
+    part_M = _nearest(points_MQ, centres)
     if int(torch.bincount(part_M).max()) == len(members_M):  # all in one place: no distance tells them apart
         part_M = torch.arange(len(members_M)) % len(centres)
-    del near_MQ
-    order = torch.argsort(part_M, stable=True)
-    for members in torch.split(members_M[order], torch.bincount(part_M).tolist()):
-        if len(members):
-            yield from _parts(points_VQ, members, random)
+    for places in torch.split(torch.argsort(part_M, stable=True), torch.bincount(part_M).tolist()):
+        if len(places):
+            yield from _parts(points_MQ[places], members_M[places], random)
 
 
 def _blocks(points_MQ: Tensor, members_M: Tensor, places: int, random: torch.Generator) -> Ints:

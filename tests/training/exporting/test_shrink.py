@@ -14,11 +14,12 @@ import torch
 from onnx import ModelProto
 
 from model import artifact
-from model.artifact import ScanRecord
+from model.artifact import ArtifactError, ScanRecord
 from model.encoding import RowHistory
 from model.nets import build
 from model.nets.network import Network
 from model.vocabulary import FIRST
+from tests.model.test_artifact import manifest_of
 from tests.training.worlds import small_recipe
 from training.exporting import index, shrink, tails
 from training.exporting.export import open_graph
@@ -144,6 +145,20 @@ def test_quantised_items_are_within_half_a_step() -> None:
     assert made["reserved"].tolist() == [0, 1, *range(37, 48)]
 
 
+def test_tracks_unlike_their_neighbours_stand_alone() -> None:
+    """So one block is enough to find them: tracks with a high bias, which the means of blocks of the others do not show."""
+    random = np.random.default_rng(2)
+    items = random.normal(size=(ROWS, 9)).astype(np.float32)
+    items[:, 8] = np.where(np.arange(ROWS) % 60 == 7, 9.0, 0.0)
+    queries = np.hstack([random.normal(size=(200, 8)), np.ones((200, 1))]).astype(np.float32)
+    made = index.cut(items, queries)
+    alone = np.asarray(made["alone_rows"])
+    everyone = np.concatenate([alone, np.asarray(made["block_rows"]).ravel()])
+
+    assert set(range(7, ROWS, 60)) <= set(alone.tolist())
+    assert sorted(everyone[everyone > 0].tolist()) == list(range(FIRST, ROWS))
+
+
 def test_items_of_nothing_are_no_division_by_zero() -> None:
     """A network that nobody trained may have them."""
     made = quantise(np.zeros((20, 3), np.float32))
@@ -240,6 +255,24 @@ def test_index_leaves_out_a_golden_case_that_it_misses(shrunk: Shrink, tmp_path:
     wrong = right | {"best": [2, 3, 4]}
 
     assert shrunk(golden=[right, wrong], index_from=1_000, probes_tried=(ROWS,)).golden == [right]
+
+
+def test_damaged_index_is_refused(shrunk: Shrink, tmp_path: Path) -> None:
+    """One bit of any of its parts: the service would look in the wrong place and nobody would know."""
+    chosen = shrunk(index_from=1_000, probes_tried=(ROWS,))
+    draft, records = tmp_path / "draft", chosen.records or {}
+    artifact.write_json(draft / artifact.TRACKS, [f"t{row}" for row in range(FIRST, ROWS)])
+    for name in (artifact.RANK, artifact.POPULAR, artifact.GOLDEN):
+        artifact.write_json(draft / name, [])
+    saved = artifact.save(tmp_path, draft, manifest_of(tracks=ROWS - FIRST, weights=records, scan=chosen.found))
+    whole = (saved / artifact.WEIGHTS).read_bytes()
+
+    for part in ("blocks_int8", "block_rows", "means_int8", "alone_int8", "alone_rows"):
+        damaged = bytearray(whole)
+        damaged[records[part].offset] ^= 1
+        (saved / artifact.WEIGHTS).write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=r"weights\.bin is damaged"):
+            artifact.load(saved)
 
 
 def test_lists_that_differ_are_refused() -> None:
