@@ -28,11 +28,18 @@ from training.exporting import index, tails
 from training.exporting.graphs import Encoder, write_graph, write_weights
 from training.exporting.scan import Floats, Weights, quantise
 
-EIGHT_BITS_FROM, INDEX_FROM = 20_000, 500_000
-"""Rows from which each way is tried. `python -m tests.load.scans`, CPU ms a request alone / in batches of 16, on shared cores,
-22 November 2026: at 20,000 rows fp32 .13 / .09, int8 .42 / .11; at 50,000 1.29 / .20 and .80 / .14. At 200,000 int8 2.32 / .32,
-an index of 512 probes .99 / .55: quicker alone, slower in batches. The scan costs more the more rows, the probes do not:
-so half a million is where they should cross in batches too, which is computed, not measured.
+EIGHT_BITS_FROM, INDEX_FROM = 20_000, 200_000
+"""Rows from which each way is tried. `python -m tests.load.scans`, CPU ms a request alone / in batches of 16, one thread of an
+EPYC with VNNI whose two cores others used too, 22 November 2026:
+
+    rows        fp32          int8         index, fewest probes of recall .99
+    100,000      2.5 / .29     1.3 / .18    .35 / .21   (32)
+    200,000      5.3 / .70     2.3 / .40    .75 / .26   (32)
+    500,000     11.9 / 1.5     5.7 / .76    1.5 / .54   (32)
+    1,000,000   22.0 / 3.0     8.7 / 1.3    3.2 / .94  (256)
+
+At 20,000 .13 / .09 by fp32 and .42 / .11 by int8, at 50,000 1.3 / .16 and .19 / .11. An index is quicker alone from 100,000 on;
+what sets the limit is the batch, since a service under load has nothing else.
 """
 PROBES = (32, 64, 128, 256, 512, 1024)
 OVERLAP, LOSS = 0.99, 0.002
