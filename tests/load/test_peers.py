@@ -80,9 +80,13 @@ def test_peer_that_does_not_install_is_a_row_with_the_reason(tmp_path: Path, mon
 
 
 def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_path: Path) -> None:
-    """Two epochs of a blind network as wide as asked; its figures are of the same cases, its costs of its own process."""
+    """Two epochs of a blind network as wide as asked, whatever was run there before; its figures are of the same cases, its
+    costs of its own process.
+    """
     simulate(tmp_path / "log", listeners=20, tracks=40, artists=12)
     recipe = same_shape(read_recipe("nexttrack"), Shape(width=8, layers=1, heads=1, negatives=20, epochs=2))
+    (tmp_path / "run" / "run").mkdir(parents=True)
+    (tmp_path / "run" / "run" / "run.json").write_text("{}")  # of another recipe
 
     found = run_ours(recipe, tmp_path / "log", tmp_path / "run", cases=50, threads=1)
 

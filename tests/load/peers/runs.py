@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -81,7 +82,8 @@ def same_shape(recipe: Recipe, shape: Shape) -> Recipe:
 
 
 def run_ours(recipe: Recipe, log: Path, folder: Path, *, cases: int | None, threads: int) -> Trained:
-    """Train a recipe of ours."""
+    """Train a recipe of ours, from its first step on: what an earlier call left in the folder would be measured again."""
+    shutil.rmtree(folder / "run", ignore_errors=True)
     settings = {"recipe": recipe.as_dict(), "log": str(log.resolve()), "cases": cases, "threads": threads}
     peak_mb = _run([sys.executable, "-m", "tests.load.peers.with_ours", str(folder)], folder, settings)
     measured = json.loads((folder / "measured.json").read_text("utf-8"))
