@@ -37,7 +37,7 @@ def main() -> None:
     """Measure all sizes, smallest first."""
     options = argparse.ArgumentParser(prog="python -m tests.load.scans", description=str(__doc__).partition("\n")[0])
     options.add_argument("--tracks", type=int, nargs="+", default=[10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000])
-    options.add_argument("--probes", type=int, nargs="+", default=[64, 256, 1024])
+    options.add_argument("--probes", type=int, nargs="+", default=[32, 128, 512])
     given = options.parse_args()
     for tracks in given.tracks:
         items_VQ, queries_SQ = _world(tracks + FIRST)

@@ -201,6 +201,15 @@ def test_weight_that_is_no_finite_number_is_refused(tmp_path: Path, value: float
         save(tmp_path, items=items)
 
 
+def test_last_of_many_weights_is_looked_at_too(tmp_path: Path) -> None:
+    """More of them than are looked at together, and none left over behind."""
+    items = np.zeros((5, 300_001), np.float32)
+    items[-1, -1] = np.nan
+    manifest = manifest_of(weights={"items": WeightRecord(dtype="float32", shape=items.shape, offset=0)})
+    with pytest.raises(ArtifactError, match="weight items has a value that is no finite number"):
+        save(tmp_path, manifest=manifest, items=items)
+
+
 def test_weight_past_the_end_of_its_file_is_refused(tmp_path: Path) -> None:
     """The runtime would read past the map."""
     manifest = manifest_of(weights={"items": WeightRecord(dtype="float32", shape=(5, 2), offset=4)})
