@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.nets.network import Network
+from model.nets.network import Heads, Network
 from model.vocabulary import FIRST, UNKNOWN
 from training.data.sequences import Int64s
 from training.data.split import Split
 from training.evaluation import metrics
 from training.evaluation.baselines import item_rate
 from training.evaluation.cases import Cases
+from training.evaluation.evaluate import at_a_time
 from training.evaluation.metrics import Floats
 from training.recipe import WeighRule
 
-AT_A_TIME = 512  # cases
 _LEAST = 0.01  # of p - theta: what nearly everybody refuses keeps a finite score
 
 
@@ -73,9 +73,12 @@ def _tried(
 ) -> list[Weighing]:
     ranks: list[list[Int64s]] = [[] for _ in pairs]
     own: list[list[Floats]] = [[] for _ in pairs]
-    for start in range(0, len(cases), AT_A_TIME):
-        some = cases.take(slice(start, start + AT_A_TIME))
-        main_BV, wanted_BV = _opinions(network, some, length)
+    with torch.no_grad():
+        items = network.items()
+    size = at_a_time(cases)
+    for start in range(0, len(cases), size):
+        some = cases.take(slice(start, start + size))
+        main_BV, wanted_BV = _opinions(network, items, some, length)
         for place, (theta, weight) in enumerate(pairs):
             scores_BV: Floats = (main_BV + priors[theta] + weight * wanted_BV).numpy()
             scores_BV[:, :FIRST] = -np.inf
@@ -88,15 +91,15 @@ def _tried(
     ]
 
 
-def _opinions(network: Network, cases: Cases, length: int) -> tuple[Tensor, Tensor]:
+def _opinions(network: Network, items: Heads, cases: Cases, length: int) -> tuple[Tensor, Tensor]:
     """Scores [B, V] of both heads; 0 [1, 1] where there is no second one."""
     with torch.no_grad():
         last_BD = network.states(*map(torch.from_numpy, cases.encode(length)), last=True)[:, -1]
-        query, item = network.queries(last_BD), network.items()
-        main_BV = network.all_scores(query.main, item.main)
-        if query.wanted is None or item.wanted is None:
+        query = network.queries(last_BD)
+        main_BV = network.all_scores(query.main, items.main)
+        if query.wanted is None or items.wanted is None:
             return main_BV, torch.zeros(1, 1)
-        return main_BV, query.wanted @ item.wanted.T
+        return main_BV, query.wanted @ items.wanted.T
 
 
 def _scores(cases: Cases, rank: Int64s, score: Floats) -> dict[str, float]:

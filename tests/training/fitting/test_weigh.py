@@ -12,9 +12,10 @@ from model.nets.config import NetworkConfig
 from model.nets.network import Network
 from tests.training.worlds import Play, rings_split, split_of
 from training.data.split import TRAIN, VALID
+from training.evaluation import evaluate as evaluation
 from training.evaluation.baselines import item_rate
 from training.evaluation.cases import select_cases
-from training.evaluation.evaluate import evaluate
+from training.evaluation.evaluate import SCORES, evaluate
 from training.evaluation.rankers import NetworkRanker
 from training.fitting.weigh import Weighing, choose, rate_prior, weigh
 from training.recipe import WeighRule
@@ -71,8 +72,14 @@ def test_rate_prior_by_hand() -> None:
     assert item_rate(split).values_V[2:] == pytest.approx(kept_rate, rel=1e-6)
 
 
-def test_what_was_tried_is_what_the_evaluation_says_of_such_a_network() -> None:
-    """Each pair's figures are those of a network that was given the pair; the one taken stands in the network afterwards."""
+@pytest.mark.parametrize("scores_held", [SCORES, 1])
+def test_what_was_tried_is_what_the_evaluation_says_of_such_a_network(
+    monkeypatch: pytest.MonkeyPatch, scores_held: int
+) -> None:
+    """Each pair's figures are those of a network that was given the pair, in many batches as in one; the one taken stands in
+    the network afterwards.
+    """
+    monkeypatch.setattr(evaluation, "SCORES", scores_held)
     split = split_of(crowded(), rows=32)
     cases = select_cases(split, VALID)
     rule, weighed = WeighRule(wanted=(0.0, 0.5, 2.0), theta=(0.0, 0.3), hit_loss=0.2), network()
