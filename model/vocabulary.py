@@ -5,8 +5,8 @@ not seen (nobody ever wants it, so it ranks behind the known), rows from 2 on ar
 `tracks.json`. It knows nothing about where ids come from.
 
 Ids lie one behind the other in one run of bytes, beside a table of them by their hashes: 27 bytes for an id of 13, where
-strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds so; what was looked up lately is remembered, and
-takes a quarter of one. Hashes are this process's own, so a vocabulary cannot be pickled.
+strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds so; what was looked
+up lately is remembered, and takes a quarter of one. Hashes are this process's own, so a vocabulary cannot be pickled.
 """
 
 from collections.abc import Iterable, Sequence
