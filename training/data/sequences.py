@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from model.events import Entry, Event, EventType, HistoryRule, fold
+from model.events import Entry, Event, EventType, HistoryRule, Outcome, fold
 from training.data.columns import Column
 from training.data.log import TYPES, Log
 
@@ -32,6 +32,14 @@ Bools = npt.NDArray[np.bool_]
 NO_PART = -1
 _CODES = [EventType[name.upper()] for name in TYPES]
 _event = partial(tuple.__new__, Event)  # the fields as they stand in a tuple; `Event(*fields)` takes four times as long
+
+
+_WANTED = [outcome for outcome in Outcome if outcome.wanted]
+
+
+def is_wanted(outcomes: npt.NDArray[np.integer]) -> Bools:
+    """Which outcomes (of any shape) are of a track that the listener kept; padding is none."""
+    return np.isin(outcomes, _WANTED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ training part alone, so a track that came out later is an unknown one, and a cas
 Shapes: N entries, R rows.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from model.vocabulary import FIRST, UNKNOWN, Vocabulary
 from training.data.columns import Column
 from training.data.log import LogError
-from training.data.sequences import Int8s, Int32s, Int64s, Sequences
+from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences
 from training.recipe import SplitRule
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -34,6 +35,11 @@ class Split:
     def counts(self) -> Int64s:
         """How often each row occurs in the training part, [R]."""
         return np.bincount(self.row[self.part == TRAIN], minlength=len(self.vocabulary))
+
+    def known(self, parts: Collection[int] = (TRAIN,)) -> Bools:
+        """Which entries belong to one of `parts` and are of a track that has a row, [N]."""
+        known: Bools = np.isin(self.part, list(parts)) & (self.row != UNKNOWN)
+        return known
 
 
 def split(sequences: Sequences, rule: SplitRule) -> Split:

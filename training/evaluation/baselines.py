@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.encoding import Encoded, Ints
-from model.events import Outcome
 from model.vocabulary import PADDING, UNKNOWN
-from training.data.sequences import Bools, Int64s
+from training.data.sequences import Int64s, is_wanted
 from training.data.split import TRAIN, Split
 from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
@@ -68,8 +67,8 @@ def item_rate(split: Split, *, parts: Collection[int] = (TRAIN,), strength: floa
     """The share of each track's plays that were wanted, drawn towards the share over all tracks as if each had been played
     `strength` times more: (wanted + strength * mean) / (plays + strength).
     """
-    learned = _learned(split, parts)
-    rows, wanted = split.row[learned], _wanted(split)[learned]
+    learned = split.known(parts)
+    rows, wanted = split.row[learned], is_wanted(split.sequences.outcome[learned])
     size = len(split.vocabulary)
     kept_V, plays_V = np.bincount(rows[wanted], minlength=size), np.bincount(rows, minlength=size)
     rate_V = (kept_V + strength * wanted.mean()) / (plays_V + strength)
@@ -83,8 +82,8 @@ def markov(split: Split, *, parts: Collection[int] = (TRAIN,), refused: float = 
     The history may reach into other parts, as it does for a model; only what followed is taken from `parts`.
     """
     previous = _previous_wanted(split)
-    followed = np.flatnonzero(_learned(split, parts) & (previous >= 0))
-    wanted = _wanted(split)[followed]
+    followed = np.flatnonzero(split.known(parts) & (previous >= 0))
+    wanted = is_wanted(split.sequences.outcome[followed])
     if not refused:
         followed, wanted = followed[wanted], wanted[wanted]
     size = len(split.vocabulary)
@@ -106,13 +105,13 @@ def scaled_popularity(split: Split, parts: Collection[int]) -> Floats:
 
 def last_wanted(batch: Encoded) -> Ints:
     """The row of the newest wanted track of each history, `PADDING` where there is none, [B]."""
-    wanted_BT = np.isin(batch.outcomes, (Outcome.PLAYED, Outcome.LIKED))
+    wanted_BT = is_wanted(batch.outcomes)
     place_B = wanted_BT.shape[1] - 1 - wanted_BT[:, ::-1].argmax(axis=1)
     return np.where(wanted_BT.any(axis=1), batch.tracks[np.arange(len(place_B)), place_B], PADDING)
 
 
 def _popularity(split: Split, parts: Collection[int], half_life_days: float | None) -> Floats:
-    chosen = _learned(split, parts) & _wanted(split)
+    chosen = split.known(parts) & is_wanted(split.sequences.outcome)
     at_ms = split.sequences.at_ms[chosen]
     weight = None
     if half_life_days is not None:
@@ -120,18 +119,9 @@ def _popularity(split: Split, parts: Collection[int], half_life_days: float | No
     return np.bincount(split.row[chosen], weight, minlength=len(split.vocabulary)).astype(np.float32)
 
 
-def _learned(split: Split, parts: Collection[int]) -> Bools:
-    learned: Bools = np.isin(split.part, list(parts)) & (split.row != UNKNOWN)
-    return learned
-
-
-def _wanted(split: Split) -> Bools:
-    return np.isin(split.sequences.outcome, (Outcome.PLAYED, Outcome.LIKED))
-
-
 def _previous_wanted(split: Split) -> Int64s:
     """The newest known wanted entry before each entry in its sequence, -1 where there is none, [N]."""
     places = np.arange(len(split.row), dtype=np.int64)
-    so_far = np.maximum.accumulate(np.where(_wanted(split) & (split.row != UNKNOWN), places, -1))
+    so_far = np.maximum.accumulate(np.where(is_wanted(split.sequences.outcome) & (split.row != UNKNOWN), places, -1))
     previous = np.concatenate([np.full(1, -1, np.int64), so_far[:-1]])[: len(places)]
     return np.where(previous >= split.sequences.starts, previous, -1)

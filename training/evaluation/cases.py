@@ -16,7 +16,7 @@ import numpy.typing as npt
 from model.encoding import Encoded, Ints, encode, gap_codes
 from model.events import Outcome
 from model.vocabulary import PADDING, UNKNOWN
-from training.data.sequences import Bools, Int8s, Int32s, Int64s
+from training.data.sequences import Bools, Int8s, Int32s, Int64s, is_wanted
 from training.data.split import Split
 
 
@@ -48,7 +48,7 @@ class Cases:
     @property
     def wanted(self) -> Bools:
         """Whether the listener kept the target, [C]; the others were refused."""
-        return np.isin(self.outcome, [outcome for outcome in Outcome if outcome.wanted])
+        return is_wanted(self.outcome)
 
     @property
     def lengths(self) -> Int64s:
@@ -58,7 +58,7 @@ class Cases:
     @property
     def kept(self) -> Int64s:
         """Known entries before the target that the listener kept, [C]."""
-        kept = np.isin(self.outcomes, [outcome for outcome in Outcome if outcome.wanted])
+        kept = is_wanted(self.outcomes)
         before: Int64s = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
         return before[self.stops] - before[self.starts]
 

@@ -175,6 +175,13 @@ def at_a_time(cases: Cases) -> int:
     return max(_AT_LEAST, min(1024, SCORES // cases.size))
 
 
+def masked(scores_BV: Floats, cases: Cases) -> Floats:
+    """The scores [B, V] themselves, now -inf for what is never proposed: padding, the unknown track, each case's dislikes."""
+    scores_BV[:, :FIRST] = -np.inf
+    np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
+    return scores_BV
+
+
 def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
     """Lists [B, at most `LIST`] made [B, `LIST`]: what scores -inf is no proposal, and behind the last one stand 0 and -inf."""
     missing = ((0, 0), (0, LIST - rows.shape[1]))
@@ -202,10 +209,7 @@ def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict
 
 
 def _scores(ranker: Ranker, cases: Cases, batch: Encoded) -> Floats:
-    scores_BV = np.require(ranker.scores(batch, cases), np.float32, ["C", "W"])
-    scores_BV[:, :FIRST] = -np.inf
-    np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
-    return scores_BV
+    return masked(np.require(ranker.scores(batch, cases), np.float32, ["C", "W"]), cases)
 
 
 def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:

@@ -26,9 +26,7 @@ import numpy as np
 import torch
 
 from model.encoding import Encoded
-from model.events import Outcome
-from model.vocabulary import UNKNOWN
-from training.data.sequences import Int64s
+from training.data.sequences import Int64s, is_wanted
 from training.data.split import TRAIN, Split
 from training.evaluation.baselines import DAY_MS, FALLBACK, scaled_popularity
 from training.evaluation.cases import Cases, ranges
@@ -147,8 +145,7 @@ def _by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, I
     session ended, by number: the newest is 0.
     """
     sequences = split.sequences
-    wanted = np.isin(sequences.outcome, (Outcome.PLAYED, Outcome.LIKED))
-    entries = np.flatnonzero(np.isin(split.part, list(parts)) & wanted & (split.row != UNKNOWN))
+    entries = np.flatnonzero(split.known(parts) & is_wanted(sequences.outcome))
     entries = entries[np.lexsort((entries, sequences.session[entries], sequences.sequence[entries]))]
     owner = np.stack([sequences.sequence[entries], sequences.session[entries]])
     begins = np.flatnonzero(np.diff(owner, axis=1, prepend=-1).any(axis=0))
@@ -167,7 +164,7 @@ def distinct_wanted(batch: Encoded, *, reach: int) -> tuple[Int64s, Int64s, Int6
     A track heard twice stands where it was heard last.
     """
     width = batch.tracks.shape[1]
-    case, place = np.nonzero(np.isin(batch.outcomes, (Outcome.PLAYED, Outcome.LIKED)))
+    case, place = np.nonzero(is_wanted(batch.outcomes))
     row = batch.tracks[case, place]
     order = np.lexsort((-place, row, case))
     first = np.ones(len(order), np.bool_)

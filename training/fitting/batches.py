@@ -16,13 +16,11 @@ import torch
 from torch import Tensor
 
 from model.encoding import Ints, encode, gap_codes
-from model.events import Outcome
 from model.vocabulary import UNKNOWN
 from training.data.columns import Column
-from training.data.sequences import Int32s
+from training.data.sequences import Int32s, is_wanted
 from training.data.split import TRAIN, Split
 
-_KEPT, _ALL = (Outcome.PLAYED, Outcome.LIKED), tuple(Outcome)
 _SORTED_TOGETHER = 64  # batches among which windows are sorted by length: less padding, still a shuffle
 
 
@@ -61,7 +59,7 @@ class Windows:
             starts = sequences.offsets[lot] - sequences.offsets[lot.start]
             gaps.extend_by(gap_codes(sequences.at_ms[entries], starts)[known])
             sessions.extend_by(sequences.session[entries][known] + 1)
-            wanted.extend_by(_next_kept(row, counts[-1], np.isin(outcome, _ALL if targets == "all" else _KEPT)))
+            wanted.extend_by(_next_kept(row, counts[-1], is_wanted(outcome) | (targets == "all")))
         self._rows, self._wanted, self._sessions = rows.finish(), wanted.finish(), sessions.finish()
         self._outcomes, self._gaps, self._counts = outcomes.finish(), gaps.finish(), np.concatenate(counts)
         self._offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._counts)])

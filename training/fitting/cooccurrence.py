@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.events import Outcome
-from model.vocabulary import UNKNOWN
-from training.data.split import TRAIN, Split
+from training.data.sequences import is_wanted
+from training.data.split import Split
 
 REACH, STEPS = 8, 3
 
@@ -36,8 +35,7 @@ def smoothed_vectors(split: Split, width: int, *, seed: int) -> Tensor:
 
 def _graph(split: Split) -> Tensor:
     """A, sparse [V, V]."""
-    kept = (split.part == TRAIN) & (split.row != UNKNOWN)
-    kept &= np.isin(split.sequences.outcome, (Outcome.PLAYED, Outcome.LIKED))
+    kept = split.known() & is_wanted(split.sequences.outcome)
     row, sequence, size = split.row[kept].astype(np.int64), split.sequences.sequence[kept], len(split.vocabulary)
     pairs, weights = [np.zeros(0, np.int64)], [np.zeros(0)]
     for apart in range(1, REACH + 1):

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from model.nets.network import Heads, Network
-from model.vocabulary import FIRST, UNKNOWN
+from model.vocabulary import UNKNOWN
 from training.data.sequences import Int64s
 from training.data.split import Split
 from training.evaluation import metrics
 from training.evaluation.baselines import item_rate
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import at_a_time
+from training.evaluation.evaluate import at_a_time, masked
 from training.evaluation.metrics import Floats
 from training.recipe import WeighRule
 
@@ -80,9 +80,7 @@ def _tried(
         some = cases.take(slice(start, start + size))
         main_BV, wanted_BV = _opinions(network, items, some, length)
         for place, (theta, weight) in enumerate(pairs):
-            scores_BV: Floats = (main_BV + priors[theta] + weight * wanted_BV).numpy()
-            scores_BV[:, :FIRST] = -np.inf
-            np.put_along_axis(scores_BV, some.excluded(), -np.inf, axis=1)
+            scores_BV = masked((main_BV + priors[theta] + weight * wanted_BV).numpy(), some)
             ranks[place].append(metrics.ranks(scores_BV, some.target))
             own[place].append(scores_BV[np.arange(len(some)), some.target])
     return [

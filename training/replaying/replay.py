@@ -24,9 +24,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model import artifact
-from model.events import Outcome
 from training.data.log import Log
-from training.data.sequences import build
+from training.data.sequences import build, is_wanted
 from training.data.split import TEST, Split, split
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import summarise
@@ -91,11 +90,10 @@ def draw_listeners(cases: Cases, listeners: int) -> Cases:
 
 def without_skipped(cases: Cases) -> Cases:
     """The same cases, excluding also what the listener left in the history of each, as the service does within a session."""
-    refused = [outcome for outcome in Outcome if not outcome.wanted]
     excluded = [
         np.union1d(
             cases.disliked[cases.disliked_offsets[case] : cases.disliked_offsets[case + 1]],
-            cases.rows[start:stop][np.isin(cases.outcomes[start:stop], refused)],
+            cases.rows[start:stop][~is_wanted(cases.outcomes[start:stop])],
         )
         for case, (start, stop) in enumerate(zip(cases.starts.tolist(), cases.stops.tolist(), strict=True))
     ]

@@ -121,7 +121,9 @@ def reached(row: Row, key: str, bar: float) -> tuple[int, float] | None:
 
 def values_of(row: Row, reference: Sequence[Row]) -> dict[str, float]:
     """A row's metrics, its cost, and how long it took to the best validation scores of the reference with the same seed."""
-    values = {**row.measured["values"], **{key: row.cost[key] for key in ("seconds",) if key in row.cost}}
+    values = dict(row.measured["values"])
+    if row.cost:
+        values["seconds"] = row.cost["seconds"]
     for other in reference:
         for key in BARS if other.seed == row.seed else ():
             bar = max((epoch["scores"][key] for epoch in other.curve if key in epoch["scores"]), default=None)
