@@ -93,7 +93,11 @@ class Metrics:
         )
 
         # Finding a labelled series costs more than counting in it.
-        self._redis_of = cache(self.redis.labels)
+        self.onnx_of, self.events_of, self._redis_of = (
+            cache(self.onnx.labels),
+            cache(self.events.labels),
+            cache(self.redis.labels),
+        )
         self._requests_of, self._seconds_of = cache(self.requests.labels), cache(self.seconds.labels)
 
     def answered(self, scope: Scope, status: int, elapsed_s: float) -> None:

@@ -164,7 +164,7 @@ class BatchingScorer:
         if len(jobs) == 1:
             self._lone_s[graph] = ran_s
         self._metrics.batch.observe(len(jobs))
-        self._metrics.onnx.labels(graph).observe(ran_s)
+        self._metrics.onnx_of(graph).observe(ran_s)
         return [Scored(scores.rows, scores.scores, ran_s) for scores in found]
 
     def _deliver(self, jobs: Sequence[_Job], answers: dict[int, Scored | ServiceError]) -> None:

@@ -53,7 +53,7 @@ async def record(body: PostedEvent | PostedEvents, service: State) -> bytes:
         for event, new in zip(events, recorded[user_id], strict=True)
     )
     for (type, result), count in results.items():
-        service.metrics.events.labels(type, result).inc(count)
+        service.metrics.events_of(type, result).inc(count)
     accepted = sum(count for (_, result), count in results.items() if result == "accepted")
     return encode({"accepted": accepted, "duplicates": len(posted) - accepted})
 
