@@ -8,7 +8,7 @@ manifest.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,6 +69,21 @@ class _Way:
     golden_share: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trial:
+    """What each way is tried on: the samples with their exact lists, the golden cases, and the draft that it is to replace."""
+
+    encoder: Encoder
+    rank: ModelProto
+    draft: Path
+    samples: Sequence[RowHistory]
+    exact: Lists
+    golden: Sequence[Case]
+    length: int
+    weight: float
+    open_graph: Open
+
+
 def shrink(
     network: Network,
     encoder: Encoder,
@@ -87,30 +102,28 @@ def shrink(
     stays = Chosen(found=ScanRecord(), records=None, golden=golden)
     if isinstance(network, SineNetwork) or not samples:
         return stays
-    exact: Lists | None = None
+    ways: list[_Way] = []
+    if network.rows >= index_from:
+        ways.append(_by_index(network, encoder, samples[-SAMPLES:], length, probes_tried))
+    if network.rows >= eight_bits_from:
+        ways.append(_in_eight_bits(encoder))
+    if not ways:
+        return stays
+    asked = samples[:SAMPLES]
+    trial = _Trial(
+        encoder=encoder,
+        rank=tails.rank(network),
+        draft=draft,
+        samples=asked,
+        exact=best_lists(open_graph(draft / MODEL), asked, length=length, weight=weight),
+        golden=golden,
+        length=length,
+        weight=weight,
+        open_graph=open_graph,
+    )
     index_overlap: float | None = None
-    for way in _ways(
-        network,
-        encoder,
-        samples,
-        length,
-        eight_bits_from=eight_bits_from,
-        index_from=index_from,
-        probes_tried=probes_tried,
-    ):
-        exact = exact or best_lists(open_graph(draft / MODEL), samples[:SAMPLES], length=length, weight=weight)
-        found, held, records = _try(
-            way,
-            network,
-            encoder,
-            draft,
-            exact=exact,
-            samples=samples[:SAMPLES],
-            golden=golden,
-            length=length,
-            weight=weight,
-            open_graph=open_graph,
-        )
+    for way in ways:
+        found, held, records = _try(way, trial)
         found = found.model_copy(update={"index_overlap": index_overlap})
         if records is not None:
             return Chosen(found=found, records=records, golden=held)
@@ -123,34 +136,23 @@ def shrink(
     return stays
 
 
-def _try(
-    way: _Way,
-    network: Network,
-    encoder: Encoder,
-    draft: Path,
-    *,
-    exact: Lists,
-    samples: Sequence[RowHistory],
-    golden: Sequence[Case],
-    length: int,
-    weight: float,
-    open_graph: Open,
-) -> tuple[ScanRecord, Sequence[Case], dict[str, WeightRecord] | None]:
-    """What was measured last, the golden cases that held, and where the weights lie now: None where `draft` stays as it was."""
-    with TemporaryDirectory(prefix=".scan-", dir=draft.parent) as name:
+def _try(way: _Way, trial: _Trial) -> tuple[ScanRecord, Sequence[Case], dict[str, WeightRecord] | None]:
+    """What was measured last, the golden cases that held, where the weights lie now: None where the draft stays as it was."""
+    length, weight = trial.length, trial.weight
+    with TemporaryDirectory(prefix=".scan-", dir=trial.draft.parent) as name:
         folder = Path(name)
-        weights = encoder.weights | way.weights()
+        weights = trial.encoder.weights | way.weights()
         records = write_weights(folder, weights)
-        write_graph(folder / RANK, encoder.graph, tails.rank(network), weights, records)
+        write_graph(folder / RANK, trial.encoder.graph, trial.rank, weights, records)
         for probes, tail in way.tails.items():
-            write_graph(folder / MODEL, encoder.graph, tail, weights, records)
-            rough = open_graph(folder / MODEL)
-            found = compare(exact, best_lists(rough, samples, length=length, weight=weight), samples)
+            write_graph(folder / MODEL, trial.encoder.graph, tail, weights, records)
+            rough = trial.open_graph(folder / MODEL)
+            found = compare(trial.exact, best_lists(rough, trial.samples, length=length, weight=weight), trial.samples)
             found = found.model_copy(update={"probes": probes or None})
-            held = [case for case in golden if _same(rough, case, length, weight)]
-            if allowed(found) and len(held) >= way.golden_share * len(golden):
+            held = [case for case in trial.golden if _same(rough, case, length, weight)]
+            if allowed(found) and len(held) >= way.golden_share * len(trial.golden):
                 for file in (MODEL, RANK, WEIGHTS):
-                    os.replace(folder / file, draft / file)
+                    os.replace(folder / file, trial.draft / file)
                 return found, held, records
     return found, held, None
 
@@ -183,23 +185,21 @@ def compare(exact: Lists, rough: Lists, histories: Sequence[RowHistory]) -> Scan
     return ScanRecord(bits=8, overlap=float(np.mean(shared)), ndcg_loss=1 - after / before if before else 0.0)
 
 
-def _ways(
-    network: Network,
-    encoder: Encoder,
-    samples: Sequence[RowHistory],
-    length: int,
-    *,
-    eight_bits_from: int,
-    index_from: int,
-    probes_tried: Sequence[int],
-) -> Iterator[_Way]:
+def _by_index(
+    network: Network, encoder: Encoder, samples: Sequence[RowHistory], length: int, probes_tried: Sequence[int]
+) -> _Way:
+    queries_SQ = _queries(network, samples, length)
+    by_probes = {probes: tails.top_by_index(probes) for probes in probes_tried}
+    return _Way(tails=by_probes, weights=lambda: index.cut(_items(encoder), queries_SQ), golden_share=0.5)
+
+
+def _in_eight_bits(encoder: Encoder) -> _Way:
+    return _Way(tails={0: tails.top_in_eight_bits()}, weights=lambda: quantise(_items(encoder)), golden_share=1)
+
+
+def _items(encoder: Encoder) -> Floats:
     items_VQ: Floats = encoder.weights["items"]  # type: ignore[assignment]  # which is what it is
-    if network.rows >= index_from:
-        queries_SQ = _queries(network, samples[-SAMPLES:], length)
-        by_probes = {probes: tails.top_by_index(probes) for probes in probes_tried}
-        yield _Way(tails=by_probes, weights=lambda: index.cut(items_VQ, queries_SQ), golden_share=0.5)
-    if network.rows >= eight_bits_from:
-        yield _Way(tails={0: tails.top_in_eight_bits()}, weights=lambda: quantise(items_VQ), golden_share=1)
+    return items_VQ
 
 
 def _queries(network: Network, histories: Sequence[RowHistory], length: int) -> Floats:
