@@ -7,16 +7,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from model import artifact
-from model.encoding import RowHistory, encode_histories, feed
+from tests.training.goldens import golden_answers
 from training import run
 from training.__main__ import main
 from training.data.log import open_log
-from training.exporting.export import names_of, open_graph
 from training.recipe import read_recipe
 
 RECIPE = """
@@ -103,17 +101,7 @@ def test_run_leaves_an_artifact_that_loads(place: Place) -> None:
 
 def test_golden_cases_of_the_run_replay(place: Place) -> None:
     """In ONNX Runtime, from the folder alone."""
-    loaded = artifact.load(place.artifacts / "current")
-    session = open_graph(loaded.folder / artifact.MODEL)
-    for case in loaded.golden:
-        batch = encode_histories([RowHistory(case.rows, case.outcomes, case.gaps)], length=loaded.manifest.history.length)
-        others = {
-            "excluded": np.array([case.excluded], np.int64).reshape(1, -1),
-            "count": np.array(len(case.best)),
-            "wanted_weight": np.array(loaded.manifest.wanted_weight, np.float32),
-        }
-        rows, scores = session.run(None, feed(names_of(session), batch, **others))
-
+    for case, rows, scores in golden_answers(place.artifacts / "current"):
         assert rows[0].tolist() == list(case.best)
         assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)
 

@@ -4,22 +4,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
 from model import artifact
-from model.encoding import RowHistory, encode_histories, feed
+from model.encoding import RowHistory
 from model.nets import build
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.conftest import TRACKS, Exported
+from tests.training.goldens import golden_answers
 from tests.training.worlds import small_recipe
 from training.evaluation.rankers import NetworkRanker
-from training.exporting.export import ExportError, check_parity, export, names_of, open_graph
+from training.exporting.export import ExportError, check_parity, export
 
 
 class Fickle(Network):
@@ -113,18 +113,9 @@ def test_parity_holds_for_the_network_that_was_exported(exported: Exported) -> N
 
 def test_golden_cases_replay(exported: Exported) -> None:
     """As the service does before it says that it is ready; an empty history is among them, and a full one."""
-    loaded = artifact.load(exported.folder)
-    session = open_graph(exported.folder / artifact.MODEL)
     lengths = set()
-    for case in loaded.golden:
+    for case, rows, scores in golden_answers(exported.folder):
         lengths.add(len(case.rows))
-        batch = encode_histories([RowHistory(case.rows, case.outcomes, case.gaps)], length=exported.length)
-        others = {
-            "excluded": np.array([case.excluded], np.int64).reshape(1, -1),
-            "count": np.array(len(case.best)),
-            "wanted_weight": np.array(loaded.manifest.wanted_weight, np.float32),
-        }
-        rows, scores = session.run(None, feed(names_of(session), batch, **others))
 
         assert rows[0].tolist() == list(case.best)
         assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)

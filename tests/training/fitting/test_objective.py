@@ -164,6 +164,17 @@ def test_feedback_without_a_head_for_it_is_refused() -> None:
         objective(network_of(), BATCH, LossRule(feedback=0.1))
 
 
+def refused_in_session(batch: Batch, line: int, place: int, *, besides: int) -> list[int]:
+    """The tracks refused in the session of one entry, picked by hand, without the track `besides`."""
+    return [
+        int(batch.tracks[line, other])
+        for other in range(batch.tracks.shape[1])
+        if batch.outcomes[line, other] in (SKIPPED, DISLIKED)
+        and batch.session[line, other] == batch.session[line, place]
+        and batch.tracks[line, other] != besides
+    ]
+
+
 def contrast_by_loop(network: Network, batch: Batch, temperature: float) -> float:
     """Equation 3 of Seshadri & Knees 2023, state by state, with the negatives picked by hand."""
     terms = []
@@ -172,13 +183,7 @@ def contrast_by_loop(network: Network, batch: Batch, temperature: float) -> floa
         tracks, outcomes = (array[line, :place][real][None] for array in (batch.tracks, batch.outcomes))
         state = network.queries(network.states(tracks, outcomes)[0, -1]).main[:-1]
         target = int(batch.wanted[line, place])
-        negatives = [
-            int(batch.tracks[line, other])
-            for other in range(batch.tracks.shape[1])
-            if batch.outcomes[line, other] in (SKIPPED, DISLIKED)
-            and batch.session[line, other] == batch.session[line, place]
-            and batch.tracks[line, other] != target
-        ]
+        negatives = refused_in_session(batch, line, place, besides=target)
         vectors = network.items(torch.tensor([target, *negatives])).main[:, :-1]
         cosines = torch.cosine_similarity(state[None], vectors) / temperature
         if negatives:
@@ -338,13 +343,7 @@ def masked_contrast_by_loop(network: Network, batch: Batch, temperature: float, 
     terms = []
     for line, place in places(hidden & (batch.outcomes != SKIPPED) & (batch.outcomes != DISLIKED)):
         target = int(batch.tracks[line, place])
-        negatives = [
-            int(batch.tracks[line, other])
-            for other in range(batch.tracks.shape[1])
-            if batch.outcomes[line, other] in (SKIPPED, DISLIKED)
-            and batch.session[line, other] == batch.session[line, place]
-            and batch.tracks[line, other] != target
-        ]
+        negatives = refused_in_session(batch, line, place, besides=target)
         vectors = network.items(torch.tensor([target, *negatives])).main[:, :-1]
         cosines = torch.cosine_similarity(network.queries(states[line, place]).main[None, :-1], vectors) / temperature
         if negatives:
