@@ -66,10 +66,8 @@ def _once(row: Row, system: System, seconds: float) -> dict[str, float]:
         figures |= overhead(before, scrape(system.port), end_to_end_ms=mean_ms)
     if row.seconds:
         tenth = max(1, len(result.latencies) // 10)
-        figures |= {
-            "p99_at_first": summarise(result.latencies[:tenth]).p99,
-            "p99_at_last": summarise(result.latencies[-tenth:]).p99,
-        }
+        first, last = summarise(result.latencies[:tenth]), summarise(result.latencies[-tenth:])
+        figures |= {"p50_at_first": first.p50, "p50_at_last": last.p50, "p99_at_first": first.p99, "p99_at_last": last.p99}
     return figures
 
 

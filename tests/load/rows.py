@@ -67,7 +67,7 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
     ]
     if long:
         rows.append(Row(work="full", kind="next", tracks=first, rate=1000.0, seconds=600.0))
-        rows.append(Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=600.0, seconds=3600.0))
+        rows.append(Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=300.0, seconds=3600.0))
     for size in others:
         rows += [Row(work="full", kind="next", tracks=size, connections=number) for number in (16, 64)]
         rows.append(Row(work="full", kind="next", tracks=size, rate=RATES.get(size, 500.0)))
