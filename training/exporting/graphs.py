@@ -141,7 +141,8 @@ def _join(encoder: ModelProto, tail: ModelProto, weights: Weights) -> ModelProto
     used = {name for node in nodes for name in node.input}
     constants = [_placeholder(name, array) for name, array in sorted(weights.items()) if name in used]
     inputs = [*encoder.graph.input, *tail.graph.input[1:]]
-    graph = helper.make_graph(nodes, tail.graph.name, inputs, list(tail.graph.output), constants)
+    known = list(tail.graph.value_info)
+    graph = helper.make_graph(nodes, tail.graph.name, inputs, list(tail.graph.output), constants, value_info=known)
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)], producer_name="nexttrack")
 
 

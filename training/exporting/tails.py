@@ -15,7 +15,8 @@ from training.exporting import index, scan
 _HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
 
 _TOP = """
-top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
+top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
+<float[B,V] scores_BV, float[B,V] masked_BV> {
 SCORING
     batch = Shape<start=0, end=1>(excluded)
     reserved = Constant<value_ints=[0, 1]>()

@@ -171,6 +171,16 @@ def test_inputs_and_outputs_are_the_contracts(model: onnxruntime.InferenceSessio
     assert described(rank.get_outputs()) == {"scores": ("tensor(float)", [True, True])}
 
 
+def test_shapes_around_the_mask_are_stated_and_alike(exported: Exported) -> None:
+    """So that ONNX Runtime masks in place; and they are those that it finds itself, or the checker would refuse them."""
+    graph = onnx.load(exported.folder / artifact.MODEL)
+    onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True)
+    stated = {value.name: [size.dim_param for size in value.type.tensor_type.shape.dim] for value in graph.graph.value_info}
+    [masks] = [node for node in graph.graph.node if node.op_type == "ScatterElements"]
+
+    assert stated[masks.input[0]] == stated[masks.output[0]] == ["B", "V"]
+
+
 def test_all_that_was_learned_lies_in_the_one_weights_file(exported: Exported) -> None:
     """Both graphs name it, and hold no learned number themselves: a verified file is a verified model."""
     records = artifact.load(exported.folder).manifest.weights
