@@ -64,6 +64,11 @@ class Vocabulary:
             raise ValueError(f"row {row} is no track; tracks begin at row {FIRST}")
         return self._name(row - FIRST).decode("utf-8", "surrogatepass")
 
+    def named(self, rows: Iterable[int]) -> list[str]:
+        """The tracks of several rows, in order, none of which may be padding or unknown: at a third of the cost."""
+        names, ends = self._names, self._ends
+        return [names[ends[row - FIRST] : ends[row - FIRST + 1]].decode("utf-8", "surrogatepass") for row in rows]
+
     @property
     def tracks(self) -> list[str]:
         """All track ids, in the order of their rows: a list made anew."""

@@ -103,8 +103,7 @@ class Recommender:
     async def _best(self, history: RowHistory, masked: set[str], count: int) -> Recommendation:
         fetched = count * SPARE if self._artist_gap else count
         scored = await self._scorer.best(history, self._vocabulary.known_rows(masked), fetched)
-        track = self._vocabulary.track
-        tracks = [(track(row), score) for row, score in zip(scored.rows, scored.scores, strict=True)]
+        tracks = list(zip(self._vocabulary.named(scored.rows), scored.scores, strict=True))
         return self._reply(tracks, count, scored)
 
     async def _rank(self, history: RowHistory, masked: set[str], candidates: Sequence[str], count: int) -> Recommendation:

@@ -39,7 +39,7 @@ def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | 
         "model": {"name": artifact.manifest.name, "version": artifact.manifest.version},
         "source": recommendation.source,
         "degraded": recommendation.source == "popular",
-        "tracks": [_track(artifact, track_id, score) for track_id, score in recommendation.tracks],
+        "tracks": _tracks(artifact, recommendation.tracks),
     }
 
 
@@ -60,12 +60,14 @@ def new_request_id(now_ms: int) -> str:
     return f"{now_ms:012x}{random.getrandbits(64):016x}"
 
 
-def _track(artifact: Artifact, track_id: str, score: float) -> dict[str, Any]:
-    track: dict[str, Any] = {"track_id": track_id, "score": score}
-    if artifact.catalogue and (row := artifact.vocabulary.row(track_id)) != UNKNOWN:
-        track["title"] = artifact.catalogue.titles[row - FIRST]
-        track["artist"] = artifact.catalogue.artists[row - FIRST]
-    return track
+def _tracks(artifact: Artifact, scored: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    tracks: list[dict[str, Any]] = [{"track_id": track_id, "score": score} for track_id, score in scored]
+    if artifact.catalogue:
+        for track in tracks:
+            if (row := artifact.vocabulary.row(track["track_id"])) != UNKNOWN:
+                track["title"] = artifact.catalogue.titles[row - FIRST]
+                track["artist"] = artifact.catalogue.artists[row - FIRST]
+    return tracks
 
 
 def _moment(at_ms: int) -> datetime:
