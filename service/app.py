@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact, load
 from service import documentation, errors, logs, openapi
@@ -66,14 +66,17 @@ def create_app(
 
 
 class _Application(FastAPI):
-    """The framework's application inside of ours: `Front` before all of it, `Direct` before its way to the busy routes."""
+    """The framework's application inside of ours: `Front` before all of it, `Direct` before its way to the busy routes.
+
+    Before its `__call__` too, which looks at each request for somebody's OpenTelemetry: 6 µs of processor time a request.
+    """
 
     def __init__(self, *, front: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
-        self._front = front
+        self._entrance = front(Direct(super().__call__))
 
-    def build_middleware_stack(self) -> ASGIApp:
-        return self._front(Direct(super().build_middleware_stack()))
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._entrance(scope, receive, send)
 
 
 def from_environment() -> FastAPI:
