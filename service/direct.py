@@ -1,7 +1,7 @@
 """The busy routes without the framework's way to them.
 
 To match a path, open its exit stacks and solve a route's dependencies costs FastAPI more than all of our own work on a request.
-So the requests that make up the load are recognised here, checked by the same types, and given to the same functions as in
+So the requests that make up the load are recognised here, checked by the same rules, and given to the same functions as in
 the routes that FastAPI knows and documents.
 
 Only plain and sound requests are taken. What is not (a parameter nobody knows, a body without a length, a wrong value) goes on
@@ -12,17 +12,16 @@ answered, and a contract test holds the two beside each other.
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import plain
 from service.errors import ServiceError, render
 from service.recommender import Wish
 from service.routes.events import record
 from service.routes.proposals import answer_next, propose
-from service.schemas import MAX_LISTED, NextRequest, OneOrMany
+from service.schemas import MAX_LISTED
 from service.state import State
 
 _USERS = b"/v1/users/"
@@ -46,9 +45,9 @@ class Direct:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._posts: dict[bytes, tuple[_Template, TypeAdapter[Any], Callable[[Scope, State, Any], Awaitable[bytes]]]] = {
-            b"/v1/events": (_Template("/v1/events"), TypeAdapter(OneOrMany), _post_events),
-            b"/v1/next": (_Template("/v1/next"), TypeAdapter(NextRequest), _post_next),
+        self._posts: dict[bytes, tuple[_Template, Callable[[Scope, State, bytes], Awaitable[bytes] | None]]] = {
+            b"/v1/events": (_Template("/v1/events"), _post_events),
+            b"/v1/next": (_Template("/v1/next"), _post_next),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,25 +60,27 @@ class Direct:
                 scope["route"] = _OF_NEXT
                 return await _answer(propose(scope, _state(scope), user_id, wish), scope, receive, send)
         elif scope["method"] == "POST" and path in self._posts and _has_plain_json(scope):
-            template, checked, post = self._posts[path]
+            template, post = self._posts[path]
             messages = await _read(receive)
-            try:
-                body = checked.validate_json(b"".join(message.get("body", b"") for message in messages))
-            except ValidationError:
+            made = post(scope, _state(scope), b"".join(message.get("body", b"") for message in messages))
+            if made is None:
                 return await self._app(scope, _again(messages, receive), send)
             scope["route"] = template
-            return await _answer(post(scope, _state(scope), body), scope, receive, send)
+            return await _answer(made, scope, receive, send)
         if path and path.startswith(_USERS):
             scope["path"] = path.decode("latin-1")  # as sent, so that `a%2Fb` is one id for the router, not two steps of a path
         return await self._app(scope, receive, send)
 
 
-async def _post_events(_: Scope, service: State, body: Any) -> bytes:
-    return await record(body, service)
+def _post_events(_: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
+    now_ms = service.clock()
+    read = plain.read_events(body, now_ms)
+    return None if read is None else record(read[0], service, now_ms, many=read[1])
 
 
-async def _post_next(scope: Scope, service: State, body: NextRequest) -> bytes:
-    return await answer_next(scope, service, body)
+def _post_next(scope: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
+    asked = plain.read_next(body)
+    return None if asked is None else answer_next(scope, service, asked.user_id, asked.plays, asked.wish)
 
 
 async def _answer(made: Awaitable[bytes], scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,10 +88,8 @@ async def _answer(made: Awaitable[bytes], scope: Scope, receive: Receive, send: 
         body = await made
     except ServiceError as error:
         return await render(error)(scope, receive, send)
-    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    return None
+    answer: Callable[[bytes], Awaitable[None]] = scope["answer"]
+    return await answer(body)
 
 
 def _state(scope: Scope) -> State:

@@ -34,7 +34,8 @@ def _decoded(text: object) -> object:
         raise PydanticCustomError("id_encoding", "the percent-encoded bytes are no UTF-8") from error
 
 
-def _milliseconds(text: object) -> int:
+def milliseconds(text: object) -> int:
+    """A time in RFC 3339 as Unix milliseconds; PydanticCustomError where it is none."""
     try:
         if isinstance(text, str) and _RFC_3339.fullmatch(text):
             at_ms = int(datetime.fromisoformat(text.upper()).timestamp() * 1000)
@@ -50,7 +51,7 @@ Id = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL
 """The caller's own string: 1 to 256 bytes of UTF-8, no control characters."""
 PathId = Annotated[Id, BeforeValidator(_decoded)]
 """An id in a path, which `direct.Direct` leaves percent-encoded."""
-Time = Annotated[int, BeforeValidator(_milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
+Time = Annotated[int, BeforeValidator(milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 outside, Unix milliseconds inside."""
 Milliseconds = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Count = Annotated[int, Field(ge=1, le=100)]

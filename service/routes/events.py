@@ -28,24 +28,24 @@ router = APIRouter(tags=["events"])
 )
 async def post_events(body: OneOrMany, service: Service) -> Response:
     """Tell what happened: one event, or several at once. The same event again changes nothing."""
-    return packed(await record(body, service))
-
-
-async def record(body: PostedEvent | PostedEvents, service: State) -> bytes:
-    """Record what was posted; the reply, encoded."""
-    many = isinstance(body, PostedEvents)
-    posted: Sequence[PostedEvent] = body.events if isinstance(body, PostedEvents) else [body]
     now_ms = service.clock()
+    posted = body.events if isinstance(body, PostedEvents) else [body]
+    told = [(event.user_id, _event(event, now_ms)) for event in posted]
+    return packed(await record(told, service, now_ms, many=isinstance(body, PostedEvents)))
+
+
+async def record(told: Sequence[tuple[str, Event]], service: State, now_ms: int, *, many: bool) -> bytes:
+    """Record events with their users' ids, posted as a list of them or not; the reply, encoded."""
     faults = [
         Fault(loc=("body", "events", place, "at") if many else ("body", "at"), msg="more than 5 minutes in the future")
-        for place, event in enumerate(posted)
-        if event.at is not None and event.at > now_ms + FUTURE_MS
+        for place, (_, event) in enumerate(told)
+        if event.at_ms > now_ms + FUTURE_MS
     ]
     if faults:
         raise InvalidRequestError(faults)
     of_users: defaultdict[str, list[Event]] = defaultdict(list)
-    for event in posted:
-        of_users[event.user_id].append(_event(event, now_ms))
+    for user_id, event in told:
+        of_users[user_id].append(event)
     recorded = await service.store.record(of_users)
     results = Counter(
         (event.type.name.lower(), "accepted" if new else "duplicate")
@@ -55,7 +55,7 @@ async def record(body: PostedEvent | PostedEvents, service: State) -> bytes:
     for (type, result), count in results.items():
         service.metrics.events_of(type, result).inc(count)
     accepted = sum(count for (_, result), count in results.items() if result == "accepted")
-    return encode({"accepted": accepted, "duplicates": len(posted) - accepted})
+    return encode({"accepted": accepted, "duplicates": len(told) - accepted})
 
 
 def _event(posted: PostedEvent, now_ms: int) -> Event:

@@ -1,5 +1,6 @@
 """What to play next: for a listener, or for a history that comes with the request."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated
 
@@ -32,7 +33,11 @@ async def get_next(
 @router.post("/v1/next", response_model=Proposal, responses={HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem}})
 async def post_next(request: Request, service: Service, body: NextRequest) -> Response:
     """The same with a body: for a history given here, or choosing from given candidates alone."""
-    return packed(await answer_next(request.scope, service, body))
+    plays = None
+    if body.history is not None:
+        plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history]
+    wish = Wish(count=body.count, exclude=body.exclude, candidates=body.candidates)
+    return packed(await answer_next(request.scope, service, body.user_id, plays, wish))
 
 
 async def propose(scope: Scope, service: State, user_id: str, wish: Wish) -> bytes:
@@ -41,14 +46,14 @@ async def propose(scope: Scope, service: State, user_id: str, wish: Wish) -> byt
     return _reply(scope, service, recommendation, user_id)
 
 
-async def answer_next(scope: Scope, service: State, body: NextRequest) -> bytes:
+async def answer_next(
+    scope: Scope, service: State, user_id: str | None, plays: Sequence[tuple[str, Outcome]] | None, wish: Wish
+) -> bytes:
     """The reply to a `NextRequest`, encoded: for a listener, or for the history that it brings."""
-    wish = Wish(count=body.count, exclude=body.exclude, candidates=body.candidates)
-    if body.history is None and body.user_id is not None:
-        return await propose(scope, service, body.user_id, wish)
-    plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history or ()]
-    recommendation = await service.recommender.for_history(plays, wish)
-    return _reply(scope, service, recommendation, body.user_id)
+    if plays is None and user_id is not None:
+        return await propose(scope, service, user_id, wish)
+    recommendation = await service.recommender.for_history(plays or (), wish)
+    return _reply(scope, service, recommendation, user_id)
 
 
 def _reply(scope: Scope, service: State, recommendation: Recommendation, user_id: str | None) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -130,7 +131,9 @@ def test_what_is_not_plain_goes_on_with_its_whole_body(
     async def send(_: Message) -> None:
         raise AssertionError("the framework was to answer")
 
-    scope = {"type": "http", "method": method, "raw_path": path, "query_string": query, "headers": list(headers.items())}
+    state = {"service": SimpleNamespace(clock=lambda: 0)}
+    scope = {"type": "http", "method": method, "raw_path": path, "query_string": query, "state": state}
+    scope["headers"] = list(headers.items())
     asyncio.run(Direct(framework)(scope, receive, send))
 
     assert bodies == [b"{", b"}"]
