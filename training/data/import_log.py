@@ -38,6 +38,8 @@ from training.sources.reading import Reading
 _FETCHED = "fetched"
 SLICE = 2_000_000
 """Events sorted at a time, some 0.5 GB."""
+WAITING = 5_000
+"""Events of each slice that may wait to be written, as all slices are cut in one pass: of 400 slices as many as one has."""
 
 
 def import_log(
@@ -132,30 +134,37 @@ def _refusal(kept: int, broken: int, counts: Mapping[str | None, int], max_broke
 def _sort(rows: Path, kept: int, folder: Path, slice_rows: int) -> None:
     """Write the sound rows, sorted and each only once, as the log's events."""
     sound = pl.scan_parquet(rows).filter(pl.col("reason").is_null()).select(SCHEMA.names())
-    slices = []
-    for number, within in enumerate(_slices(sound, kept, slice_rows)):
-        slices.append(folder / f"slice-{number:05d}.parquet")
-        ordered = sound.filter(within).collect().sort(*ORDER, *(name for name in SCHEMA.names() if name not in ORDER))
-        repeated = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in ORDER)
-        ordered.filter(~repeated.fill_null(value=False)).write_parquet(slices[-1], row_group_size=ROW_GROUP)
-    if len(slices) == 1:
-        slices[0].rename(folder / EVENTS)
-        return
-    pl.scan_parquet(slices).sink_parquet(folder / EVENTS, row_group_size=ROW_GROUP)
-    for path in slices:
-        path.unlink()
-
-
-def _slices(sound: pl.LazyFrame, kept: int, slice_rows: int) -> list[pl.Expr]:
-    """Conditions that cut the listeners, in order, into lots of about `slice_rows` events; nobody is cut in two."""
     if kept <= slice_rows:
-        return [pl.lit(value=True)]
+        _in_order(sound).write_parquet(folder / EVENTS, row_group_size=ROW_GROUP)
+        return
+    apart = folder / "slices"
+    slices = []
+    for unsorted in _cut(sound, apart, slice_rows):
+        slices.append(apart / f"{len(slices):05d}.parquet")
+        _in_order(pl.scan_parquet(unsorted / "*.parquet")).write_parquet(
+            slices[-1], compression="lz4", row_group_size=ROW_GROUP
+        )
+        shutil.rmtree(unsorted)
+    pl.scan_parquet(slices).sink_parquet(folder / EVENTS, row_group_size=ROW_GROUP)
+    shutil.rmtree(apart)
+
+
+def _in_order(events: pl.LazyFrame) -> pl.DataFrame:
+    ordered = events.collect().sort(*ORDER, *(name for name in SCHEMA.names() if name not in ORDER))
+    repeated = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in ORDER)
+    return ordered.filter(~repeated.fill_null(value=False))
+
+
+def _cut(sound: pl.LazyFrame, apart: Path, slice_rows: int) -> list[Path]:
+    """Cut the listeners, in order, into lots of about `slice_rows` events, nobody in two; a folder each, in one pass."""
     users = sound.group_by("user_id").len().collect(engine="streaming").sort("user_id")
-    number = (pl.col("len").cum_sum() - pl.col("len")) // slice_rows
-    firsts = users.group_by(number, maintain_order=True).agg(pl.col("user_id").first())["user_id"].to_list()
-    user = pl.col("user_id")
-    starts = [user >= first for first in firsts[1:]]
-    return [start & ~end for start, end in zip([pl.lit(value=True), *starts], [*starts, pl.lit(value=False)], strict=True)]
+    lot = (pl.col("len").cum_sum() - pl.col("len")) // slice_rows
+    lots = users.select("user_id", lot=lot.rle_id())
+    by_lot = pl.PartitionBy(apart, key="lot", include_key=False)
+    sound.join(lots.lazy(), on="user_id").sink_parquet(
+        by_lot, compression="lz4", row_group_size=WAITING, maintain_order=False, mkdir=True
+    )
+    return [apart / f"lot={number}" for number in range(1 + lots["lot"].last())]
 
 
 def _write_catalogue(reading: Reading, folder: Path) -> None:
