@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LENGTH, WIDTH = 50, 64
+_AT_A_TIME = 1_000_000
 
 
 def of_size(cache: Path, tracks: int) -> Path:
@@ -44,8 +45,10 @@ def clustered(rows: int, *, seed: int = 0) -> npt.NDArray[np.float32]:
     shares = np.arange(1, WIDTH + 1, dtype=np.float32) ** -0.5
     centres = random.standard_normal((max(16, round(rows**0.5)), WIDTH), dtype=np.float32)
     vectors = centres[random.integers(0, len(centres), rows)]
-    vectors += 0.5 * random.standard_normal(vectors.shape, dtype=np.float32)
-    vectors *= 0.4 * shares / np.sqrt((shares**2).mean())
+    for start in range(0, rows, _AT_A_TIME):  # so that ten million are made in little more than their own memory
+        some = vectors[start : start + _AT_A_TIME]
+        some += 0.5 * random.standard_normal(some.shape, dtype=np.float32)
+        some *= 0.4 * shares / np.sqrt((shares**2).mean())
     return vectors
 
 

@@ -50,6 +50,8 @@ def export_encoder(network: Network) -> Encoder:
     weights["items"] = network.item_matrix().detach().numpy()
     if network.tied is not None:
         _read_table_from_items(encoder, network.tied, weights)
+        table = network.get_parameter(network.tied)
+        table.data = torch.from_numpy(weights["items"])[:, : table.shape[1]]  # so the rows are in memory once, too
     return Encoder(encoder, weights)
 
 
