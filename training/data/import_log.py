@@ -138,7 +138,7 @@ def _sort(rows: Path, kept: int, folder: Path, slice_rows: int) -> None:
         _in_order(sound).write_parquet(folder / EVENTS, row_group_size=ROW_GROUP)
         return
     apart = folder / "slices"
-    slices = []
+    slices: list[Path] = []
     for unsorted in _cut(sound, apart, slice_rows):
         slices.append(apart / f"{len(slices):05d}.parquet")
         _in_order(pl.scan_parquet(unsorted / "*.parquet")).write_parquet(
@@ -164,7 +164,7 @@ def _cut(sound: pl.LazyFrame, apart: Path, slice_rows: int) -> list[Path]:
     sound.join(lots.lazy(), on="user_id").sink_parquet(
         by_lot, compression="lz4", row_group_size=WAITING, maintain_order=False, mkdir=True
     )
-    return [apart / f"lot={number}" for number in range(1 + lots["lot"].last())]
+    return [apart / f"lot={number}" for number in lots["lot"].unique().sort().to_list()]
 
 
 def _write_catalogue(reading: Reading, folder: Path) -> None:

@@ -1,41 +1,51 @@
 """An index of the catalogue, inside the graph: blocks of tracks that score alike, of which only the likeliest are scanned.
 
-The scan of `exporting.scan` reads every item for each listener. Here items lie in blocks of sixteen (`.partition`). The
-query meets the blocks' means first, the same scan over a fourteenth of the rows; then the items of the best blocks, in eight
-bits as well; then the exact vectors of the best rows. Small blocks, since what counts is that a mean says much of its members:
-with the same number of rows scanned, blocks of 16 find .94 of the best where blocks of 128 find .74 (100,000 clustered
-vectors, 2,048 rows a query). What is read of blocks and rows is gathered from the mapped file, so worker processes share it.
+The scan of `exporting.scan` reads every item for each listener. Here items lie in blocks of sixteen places (`.seats`), and
+blocks in groups of sixteen again. The query meets the groups' means first, the same scan over a ninetieth of the rows; then,
+in eight bits as well, what stands for the blocks of the best groups; then the items of the best blocks; then the exact
+vectors of the best rows. Small blocks, since what counts is that a mean says much of its members. What is read of groups,
+blocks and rows is gathered from the mapped file, so worker processes share it.
 
 Blocks are cut so that a score differs little from its block's mean: distances are weighed by the second moment of real queries,
 E[(q.x - q.y)^2] = (x - y)' E[q q'] (x - y).
 
-What an index misses are tracks that no mean speaks for, popular ones among the unpopular above all. So those that lie furthest
-from their block's mean leave it and stand alone: the query meets them as it meets the means. Of a million clustered vectors
-1,024 blocks found .979 of the best; with a twentieth of the tracks alone .994, with a seventh 128 blocks find .991. Of 121,206
-tracks trained on sessions of music 32 blocks find .9545, and all with a quarter of the tracks alone. Of two blocks with the
-same mean the one whose scores spread more has the better best, so what is stored of a block is its mean and,
-in the column for which every query has the same number (biases have one), twice the spread besides.
+What an index misses are tracks that no mean speaks for: popular ones among the unpopular, and those whose own block was full.
+So blocks are roomy, and those that lie furthest from their block's mean leave it and stand alone: the query meets them
+as it meets the groups. Of a million clustered vectors (`tests.load.scans`), every block's mean looked at:
+
+    places filled   alone      blocks   found of the best 20 by 128 blocks, by 256
+    .9              150,000    69,562   .988  .993
+    .9               30,000    69,579   .946  .961
+    .7               60,000    89,428   .985  .990
+    .6               75,000   104,291   .992  .996
+    .6              100,000   104,259   .995  .997
+    .7                    0    89,431   .927  .952
+
+Other ways to choose who stands alone (by how often a row nears a real query's best, or by how much it is above its block then)
+found .94 to .96 where distance finds .961. Large lists are no way out: blocks of 64 and 256 found .84 and .68 of the
+best among 4,096 rows, without anyone alone, where blocks of 16 find .92. Of two blocks with the same mean the one
+whose scores spread more has the better best, so what is stored of a block is its mean and, in the column for which every query
+has the same number (biases have one), twice the spread besides.
 
 It stands in the graph, and not in a library beside it, because exclusions, exact scores and the one contract stay as they are.
-faiss' inverted file found .93 of the best where blocks alone found .94, at as many rows a query, and is 66 MB to install.
 
 Exclusions are compared with the rows that are to be scored exactly, of which there are as many more as are excluded; as many
 blocks more are looked at as they could fill. So none gets through, and a list is as full as without.
 
-Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, C blocks, X blocks looked at, L places of a block,
-P places looked at, O rows that stand alone, R rows scored exactly, S samples.
+Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, G groups, C blocks, X of them looked at, L places
+of one, P places looked at, O rows that stand alone, M the best of them, S what was seen (in weights: samples), R rows scored
+exactly.
 """
 
 import numpy as np
+import numpy.typing as npt
 
-from model.vocabulary import FIRST
-from training.exporting.partition import Ints, partition
-from training.exporting.scan import DEEP, ROUND_QUERY, Floats, Weights, best_places, fill_columns, largest, split_columns
+from training.exporting.partition import Ints
+from training.exporting.scan import ROUND_QUERY, Floats, Weights, best_places, fill_columns, largest, split_columns
+from training.exporting.seats import PLACES, seat_catalogue, slices
 
-PLACES, AT_A_TIME = 16, 4_096
-ALONE, MOST_ALONE = 150, 0.25
-"""Rows that stand alone: so many times the root of the catalogue's size, and this share of it at most."""
-SPREADS = 2.0
+GROUPS = 4
+"""How many groups are looked at for each block that is."""
 
 TOP = """
 top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
@@ -59,28 +69,33 @@ top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, fl
     to_fill = Div(enough_places, places)
     enough_blocks = Add(probes, to_fill)
     enough_columns_blocks = Add(enough_blocks, spare_columns)
+    groups_a_block = Constant<value_ints=[GROUPS]>()
+    enough_groups = Mul(enough_blocks, groups_a_block)
+    enough_columns_groups = Add(enough_groups, spare_columns)
     enough_alone = Identity(enough_exact)
     enough_columns_alone = Add(enough_alone, spare_columns)
-ROUND_QUERY
-    masked_blocks = MatMulInteger(query_uint8, means_int8, zero)
-    masked_alone = MatMulInteger(query_uint8, alone_int8, zero)
-BEST_BLOCKS
-BEST_ALONE
-    rows_BXL = Gather<axis=0>(block_rows, chosen_blocks)
-    items_BXWL = Gather<axis=0>(blocks_int8, chosen_blocks)
-    query_B11W = Unsqueeze(query_uint8, both)
-    rough_BX1L = MatMulInteger(query_B11W, items_BXWL, zero)
     flat = Constant<value_ints=[0, -1]>()
-    rough_BP = Reshape(rough_BX1L, flat)
-    rows_BP = Reshape(rows_BXL, flat)
-    left_over_BP = Equal(rows_BP, nobody)
-    seated_BP = Where(left_over_BP, lowest_sum, rough_BP)
-    seen_count = Shape<start=1, end=2>(seated_BP)
+ROUND_QUERY
+    query_B11W = Unsqueeze(query_uint8, both)
+    masked_groups = MatMulInteger(query_uint8, means_int8, zero)
+BEST_GROUPS
+INSIDE_GROUPS
+    seen_blocks_count = Shape<start=1, end=2>(sums_in_groups)
+    blocks_taken = Min(enough_blocks, seen_blocks_count)
+    block_sums, block_places = TopK<axis=1, sorted=0>(sums_in_groups, blocks_taken)
+    chosen_blocks = GatherElements<axis=1>(inside_groups, block_places)
+INSIDE_BLOCKS
+    masked_alone = MatMulInteger(query_uint8, alone_int8, zero)
+BEST_ALONE
+    alone_rows_BM = Gather<axis=0>(alone_rows, chosen_alone)
+    nobody_alone_BM = Equal(alone_rows_BM, nobody)
+    there_alone_BM = Where(nobody_alone_BM, lowest_sum, sums_alone)
+    seen_sums_BS = Concat<axis=1>(sums_in_blocks, there_alone_BM)
+    seen_rows_BS = Concat<axis=1>(inside_blocks, alone_rows_BM)
+    seen_count = Shape<start=1, end=2>(seen_sums_BS)
     exact_count = Min(enough_exact, seen_count)
-    seated_sums, seats_BR = TopK<axis=1, sorted=0>(seated_BP, exact_count)
-    seated_rows = GatherElements<axis=1>(rows_BP, seats_BR)
-    alone_rows_BR = Gather<axis=0>(alone_rows, chosen_alone)
-    short_rows_BR = Concat<axis=1>(seated_rows, alone_rows_BR)
+    best_sums, seats_BR = TopK<axis=1, sorted=0>(seen_sums_BS, exact_count)
+    short_rows_BR = GatherElements<axis=1>(seen_rows_BS, seats_BR)
     rows_BR = Cast<to=7>(short_rows_BR)
 
     items_BRQ = Gather<axis=0>(items, rows_BR)
@@ -103,94 +118,56 @@ BEST_ALONE
 }"""
 
 
+_INSIDE = """
+    inside_OF_BXL = Gather<axis=0>(NUMBERS, chosen_OF)
+    vectors_OF_BXWL = Gather<axis=0>(OF_int8, chosen_OF)
+    rough_OF_BX1L = MatMulInteger(query_B11W, vectors_OF_BXWL, zero)
+    rough_OF_BP = Reshape(rough_OF_BX1L, flat)
+    inside_OF = Reshape(inside_OF_BXL, flat)
+    left_over_OF = Equal(inside_OF, nobody)
+    sums_in_OF = Where(left_over_OF, lowest_sum, rough_OF_BP)
+"""
+
+
 def top(probes: int) -> str:
     """The graph's text for an index whose `probes` best blocks are looked at."""
     text = TOP.replace("ROUND_QUERY", ROUND_QUERY)
-    text = text.replace("BEST_BLOCKS", best_places("blocks")).replace("BEST_ALONE", best_places("alone"))
-    return text.replace("PROBES", str(probes)).replace("PLACES", str(PLACES))
+    text = text.replace("BEST_GROUPS", best_places("groups")).replace("BEST_ALONE", best_places("alone"))
+    for of, numbers in (("groups", "group_blocks"), ("blocks", "block_rows")):
+        text = text.replace(f"INSIDE_{of.upper()}", _INSIDE.replace("OF", of).replace("NUMBERS", numbers))
+    return text.replace("PROBES", str(probes)).replace("PLACES", str(PLACES)).replace("[GROUPS]", f"[{GROUPS}]")
 
 
 def cut(items_VQ: Floats, queries_SQ: Floats) -> Weights:
     """What `TOP` needs beside `items`.
 
-    The blocks' rows [C, L], 0 where none is, their items [C, W, L], their means and spreads [W, C]; the rows that stand
-    alone [O] and their items [W, O].
+    The blocks' rows [C, L], 0 where none is, and their items [C, W, L]; the groups' blocks [G, L], of which block 0 is
+    nobody's, and what stands for these [G, W, L] and for the groups [W, G]: means and spreads; the rows that stand alone [O]
+    and their items [W, O].
     """
-    rows_CL, alone_O, means_CQ = _seat(items_VQ, queries_SQ)
-    columns_W, parts_W, step = split_columns(np.maximum(largest(items_VQ), largest(means_CQ)))
-    stored_CWL = np.empty((len(rows_CL), len(columns_W), PLACES), np.int8)
-    for some in _slices(len(rows_CL)):
-        stored_WS = np.empty((len(columns_W), rows_CL[some].size), np.int8)
-        fill_columns(stored_WS, items_VQ[rows_CL[some].ravel()], columns_W, parts_W, step)
-        stored_CWL[some] = stored_WS.reshape(len(columns_W), -1, PLACES).transpose(1, 0, 2)
-    means_WC = np.empty((len(columns_W), len(rows_CL)), np.int8)
-    fill_columns(means_WC, means_CQ, columns_W, parts_W, step)
-    alone_WO = np.empty((len(columns_W), len(alone_O)), np.int8)
-    fill_columns(alone_WO, items_VQ[alone_O], columns_W, parts_W, step)
+    seats = seat_catalogue(items_VQ, queries_SQ)
+    largest_Q = np.max([largest(vectors) for vectors in (items_VQ, seats.blocks_CQ, seats.groups_GQ)], axis=0)
+    columns_W, parts_W, step = split_columns(largest_Q)
+
+    def stored(vectors_NQ: Floats) -> npt.NDArray[np.int8]:
+        stored_WN = np.empty((len(columns_W), len(vectors_NQ)), np.int8)
+        fill_columns(stored_WN, vectors_NQ, columns_W, parts_W, step)
+        return stored_WN
+
+    def stored_inside(vectors_VQ: Floats, rows_CL: Ints) -> npt.NDArray[np.int8]:
+        stored_CWL = np.empty((len(rows_CL), len(columns_W), PLACES), np.int8)
+        for some in slices(len(rows_CL)):
+            stored_WS = stored(vectors_VQ[rows_CL[some].ravel()])
+            stored_CWL[some] = stored_WS.reshape(len(columns_W), -1, PLACES).transpose(1, 0, 2)
+        return stored_CWL
+
     return {
-        "blocks_int8": stored_CWL,
-        "block_rows": rows_CL.astype(np.int32),
-        "means_int8": means_WC,
-        "alone_int8": alone_WO,
-        "alone_rows": alone_O.astype(np.int32),
+        "blocks_int8": stored_inside(items_VQ, seats.rows_CL),
+        "block_rows": seats.rows_CL.astype(np.int32),
+        "groups_int8": stored_inside(seats.blocks_CQ, seats.groups_GL),
+        "group_blocks": seats.groups_GL.astype(np.int32),
+        "means_int8": stored(seats.groups_GQ),
+        "alone_int8": stored(items_VQ[seats.alone_O]),
+        "alone_rows": seats.alone_O.astype(np.int32),
         "item_columns": columns_W,
     }
-
-
-def _seat(items_VQ: Floats, queries_SQ: Floats) -> tuple[Ints, Ints, Floats]:
-    """The blocks' rows [C, L], the rows that stand alone [O], and what stands for the blocks [C, Q]: means and spreads."""
-    weighed_VQ = _weighed(items_VQ, queries_SQ)
-    blocks_CL = partition(weighed_VQ[FIRST:], PLACES)
-    rows_CL = np.where(blocks_CL < 0, 0, blocks_CL + FIRST)
-    distances_CL = np.concatenate([_distances(weighed_VQ, rows_CL[some]) for some in _slices(len(rows_CL))])
-    tracks = len(items_VQ) - FIRST
-    count = min(round(ALONE * tracks**0.5), round(MOST_ALONE * tracks))
-    furthest = np.argpartition(distances_CL, -count, axis=None)[-count:] if count else np.empty(0, np.int64)
-    alone_O = _padded(np.sort(rows_CL.ravel()[furthest]))
-    rows_CL.ravel()[furthest] = 0
-    rows_CL = _padded(rows_CL[rows_CL.any(axis=1)])
-    means_CQ = np.concatenate([_means(items_VQ, rows_CL[some]) for some in _slices(len(rows_CL))])
-    spread_C = np.concatenate([(_distances(weighed_VQ, rows_CL[some]) ** 2).sum(axis=1) for some in _slices(len(rows_CL))])
-    means_CQ += np.outer(SPREADS * np.sqrt(spread_C / np.maximum(1, (rows_CL > 0).sum(axis=1))), _lift(queries_SQ))
-    return rows_CL, alone_O, means_CQ
-
-
-def _weighed(items_VQ: Floats, queries_SQ: Floats) -> Floats:
-    """The items in a space where squared distances are those of their scores, on average over the queries."""
-    values_Q, axes_QQ = np.linalg.eigh(queries_SQ.T.astype(np.float64) @ queries_SQ / len(queries_SQ))
-    weighed: Floats = items_VQ @ (axes_QQ * np.sqrt(values_Q.clip(min=1e-6 * values_Q.max()))).astype(np.float32)
-    return weighed
-
-
-def _lift(queries_SQ: Floats) -> Floats:
-    """The vector [Q] that every query scores 1, along the one column that is the same in all; nothing without such a one."""
-    lift_Q = np.zeros(queries_SQ.shape[1], np.float32)
-    same = np.flatnonzero((queries_SQ == queries_SQ[0]).all(axis=0) & (queries_SQ[0] != 0))
-    if len(same):
-        lift_Q[same[0]] = 1 / queries_SQ[0, same[0]]
-    return lift_Q
-
-
-def _means(items_VQ: Floats, rows_SL: Ints) -> Floats:
-    there_SL = (rows_SL > 0).astype(np.float32)
-    sums_SQ = np.einsum("slq,sl->sq", items_VQ[rows_SL], there_SL)
-    means_SQ: Floats = sums_SQ / np.maximum(1, there_SL.sum(axis=1, keepdims=True))
-    return means_SQ
-
-
-def _distances(points_VQ: Floats, rows_SL: Ints) -> Floats:
-    """Of each place from its block's mean [S, L]; 0 where no row is."""
-    off_SLQ = points_VQ[rows_SL] - _means(points_VQ, rows_SL)[:, None]
-    distances_SL: Floats = np.linalg.norm(off_SLQ, axis=2) * (rows_SL > 0)
-    return distances_SL
-
-
-def _padded(rows: Ints) -> Ints:
-    """With rows 0 behind, which is no track, to a multiple of the grid's depth and at least that."""
-    behind = -len(rows) % DEEP if len(rows) else DEEP
-    return np.pad(rows, ((0, behind), *((0, 0),) * (rows.ndim - 1)))
-
-
-def _slices(size: int) -> list[slice]:
-    """At a time, to need little memory."""
-    return [slice(start, start + AT_A_TIME) for start in range(0, size, AT_A_TIME)]

@@ -2,7 +2,7 @@
 
 k-means (Lloyd) in steps: some tens of parts, each cut again until it is small, and then into blocks; so ten million points cost
 minutes and not hours. A block has a fixed number of places. Whoever finds the nearest block full of nearer ones takes the
-next nearest, so that all blocks together have but a tenth of their places left over.
+next nearest: the fuller the blocks are to be, the more points end up in one that is not theirs.
 
 Distances are Euclidean: who wants scores to be alike gives points whose distance is a difference of scores (`exporting.index`).
 
@@ -21,17 +21,16 @@ from training.exporting.scan import Floats
 Ints = npt.NDArray[np.int64]
 SMALL, PARTS = 8_192, 64
 """A part of more points is cut into so many at most."""
-FILLED = 0.9
-ROUNDS, A_CENTRE = 4, 64
+ROUNDS, A_CENTRE = 8, 64
 """Rounds of Lloyd, and how many points a centre they look at."""
 
 
-def partition(points_VQ: Floats, places: int, *, seed: int = 0) -> Ints:
-    """The points of each block, [C, L], -1 where a place is left over."""
+def partition(points_VQ: Floats, places: int, *, filled: float = 0.9, seed: int = 0) -> Ints:
+    """The points of each block, [C, L], -1 where a place is left over; about the share `filled` of the places is taken."""
     random = torch.Generator().manual_seed(seed)
     points = torch.from_numpy(points_VQ)
     parts = _parts(points, torch.arange(len(points)), random)
-    return np.concatenate([_blocks(points[part], part, places, random) for part in parts])
+    return np.concatenate([_blocks(points[part], part, places, filled, random) for part in parts])
 
 
 def _parts(points_MQ: Tensor, members_M: Tensor, random: torch.Generator) -> Iterator[Tensor]:
@@ -48,9 +47,9 @@ def _parts(points_MQ: Tensor, members_M: Tensor, random: torch.Generator) -> Ite
             yield from _parts(points_MQ[places], members_M[places], random)
 
 
-def _blocks(points_MQ: Tensor, members_M: Tensor, places: int, random: torch.Generator) -> Ints:
+def _blocks(points_MQ: Tensor, members_M: Tensor, places: int, filled: float, random: torch.Generator) -> Ints:
     """The blocks [C, L] of one part."""
-    centres = _centres(points_MQ, int(len(members_M) / (FILLED * places)) + 1, random)
+    centres = _centres(points_MQ, int(len(members_M) / (filled * places)) + 1, random)
     closeness_MC = (points_MQ @ centres.T - (centres**2).sum(dim=1) / 2).numpy()
     block_M, place_M = seat(closeness_MC, places)
     blocks_CL = np.full((len(centres), places), -1, np.int64)

@@ -41,7 +41,7 @@ EPYC with VNNI whose two cores others used too, 22 November 2026:
 At 20,000 .13 / .09 by fp32 and .42 / .11 by int8, at 50,000 1.3 / .16 and .19 / .11. An index is quicker alone from 100,000 on;
 what sets the limit is the batch, since a service under load has nothing else.
 """
-PROBES = (32, 64, 128, 256, 512, 1024)
+PROBES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 OVERLAP, LOSS = 0.99, 0.002
 PLACES, SAMPLES, AT_A_TIME = 20, 512, 16
 
