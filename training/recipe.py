@@ -121,6 +121,8 @@ class Recipe:
             raise ValueError("found loss.negatives 0, which only main = 'bce' can do without")
         if self.fit.tables == "sparse" and self.loss.main == "full":
             raise ValueError('found fit.tables = "sparse" and loss.main = "full", which reaches every row; wanted "sampled"')
+        if self.loss.smoothing and not self.network.repeats:
+            raise ValueError("found loss.smoothing with network.repeats = false; labels would be spread over what cannot come")
         if self.fit.start == "cooccurrence" and self.network.kind == "sine":
             raise ValueError("found fit.start = 'cooccurrence' with network.kind = 'sine', whose states are no tracks' vectors")
         return self

@@ -21,6 +21,7 @@ class NetworkConfig:
     dropout: float = Field(default=0.2, ge=0, lt=1)
     outcomes: bool = True  # whether the network reads how plays ended
     skips: bool = True  # whether refused tracks are read at all
+    repeats: bool = True  # whether what stands in the history it reads may come again
     gaps: bool = False  # whether the network reads how long after the one before each entry came
     artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors
     item_bias: bool = True  # a learned score per track that depends on no history

@@ -15,13 +15,23 @@ from torch.nn import functional
 from model.nets.softmax import cross_entropy
 
 
-def full_softmax(query_MQ: Tensor, items_VQ: Tensor, targets_M: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def full_softmax(
+    query_MQ: Tensor,
+    items_VQ: Tensor,
+    targets_M: Tensor,
+    *,
+    smoothing: float = 0.0,
+    read_MT: Tensor | None = None,
+    half: bool = False,
+) -> Tensor:
     """Mean of -log softmax(q · e)_target over all rows but padding, 0 without states; `smoothing` spreads that much of the
-    label evenly.
+    label evenly. Rows `read_MT` of a state, 0 for none, cannot come again: they are left out, its target excepted. With `half`
+    the products are of bfloat16.
     """
     if not targets_M.numel():
         return query_MQ.sum()
-    return cross_entropy(query_MQ, items_VQ[1:], targets_M - 1, smoothing=smoothing)
+    left_out_MT = None if read_MT is None else read_MT - 1
+    return cross_entropy(query_MQ, items_VQ[1:], targets_M - 1, smoothing=smoothing, left_out_MR=left_out_MT, half=half)
 
 
 def sampled_softmax(

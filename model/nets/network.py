@@ -32,6 +32,8 @@ class Network(nn.Module):
     """Whether training states have read what came later: then an entry is all that may be predicted at its place."""
     further_inputs: tuple[str, ...] = ()
     """Which of `model.artifact.FURTHER_INPUTS` it reads."""
+    repeats: bool = True
+    """Whether a track of the history that it reads may be proposed again."""
     wanted_weight: Tensor
     """Of the wanted head's logit in the final score, where none is given; a buffer, set from validation."""
     tables: tuple[str, ...] = ("track.weight",)
@@ -66,6 +68,10 @@ class Network(nn.Module):
     def all_scores(self, queries: Tensor, items: Tensor) -> Tensor:
         """The scores of all queries with all items: [M, Q] and [V, Q] -> [M, V]."""
         return queries @ items.T
+
+    def proposable(self, scores_BV: Tensor, tracks_BT: Tensor) -> Tensor:
+        """The scores after the histories `tracks_BT`, with -inf where the network proposes no repeats and a track was read."""
+        return scores_BV if self.repeats else scores_BV.scatter(1, tracks_BT, -torch.inf)
 
     def penalty(self, states_MD: Tensor) -> Tensor:
         """What the loss is to keep small besides, of the states themselves."""

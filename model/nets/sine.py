@@ -33,6 +33,7 @@ class SineNetwork(Network):
         super().__init__()
         self.config = config
         self.rows = rows
+        self.repeats = config.repeats
         self.interests = config.interests
         self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
         self.start = nn.Parameter(torch.zeros(config.width))

@@ -33,6 +33,7 @@ class TiedNetwork(Network):
         super().__init__()
         self.config = config
         self.rows = rows
+        self.repeats = config.repeats
         self.knows_artists = config.artists and artists is not None
         self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
         if config.artists and artists is not None:  # as above, which mypy cannot see through

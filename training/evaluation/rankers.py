@@ -36,8 +36,9 @@ class NetworkRanker:
         """Float32 [B, V]."""
         with torch.no_grad():
             place = self.items_VQ.device
-            query_BQ = self.network(*(torch.from_numpy(array).to(place) for array in batch))
-            scores: Floats = self.network.all_scores(query_BQ, self.items_VQ).cpu().numpy()
+            read = [torch.from_numpy(array).to(place) for array in batch]
+            scores_BV = self.network.all_scores(self.network(*read), self.items_VQ)
+            scores: Floats = self.network.proposable(scores_BV, read[0]).cpu().numpy()
         return scores
 
 

@@ -106,7 +106,7 @@ def shrink(
     if network.rows >= index_from:
         ways.append(_by_index(network, encoder, samples[-SAMPLES:], length, probes_tried))
     if network.rows >= eight_bits_from:
-        ways.append(_in_eight_bits(encoder))
+        ways.append(_in_eight_bits(network, encoder))
     if not ways:
         return stays
     asked = samples[:SAMPLES]
@@ -189,12 +189,13 @@ def _by_index(
     network: Network, encoder: Encoder, samples: Sequence[RowHistory], length: int, probes_tried: Sequence[int]
 ) -> _Way:
     queries_SQ = _queries(network, samples, length)
-    by_probes = {probes: tails.top_by_index(probes) for probes in probes_tried}
+    by_probes = {probes: tails.top_by_index(probes, repeats=network.repeats) for probes in probes_tried}
     return _Way(tails=by_probes, weights=lambda: index.cut(_items(encoder), queries_SQ), golden_share=0.5)
 
 
-def _in_eight_bits(encoder: Encoder) -> _Way:
-    return _Way(tails={0: tails.top_in_eight_bits()}, weights=lambda: quantise(_items(encoder)), golden_share=1)
+def _in_eight_bits(network: Network, encoder: Encoder) -> _Way:
+    tail = tails.top_in_eight_bits(repeats=network.repeats)
+    return _Way(tails={0: tail}, weights=lambda: quantise(_items(encoder)), golden_share=1)
 
 
 def _items(encoder: Encoder) -> Floats:

@@ -6,7 +6,7 @@ the network's own; masking and top-k are the same for all.
 Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, D width, G sub-interests.
 """
 
-from onnx import ModelProto, parser
+from onnx import ModelProto, helper, parser
 
 from model.nets.network import Network
 from model.nets.sine import SineNetwork
@@ -93,23 +93,38 @@ _INTERESTS_CANDIDATES = (
 
 
 def top(network: Network) -> ModelProto:
-    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf."""
-    return _parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL)
+    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf, and without repeats
+    the encoder's `tracks` are excluded as well.
+    """
+    return _proposing(_parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL), repeats=network.repeats)
 
 
-def top_in_eight_bits() -> ModelProto:
+def top_in_eight_bits(*, repeats: bool = True) -> ModelProto:
     """The same for a score that is a dot product, with the weights of `scan.quantise`."""
-    return parser.parse_model(_HEADER + scan.TOP)
+    return _proposing(parser.parse_model(_HEADER + scan.TOP), repeats=repeats)
 
 
-def top_by_index(probes: int) -> ModelProto:
+def top_by_index(probes: int, *, repeats: bool = True) -> ModelProto:
     """The same over the `probes` best blocks of an index, with the weights of `index.cut`."""
-    return parser.parse_model(_HEADER + index.top(probes))
+    return _proposing(parser.parse_model(_HEADER + index.top(probes)), repeats=repeats)
 
 
 def rank(network: Network) -> ModelProto:
     """(query, candidates) -> scores, in the given order."""
     return _parse(_RANK, network, _DOT_CANDIDATES, _INTERESTS_CANDIDATES)
+
+
+def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
+    """The tail as it is, or excluding what the encoder has read, whose padding is a row that is never proposed anyway."""
+    if repeats:
+        return tail
+    nodes = list(tail.graph.node)
+    for node in nodes:
+        node.input[:] = ["excluded_or_read" if name == "excluded" else name for name in node.input]
+    del tail.graph.node[:]
+    tail.graph.node.append(helper.make_node("Concat", ["excluded", "tracks"], ["excluded_or_read"], axis=1))
+    tail.graph.node.extend(nodes)
+    return tail
 
 
 def _parse(text: str, network: Network, dot: str, interests: str) -> ModelProto:

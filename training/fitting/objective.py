@@ -21,8 +21,8 @@ _PENALTY_STATES = 256  # of a batch: the penalty compares all pairs of them
 
 
 def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = False) -> dict[str, Tensor]:
-    """The weighted terms by name and their sum as `loss`. With `half` the network computes its states in bfloat16; weights,
-    scores and losses stay float32.
+    """The weighted terms by name and their sum as `loss`. With `half` the network computes its states in bfloat16, and the full
+    softmax its products with all items; weights, sums and losses stay float32.
     """
     with torch.autocast(batch.tracks.device.type, torch.bfloat16, enabled=half):
         states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes, batch.gaps)
@@ -31,7 +31,7 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
     if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target
         refused_BT = is_refused(batch.outcomes) & (rule.targets != "all")
         batch = batch._replace(wanted=torch.where(refused_BT, PADDING, batch.tracks))
-    terms = {"main": _main(network, states_BTD, asked_BT, batch, rule)}
+    terms = {"main": _main(network, states_BTD, asked_BT, batch, rule, half=half)}
     weighted = {"pair": _pair, "before": _before, "refused": _refused, "feedback": _feedback}
     for name, term in weighted.items():
         if weight := getattr(rule, name):
@@ -45,14 +45,17 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
     return terms
 
 
-def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, rule: LossRule) -> Tensor:
+def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, rule: LossRule, *, half: bool) -> Tensor:
     asked_BT = asked_BT & (batch.wanted != PADDING)
     if rule.targets == "kept":
         asked_BT = asked_BT & ~is_refused(batch.outcomes)
     queries_MQ = network.queries(states_BTD[asked_BT]).main
     targets_M = batch.wanted[asked_BT]
     if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS and not network.sparse):
-        return losses.full_softmax(queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing)
+        read_MT = None if network.repeats else _read_before(batch.tracks)[asked_BT]
+        return losses.full_softmax(
+            queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing, read_MT=read_MT, half=half
+        )
     if rule.main == "bpr":
         random_M = torch.randint(FIRST, network.rows, targets_M.shape, device=targets_M.device)
         target_scores_M, random_scores_M = (
@@ -73,6 +76,12 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
     return losses.sampled_softmax(
         queries_MQ, target_items_MQ, negative_items_NQ, targets_M, negatives_N, population=network.rows - FIRST
     )
+
+
+def _read_before(tracks_BT: Tensor) -> Tensor:
+    """The tracks before each place, which stand in the history that is read there: [B, T, T], 0 for none."""
+    places_T = torch.arange(tracks_BT.shape[1], device=tracks_BT.device)
+    return torch.where(places_T[None, :] < places_T[:, None], tracks_BT[:, None, :], PADDING)
 
 
 def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:

@@ -37,6 +37,14 @@ def test_padding_is_no_class_of_the_softmax() -> None:
     assert torch.equal(full_softmax(QUERY_MQ, other, TARGETS_M), full_softmax(QUERY_MQ, ITEMS_VQ, TARGETS_M))
 
 
+def test_what_was_read_is_left_out_of_the_full_softmax() -> None:
+    """Row 2 for the first state, nothing for the second; rows, of which padding is none."""
+    wanted = (surprise([SCORES[0][0], SCORES[0][2]], 1) + surprise(SCORES[1], 0)) / 2
+    found = full_softmax(QUERY_MQ, ITEMS_VQ, TARGETS_M, read_MT=torch.tensor([[0, 2], [0, 0]]))
+
+    assert found.item() == pytest.approx(wanted, rel=1e-6)
+
+
 def test_label_smoothing_by_hand() -> None:
     """0.3 of the label is spread evenly over the three rows."""
     each = [

@@ -22,3 +22,13 @@ def test_last_state_alone_is_the_last_of_all(kind: Literal["causal", "cloze", "s
 
     assert last.shape == (3, 1, every.shape[2])
     assert torch.allclose(last[:, 0], every[:, -1], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
+def test_without_repeats_what_was_read_is_not_proposable(kind: Literal["causal", "cloze", "sine"]) -> None:
+    """Each line for itself; with repeats, which is what networks have unless told, scores stay as they are."""
+    tracks, scores = torch.tensor([[0, 4, 5], [0, 0, 0]]), torch.arange(12.0).view(2, 6)
+    plain, fresh = (build(NetworkConfig(kind=kind, width=8, repeats=repeats), 6, 3) for repeats in (True, False))
+
+    assert torch.equal(plain.proposable(scores, tracks), scores)
+    assert fresh.proposable(scores, tracks)[:, 1:].tolist() == [[1, 2, 3, -torch.inf, -torch.inf], [7, 8, 9, 10, 11]]

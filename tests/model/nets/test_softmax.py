@@ -40,3 +40,43 @@ def test_scores_too_great_for_exp_are_no_trouble() -> None:
     query_MQ, items_VQ = torch.tensor([[300.0], [300.0]]), torch.tensor([[1.0], [-1.0]])
 
     assert cross_entropy(query_MQ, items_VQ, torch.tensor([0, 1])).item() == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("at_a_time", [1, 5, 100])
+def test_classes_left_out_are_no_choice_but_for_a_target(monkeypatch: pytest.MonkeyPatch, at_a_time: int) -> None:
+    """As torch has it with scores of -inf there; a state that leaves out its own target keeps it, -1 leaves out nothing."""
+    query_MQ, items_VQ, targets_M = _made_up()
+    monkeypatch.setattr(softmax, "SCORES", at_a_time * len(items_VQ))
+    left_out_MR = torch.randint(-1, 7, (13, 3), generator=torch.Generator().manual_seed(2))
+    left_out_MR[4, 1] = targets_M[4]
+    left_out_MR[5] = -1
+    is_out_MV = (left_out_MR[:, :, None] == torch.arange(7)).any(dim=1) & (torch.arange(7) != targets_M[:, None])
+    wanted = functional.cross_entropy((query_MQ @ items_VQ.T).masked_fill(is_out_MV, -torch.inf), targets_M)
+    found = cross_entropy(query_MQ, items_VQ, targets_M, left_out_MR=left_out_MR)
+
+    assert is_out_MV.any(dim=1).sum() > 6
+    torch.testing.assert_close(found, wanted)
+    for one, other in zip(
+        torch.autograd.grad(found, (query_MQ, items_VQ)), torch.autograd.grad(wanted, (query_MQ, items_VQ)), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_labels_are_not_smoothed_over_classes_left_out() -> None:
+    """Such a loss would be infinite: it is refused."""
+    query_MQ, items_VQ, targets_M = _made_up()
+    with pytest.raises(ValueError, match="classes left out and smoothed labels"):
+        cross_entropy(query_MQ, items_VQ, targets_M, smoothing=0.1, left_out_MR=targets_M[:, None])
+
+
+def test_products_of_bfloat16_are_near_those_of_float32() -> None:
+    """Eight bits of each factor: the loss and the gradients differ, by less than a hundredth of the greatest."""
+    query_MQ, items_VQ, targets_M = (part.float() if part.is_floating_point() else part for part in _made_up())
+    exact, half = (cross_entropy(query_MQ, items_VQ, targets_M, half=half) for half in (False, True))
+
+    assert half.item() != exact.item()
+    assert half.item() == pytest.approx(exact.item(), rel=0.01)
+    for one, other in zip(
+        torch.autograd.grad(half, (query_MQ, items_VQ)), torch.autograd.grad(exact, (query_MQ, items_VQ)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=0.01 * float(other.abs().max()))

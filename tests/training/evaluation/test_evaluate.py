@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from model.encoding import Encoded
+from model.nets import build
+from model.nets.config import NetworkConfig
 from tests.training.logs import D, P, S, split_of
 from training.data.split import TEST
 from training.evaluation import evaluate as module
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import Measured, answer, evaluate, frozen_scores, share_of_best, with_share_of_best
 from training.evaluation.metrics import MISS, Floats
+from training.evaluation.rankers import NetworkRanker
 
 
 @dataclass
@@ -55,6 +58,18 @@ def test_heard_tracks_are_not_masked() -> None:
     split = split_of([*TRAINED, ("u", "a", P, "test")])
 
     assert evaluate(Fixed([0, 0, 9, 1, 1, 1]), select_cases(split, TEST), length=5).values["hr@1"] == 1
+
+
+def test_network_without_repeats_proposes_nothing_that_it_read_and_misses_what_comes_again() -> None:
+    """The protocol stays as it is: the repeated target is a case, and asked of this network a lost one."""
+    split = split_of([*TRAINED, ("u", "d", P, "test"), ("v", "a", P, "train"), ("v", "c", P, "test")])
+    network = build(NetworkConfig(width=8, repeats=False), 6, 5)
+    answers = answer(NetworkRanker.of("fresh", network), select_cases(split, TEST), length=5)
+
+    assert answers.rank[0] == MISS
+    assert not answers.lists[0].any()
+    assert set(answers.lists[1].tolist()) == {0, 3, 4, 5}
+    assert answers.rank[1] <= 3
 
 
 def test_figures_by_hand() -> None:

@@ -187,3 +187,29 @@ def test_other_networks_export_to_the_same_contract(kind: Literal["cloze", "sine
     )
 
     assert artifact.load(folder).manifest.name == kind
+
+
+def test_network_without_repeats_is_exported_as_such(tmp_path: Path) -> None:
+    """Its golden cases hold nothing that was read, and its graph, which is told only of the newest track, gives the same."""
+    torch.manual_seed(0)
+    network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, repeats=False), 9, 8)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    folder = export(
+        network,
+        recipe=small_recipe("fresh"),
+        vocabulary=Vocabulary([f"t{number}" for number in range(7)]),
+        popular=[2],
+        samples=[RowHistory([2, 3, 4], [1, 2, 1]), RowHistory([5], [1])],
+        root=tmp_path,
+        origin={},
+        quality={},
+    )
+    found = list(golden_answers(folder))
+
+    assert [sorted({*case.rows, *case.best}) for case, _, _ in found] == [list(range(2, 9))] * 3
+    for case, rows, scores in found:
+        assert not set(case.rows) & set(case.best)
+        assert rows[0].tolist() == list(case.best)
+        assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)

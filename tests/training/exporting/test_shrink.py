@@ -3,6 +3,7 @@
 Shapes: B batch, N excluded, K count, V rows, Q query width.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,7 +74,8 @@ def sessions(network: Network, encoder: Encoder, tmp_path_factory: pytest.TempPa
     return opened
 
 
-WAYS = pytest.mark.parametrize("way", ["eight bits", "index"])
+WAY_NAMES = ("eight bits", "index")
+WAYS = pytest.mark.parametrize("way", WAY_NAMES)
 
 
 def answers(
@@ -96,6 +98,47 @@ def test_lists_and_scores_are_the_exact_ones(sessions: Sessions, batch: int, cou
 
     assert np.mean(rows == wanted) > 0.99
     assert np.allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["exact", *WAY_NAMES])
+def test_without_repeats_nothing_that_was_read_is_proposed(
+    network: Network, encoder: Encoder, tmp_path: Path, way: str
+) -> None:
+    """Each of the histories' tracks would have come first, by its bias; the rest of the list is the one of the exact graph
+    that was told to exclude them, and what a request excludes is left out besides.
+    """
+    random = np.random.default_rng(5)
+    tracks, outcomes = random.integers(FIRST, ROWS, (3, 6)), random.integers(1, 5, (3, 6))
+    tracks[0, :4] = outcomes[0, :4] = 0
+    items = np.array(encoder.weights["items"], np.float32)
+    items[tracks.ravel(), -1] += 100
+    items[0, -1] -= 100
+    queries = random.normal(size=(50, items.shape[1])).astype(np.float32)
+    besides: dict[str, Weights] = {"exact": {}, "eight bits": quantise(items), "index": index.cut(items, queries)}
+
+    def told(tail: ModelProto, further: Weights, excluded: npt.NDArray[np.int64]) -> tuple[Any, Any]:
+        weights = encoder.weights | {"items": items} | further
+        write_graph(tmp_path / artifact.MODEL, encoder.graph, tail, weights, write_weights(tmp_path, weights))
+        given = {"tracks": tracks, "outcomes": outcomes, "excluded": excluded, "count": np.array(20)}
+        rows, scores = open_graph(tmp_path / artifact.MODEL).run(None, given)
+        return rows, scores
+
+    excluded = told(tails.top(network), {}, tracks)[0][:, :1]  # the best of the others
+    wanted, wanted_scores = told(tails.top(network), {}, np.concatenate([tracks, excluded], axis=1))
+    rows, scores = told(proposing_none_read(way), besides[way], excluded)
+
+    assert all(not set(line) & {0, 1, *read, *out} for line, read, out in zip(rows, tracks, excluded, strict=True))
+    assert np.mean(rows == wanted) > 0.99
+    assert np.allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
+
+
+def proposing_none_read(way: str) -> ModelProto:
+    """The tail of a network like this one, but for its repeats."""
+    if way == "eight bits":
+        return tails.top_in_eight_bits(repeats=False)
+    if way == "index":
+        return tails.top_by_index(ROWS, repeats=False)
+    return tails.top(build(replace(RECIPE.network, repeats=False), ROWS, RECIPE.history.length))
 
 
 @WAYS

@@ -19,10 +19,12 @@ PLAYED, SKIPPED, LIKED, DISLIKED = Outcome
 ROWS = 9
 
 
-def network_of(*, wanted_head: bool = False) -> Network:
+def network_of(*, wanted_head: bool = False, repeats: bool = True) -> Network:
     """Small, with weights large enough that each entry counts."""
     torch.manual_seed(0)
-    config = NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, wanted_head=wanted_head, wanted_width=4)
+    config = NetworkConfig(
+        width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, wanted_head=wanted_head, wanted_width=4, repeats=repeats
+    )
     network = build(config, ROWS, 6).eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -66,6 +68,20 @@ def test_main_term_asks_every_state_for_the_next_kept_track() -> None:
 
     assert len(each) == 6
     assert objective(network, BATCH, LossRule())["main"].item() == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+
+
+def test_without_repeats_each_state_chooses_among_tracks_that_it_has_not_read() -> None:
+    """Those of its own line, before its own place; its target is a choice even so, as track 6 after itself."""
+    network = network_of(repeats=False)
+    each = []
+    for line, place in places(BATCH.wanted != 0):
+        target = int(BATCH.wanted[line, place])
+        left = [row for row in range(1, ROWS) if row == target or row not in BATCH.tracks[line, :place].tolist()]
+        each.append(-scores_at(network, BATCH, line, place)[left].log_softmax(0)[left.index(target)])
+    found = objective(network, BATCH, LossRule())["main"].item()
+
+    assert found == pytest.approx(torch.stack(each).mean().item(), rel=1e-5)
+    assert found < objective(network_of(), BATCH, LossRule())["main"].item()
 
 
 def test_pair_term_sets_each_refused_track_below_the_kept_one_that_followed() -> None:
