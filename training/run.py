@@ -90,7 +90,8 @@ def train(run: Run, console: Console) -> Fitted:
 
     artists = artists_of(run.log, run.split)
     fitted = fit(run.recipe, run.split, validate, folder=run.folder, artists=artists, console=console)
-    tried = weigh(fitted.network, run.split, cases, run.recipe.weigh, length=run.recipe.history.length)
+    length, targets = run.recipe.history.length, run.recipe.loss.targets
+    tried = weigh(fitted.network, run.split, cases, run.recipe.weigh, length=length, targets=targets)
     if tried:
         plain = json.dumps([asdict(one) for one in tried], indent=2)
         (run.folder / WEIGHED).write_text(plain + "\n", "utf-8")

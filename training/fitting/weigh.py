@@ -3,7 +3,11 @@
     score(i) = main(i) + g(i) + w * wanted(i),        g(i) = log( max(p(i) - theta, .01) / p(i) )
 
 `wanted` is the second head's logit, p the item's own rate of being kept in the training part, drawn towards the mean
-(`evaluation.baselines.item_rate`). Every pair (theta, w) of the recipe is tried on validation cases. Taken is the one that puts
+(`evaluation.baselines.item_rate`). To propose a track that would come and be kept is worth 1 - theta, one that would come and
+be refused costs theta: P(i comes) * (p - theta) in all. A main head that learned from what was kept has p in it already, hence
+the division; one that learned from all that came (`loss.targets = "all"`) has not: its g(i) is log max(p(i) - theta, .01).
+
+Every pair (theta, w) of the recipe is tried on validation cases. Taken is the one that puts
 the fewest refused tracks among the first 20, of those that keep the hit rate: HR@20 may fall short of that at (0, 0) by the
 rule's share at most. The test part is not looked at, and nothing is trained, so it costs one pass over the cases.
 
@@ -40,25 +44,31 @@ class Weighing:
     scores: Mapping[str, float]
 
 
-def weigh(network: Network, split: Split, cases: Cases, rule: WeighRule, *, length: int) -> list[Weighing]:
+def weigh(
+    network: Network, split: Split, cases: Cases, rule: WeighRule, *, length: int, targets: str = "wanted"
+) -> list[Weighing]:
     """Give the network the weights that the rule prefers on `cases`; returns all that were tried, the one taken first.
 
-    Empty, and nothing done, where the rule leaves nothing to choose or there are no cases.
+    `targets` are those that the main head learned from, as `training.recipe.LossRule` has them. Empty, and nothing done, where
+    the rule leaves nothing to choose or there are no cases.
     """
     pairs = [(0.0, 0.0), *((theta, wanted) for theta in rule.theta for wanted in rule.wanted if theta or wanted)]
     if len(pairs) == 1 or not len(cases):
         return []
-    priors = {theta: torch.from_numpy(rate_prior(split, theta)) for theta, _ in pairs}
+    priors = {theta: torch.from_numpy(rate_prior(split, theta, targets)) for theta, _ in pairs}
     tried = _tried(network, cases, pairs, priors, length)
     taken = choose(tried, rule.hit_loss)
     network.prefer(priors[taken.theta], taken.wanted)
     return [taken, *(one for one in tried if one is not taken)]
 
 
-def rate_prior(split: Split, theta: float) -> Floats:
-    """G of every row, [V]; 0 everywhere where `theta` is 0."""
+def rate_prior(split: Split, theta: float, targets: str = "wanted") -> Floats:
+    """G of every row, [V], for a main head that learned from `targets`; 0 everywhere where `theta` is 0, which is no prior."""
     rate_V = item_rate(split).values_V
-    prior_V: Floats = np.log(np.maximum(rate_V - theta, np.minimum(_LEAST, rate_V)) / rate_V).astype(np.float32)
+    if not theta:
+        return np.zeros_like(rate_V)
+    known_V = np.ones_like(rate_V) if targets == "all" else rate_V
+    prior_V: Floats = np.log(np.maximum(rate_V - theta, np.minimum(_LEAST, rate_V)) / known_V).astype(np.float32)
     return prior_V
 
 
@@ -92,9 +102,9 @@ def _tried(
 def _opinions(network: Network, items: Heads, cases: Cases, length: int) -> tuple[Tensor, Tensor]:
     """Scores [B, V] of both heads; 0 [1, 1] where there is no second one."""
     with torch.no_grad():
-        last_BD = network.states(*map(torch.from_numpy, cases.encode(length)), last=True)[:, -1]
-        query = network.queries(last_BD)
-        main_BV = network.all_scores(query.main, items.main)
+        tracks_BT, outcomes_BT, gaps_BT = map(torch.from_numpy, cases.encode(length))
+        query = network.queries(network.states(tracks_BT, outcomes_BT, gaps_BT, last=True)[:, -1])
+        main_BV = network.proposable(network.all_scores(query.main, items.main), tracks_BT)
         if query.wanted is None or items.wanted is None:
             return main_BV, torch.zeros(1, 1)
         return main_BV, query.wanted @ items.wanted.T

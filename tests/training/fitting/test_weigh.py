@@ -41,10 +41,11 @@ def crowded() -> list[list[Play]]:
     ]
 
 
-def network() -> Network:
+def network(*, repeats: bool = True) -> Network:
     """Untrained, with weights large enough to matter."""
     torch.manual_seed(0)
-    made = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, wanted_head=True, wanted_width=4), 32, 10)
+    config = NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, wanted_head=True, wanted_width=4, repeats=repeats)
+    made = build(config, 32, 10)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -68,13 +69,15 @@ def test_rate_prior_by_hand() -> None:
 
     assert rate_prior(split, 0.2)[2:] == pytest.approx(np.log((kept_rate - 0.2) / kept_rate), rel=1e-5)
     assert rate_prior(split, 0.9)[2:] == pytest.approx(np.log(0.01 / kept_rate), rel=1e-5)
+    assert rate_prior(split, 0.2, "all")[2:] == pytest.approx(np.log(kept_rate - 0.2), rel=1e-5)  # the main head knows no p
     assert not rate_prior(split, 0.0).any()
+    assert not rate_prior(split, 0.0, "all").any()
     assert item_rate(split).values_V[2:] == pytest.approx(kept_rate, rel=1e-6)
 
 
-@pytest.mark.parametrize("scores_held", [SCORES, 1])
+@pytest.mark.parametrize(("scores_held", "repeats", "targets"), [(SCORES, True, "wanted"), (1, False, "all")])
 def test_what_was_tried_is_what_the_evaluation_says_of_such_a_network(
-    monkeypatch: pytest.MonkeyPatch, scores_held: int
+    monkeypatch: pytest.MonkeyPatch, scores_held: int, repeats: bool, targets: str
 ) -> None:
     """Each pair's figures are those of a network that was given the pair, in many batches as in one; the one taken stands in
     the network afterwards.
@@ -82,13 +85,13 @@ def test_what_was_tried_is_what_the_evaluation_says_of_such_a_network(
     monkeypatch.setattr(evaluation, "SCORES", scores_held)
     split = split_of(crowded(), rows=32)
     cases = select_cases(split, VALID)
-    rule, weighed = WeighRule(wanted=(0.0, 0.5, 2.0), theta=(0.0, 0.3), hit_loss=0.2), network()
-    found = weigh(weighed, split, cases, rule, length=10)
+    rule, weighed = WeighRule(wanted=(0.0, 0.5, 2.0), theta=(0.0, 0.3), hit_loss=0.2), network(repeats=repeats)
+    found = weigh(weighed, split, cases, rule, length=10, targets=targets)
 
     assert {(one.theta, one.wanted) for one in found} == set(product((0.0, 0.3), (0.0, 0.5, 2.0)))
     for one in found:
-        other = network()
-        other.prefer(torch.from_numpy(rate_prior(split, one.theta)), one.wanted)
+        other = network(repeats=repeats)
+        other.prefer(torch.from_numpy(rate_prior(split, one.theta, targets)), one.wanted)
         values = evaluate(NetworkRanker.of("other", other), cases, length=10).values
         assert one.scores == pytest.approx({name: values[name] for name in FIGURES}, rel=1e-6)
     mine = evaluate(NetworkRanker.of("weighed", weighed), cases, length=10).values
