@@ -97,6 +97,15 @@ class WeighRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class MemoryRule:
+    """Sessions that are remembered beside the network, see `model.nets.memory`."""
+
+    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()  # to choose from, on the validation part; none: no memory
+    sessions: int = Field(default=100_000, ge=1)  # the newest ones
+    recent: int = Field(default=150, ge=1)  # sessions of each track that are looked at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Recipe:
     """Everything that a run depends on besides the log and the code."""
 
@@ -108,6 +117,7 @@ class Recipe:
     loss: LossRule = LossRule()
     fit: FitRule = FitRule()
     weigh: WeighRule = WeighRule()
+    memory: MemoryRule = MemoryRule()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":

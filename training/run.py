@@ -5,6 +5,7 @@ A run's folder holds what the steps leave to each other and to a person:
     run.json                   the log and the recipe
     checkpoint.pt, best-N.pt   see `training.fitting.checkpoint`; a killed run goes on from them
     weighed.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
+    remembered.json the same of a memory's weight
     report.json, report.html, written by `measure`
 
 It wires the other modules together and decides nothing that a recipe could.
@@ -40,11 +41,12 @@ from training.exporting.export import export
 from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
+from training.fitting.remember import remember, weigh_memory
 from training.fitting.weigh import weigh
 from training.recipe import Recipe
 from training.simulator.truth import read_truth
 
-RUN, WEIGHED = "run.json", "weighed.json"
+RUN, WEIGHED, REMEMBERED = "run.json", "weighed.json", "remembered.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,12 +98,26 @@ def train(run: Run, console: Console) -> Fitted:
         plain = json.dumps([asdict(one) for one in tried], indent=2)
         (run.folder / WEIGHED).write_text(plain + "\n", "utf-8")
         console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
+    rule, select, length = run.recipe.memory, run.recipe.fit.select, run.recipe.history.length
+    remembered = weigh_memory(fitted.network, run.split, cases, rule, select=select, length=length)
+    if remembered:
+        plain = json.dumps([asdict(one) for one in remembered], indent=2)
+        (run.folder / REMEMBERED).write_text(plain + "\n", "utf-8")
+        console.print(f"weight of the memory chosen on validation: {remembered[0].memory:g}")
     return fitted
+
+
+def renew_memory(run: Run, network: Network) -> None:
+    """Let a network that remembers the training part know all that came before the test part, as the baselines do."""
+    if network.memory is not None:
+        weight = network.memory.weight.item()
+        network.memory = remember(run.split, run.recipe.memory, parts=(TRAIN, VALID), weight=weight)
 
 
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:
     """The network and all baselines on the test part, over the full catalogue; the best possible first where it is known."""
     cases = select_cases(run.split, TEST, cap=cap)
+    renew_memory(run, fitted.network)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     rankers: list[Ranker] = [*best_possible(run), model, *rivals(run.split)]
     return with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
@@ -136,6 +152,7 @@ def best_possible(run: Run) -> list[Ranker]:
 
 def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path) -> Path:
     """Export the network as the current artifact under `root`; returns the artifact's folder."""
+    renew_memory(run, fitted.network)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
     cases = select_cases(run.split, TEST, cap=1024)  # `exporting.shrink` measures on one half, cuts blocks by the other
     return export(

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model.nets.memory import Memory
+
 
 class Heads(NamedTuple):
     """The two halves of a query or of an item: what ranks, and what predicts whether a track would be wanted."""
@@ -22,7 +24,10 @@ class Heads(NamedTuple):
 
 
 class Network(nn.Module):
-    """The interface of a system: `states`, `queries` and `items`; `forward` is what is exported."""
+    """The interface of a system: `states`, `queries` and `items`; `forward` is what is exported.
+
+    `memory`, where it has been given one, adds to the scores of the rows that it remembers.
+    """
 
     rows: int
     """The height of the item matrix."""
@@ -40,6 +45,10 @@ class Network(nn.Module):
     """The parameters that grow with the catalogue: a line a row, or an artist."""
     sparse: bool = False
     """Whether the gradients of `tables` are of the rows that a batch meets alone; `make_sparse` sets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory: Memory | None = None
 
     @abstractmethod
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
@@ -99,6 +108,13 @@ class Network(nn.Module):
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""
 
     def forward(
+        self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, wanted_weight: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """The final query [B, Q] after the whole history; with a memory, what it remembers besides."""
+        query_BQ = self.query(tracks_BT, outcomes_BT, gaps_BT, wanted_weight)
+        return query_BQ if self.memory is None else (query_BQ, *self.memory(tracks_BT, outcomes_BT))
+
+    def query(
         self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, wanted_weight: Tensor | None = None
     ) -> Tensor:
         """The final query [B, Q] after the whole history."""

@@ -114,7 +114,7 @@ def session_knn(
     fade: float = 8.0,
 ) -> SessionKnn:
     """Index the wanted tracks of the sessions in `parts`."""
-    entries, number, place, ended_ms = _by_session(split, parts)
+    entries, number, place, ended_ms = by_session(split, parts)
     size = len(split.vocabulary)
     pairs, last = np.unique((number * size + split.row[entries])[::-1], return_index=True)  # of equal pairs it finds the first
     place = place[::-1][last]
@@ -140,7 +140,7 @@ def session_knn(
     )
 
 
-def _by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+def by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, Int64s, Int64s]:
     """The wanted entries of `parts`, session by session, the number of each one's session and its place in it; and when each
     session ended, by number: the newest is 0.
     """

@@ -28,10 +28,11 @@ def main(folder: Path) -> None:
     current = run.prepare(open_log(Path(settings["log"])), recipe, folder / "run")
     fitted = run.train(current, Console(stderr=True))
     ranker, length = NetworkRanker.of(recipe.name, fitted.network), recipe.history.length
-    measured = {
-        name: evaluate(ranker, select_cases(current.split, part, cap=settings["cases"]), length=length).as_dict()
-        for name, part in (("valid", VALID), ("test", TEST))
-    }
+    measured = {}
+    for name, part in (("valid", VALID), ("test", TEST)):
+        if part == TEST:
+            run.renew_memory(current, fitted.network)
+        measured[name] = evaluate(ranker, select_cases(current.split, part, cap=settings["cases"]), length=length).as_dict()
     (folder / "measured.json").write_text(json.dumps(measured), "utf-8")
     each = fitted.sequences / len(fitted.epochs)
     lines = [
