@@ -35,7 +35,10 @@ _ALIGNMENT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What torch exported, (tracks, outcomes) -> query, and the weights that it leaves out, by name; `items` is one of them."""
+    """What torch exported, (tracks, outcomes) -> query, and the weights that it leaves out, by name; `items` is one of them.
+
+    With a memory it also gives the rows that are `remembered` [B, N] and what their scores get `more` [B, N].
+    """
 
     graph: ModelProto
     weights: Weights
@@ -109,7 +112,7 @@ def _export_encoder(network: Network) -> ModelProto:
             verbose=False,
             opset_version=20,
             input_names=["tracks", "outcomes", *network.further_inputs],
-            output_names=["query"],
+            output_names=["query"] if network.memory is None else ["query", "remembered", "more"],
             dynamic_shapes=(free, free, *(shape for _, shape in given.values())),
         )
     if program is None:
@@ -142,7 +145,8 @@ def _join(encoder: ModelProto, tail: ModelProto, weights: Weights) -> ModelProto
         node.ClearField("metadata_props")  # the exporter's stack traces, with this machine's paths
     used = {name for node in nodes for name in node.input}
     constants = [_placeholder(name, array) for name, array in sorted(weights.items()) if name in used]
-    inputs = [*encoder.graph.input, *tail.graph.input[1:]]
+    between = {output.name for output in encoder.graph.output}
+    inputs = [*encoder.graph.input, *(given for given in tail.graph.input if given.name not in between)]
     known = list(tail.graph.value_info)
     graph = helper.make_graph(nodes, tail.graph.name, inputs, list(tail.graph.output), constants, value_info=known)
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)], producer_name="nexttrack")

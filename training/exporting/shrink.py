@@ -4,7 +4,7 @@ There are two ways: the scan in eight bits, and, in a large catalogue, an index 
 where its lists are the exact scan's but for one place in a hundred, where the tracks that followed stand as high as before but
 for 0.2 % of NDCG@20, and where golden cases come out the same: all of them in eight bits; by an index, which misses a track
 here and there, half of them, and the others are left out. Else the artifact stays exact. What was measured goes into the
-manifest.
+manifest. Nothing is tried for a network with a memory: what is remembered must find its score among all rows.
 """
 
 import os
@@ -100,7 +100,7 @@ def shrink(
 ) -> Chosen:
     """Replace the graphs and weights of `draft` by quicker ones, where that may be."""
     stays = Chosen(found=ScanRecord(), records=None, golden=golden)
-    if isinstance(network, SineNetwork) or not samples:
+    if isinstance(network, SineNetwork) or network.memory is not None or not samples:
         return stays
     ways: list[_Way] = []
     if network.rows >= index_from:
@@ -206,7 +206,7 @@ def _items(encoder: Encoder) -> Floats:
 def _queries(network: Network, histories: Sequence[RowHistory], length: int) -> Floats:
     encoded = encode_histories(_without_last(histories), length=length)
     with torch.no_grad():
-        queries: Floats = network.eval()(*map(torch.from_numpy, encoded)).numpy()
+        queries: Floats = network.eval().query(*map(torch.from_numpy, encoded)).numpy()
     return queries
 
 

@@ -1,9 +1,9 @@
 """What comes after the encoder in an artifact's graphs: scoring, masking and top-k, by hand in ONNX's text form.
 
-The names `items` and `query` are the encoder's: the item matrix [V, I] and the query [B, Q]. The scoring is
-the network's own; masking and top-k are the same for all.
+The names `items` and `query` are the encoder's: the item matrix [V, I] and the query [B, Q]; with a memory also `remembered`
+and `more`, rows and what each one's score gets more. The scoring is the network's own; masking and top-k are the same for all.
 
-Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, D width, G sub-interests.
+Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, D width, G sub-interests, R remembered.
 """
 
 from onnx import ModelProto, helper, parser
@@ -15,7 +15,7 @@ from training.exporting import index, scan
 _HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
 
 _TOP = """
-top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
+top (float[B,Q] query, MEMORYint64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
 <float[B,V] scores_BV, float[B,V] masked_BV> {
 SCORING
     batch = Shape<start=0, end=1>(excluded)
@@ -36,7 +36,7 @@ SCORING
 }"""
 
 _RANK = """
-rank (float[B,Q] query, int64[B,M] candidates) => (float[B,M] scores) {
+rank (float[B,Q] query, MEMORYint64[B,M] candidates) => (float[B,M] scores) {
     items_BMI = Gather<axis=0>(items, candidates)
 SCORING
 }"""
@@ -49,6 +49,22 @@ _DOT_CANDIDATES = """
     query_BQ1 = Unsqueeze(query, last)
     scores_BM1 = MatMul(items_BMI, query_BQ1)
     scores = Squeeze(scores_BM1, last)"""
+
+_REMEMBERED = "int64[B,R] remembered, float[B,R] more, "
+
+_REMEMBERED_ALL = """
+    before_BR = GatherElements<axis=1>(network_BV, remembered)
+    after_BR = Add(before_BR, more)
+    scores_BV = ScatterElements<axis=1>(network_BV, remembered, after_BR)"""
+
+_REMEMBERED_CANDIDATES = """
+    batch = Shape<start=0, end=1>(candidates)
+    height = Shape<start=0, end=1>(items)
+    whole_shape = Concat<axis=0>(batch, height)
+    nothing_BV = ConstantOfShape(whole_shape)
+    more_BV = ScatterElements<axis=1>(nothing_BV, remembered, more)
+    more_BM = GatherElements<axis=1>(more_BV, candidates)
+    scores = Add(network_BM, more_BM)"""
 
 _PARTS = """
     zero = Constant<value_ints=[0]>()
@@ -96,7 +112,7 @@ def top(network: Network) -> ModelProto:
     """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf, and without repeats
     the encoder's `tracks` are excluded as well.
     """
-    return _proposing(_parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL), repeats=network.repeats)
+    return _proposing(_parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL, _REMEMBERED_ALL), repeats=network.repeats)
 
 
 def top_in_eight_bits(*, repeats: bool = True) -> ModelProto:
@@ -111,7 +127,7 @@ def top_by_index(probes: int, *, repeats: bool = True) -> ModelProto:
 
 def rank(network: Network) -> ModelProto:
     """(query, candidates) -> scores, in the given order."""
-    return _parse(_RANK, network, _DOT_CANDIDATES, _INTERESTS_CANDIDATES)
+    return _parse(_RANK, network, _DOT_CANDIDATES, _INTERESTS_CANDIDATES, _REMEMBERED_CANDIDATES)
 
 
 def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
@@ -127,7 +143,7 @@ def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
     return tail
 
 
-def _parse(text: str, network: Network, dot: str, interests: str) -> ModelProto:
+def _parse(text: str, network: Network, dot: str, interests: str, remembered: str) -> ModelProto:
     scoring = dot
     if isinstance(network, SineNetwork):
         count, width = network.interests, network.config.width
@@ -135,4 +151,8 @@ def _parse(text: str, network: Network, dot: str, interests: str) -> ModelProto:
         scoring = interests
         for name, size in sizes.items():
             scoring = scoring.replace(name, str(size))
-    return parser.parse_model(_HEADER + text.replace("SCORING", scoring))
+    given = ""
+    if network.memory is not None:
+        given = _REMEMBERED
+        scoring = scoring.replace(" scores_BV = ", " network_BV = ").replace(" scores = ", " network_BM = ") + remembered
+    return parser.parse_model(_HEADER + text.replace("MEMORY", given).replace("SCORING", scoring))

@@ -61,9 +61,11 @@ def answers(
 
 def torch_scores(exported: Exported, batch: Encoded, weight: npt.NDArray[np.float32] = WEIGHT) -> npt.NDArray[np.float32]:
     """What torch says of every row, [B, V]."""
+    network, read = exported.network, [torch.from_numpy(array) for array in batch]
+    assert network.memory is not None
     with torch.no_grad():
-        query = exported.network(*map(torch.from_numpy, batch), wanted_weight=torch.from_numpy(weight))
-        scores: npt.NDArray[np.float32] = (query @ exported.network.item_matrix().T).numpy()
+        query = network.query(*read, torch.from_numpy(weight))
+        scores: npt.NDArray[np.float32] = network.memory.add(query @ network.item_matrix().T, *read[:2]).numpy()
     return scores
 
 
@@ -250,3 +252,20 @@ def test_the_tracks_vectors_are_in_memory_once() -> None:
 
     assert np.shares_memory(items, network.get_parameter("track.weight").detach().numpy())
     assert torch.equal(before, after)
+
+
+def test_what_is_remembered_counts(exported: Exported, model: onnxruntime.InferenceSession) -> None:
+    """Without the memory the graph's scores would be others, for whoever has heard something, and nobody else."""
+    batch, memory = batch_of(0, 4, 9), exported.network.memory
+    assert memory is not None
+    with torch.no_grad():
+        rows, more = memory(*(torch.from_numpy(array) for array in batch[:2]))
+        plain = exported.network.query(*map(torch.from_numpy, batch)) @ exported.network.item_matrix().T
+    found, scores = answers(model, batch, count=ROWS - FIRST)
+    gained = scores - np.take_along_axis(plain.numpy(), found, axis=1)
+
+    assert np.allclose(gained[0], 0, atol=1e-4)
+    for line in (1, 2):
+        wanted = dict(zip(rows[line].tolist(), more[line].tolist(), strict=True))
+        assert np.allclose(gained[line], [wanted.get(row, 0.0) for row in found[line].tolist()], atol=1e-4)
+        assert gained[line].max() > 1
