@@ -76,6 +76,9 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one = add("export", help="write a measured network as an artifact for the service", description=_EXPORT, **_RAW)
     _add_run(one)
     _add_artifacts(one)
+    one.add_argument(
+        "--remember", type=Path, metavar="LOG", help="a log whose sessions are remembered instead of the run's own"
+    )
 
     one = add("run", help="train, evaluate and export", description=_RUN, **_RAW)
     _add_log_and_recipe(one)
@@ -179,7 +182,11 @@ report.json and report.html into the run's folder.
 _EXPORT = """\
 Write the network as an artifact and make it the current one. The service takes it at its next start.
 
-  python -m training export .nexttrack/runs/demo-sasrec-1 --out artifacts"""
+  python -m training export .nexttrack/runs/demo-sasrec-1 --out artifacts
+
+A network that remembers sessions (recipe `nowplaying`) can be given those of a newer log, without training:
+
+  python -m training export .nexttrack/runs/logs-nowplaying-1 --remember logs/newer"""
 _RUN = """\
 All of it: train, evaluate, export. Steps that are done already are not done again.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from training import run
 from training.compare import compare, follow
 from training.data.import_log import import_log
-from training.data.log import LogError, open_log
+from training.data.log import Log, LogError, open_log
 from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted
 from training.fitting.ranks import joined
@@ -77,7 +77,8 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
 def export(options: argparse.Namespace, console: Console) -> None:
     """`export`: the artifact, which carries what `evaluate` measured."""
     current = _go_on(options)
-    _publish(current, run.train(current, console), options.out, console)
+    newer = None if options.remember is None else open_log(options.remember)
+    _publish(current, run.train(current, console), options.out, console, newer)
 
 
 def run_all(options: argparse.Namespace, console: Console) -> None:
@@ -152,11 +153,11 @@ def _report(current: run.Run, fitted: Fitted, console: Console, cap: int | None)
     console.print(f"more of it, with plots: {current.folder / PAGE}")
 
 
-def _publish(current: run.Run, fitted: Fitted, root: Path, console: Console) -> None:
+def _publish(current: run.Run, fitted: Fitted, root: Path, console: Console, newer: Log | None = None) -> None:
     path = current.folder / REPORT
     if not path.exists():
         raise RunError(f"{current.folder} is not measured yet; `python -m training evaluate {current.folder}` does that")
     rankers = json.loads(path.read_text("utf-8"))["rankers"]
     quality = next(ranker for ranker in rankers if ranker["name"] == current.recipe.name)
-    folder = run.publish(current, fitted, quality, root)
+    folder = run.publish(current, fitted, quality, root, newer=newer)
     console.print(f"wrote {folder}; {root / 'current'} names it now")

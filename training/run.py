@@ -30,7 +30,7 @@ from model.nets.network import Network
 from model.vocabulary import FIRST
 from training.data.log import Log, open_log
 from training.data.sequences import build
-from training.data.split import TEST, TRAIN, VALID, Split, split
+from training.data.split import TEST, TRAIN, VALID, Split, numbered, split
 from training.evaluation import baselines
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
@@ -98,8 +98,7 @@ def train(run: Run, console: Console) -> Fitted:
         plain = json.dumps([asdict(one) for one in tried], indent=2)
         (run.folder / WEIGHED).write_text(plain + "\n", "utf-8")
         console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
-    rule, select, length = run.recipe.memory, run.recipe.fit.select, run.recipe.history.length
-    remembered = weigh_memory(fitted.network, run.split, cases, rule, select=select, length=length)
+    remembered = weigh_memory(fitted.network, run.split, cases, run.recipe.memory, length=run.recipe.history.length)
     if remembered:
         plain = json.dumps([asdict(one) for one in remembered], indent=2)
         (run.folder / REMEMBERED).write_text(plain + "\n", "utf-8")
@@ -107,11 +106,17 @@ def train(run: Run, console: Console) -> Fitted:
     return fitted
 
 
-def renew_memory(run: Run, network: Network) -> None:
-    """Let a network that remembers the training part know all that came before the test part, as the baselines do."""
-    if network.memory is not None:
-        weight = network.memory.weight.item()
-        network.memory = remember(run.split, run.recipe.memory, parts=(TRAIN, VALID), weight=weight)
+def renew_memory(run: Run, network: Network, newer: Log | None = None) -> None:
+    """Let a network that remembers the training part know all that came before the test part, as the baselines do, or the
+    sessions of another log instead. RunError where there is one, and the recipe remembers nothing.
+    """
+    if network.memory is None:
+        if newer is not None:
+            raise RunError(f"recipe {run.recipe.name} remembers no sessions, so {newer.folder} changes nothing; see [memory]")
+        return
+    seen = run.split if newer is None else numbered(build(newer, run.recipe.history), run.split.vocabulary)
+    weight = network.memory.weight.item()
+    network.memory = remember(seen, run.recipe.memory, parts=(TRAIN, VALID), weight=weight)
 
 
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:
@@ -150,9 +155,11 @@ def best_possible(run: Run) -> list[Ranker]:
     return [] if truth is None else [BestPossible(truth, run.split)]
 
 
-def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path) -> Path:
-    """Export the network as the current artifact under `root`; returns the artifact's folder."""
-    renew_memory(run, fitted.network)
+def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *, newer: Log | None = None) -> Path:
+    """Export the network as the current artifact under `root`, remembering the sessions of the log `newer` where there is one;
+    returns the artifact's folder.
+    """
+    renew_memory(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
     cases = select_cases(run.split, TEST, cap=1024)  # `exporting.shrink` measures on one half, cuts blocks by the other
     return export(

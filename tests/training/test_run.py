@@ -7,14 +7,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 
 from model import artifact
+from model.nets import build
 from tests.training.goldens import golden_answers
 from training import run
 from training.__main__ import main
 from training.data.log import open_log
+from training.fitting.checkpoint import RunError
 from training.recipe import read_recipe
 
 RECIPE = """
@@ -31,6 +34,9 @@ pair = 0.5
 [fit]
 epochs = 2
 batch = 32
+[memory]
+weights = [1, 5]
+recent = 20
 """
 
 
@@ -172,6 +178,41 @@ def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys
 
     assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "artifacts")]) == 1
     assert "is not measured yet; `python -m training evaluate" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
+    """The run says what was tried; the artifact's graphs were checked with the one taken."""
+    tried = json.loads((place.run / run.REMEMBERED).read_text())
+
+    assert {one["memory"] for one in tried} == {1, 5}
+    assert tried[0]["scores"]["ndcg@10"] == max(one["scores"]["ndcg@10"] for one in tried)
+
+
+def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: Path) -> None:
+    """The same network with another log's sessions: the log's last part here, so other lists, and golden cases that hold."""
+    log = tmp_path / "newer"
+    log.mkdir()
+    events = pl.read_parquet(place.log / "events.parquet")
+    events.tail(len(events) // 4).write_parquet(log / "events.parquet")
+    (log / "log.json").write_bytes((place.log / "log.json").read_bytes())
+    words = ["export", place.run, "--out", tmp_path / "artifacts", "--remember", log, "--threads", 1]
+    assert main([str(word) for word in words]) == 0
+    before, after = (artifact.load(root / "current").golden for root in (place.artifacts, tmp_path / "artifacts"))
+
+    assert [case.rows for case in before] == [case.rows for case in after]
+    assert [case.best for case in before] != [case.best for case in after]
+    assert before[0] == after[0]  # nothing heard, nothing remembered
+    for case, rows, _ in golden_answers(tmp_path / "artifacts" / "current"):
+        assert rows[0].tolist() == list(case.best)
+
+
+def test_a_network_without_a_memory_is_given_none(place: Place) -> None:
+    """Said in a sentence; nothing is exported."""
+    current = run.resume(place.run)
+    plain = build(current.recipe.network, len(current.split.vocabulary), current.recipe.history.length)
+
+    with pytest.raises(RunError, match="remembers no sessions"):
+        run.renew_memory(current, plain, current.log)
 
 
 def test_artists_are_numbered_in_the_order_of_the_rows(place: Place, tmp_path: Path) -> None:

@@ -62,6 +62,13 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
     )
 
 
+def numbered(sequences: Sequences, vocabulary: Vocabulary) -> Split:
+    """Sequences of another log with the rows of a vocabulary that is there already; all of them count as training part."""
+    row_of_track = np.array([vocabulary.row(track) for track in sequences.tracks], np.int32)
+    part = np.full(len(sequences.track), TRAIN, np.int8)
+    return Split(sequences=sequences, vocabulary=vocabulary, part=part, row=_rows(row_of_track, sequences))
+
+
 def _rows(row_of_track: Int32s, sequences: Sequences) -> Int32s:
     rows = Column(np.int32)
     for lot in sequences.lots():

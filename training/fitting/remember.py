@@ -4,10 +4,10 @@ Nothing is trained: a memory of other, newer sessions takes the place of one in 
 it weighs is chosen on validation cases while it knows the training part alone; after that it may know whatever came before the
 moment it is asked about, as the baselines do.
 
-Shapes: B batch, C cases, V rows.
+Shapes: B batch, N remembered, S sessions, V rows.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,25 +18,28 @@ from model.nets.memory import Memory, Tables
 from model.nets.network import Network
 from training.data.sequences import Int64s, is_wanted
 from training.data.split import TRAIN, Split
+from training.errors import TrainingError
+from training.evaluation import metrics
 from training.evaluation.baselines import DAY_MS
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import answer, summarise
-from training.evaluation.rankers import NetworkRanker
+from training.evaluation.evaluate import at_a_time, masked
 from training.evaluation.session_knn import by_session
 from training.recipe import MemoryRule
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembering:
-    """A memory's weight and the validation score that it came to."""
+    """A memory's weight and what came of it on the validation part: hr@20, ndcg@10."""
 
     memory: float
-    score: float
+    scores: Mapping[str, float]
 
 
 def remember(split: Split, rule: MemoryRule, *, parts: Collection[int] = (TRAIN,), weight: float = 0.0) -> Memory:
-    """A memory of the wanted tracks of the newest sessions in `parts`."""
+    """A memory of the wanted tracks of the newest sessions in `parts`. TrainingError where there are none."""
     entries, number, _, ended_ms = by_session(split, parts)
+    if not len(entries):
+        raise TrainingError("found no kept play of a track that the network knows; a memory wants some")
     entries, number = (array[number < rule.sessions] for array in (entries, number))
     return Memory(
         tables(split.row[entries], number, ended_ms[: rule.sessions], len(split.vocabulary)), recent=rule.recent, weight=weight
@@ -56,21 +59,39 @@ def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size:
     return Tables(*map(torch.from_numpy, columns))
 
 
-def weigh_memory(
-    network: Network, split: Split, cases: Cases, rule: MemoryRule, *, select: str, length: int
-) -> list[Remembering]:
-    """Give the network a memory of the training part with the weight that scores best in `select` on `cases`; returns all that
-    were tried, the one taken first. Empty, and nothing done, where the rule has no weights, there are no cases, or nothing to
-    remember.
+def weigh_memory(network: Network, split: Split, cases: Cases, rule: MemoryRule, *, length: int) -> list[Remembering]:
+    """Give the network a memory of the training part with the weight whose lists are best on `cases`, by NDCG@10; returns all
+    that were tried, the one taken first. Empty, and nothing done, where the rule has no weights, there are no cases, or nothing
+    to remember.
+
+    By NDCG, since hits alone hardly tell weights apart of which one puts the right track third and another tenth.
     """
     if not (rule.weights and len(cases) and is_wanted(split.sequences.outcome[split.known()]).any()):
         return []
-    network.memory = remember(split, rule)
-    tried = []
-    for weight in rule.weights:
-        network.memory.weight.fill_(weight)
-        values = summarise("", cases, answer(NetworkRanker.of("", network), cases, length=length)).values
-        tried.append(Remembering(memory=weight, score=values[select]))
-    taken = max(tried, key=lambda one: one.score)
+    network.memory = remember(split, rule, weight=1.0)
+    ranks = _ranks(network, network.memory, cases, rule.weights, length)
+    tried = [
+        Remembering(memory=weight, scores={"hr@20": metrics.hit_rate(rank, 20), "ndcg@10": metrics.ndcg(rank, 10)})
+        for weight, rank in zip(rule.weights, ranks, strict=True)
+    ]
+    taken = max(tried, key=lambda one: one.scores["ndcg@10"])
     network.memory.weight.fill_(taken.memory)
     return [taken, *(one for one in tried if one is not taken)]
+
+
+def _ranks(network: Network, memory: Memory, cases: Cases, weights: Sequence[float], length: int) -> list[Int64s]:
+    """For each weight of a memory that weighs 1 the ranks of the wanted targets; all from one pass over the cases."""
+    ranks: list[list[Int64s]] = [[] for _ in weights]
+    items_VQ = network.eval().item_matrix().detach()
+    size = at_a_time(cases)
+    for start in range(0, len(cases), size):
+        some = cases.take(slice(start, start + size))
+        read = [torch.from_numpy(array) for array in some.encode(length)]
+        with torch.no_grad():
+            scores_BV = network.all_scores(network.query(*read), items_VQ)
+            rows_BN, more_BN = memory(*read[:2])
+            plain_BN = scores_BV.gather(1, rows_BN)
+            for weight, found in zip(weights, ranks, strict=True):
+                scores_BV.scatter_(1, rows_BN, plain_BN + weight * more_BN)
+                found.append(metrics.ranks(masked(scores_BV.numpy(), some), some.target)[some.wanted])
+    return [np.concatenate(found) for found in ranks]

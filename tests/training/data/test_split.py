@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from model.vocabulary import FIRST, UNKNOWN
+from model.vocabulary import FIRST, UNKNOWN, Vocabulary
 from training.data.log import LogError
 from training.data.sequences import NO_PART, Sequences
-from training.data.split import TEST, TRAIN, VALID, moment_after, split
+from training.data.split import TEST, TRAIN, VALID, moment_after, numbered, split
 from training.recipe import SplitRule
 
 
@@ -108,3 +108,12 @@ def test_moment_is_numpys_quantile(share: float) -> None:
         at_ms = random.integers(1_700_000_000_000, 1_700_000_000_000 + 5 * size, size)
 
         assert moment_after(at_ms, share) == np.quantile(at_ms, share, method="higher")
+
+
+def test_another_log_takes_the_rows_that_are_there() -> None:
+    """By its tracks' ids, whatever their order there; what the vocabulary has not got is unknown, and nothing is held out."""
+    found = numbered(_sequences([2, 0, 1, 2], [1, 2, 3, 4]), Vocabulary(["t1", "t9", "t2"]))
+
+    assert found.row.tolist() == [FIRST + 2, UNKNOWN, FIRST, FIRST + 2]
+    assert found.part.tolist() == [TRAIN] * 4
+    assert len(found.vocabulary) == FIRST + 3

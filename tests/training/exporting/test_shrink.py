@@ -18,6 +18,7 @@ from model import artifact
 from model.artifact import ArtifactError, ScanRecord
 from model.encoding import RowHistory
 from model.nets import build
+from model.nets.memory import Memory
 from model.nets.network import Network
 from model.vocabulary import FIRST
 from tests.model.test_artifact import manifest_of
@@ -26,6 +27,7 @@ from training.exporting import index, shrink, tails
 from training.exporting.export import open_graph
 from training.exporting.graphs import Encoder, export_encoder, write_graph, write_weights
 from training.exporting.scan import DEEP, Weights, quantise
+from training.fitting.remember import tables
 
 Sessions = dict[str, onnxruntime.InferenceSession]
 
@@ -251,6 +253,15 @@ def test_small_catalogue_stays_exact(shrunk: Shrink) -> None:
     chosen = shrunk(golden=[{"best": []}])
 
     assert (chosen.found, chosen.records, chosen.golden) == (ScanRecord(), None, [{"best": []}])
+
+
+def test_network_with_a_memory_stays_exact(shrunk: Shrink, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large its catalogue: what is remembered adds to any row's score, and neither quicker way looks at all of them."""
+    memory = Memory(tables(np.array([5, 6]), np.zeros(2, np.int64), np.zeros(1, np.int64), ROWS), recent=20)
+    monkeypatch.setattr(network, "memory", memory)
+    chosen = shrunk(eight_bits_from=1_000, index_from=1_000)
+
+    assert (chosen.found, chosen.records) == (ScanRecord(), None)
 
 
 def test_large_catalogue_is_shrunk_and_says_how_near_it_came(shrunk: Shrink, tmp_path: Path) -> None:
