@@ -16,7 +16,7 @@ _HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
 
 _TOP = """
 top (float[B,Q] query, MEMORYint64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
-<float[B,V] scores_BV, float[B,V] masked_BV> {
+<VALUESfloat[B,V] scores_BV, float[B,V] masked_BV> {
 SCORING
     batch = Shape<start=0, end=1>(excluded)
     reserved = Constant<value_ints=[0, 1]>()
@@ -151,8 +151,8 @@ def _parse(text: str, network: Network, dot: str, interests: str, remembered: st
         scoring = interests
         for name, size in sizes.items():
             scoring = scoring.replace(name, str(size))
-    given = ""
+    given = values = ""
     if network.memory is not None:
-        given = _REMEMBERED
+        given, values = _REMEMBERED, "float[B,V] network_BV, "
         scoring = scoring.replace(" scores_BV = ", " network_BV = ").replace(" scores = ", " network_BM = ") + remembered
-    return parser.parse_model(_HEADER + text.replace("MEMORY", given).replace("SCORING", scoring))
+    return parser.parse_model(_HEADER + text.replace("MEMORY", given).replace("VALUES", values).replace("SCORING", scoring))

@@ -61,11 +61,11 @@ def answers(
 
 def torch_scores(exported: Exported, batch: Encoded, weight: npt.NDArray[np.float32] = WEIGHT) -> npt.NDArray[np.float32]:
     """What torch says of every row, [B, V]."""
-    network, read = exported.network, [torch.from_numpy(array) for array in batch]
+    network, (tracks, outcomes, gaps) = exported.network, map(torch.from_numpy, batch)
     assert network.memory is not None
     with torch.no_grad():
-        query = network.query(*read, torch.from_numpy(weight))
-        scores: npt.NDArray[np.float32] = network.memory.add(query @ network.item_matrix().T, *read[:2]).numpy()
+        query = network.query(tracks, outcomes, gaps, torch.from_numpy(weight))
+        scores: npt.NDArray[np.float32] = network.memory.add(query @ network.item_matrix().T, tracks, outcomes).numpy()
     return scores
 
 
@@ -181,9 +181,10 @@ def test_shapes_around_the_mask_are_stated_and_alike(exported: Exported) -> None
     graph = onnx.load(exported.folder / artifact.MODEL)
     onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True)
     stated = {value.name: [size.dim_param for size in value.type.tensor_type.shape.dim] for value in graph.graph.value_info}
-    [masks] = [node for node in graph.graph.node if node.op_type == "ScatterElements"]
+    written = {node.output[0]: node for node in graph.graph.node if node.op_type == "ScatterElements"}
 
-    assert stated[masks.input[0]] == stated[masks.output[0]] == ["B", "V"]
+    for name in ("scores_BV", "masked_BV"):  # with what is remembered, and without what is excluded
+        assert stated[written[name].input[0]] == stated[name] == ["B", "V"]
 
 
 def test_all_that_was_learned_lies_in_the_one_weights_file(exported: Exported) -> None:
