@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +31,8 @@ from service.settings import Settings
 from service.state import State
 
 MAX_BODY_BYTES = 1024 * 1024
+SWITCH_S = 0.0005
+"""A tenth of Python's own: on the machine while it was quiet, 64 connections were answered 4 % more often so (one round)."""
 
 
 def create_app(
@@ -91,12 +94,15 @@ def from_environment() -> FastAPI:
 
 
 def settle() -> None:
-    """Let the garbage collector leave alone for good what is there now, once the parts are loaded.
+    """Set the interpreter up for serving, once the parts are loaded.
 
-    To look through all of it again and again took 795 µs of processor time a request in place of 645, at 64 connections.
+    Let the garbage collector leave alone for good what is there now: to look through all of it again and again took 795 µs of
+    processor time a request in place of 645, at 64 connections. And let a thread that waits for the interpreter ask for it
+    after `SWITCH_S`: the scorer's, whose batch is done, would stand still for up to five milliseconds while the loop is busy.
     """
     gc.collect()
     gc.freeze()
+    sys.setswitchinterval(SWITCH_S)
 
 
 @asynccontextmanager
