@@ -31,7 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from model.events import HistoryRule
 from model.vocabulary import FIRST, Vocabulary
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST, MODEL, RANK, WEIGHTS = "manifest.json", "model.onnx", "rank.onnx", "weights.bin"
 TRACKS, POPULAR, GOLDEN, CATALOGUE = "tracks.json", "popular.json", "golden.json", "catalogue.json"
 INPUTS = ("tracks", "outcomes", "excluded", "count")

@@ -22,8 +22,10 @@ Ints = npt.NDArray[np.int64]
 """int64 of any shape, what ONNX Runtime takes as a row or an outcome."""
 
 
-GAP_CODES = 24
-"""How many numbers a gap can have: 0 if not known, 1 below a second, one more with each doubling, the last from 24 days."""
+GAP_CODES, GOING_ON = 12, 1
+"""How many numbers a gap can have: 0 if not known, `GOING_ON` up to half an hour, one more with each doubling of it, the last
+beyond 10 days."""
+HALF_HOUR_MS = 30 * 60 * 1000
 
 
 class Encoded(NamedTuple):
@@ -46,8 +48,9 @@ class RowHistory:
     gaps: Sequence[int] = ()
 
 
-def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, gaps: bool = False) -> RowHistory:
-    """The newest `length` known tracks of a history, as rows and outcome numbers; with `gaps`, those too.
+def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, now_ms: int | None = None) -> RowHistory:
+    """The newest `length` known tracks of a history, as rows and outcome numbers; with `now_ms`, when it is asked what
+    comes next, the gaps too.
 
     Older ones cost nothing.
     """
@@ -62,23 +65,20 @@ def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, ga
             places.append(place)
             if len(rows) == length:
                 break
-    if not gaps or not places:
+    if now_ms is None:
         return RowHistory(rows[::-1], outcomes[::-1])
-    oldest = max(0, places[-1] - 1)  # the entry that the first gap is counted from
-    at_ms = np.array([entry.at_ms for entry in entries[oldest:]], np.int64)
-    codes = gap_codes(at_ms, np.zeros(1, np.int64))[[place - oldest for place in places[::-1]]]
-    return RowHistory(rows[::-1], outcomes[::-1], codes.tolist())
+    at_ms = np.array([*(entries[place].at_ms for place in places[::-1]), now_ms], np.int64)
+    return RowHistory(rows[::-1], outcomes[::-1], gap_codes(np.diff(at_ms)).tolist())
 
 
-def gap_codes(at_ms: npt.NDArray[np.integer], starts: Ints) -> Ints:
-    """The time since the entry before, whose track may be unknown, as a number below `GAP_CODES`: [N] from times [N].
+def gap_codes(gap_ms: npt.NDArray[np.integer]) -> Ints:
+    """Times from each entry to the next known one, or to when it is asked what comes next, as numbers from `GOING_ON` up.
 
-    At the places `starts`, where a history begins, it is not known. Doublings, since a pause of a day or two tells less than
-    one of a minute or an hour; entries of one moment, or out of order, are below a second apart.
+    Any shape. Up to half an hour all are one: a player may ask as a track begins, or as it ends, and the answer should not
+    depend on it. Then doublings, since a pause of a day or two tells less than one of an hour. Entries out of order go on.
     """
-    seconds = np.maximum(np.diff(at_ms, prepend=at_ms[:1]), 0) // 1000
-    codes: Ints = np.minimum(1 + np.frexp(seconds)[1], GAP_CODES - 1).astype(np.int64)
-    codes[starts[starts < len(codes)]] = 0
+    pauses = np.maximum(gap_ms - 1, 0) // HALF_HOUR_MS  # half an hour itself goes on, as a session does
+    codes: Ints = np.minimum(GOING_ON + np.frexp(pauses)[1], GAP_CODES - 1).astype(np.int64)
     return codes
 
 

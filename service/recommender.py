@@ -72,10 +72,10 @@ class Recommender:
         except StoreUnavailableError:
             self._degraded("redis")
             return self._popular_ones(wish, set(wish.exclude))
-        return await self._propose(remembered, wish, now_ms, gaps=self._reads_gaps)
+        return await self._propose(remembered, wish, now_ms)
 
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], wish: Wish) -> Recommendation:
-        """What should follow `plays` (oldest first, one session), of nobody in particular. The store is not asked."""
+        """What should follow `plays` (oldest first, one session that goes on), of nobody in particular. No store is asked."""
         entries = tuple(
             Entry(track_id, outcome, place, outcome is Outcome.SKIPPED, 0) for place, (track_id, outcome) in enumerate(plays)
         )
@@ -84,12 +84,13 @@ class Recommender:
             history=History(entries=entries, last_at_ms=len(plays), last_session=0),
             disliked=frozenset(track_id for track_id, outcome in last_word.items() if outcome is Outcome.DISLIKED),
         )
-        return await self._propose(remembered, wish, now_ms=len(plays), gaps=False)  # nobody said when they were
+        return await self._propose(remembered, wish, now_ms=len(plays))
 
-    async def _propose(self, remembered: Remembered, wish: Wish, now_ms: int, *, gaps: bool) -> Recommendation:
+    async def _propose(self, remembered: Remembered, wish: Wish, now_ms: int) -> Recommendation:
         session = remembered.history.session(now_ms, self._rule.gap_ms)
         entries = remembered.history.entries if self._rule.scope == "user" else session
-        history = rows_of(entries, self._vocabulary, length=self._rule.length, gaps=gaps)
+        asked_ms = now_ms if self._reads_gaps else None
+        history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=asked_ms)
         masked = {entry.track_id for entry in session if entry.skipped or self._exclude_played}
         masked.update(remembered.disliked, wish.exclude)
         try:

@@ -176,9 +176,10 @@ def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *,
 
 
 def history_of(cases: Cases, index: int) -> RowHistory:
-    """The whole known history of a case."""
-    place = slice(cases.starts[index], cases.stops[index])
-    return RowHistory(cases.rows[place].tolist(), cases.outcomes[place].tolist(), cases.gaps[place].tolist())
+    """The whole known history of a case, with its gaps."""
+    case = cases.take(slice(index, index + 1))
+    length = int(case.lengths[0])
+    return RowHistory(*(array[0].tolist() for array in case.encode(length))) if length else RowHistory()
 
 
 def catalogue_of(log: Log, part: Split) -> Catalogue | None:

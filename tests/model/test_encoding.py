@@ -1,10 +1,12 @@
 """Truncation, padding and numbering: the arrays that trainer and service feed to a network."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.encoding import GAP_CODES, RowHistory, encode, encode_histories, feed, gap_codes, rows_of
+from model.encoding import GAP_CODES, GOING_ON, HALF_HOUR_MS, RowHistory, encode, encode_histories, feed, gap_codes, rows_of
 from model.events import Entry, Outcome
 from model.vocabulary import Vocabulary
 
@@ -93,32 +95,38 @@ def test_slices_of_a_log_and_separate_histories_give_the_same_arrays(sizes: list
 
 
 def test_gap_codes_by_hand() -> None:
-    """Unknown at a start, then by doublings of seconds; out of order and beyond the last are still numbers."""
-    at_ms = np.array([5_000, 5_999, 6_999, 9_999, 9_998, 69_998, 10**13, 7, 1_807_007])
-    codes = gap_codes(at_ms, np.array([0, 7, 9]))
+    """One code up to half an hour, itself included, then by doublings; out of order and beyond the last are still numbers."""
+    half_hours = np.array([-3.0, 0.0, 0.5, 1.0, 1.001, 2.0, 2.001, 4.001, 512.0, 512.001, 10**6])
+    codes = gap_codes((half_hours * HALF_HOUR_MS).astype(np.int64))
 
-    assert codes.tolist() == [0, 1, 2, 3, 1, 7, GAP_CODES - 1, 0, 12]
-    assert codes.dtype == np.dtype(np.int64)
-
-
-@given(seconds=st.integers(0, 2**40))
-def test_gap_code_is_the_number_of_binary_digits(seconds: int) -> None:
-    """Of the seconds, one more for being known, up to the last code."""
-    [_, code] = gap_codes(np.array([0, seconds * 1000]), np.array([0]))
-
-    assert code == min(1 + seconds.bit_length(), GAP_CODES - 1)
+    assert codes.tolist() == [1, 1, 1, 1, 2, 2, 3, 4, 10, 11, 11]
+    assert (codes.max(), codes.dtype) == (GAP_CODES - 1, np.dtype(np.int64))
 
 
-def test_gaps_count_from_the_entry_before_even_if_its_track_is_unknown() -> None:
-    """What is left out still happened; what is cut off too."""
+@given(pauses=st.integers(0, 2**40))
+def test_gap_code_is_the_number_of_binary_digits(pauses: int) -> None:
+    """Of the whole half hours, one more for being known, up to the last code."""
+    [code] = gap_codes(np.array([pauses * HALF_HOUR_MS + 1]))
+
+    assert code == min(GOING_ON + pauses.bit_length(), GAP_CODES - 1)
+
+
+def test_gaps_count_to_the_next_known_entry_and_from_the_newest_to_the_question() -> None:
+    """An unknown track in between is passed over, what is cut off tells nothing; without a time to ask at, none is known."""
     vocabulary = Vocabulary(["a", "b"])
-    plays = [("a", 0), ("b", 60_000), ("new", 100_000), ("a", 101_500), ("b", 101_600)]
+    hour = 2 * HALF_HOUR_MS
+    plays = [("a", 0), ("b", 3 * hour), ("new", 4 * hour), ("a", 8 * hour), ("b", 8 * hour + 60_000)]
     entries = [Entry(track, Outcome.PLAYED, at_ms, skipped=False, session=0) for track, at_ms in plays]
 
-    assert rows_of(entries, vocabulary, length=9, gaps=True) == RowHistory([2, 3, 2, 3], [1] * 4, [0, 7, 2, 1])
-    assert rows_of(entries, vocabulary, length=2, gaps=True).gaps == [2, 1]
+    def gaps(length: int, asked_hours: float) -> Sequence[int]:
+        return rows_of(entries, vocabulary, length=length, now_ms=round(asked_hours * hour)).gaps
+
+    assert rows_of(entries, vocabulary, length=9, now_ms=8 * hour + 60_000) == RowHistory([2, 3, 2, 3], [1] * 4, [4, 5, 1, 1])
+    assert gaps(2, 8.2) == [1, 1]
+    assert gaps(2, 9.5) == [1, 3]
+    assert gaps(1, 8.6) == [2]
     assert rows_of(entries, vocabulary, length=2) == RowHistory([2, 3], [1, 1])
-    assert rows_of([], vocabulary, length=2, gaps=True) == RowHistory([], [])
+    assert rows_of([], vocabulary, length=2, now_ms=hour) == RowHistory([], [], [])
 
 
 def test_histories_with_and_without_gaps_stand_in_one_batch() -> None:

@@ -70,16 +70,22 @@ async def test_history_reaches_the_model_as_rows_and_outcomes(artifact: Artifact
     assert (scorer.histories[0].rows, scorer.histories[0].outcomes) == ([FIRST, FIRST + 1], [1, 2])
 
 
-async def test_gaps_reach_a_model_that_reads_them(tmp_path: Path) -> None:
-    """From the events' times, and none for a history that came without times; other models are spared the work."""
-    artifact = artifacts.load(tmp_path, wanted_weight=0.0)
-    scorer = RecordingScorer(artifact)
-    desk = Desk(artifact, scorer=scorer)
-    await desk.tell((1_000, EventType.PLAY, "t0"), (61_000, EventType.PLAY, "unheard"), (64_000, EventType.PLAY, "t1"))
-    await desk.ask()
-    await desk.follow(("t0", Outcome.PLAYED))
+async def test_gaps_reach_a_model_that_reads_them(tmp_path: Path, artifact: Artifact) -> None:
+    """From the events' times and the moment of asking; a history that came without times is one session that goes on. Other
+    models are spared the work.
+    """
+    reader = artifacts.load(tmp_path, wanted_weight=0.0)
+    scorer, plain = RecordingScorer(reader), RecordingScorer(artifact)
+    desk, hour = Desk(reader, scorer=scorer), 3_600_000
+    for one in (desk, other := Desk(artifact, scorer=plain)):
+        await one.tell((1_000, EventType.PLAY, "t0"), (hour, EventType.PLAY, "unheard"), (3 * hour, EventType.PLAY, "t1"))
+    await desk.ask(now_ms=3 * hour + 5_000)
+    await desk.ask(now_ms=4 * hour)
+    await desk.follow(("t0", Outcome.PLAYED), ("t1", Outcome.SKIPPED))
+    await other.ask(now_ms=4 * hour)
 
-    assert [history.gaps for history in scorer.histories] == [[0, 3], ()]
+    assert [history.gaps for history in scorer.histories] == [[4, 1], [4, 2], [1, 1]]
+    assert plain.histories[0].gaps == ()
 
 
 @pytest.mark.parametrize(("scope", "rows"), [("user", [FIRST, FIRST + 1]), ("session", [FIRST + 1])])

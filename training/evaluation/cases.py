@@ -30,9 +30,10 @@ class Cases:
 
     rows: npt.NDArray[np.int32]  # [K]
     outcomes: Int8s  # [K]
-    gaps: Ints  # [K], the time since the entry before, as `model.encoding.gap_codes` has it
+    gaps: Ints  # [K], the time to the next known entry, as `model.encoding.gap_codes` has it; of a case's newest see `away_ms`
     starts: Int64s  # [C]
     stops: Int64s  # [C]
+    away_ms: Int64s  # [C], from the newest entry of the history to when it is asked what comes next; 0 without one
     entry: Int64s  # [C], indexes the sequences' entries
     target: Int32s  # [C], a row; UNKNOWN where the training part has not got the track
     outcome: Int8s  # [C], what became of the target
@@ -76,7 +77,9 @@ class Cases:
 
     def encode(self, length: int) -> Encoded:
         """The histories as a model reads them, the newest `length` entries of each."""
-        return encode(self.rows, self.outcomes, self.starts, self.stops, length=length, gaps=self.gaps)
+        encoded = encode(self.rows, self.outcomes, self.starts, self.stops, length=length, gaps=self.gaps)
+        encoded.gaps[:, -1] = np.where(self.lengths > 0, gap_codes(self.away_ms), 0)
+        return encoded
 
     def excluded(self) -> Ints:
         """The disliked rows of each case, int64 [C, n] padded with 0, n the most that any case has."""
@@ -86,7 +89,7 @@ class Cases:
         return excluded_Cn
 
 
-_BY_CASE = ("starts", "stops", "entry", "target", "outcome", "user", "repeat")
+_BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", "repeat")
 
 
 def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int = 1) -> Cases:
@@ -103,14 +106,18 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
     at = first[mine] + entry - sequences.offsets[asked][mine]  # where each case's entry stands in `place`
     known = split.row[place] != UNKNOWN
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known, dtype=np.int64)])  # known entries before each
+    at_ms = sequences.at_ms[place][known]
+    starts, stops = before[first[mine]], before[at]
+    newest_ms = at_ms[np.maximum(stops - 1, 0)] if len(at_ms) else np.zeros(len(entry), np.int64)
     user = np.repeat(sequences.user, np.diff(sequences.offsets))
     disliked, offsets = _disliked(entry, split.row, sequences.outcome, user)
     return Cases(
         rows=split.row[place][known],
         outcomes=sequences.outcome[place][known],
-        gaps=gap_codes(sequences.at_ms[place], first)[known],
-        starts=before[first[mine]],
-        stops=before[at],
+        gaps=gap_codes(np.diff(at_ms, append=at_ms[-1:])),
+        starts=starts,
+        stops=stops,
+        away_ms=np.where(stops > starts, sequences.at_ms[entry] - newest_ms, 0),
         entry=entry,
         target=split.row[entry],
         outcome=sequences.outcome[entry],

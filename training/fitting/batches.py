@@ -18,7 +18,7 @@ from torch import Tensor
 from model.encoding import Ints, encode, gap_codes
 from model.vocabulary import UNKNOWN
 from training.data.columns import Column
-from training.data.sequences import Int32s, is_wanted
+from training.data.sequences import Int32s, Int64s, is_wanted
 from training.data.split import TRAIN, Split
 
 _SORTED_TOGETHER = 64  # batches among which windows are sorted by length: less padding, still a shuffle
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
     The state at place t has read the entries before it. `wanted` is the track to predict there: the first one at t or later
     that the listener kept (0: none). `tracks` and `outcomes` are the entries themselves, `session` their sessions' numbers,
-    `gaps` the time since the entry before (`model.encoding.gap_codes`).
+    `gaps` the times to the entry after (`model.encoding.gap_codes`), 0 at a sequence's last, which nothing is asked after.
     """
 
     tracks: Tensor
@@ -56,8 +56,7 @@ class Windows:
             counts.append(mine[mine > 0])
             rows.extend_by(row)
             outcomes.extend_by(outcome)
-            starts = sequences.offsets[lot] - sequences.offsets[lot.start]
-            gaps.extend_by(gap_codes(sequences.at_ms[entries], starts)[known])
+            gaps.extend_by(_gaps(sequences.at_ms[entries][known], counts[-1]))
             sessions.extend_by(sequences.session[entries][known] + 1)
             wanted.extend_by(_next_kept(row, counts[-1], is_wanted(outcome) | (targets == "all")))
         self._rows, self._wanted, self._sessions = rows.finish(), wanted.finish(), sessions.finish()
@@ -109,6 +108,13 @@ def _next_kept(rows: Int32s, counts: Ints, kept: npt.NDArray[np.bool_]) -> Int32
     following = np.minimum.accumulate(places[::-1])[::-1]
     ends = np.repeat(np.cumsum(counts), counts)
     return np.where(following < ends, rows[np.minimum(following, size - 1)], 0).astype(np.int32)
+
+
+def _gaps(at_ms: Int64s, counts: Ints) -> Ints:
+    """The gap from each entry to the next of its sequence (of `counts` entries), as a code; 0 where none follows."""
+    codes = gap_codes(np.diff(at_ms, append=0))
+    codes[np.cumsum(counts) - 1] = 0
+    return codes
 
 
 def _like_lengths(lengths: Ints, size: int, random: np.random.Generator) -> Iterator[Ints]:

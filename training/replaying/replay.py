@@ -5,9 +5,10 @@ service is asked what comes next and how it scores the target, then the entry it
 should have said comes from the same artifact and the evaluation's own cases (`training.replaying.served`).
 
 A history of scope `user` is replayed at the log's own times. They lie in the past, so no session is going on, the service
-masks nothing but disliked tracks, and it reads what the evaluation reads. One of scope `session` is replayed as if it were
-heard just now (`replaying.player`), each run under ids of its own, since a session ends by the clock. There the service masks
-what was skipped in the session, so what it should have said is masked alike; what was played may repeat
+masks nothing but disliked tracks, and it reads what the evaluation reads; but a model that reads gaps takes everybody for just
+back from a long pause, so what it should have said is asked as of now too (`asked_at`). One of scope `session` is replayed as
+if it were heard just now (`replaying.player`), each run under ids of its own, since a session ends by the clock. There the
+service masks what was skipped in the session, so what it should have said is masked alike; what was played may repeat
 (`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know (`artist_gap`)
 must be off.
 """
@@ -59,6 +60,7 @@ def replay(
     if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):
         raise ReplayError(f"the artifact knows other tracks than {log.folder}; replay wants the log that it was trained on")
     cases = draw_listeners(select_cases(cut, TEST), listeners)
+    cases = asked_at(cases, cut, time_ns() // 1_000_000)
     just_now = recipe.history.scope == "session"
     if just_now:
         cases = without_skipped(cases)
@@ -86,6 +88,13 @@ def draw_listeners(cases: Cases, listeners: int) -> Cases:
         return cases
     drawn = users[np.linspace(0, len(users) - 1, listeners).astype(np.int64)]
     return cases.take(np.flatnonzero(np.isin(cases.user, drawn)))
+
+
+def asked_at(cases: Cases, cut: Split, now_ms: int) -> Cases:
+    """The same cases, asked what comes next at one moment: what a model that reads gaps is told of the time since the newest
+    entry. A run of some minutes can count a pause as one code more than this, if it is of hours or of few days.
+    """
+    return replace(cases, away_ms=np.where(cases.lengths > 0, cases.away_ms + now_ms - cut.sequences.at_ms[cases.entry], 0))
 
 
 def without_skipped(cases: Cases) -> Cases:

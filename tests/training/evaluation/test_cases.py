@@ -1,5 +1,7 @@
 """Which questions the evaluation asks, and what may be known when it asks them."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from model.encoding import encode_histories, rows_of
@@ -128,20 +130,30 @@ def test_ranges_stand_end_to_end() -> None:
 
 
 def test_gaps_of_a_case_are_what_the_service_would_count() -> None:
-    """`rows_of` over the entries before it gives the same rows, outcomes and gaps."""
+    """`rows_of` over the entries before it, asked at its time, gives the same rows, outcomes and gaps: pauses, an unknown track
+    among the entries or as the target, a first case without any.
+    """
     lines = [
         ("v", "a", P, "train"),
-        ("u", "a", P, "train"),
-        ("u", "b", S, "valid"),
+        ("u", "a", P, "test"),
+        ("u", "b", S, "train"),
+        ("u", "new", P, "test"),
         ("u", "a", L, "test"),
         ("u", "a", P, "test"),
+        ("u", "new", P, "test"),
     ]
+    minutes = np.array([0, 0, 50, 51, 300, 303, 9_000])
     split = split_of(lines)
+    split = replace(split, sequences=replace(split.sequences, at_ms=minutes * 60_000))
     mine = [
-        Entry(track, outcome, place * 1_000, skipped=False, session=0) for place, (_, track, outcome, _) in enumerate(lines[1:])
+        Entry(track, outcome, minute * 60_000, skipped=False, session=0)
+        for (_, track, outcome, _), minute in zip(lines[1:], minutes[1:].tolist(), strict=True)
     ]
-    wanted = encode_histories([rows_of(mine[:count], split.vocabulary, length=5, gaps=True) for count in (2, 3)], length=5)
+    places = [0, 2, 3, 4, 5]
+    wanted = encode_histories(
+        [rows_of(mine[:place], split.vocabulary, length=5, now_ms=mine[place].at_ms) for place in places], length=5
+    )
     found = select_cases(split, TEST).encode(length=5)
 
     assert [array.tolist() for array in found] == [array.tolist() for array in wanted]
-    assert found.gaps.tolist() == [[0, 0], [0, 2]]
+    assert found.gaps.tolist() == [[0] * 4, [0, 0, 2, 1], [0, 0, 2, 5], [0, 2, 5, 1], [2, 5, 1, 10]]

@@ -4,15 +4,16 @@ Every entry of these logs has a row of its own, so that a number in a batch says
 """
 
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.events import Outcome
-from model.vocabulary import FIRST, UNKNOWN
+from model.vocabulary import FIRST, PADDING, UNKNOWN
 from tests.training.worlds import Play, split_of
 from training.data.split import TEST, TRAIN, VALID, Split
 from training.fitting.batches import Batch, Windows
@@ -187,12 +188,24 @@ def test_batch_is_no_larger_than_asked_for() -> None:
     assert sum(count for size, count in sizes.items() if size < 8) <= 1
 
 
-def test_windows_tell_how_long_after_the_one_before_each_entry_came() -> None:
-    """A minute in this world, and nothing is known at a listener's first entry; padding has no gap either."""
-    split = split_into(long_listeners())
-    batches = list(Windows(split, length=9, targets="wanted").batches(8, seed=1, epoch=0))
-    first = {int(split.row[start]) for start in split.sequences.offsets[:-1]}
+def test_windows_tell_how_long_after_each_entry_the_next_one_came() -> None:
+    """Pauses of 0 to 6 half hours in turns; an unknown track in between is passed over, nothing is known of a listener's last
+    entry, and padding has no gap either.
+    """
+    listeners = numbered([[(PLAYED, TRAIN, place % 5 != 4) for place in range(40)] for _ in range(20)])
+    split = split_into(listeners)
+    at = np.cumsum(np.arange(len(split.row)) % 7)  # in half hours
+    split = replace(split, sequences=replace(split.sequences, at_ms=at * 30 * 60_000))
+    code = {0: 1, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: 4, 7: 4, 8: 4, 9: 5, 10: 5, 11: 5}
+    expected = {PADDING: 0}
+    for start, stop in pairwise(split.sequences.offsets.tolist()):
+        known = [place for place in range(start, stop) if split.row[place] != UNKNOWN]
+        for place, following in pairwise(known):
+            expected[int(split.row[place])] = code[int(at[following] - at[place])]
+        expected[int(split.row[known[-1]])] = 0
 
+    batches = list(Windows(split, length=9, targets="wanted").batches(8, seed=1, epoch=0))
+
+    assert set(code.values()) < set(expected.values())
     for batch in batches:
-        started = torch.isin(batch.tracks, torch.tensor([0, *first]))
-        assert torch.equal(batch.gaps, torch.where(started, 0, 7))
+        assert batch.gaps.tolist() == [[expected[row] for row in line] for line in batch.tracks.tolist()]

@@ -23,7 +23,7 @@ from training.evaluation.evaluate import LIST, Answers, answer, summarise
 from training.evaluation.metrics import Floats
 from training.replaying.agreement import compare, same_lists
 from training.replaying.player import ReplayError, ask_service
-from training.replaying.replay import draw_listeners, replay, without_skipped
+from training.replaying.replay import asked_at, draw_listeners, replay, without_skipped
 
 LENGTH = 6
 
@@ -240,6 +240,19 @@ def test_what_was_left_in_the_session_is_excluded_besides_dislikes() -> None:
 
     assert [sorted(excluded[excluded > 0].tolist()) for excluded in cases.excluded()] == [sorted([row("a"), row("c")]), []]
     assert cases.take(slice(1, 2)).excluded().tolist() == [[]]
+
+
+def test_replayed_cases_are_asked_as_of_now() -> None:
+    """Each listener is back from as long a pause as the service will count; who has no history is back from nothing."""
+    lines: list[Line] = [("u", "a", P, "train"), ("u", "new", P, "test"), ("u", "a", P, "test"), ("v", "a", P, "test")]
+    split = split_of(lines)  # a second apart, from 1970 on
+    cases = select_cases(split, TEST)
+
+    now = asked_at(cases, split, 3 * 60 * 60 * 1000)
+
+    assert cases.away_ms.tolist() == [1_000, 2_000, 0]
+    assert now.away_ms.tolist() == [10_800_000, 10_800_000, 0]
+    assert now.encode(5).gaps.tolist() == [[4], [4], [0]]
 
 
 def test_drawn_listeners_keep_all_their_cases() -> None:
