@@ -50,6 +50,31 @@ def only_readable(mask_B1SS: Tensor, readable_BS: Tensor) -> Tensor:
     return mask_B1SS & (readable_BS[:, None, None, :] | (places_S[None, :] == places_S[:, None]))
 
 
+class Distances(nn.Module):
+    """What attention leans on in place of positions: for each head a bias by how many entries lie between two slots (Raffel et
+    al. 2020, but that each distance has its own), and one more where the listener was away in between.
+
+    A learned position is a place counted from the oldest entry. A long history is asked about at its very last place alone,
+    which training meets once a window; distances are the same at every place.
+    """
+
+    def __init__(self, heads: int, places: int) -> None:
+        super().__init__()
+        self.apart = nn.Parameter(torch.zeros(heads, places))
+        self.away = nn.Parameter(torch.zeros(heads))
+
+    def forward(self, mask_B1SS: Tensor, away_BS: Tensor) -> Tensor:
+        """The logits' bias [B, H, S, S] under a causal mask; `away_BS` is True where a pause followed a slot's entry."""
+        places_S = torch.arange(away_BS.shape[1], device=away_BS.device)
+        apart_SS = places_S[:, None] - places_S[None, :]
+        bias_HSS = self.apart[:, apart_SS.clamp(0, self.apart.shape[1] - 1)]  # beyond stands padding
+        pauses_BS = away_BS.to(torch.int64).cumsum(dim=1)  # up to the slot's state, which knows what followed its entry
+        before_BS = pauses_BS - away_BS.to(torch.int64)  # up to the entry itself
+        apart_B1SS = (pauses_BS[:, :, None] != before_BS[:, None, :])[:, None]
+        bias_BHSS = bias_HSS + apart_B1SS * self.away[:, None, None]
+        return bias_BHSS.masked_fill(~mask_B1SS, -torch.inf)
+
+
 def newest_readable(hidden_BSD: Tensor, readable_BS: Tensor) -> Tensor:
     """For each slot, what stands at the newest readable one at or before it: [B, S, D]. The first slot must be readable."""
     places_S = torch.arange(readable_BS.shape[1], device=readable_BS.device)
@@ -80,7 +105,9 @@ class Block(nn.Module):
         self.feed_forward = nn.Sequential(*inner, nn.Dropout(dropout), nn.Linear(feed_forward, width), nn.Dropout(dropout))
 
     def forward(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool = False) -> Tensor:
-        """[B, S, D]; with `last` what comes out of the last slot alone, [B, 1, D], for half the work."""
+        """[B, S, D]; with `last` what comes out of the last slot alone, [B, 1, D], for half the work. The mask is bool, or a
+        bias of the logits [B, H, S, S].
+        """
         normed_BSD = self.attention_norm(hidden_BSD)
         if last:
             hidden_BSD, mask_B1SS = hidden_BSD[:, -1:], mask_B1SS[:, :, -1:]
@@ -96,8 +123,11 @@ class Block(nn.Module):
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, H, S, D / H]
         query = query[:, :, -1:] if last else query
         dropout = self.dropout if self.training else 0.0
+        mask_B1SS = mask_B1SS if mask_B1SS.dtype == torch.bool else mask_B1SS.to(query.dtype)  # bfloat16 under autocast
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_B1SS, dropout_p=dropout)
-        out: Tensor = self.project_out(read.transpose(1, 2).flatten(2))
+        # A clone, not `contiguous`: where the exporter writes attention out, its result has other strides than here.
+        joined_BSD = read.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(2)
+        out: Tensor = self.project_out(joined_BSD)
         return functional.dropout(out, self.dropout, self.training)
 
 

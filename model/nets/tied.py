@@ -3,7 +3,7 @@
 A track's vector is its own part plus, where a catalogue names artists, its artist's: tracks that were seldom heard lean on
 those of the same artist. It knows nothing of how a history is read; `causal` and `cloze` do.
 
-Shapes: B batch, T time, M any number of states, D width, V rows.
+Shapes: B batch, T time, S = T + 1 slots, M any number of states, D width, E echo, V rows.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional
 from model.artifact import FURTHER_INPUTS
 from model.encoding import GAP_CODES
 from model.events import Outcome
-from model.nets.blocks import Block, silence
+from model.nets.blocks import Block, Distances, is_refused, newest_readable, silence
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import PADDING
@@ -35,19 +35,26 @@ class TiedNetwork(Network):
         self.rows = rows
         self.repeats = config.repeats
         self.knows_artists = config.artists and artists is not None
-        self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
+        self.track = nn.Embedding(rows, config.width + config.echo, padding_idx=PADDING)
         if config.artists and artists is not None:  # as above, which mypy cannot see through
             self.register_buffer("artist_of", artists)
-            self.artist = nn.Embedding(int(artists.max()) + 1, config.width, padding_idx=0)
+            self.artist = nn.Embedding(int(artists.max()) + 1, config.width + config.echo, padding_idx=0)
         self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
+        if config.gains:
+            self.gain = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
         if config.gaps:
             self.gap = nn.Embedding(GAP_CODES, config.width, padding_idx=0)
-        self.position = nn.Embedding(places, config.width)
+        if config.positions == "learned":
+            self.position = nn.Embedding(places, config.width)
+        else:
+            self.distances = Distances(config.heads, places)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.feed_forward, config.dropout, gates=config.block == "ligr")
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
+        if config.echo:
+            self.echo_gate = nn.Linear(config.width, 1)
         self.bias = nn.Parameter(torch.zeros(rows), requires_grad=config.item_bias)
         self.register_buffer("wanted_weight", torch.tensor(config.wanted_weight))
         if config.wanted_head:
@@ -57,12 +64,16 @@ class TiedNetwork(Network):
         has = {"gaps": config.gaps, "wanted_weight": config.wanted_head}
         self.further_inputs = tuple(name for name in FURTHER_INPUTS if has[name])
         initialise(self)
+        if config.echo and self.knows_artists:  # artists far apart at once: nothing but the artist tells them so early
+            nn.init.normal_(self.artist.weight[1:, config.width :], std=config.echo**-0.5)
 
     def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None) -> Tensor:
         """What is read of each entry, [B, T, D]: its track; where the network is to know, how it ended and how long after the
         one before it came.
         """
-        vectors_BTD = self._vectors(tracks_BT)
+        vectors_BTD = self._vectors(tracks_BT)[..., : self.config.width]
+        if self.config.gains:  # a sum alone cannot turn a refused track's vector round
+            vectors_BTD = vectors_BTD * (1 + self.gain(outcomes_BT))
         if self.config.outcomes:
             vectors_BTD = vectors_BTD + self.outcome(outcomes_BT)
         if self.config.gaps and gaps_BT is not None:
@@ -77,12 +88,27 @@ class TiedNetwork(Network):
         normed: Tensor = self.norm(hidden_BSD)
         return normed
 
+    def with_echo(self, states_BSD: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+        """The states [B, S, D + E], or the last alone: beside each, the newest kept track's further dimensions, as loud as the
+        state says; zeros before any.
+
+        A factorised transition (Rendle, Freudenthaler & Schmidt-Thieme 2010) beside the attention: tracks of one artist share
+        a part of these dimensions, so "another of the same artist" need not be learned artist by artist.
+        """
+        if not self.config.echo:
+            return states_BSD
+        kept_BT = (tracks_BT != PADDING) & ~is_refused(outcomes_BT)
+        own_BSE = functional.pad(self._vectors(tracks_BT)[..., self.config.width :], (0, 0, 1, 0))
+        heard_BS = functional.pad(kept_BT, (1, 0), value=True)  # the first slot holds nothing
+        echo_BSE = newest_readable(own_BSE, heard_BS)[:, -states_BSD.shape[1] :]
+        return torch.cat([states_BSD, functional.softplus(self.echo_gate(states_BSD)) * echo_BSE], dim=-1)
+
     def queries(self, states_MD: Tensor) -> Heads:
         ones_M1 = torch.ones_like(states_MD[..., :1])
         main = torch.cat([states_MD, ones_M1], dim=-1)
         if not self.config.wanted_head:
             return Heads(main, None)
-        return Heads(main, torch.cat([self.wanted_query(states_MD), ones_M1], dim=-1))
+        return Heads(main, torch.cat([self.wanted_query(states_MD[..., : self.config.width]), ones_M1], dim=-1))
 
     def items(self, rows: Tensor | None = None) -> Heads:
         def number(table_V: Tensor) -> Tensor:
@@ -107,8 +133,9 @@ class TiedNetwork(Network):
         a score the cosine with it, times the root of the width.
         """
         with torch.no_grad():
-            self.track.weight[PADDING + 1 :] = vectors_VD[PADDING + 1 :]
-            self.position.weight.zero_()
+            self.track.weight[PADDING + 1 :, : self.config.width] = vectors_VD[PADDING + 1 :]
+            if self.config.positions == "learned":
+                self.position.weight.zero_()
         silence(self)
 
     def prefer(self, prior_V: Tensor, wanted_weight: float) -> None:

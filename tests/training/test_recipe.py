@@ -96,6 +96,9 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
         ("[network]\nkind = 'sine'\n[weigh]\ntheta = [0.3]", "no item bias"),
         ("[network]\nkind = 'sine'\ngaps = true", "found gaps or wanted_head with kind 'sine'"),
         ("[network]\nrepeats = false\n[loss]\nsmoothing = 0.1", "spread over what cannot come"),
+        ("[network]\ngains = true\noutcomes = false", "found gains with kind 'sine' or without outcomes"),
+        ("[network]\nkind = 'cloze'\npositions = 'distance'", "found positions 'distance' or an echo with another kind"),
+        ("[network]\nskips = false\necho = 8", "found positions 'distance' or an echo with another kind"),
         ("[loss]\nmain = 'full'\n[fit]\ntables = 'sparse'", "which reaches every row"),
         ("[split]\nvalid_from = 2026-01-01T00:00:00Z", "wanted both or neither"),
         (

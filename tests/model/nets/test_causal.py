@@ -3,10 +3,15 @@
 Shapes: B batch, T time, S states, D width, V rows.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from model.encoding import GAP_CODES
+from model.events import Outcome
 from model.nets import build
 from model.nets.causal import CausalNetwork
 from model.nets.config import NetworkConfig
@@ -21,6 +26,8 @@ CONFIGS = {
         width=8, layers=1, heads=4, feed_forward=16, wanted_head=True, wanted_width=3, wanted_weight=0.5
     ),
     "artists": NetworkConfig(width=8, layers=1, heads=1, feed_forward=16, artists=True),
+    "distances": NetworkConfig(width=8, layers=2, heads=2, feed_forward=16, positions="distance", gains=True, gaps=True),
+    "echo": NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, echo=4),
 }
 
 
@@ -270,10 +277,10 @@ def test_gap_is_added_to_what_is_read_of_an_entry() -> None:
     network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, gaps=True), ROWS, LENGTH).eval()
     assert isinstance(network, CausalNetwork)
     tracks, outcomes = histories(2, 6)
-    gaps = torch.where(tracks > 0, torch.arange(LENGTH), 0)
+    gaps = torch.where(tracks > 0, torch.arange(LENGTH) % GAP_CODES, 0)
     by_hand = network.track.weight[tracks] + network.outcome.weight[outcomes] + network.gap.weight[gaps]
     later = gaps.clone()
-    later[:, -1] = 20
+    later[:, -1] = GAP_CODES - 1
 
     assert network.further_inputs == ("gaps",)
     assert torch.equal(network.entries(tracks, outcomes, gaps), by_hand)
@@ -283,11 +290,82 @@ def test_gap_is_added_to_what_is_read_of_an_entry() -> None:
 
 
 def test_training_states_have_not_read_their_own_entrys_gap() -> None:
-    """It is known only once the entry has come."""
+    """It is known only once the next one has come; that of the entry before is what the listener is back from."""
     torch.manual_seed(0)
     network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, gaps=True), ROWS, LENGTH).eval()
     tracks, outcomes = histories(6)
-    one, other = torch.full_like(tracks, 3), torch.full_like(tracks, 3)
+    one, other, back = torch.full_like(tracks, 3), torch.full_like(tracks, 3), torch.full_like(tracks, 3)
     other[:, -1] = 9
+    back[:, -2] = 9
+    before = network.training_states(tracks, outcomes, one)[0]
 
-    assert torch.equal(*(network.training_states(tracks, outcomes, gaps)[0] for gaps in (one, other)))
+    assert torch.equal(before, network.training_states(tracks, outcomes, other)[0])
+    assert not torch.allclose(before[:, -1], network.training_states(tracks, outcomes, back)[0][:, -1])
+
+
+def test_outcome_scales_what_is_read_of_a_track() -> None:
+    """Each dimension by a factor of its own, before the outcome's vector is added; what ranks is not scaled."""
+    torch.manual_seed(0)
+    network = build(replace(CONFIGS["plain"], gains=True), ROWS, LENGTH).eval()
+    assert isinstance(network, CausalNetwork)
+    tracks, outcomes = histories(2, 6)
+    with torch.no_grad():
+        network.gain.weight[1:].normal_()
+    by_hand = network.track.weight[tracks] * (1 + network.gain.weight[outcomes]) + network.outcome.weight[outcomes]
+
+    assert torch.equal(network.entries(tracks, outcomes, None), by_hand)
+    assert torch.equal(network.items().main[:, :-1], network.track.weight)
+
+
+def test_distances_lean_the_same_way_at_every_place() -> None:
+    """One entry more at the far end changes nothing, if what is as far away weighs nothing; nor does it where it is read at all
+    places alike.
+    """
+    network = network_of("distances")
+    assert isinstance(network, CausalNetwork)
+    with torch.no_grad():
+        network.distances.apart[:, 3:] = -1e4
+        network.start.zero_()
+    tracks, outcomes = torch.tensor([[2, 5, 7, 3, 4, 6]]), torch.ones(1, 6, dtype=torch.int64)
+
+    assert torch.allclose(
+        scores(network, tracks, outcomes), scores(network, tracks[:, 1:], outcomes[:, 1:]), atol=1e-5
+    )  # two blocks that see two entries back each
+    assert not torch.allclose(scores(network, tracks, outcomes), scores(network, tracks[:, 2:], outcomes[:, 2:]), atol=1e-3)
+
+
+def test_pause_leans_on_whatever_came_before_it() -> None:
+    """With one between two entries, the earlier weigh more or less. Where the listener is just back from one all of them are
+    before it, and where there was none no entry is: that is all the same.
+    """
+    network = network_of("distances")
+    assert isinstance(network, CausalNetwork)
+    tracks, outcomes = torch.tensor([[2, 5, 7]]), torch.ones(1, 3, dtype=torch.int64)
+
+    def states(*gaps: int) -> Tensor:
+        with torch.no_grad():
+            return network.states(tracks, outcomes, torch.tensor([gaps]))[0, -1]
+
+    with torch.no_grad():
+        network.gap.weight.zero_()
+    before = {gaps: states(*gaps) for gaps in ((1, 1, 1), (5, 1, 1), (1, 5, 1), (1, 1, 5))}
+    with torch.no_grad():
+        network.distances.away.zero_()
+
+    alike = {gaps: torch.allclose(states(1, 1, 1), found, atol=1e-6) for gaps, found in before.items()}
+    assert alike == {(1, 1, 1): True, (5, 1, 1): False, (1, 5, 1): False, (1, 1, 5): True}
+
+
+def test_newest_kept_track_echoes() -> None:
+    """Its further dimensions, times what the state makes of them, ask for tracks: refused ones do not, nor does nobody's."""
+    network = network_of("echo")
+    assert isinstance(network, CausalNetwork)
+    tracks, outcomes = torch.tensor([[0, 2, 5, 7]]), torch.tensor([[0, int(Outcome.PLAYED), 3, int(Outcome.SKIPPED)]])
+    with torch.no_grad():
+        states = network.states(tracks, outcomes)[0]
+        own, echo = states[:, :8], states[:, 8:]
+        loud = functional.softplus(network.echo_gate(own))
+        newest = torch.tensor([0, 0, 2, 5, 5])  # before each entry, and after the last; 0 has zeros
+
+    assert torch.allclose(echo, loud * network.track.weight[newest, 8:] * (newest > 0)[:, None], atol=1e-6)
+    assert network.items().main.shape == (ROWS, 8 + 4 + 1)
