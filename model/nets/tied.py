@@ -35,10 +35,11 @@ class TiedNetwork(Network):
         self.rows = rows
         self.repeats = config.repeats
         self.knows_artists = config.artists and artists is not None
-        self.track = nn.Embedding(rows, config.width + config.echo, padding_idx=PADDING)
+        self.echo = config.echo if self.knows_artists else 0
+        self.track = nn.Embedding(rows, config.width + self.echo, padding_idx=PADDING)
         if config.artists and artists is not None:  # as above, which mypy cannot see through
             self.register_buffer("artist_of", artists)
-            self.artist = nn.Embedding(int(artists.max()) + 1, config.width + config.echo, padding_idx=0)
+            self.artist = nn.Embedding(int(artists.max()) + 1, config.width + self.echo, padding_idx=0)
         self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
         if config.gains:
             self.gain = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
@@ -53,7 +54,7 @@ class TiedNetwork(Network):
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.width)
-        if config.echo:
+        if self.echo:
             self.echo_gate = nn.Linear(config.width, 1)
         self.bias = nn.Parameter(torch.zeros(rows), requires_grad=config.item_bias)
         self.register_buffer("wanted_weight", torch.tensor(config.wanted_weight))
@@ -64,8 +65,9 @@ class TiedNetwork(Network):
         has = {"gaps": config.gaps, "wanted_weight": config.wanted_head}
         self.further_inputs = tuple(name for name in FURTHER_INPUTS if has[name])
         initialise(self)
-        if config.echo and self.knows_artists:  # artists far apart at once: nothing but the artist tells them so early
-            nn.init.normal_(self.artist.weight[1:, config.width :], std=config.echo**-0.5)
+        if self.echo:  # artists far apart from the first step on
+            nn.init.zeros_(self.track.weight[:, config.width :])
+            nn.init.normal_(self.artist.weight[1:, config.width :], std=self.echo**-0.5)
 
     def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None) -> Tensor:
         """What is read of each entry, [B, T, D]: its track; where the network is to know, how it ended and how long after the
@@ -89,13 +91,13 @@ class TiedNetwork(Network):
         return normed
 
     def with_echo(self, states_BSD: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-        """The states [B, S, D + E], or the last alone: beside each, the newest kept track's further dimensions, as loud as the
+        """The states [B, S, D + E], or the last alone: beside each, a vector of the newest kept track's artist, as loud as the
         state says; zeros before any.
 
-        A factorised transition (Rendle, Freudenthaler & Schmidt-Thieme 2010) beside the attention: tracks of one artist share
-        a part of these dimensions, so "another of the same artist" need not be learned artist by artist.
+        A factorised transition (Rendle, Freudenthaler & Schmidt-Thieme 2010) beside the attention, from artist to artist: so
+        "another of the same artist" is learned once for all. Between tracks it would only be learned by heart.
         """
-        if not self.config.echo:
+        if not self.echo:
             return states_BSD
         kept_BT = (tracks_BT != PADDING) & ~is_refused(outcomes_BT)
         own_BSE = functional.pad(self._vectors(tracks_BT)[..., self.config.width :], (0, 0, 1, 0))
@@ -158,6 +160,8 @@ class TiedNetwork(Network):
         if not self.knows_artists:
             return own
         shared: Tensor = self.artist(self.artist_of if rows is None else self.artist_of[rows])
+        if self.echo:
+            own = functional.pad(own[..., : self.config.width], (0, self.echo))
         return own + shared
 
 

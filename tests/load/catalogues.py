@@ -67,7 +67,7 @@ def measure(options: argparse.Namespace) -> Mapping[str, object]:
     split = made_up(tracks)
     log_mb = _peak_mb()
     recipe = read_recipe("nexttrack")
-    recipe = replace(recipe, fit=replace(recipe.fit, tables=tables, epochs=1))
+    recipe = replace(recipe, fit=replace(recipe.fit, tables=tables, epochs=1, batch=64))
     cases = select_cases(split, VALID, cap=options.cases)
     validated: list[float] = []
 

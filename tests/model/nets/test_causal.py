@@ -34,7 +34,7 @@ CONFIGS = {
 def network_of(name: str = "plain") -> Network:
     """A network whose every weight matters: fresh ones start near zero, where mistakes would hide in the tolerance."""
     torch.manual_seed(0)
-    network = build(CONFIGS[name], ROWS, LENGTH, ARTISTS if name == "artists" else None).eval()
+    network = build(CONFIGS[name], ROWS, LENGTH, ARTISTS if name in ("artists", "echo") else None).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -356,16 +356,25 @@ def test_pause_leans_on_whatever_came_before_it() -> None:
     assert alike == {(1, 1, 1): True, (5, 1, 1): False, (1, 5, 1): False, (1, 1, 5): True}
 
 
-def test_newest_kept_track_echoes() -> None:
-    """Its further dimensions, times what the state makes of them, ask for tracks: refused ones do not, nor does nobody's."""
+def test_artist_of_the_newest_kept_track_echoes() -> None:
+    """Its further dimensions, as loud as the state says, ask for tracks of its like: a refused track's do not, nor nobody's."""
     network = network_of("echo")
     assert isinstance(network, CausalNetwork)
-    tracks, outcomes = torch.tensor([[0, 2, 5, 7]]), torch.tensor([[0, int(Outcome.PLAYED), 3, int(Outcome.SKIPPED)]])
+    tracks, outcomes = torch.tensor([[0, 2, 4, 7]]), torch.tensor([[0, int(Outcome.PLAYED), 3, int(Outcome.SKIPPED)]])
     with torch.no_grad():
         states = network.states(tracks, outcomes)[0]
-        own, echo = states[:, :8], states[:, 8:]
-        loud = functional.softplus(network.echo_gate(own))
-        newest = torch.tensor([0, 0, 2, 5, 5])  # before each entry, and after the last; 0 has zeros
+        loud = functional.softplus(network.echo_gate(states[:, :8]))
+        newest = torch.tensor([0, 0, 2, 4, 4])  # before each entry, and after the last; 0 is nobody
+        by_hand = loud * network.artist.weight[ARTISTS[newest], 8:] * (newest > 0)[:, None]
 
-    assert torch.allclose(echo, loud * network.track.weight[newest, 8:] * (newest > 0)[:, None], atol=1e-6)
-    assert network.items().main.shape == (ROWS, 8 + 4 + 1)
+    assert torch.allclose(states[:, 8:], by_hand, atol=1e-6)
+    assert torch.equal(network.items().main[:, 8:12], network.artist.weight[ARTISTS, 8:])
+
+
+def test_without_a_catalogue_nothing_echoes() -> None:
+    """There is no artist to ask for others, and a track's own would be learned by heart."""
+    torch.manual_seed(0)
+    network = build(CONFIGS["echo"], ROWS, LENGTH)
+
+    assert network.items().main.shape == (ROWS, 8 + 1)
+    assert network.states(*histories(3)).shape == (1, LENGTH + 1, 8)
