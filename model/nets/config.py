@@ -25,9 +25,7 @@ class NetworkConfig:
     repeats: bool = True  # whether what stands in the history it reads may come again
     gaps: bool = False  # whether the network reads how long after each entry the next one came, or was asked for
     positions: Literal["learned", "distance"] = "learned"  # distance: attention leans on how far apart entries stand instead
-    echo: int = Field(
-        default=0, ge=0
-    )  # more dimensions, in which the newest kept track's artist asks for its like
+    echo: int = Field(default=0, ge=0)  # more dimensions, in which the newest kept track's artist asks for its like
     artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors
     item_bias: bool = True  # a learned score per track that depends on no history
     wanted_head: bool = False  # a second head: would this listener keep this track now?
