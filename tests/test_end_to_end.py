@@ -72,9 +72,10 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
 
 
 def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
-    """As above for a model that reads the session alone: it is still going on when the service is asked."""
+    """As above for a model that reads its session alone and remembers others: it is going on when the service is asked."""
     recipe = (
-        RECIPE.replace("epochs = 2", "epochs = 1").replace("gaps = true", "gaps = false") + '[history]\nscope = "session"\n'
+        RECIPE.replace("epochs = 2", "epochs = 1").replace("gaps = true", "gaps = false")
+        + '[history]\nscope = "session"\n[memory]\nweights = [5]\n'
     )
     (world / "session.toml").write_text(recipe)
     log, out = str(world / "log"), str(world / "of-session")
