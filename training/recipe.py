@@ -126,7 +126,7 @@ class Recipe:
         if any(self.weigh.wanted) and not self.network.wanted_head:
             raise ValueError("found weights in weigh.wanted, which need network.wanted_head = true")
         if any(self.weigh.theta) and self.network.kind == "sine":
-            raise ValueError("found weigh.theta with kind 'sine', which has no item bias to add to")
+            raise ValueError("found weigh.theta with kind 'sine', which takes no prior")
         if self.loss.main != "bce" and not self.loss.negatives:
             raise ValueError("found loss.negatives 0, which only main = 'bce' can do without")
         if self.fit.tables == "sparse" and self.loss.main == "full":

@@ -102,7 +102,7 @@ class Network(nn.Module):
 
     def prefer(self, prior_V: Tensor, wanted_weight: float) -> None:  # noqa: ARG002  # this one has nothing to do with them
         """After training: add a prior to the score of each row, and weigh the wanted head. ValueError where it has neither."""
-        raise ValueError(f"a {type(self).__name__} has no item bias and no wanted head")
+        raise ValueError(f"a {type(self).__name__} takes no prior and has no wanted head")
 
     def fold(self) -> None:
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""

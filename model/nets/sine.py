@@ -4,15 +4,17 @@
     g_k        sub-interest k: attention of a learned query over the refused entries so far; zero where there are none
     h_k        h + sigmoid(h * g_k) * h
     a_k(i)     softmax over k of  w_k . [h_k ; e_i] + b_k
-    s(i)       sum over k of  a_k(i) (h_k . e_i)
+    s(i)       sum over k of  a_k(i) (h_k . e_i)  + bias_i
 
-So the score is no single dot product, and the artifact gets a scoring graph of its own. Two departures:
-how g_k reads the refused entries is our choice, as we know the formulas only; and each k has a w_k of its own (with one w for
-all, the softmax over k cancels the part of w that meets e_i, and the fusion does not depend on the item).
+So the score is no single dot product, and the artifact gets a scoring graph of its own. Three departures:
+how g_k reads the refused entries is our choice, as we know the formulas only; each k has a w_k of its own (with one w for
+all, the softmax over k cancels the part of w that meets e_i, and the fusion does not depend on the item); and a bias, the
+track's popularity at first. Without one (`item_bias` off) popularity must lie in the vectors, which are the input too: they all
+come to point one way, histories look alike, and training stands still for epochs.
 
-Shapes: B batch, T time, S = T + 1 slots, D width, K sub-interests, M any number of states, V rows.
-A state is [h ; g_1 … g_K]; a query [h_1 … h_K ; u_1 … u_K], u_k the state's part of a_k's logit; an item [e ; v_1 … v_K],
-v_k the item's part.
+Shapes: B batch, T time, S = T + 1 slots, D width, F = D + 1, K sub-interests, M any number of states, V rows.
+A state is [h ; g_1 … g_K]; a query [h_1 ; 1 … h_K ; 1 ; u_1 … u_K], u_k the state's part of a_k's logit; an item
+[e ; bias ; v_1 … v_K], v_k the item's part. As the a_k sum to 1, (h_k ; 1) . (e ; bias) adds the bias once.
 """
 
 import torch
@@ -22,12 +24,14 @@ from torch.nn import functional
 from model.nets.blocks import Block, causal_mask, is_refused, newest_readable, only_readable, positions_of, slots_of
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
-from model.nets.tied import initialise
+from model.nets.tied import NEVER_WANTED, initialise
 from model.vocabulary import PADDING
 
 
 class SineNetwork(Network):
     """Sub-interests fused for each candidate."""
+
+    tables = ("track.weight", "bias")
 
     def __init__(self, config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> None:  # noqa: ARG002
         super().__init__()
@@ -35,6 +39,7 @@ class SineNetwork(Network):
         self.rows = rows
         self.repeats = config.repeats
         self.interests = config.interests
+        self.fused_width = config.width + 1
         self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
         self.start = nn.Parameter(torch.zeros(config.width))
         self.position = nn.Embedding(length + 1, config.width)
@@ -48,6 +53,7 @@ class SineNetwork(Network):
         self.fuse_state = nn.Parameter(torch.zeros(config.interests, config.width))
         self.fuse_item = nn.Parameter(torch.randn(config.interests, config.width) * 0.02)
         self.fuse_bias = nn.Parameter(torch.zeros(config.interests))
+        self.bias = nn.Parameter(torch.zeros(rows), requires_grad=config.item_bias)
         initialise(self)
 
     def states(
@@ -79,24 +85,35 @@ class SineNetwork(Network):
         state_M1D, interest_MKD = parts_MKD[..., :1, :], parts_MKD[..., 1:, :]
         fused_MKD = state_M1D + torch.sigmoid(state_M1D * interest_MKD) * state_M1D
         leaning_MK = (fused_MKD * self.fuse_state).sum(-1) + self.fuse_bias
-        return Heads(torch.cat([fused_MKD.flatten(-2), leaning_MK], dim=-1), None)
+        fused_MKF = functional.pad(fused_MKD, (0, 1), value=1.0)
+        return Heads(torch.cat([fused_MKF.flatten(-2), leaning_MK], dim=-1), None)
 
     def items(self, rows: Tensor | None = None) -> Heads:
-        vectors = self.track.weight if rows is None else self.track(rows)
-        return Heads(torch.cat([vectors, vectors @ self.fuse_item.T], dim=-1), None)
+        if rows is None:
+            vectors, bias = self.track.weight, self.bias[:, None]
+        else:
+            vectors = self.track(rows)
+            bias = self.bias.gather(0, rows.flatten(), sparse_grad=self.sparse).view(*rows.shape, 1)
+        return Heads(torch.cat([vectors, bias, vectors @ self.fuse_item.T], dim=-1), None)
+
+    def start_from(self, popularity_V: Tensor) -> None:
+        """Biases at the log of popularity."""
+        if self.config.item_bias:
+            with torch.no_grad():
+                self.bias.copy_(torch.log(popularity_V + NEVER_WANTED))
 
     def pair_scores(self, queries: Tensor, items: Tensor) -> Tensor:
-        fused_MKD, leaning_MK = self._parts(queries)
-        vector_MD, answer_MK = items[..., : self.config.width], items[..., self.config.width :]
+        fused_MKF, leaning_MK = self._parts(queries)
+        vector_MF, answer_MK = items[..., : self.fused_width], items[..., self.fused_width :]
         share_MK = torch.softmax(leaning_MK + answer_MK, dim=-1)
-        scores_MK = (fused_MKD * vector_MD[..., None, :]).sum(-1)
+        scores_MK = (fused_MKF * vector_MF[..., None, :]).sum(-1)
         return (share_MK * scores_MK).sum(-1)
 
     def all_scores(self, queries: Tensor, items: Tensor) -> Tensor:
-        fused_MKD, leaning_MK = self._parts(queries)
-        vectors_VD, answers_VK = items[:, : self.config.width], items[:, self.config.width :]
+        fused_MKF, leaning_MK = self._parts(queries)
+        vectors_VF, answers_VK = items[:, : self.fused_width], items[:, self.fused_width :]
         share_MKV = torch.softmax(leaning_MK[:, :, None] + answers_VK.T, dim=1)
-        return (share_MKV * (fused_MKD @ vectors_VD.T)).sum(1)
+        return (share_MKV * (fused_MKF @ vectors_VF.T)).sum(1)
 
     def penalty(self, states_MD: Tensor) -> Tensor:
         """Sum over pairs k < l of the distance correlation of g_k and g_l over the given states."""
@@ -106,7 +123,7 @@ class SineNetwork(Network):
 
     def _parts(self, queries: Tensor) -> tuple[Tensor, Tensor]:
         fused, leaning_MK = queries[..., : -self.interests], queries[..., -self.interests :]
-        return fused.reshape(*fused.shape[:-1], self.interests, self.config.width), leaning_MK
+        return fused.reshape(*fused.shape[:-1], self.interests, self.fused_width), leaning_MK
 
     def _read_kept(self, vectors_BSD: Tensor, filled_BS: Tensor, kept_BS: Tensor) -> Tensor:
         """The encoder's state after the newest kept entry at or before each slot; the start where there is none yet."""

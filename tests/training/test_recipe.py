@@ -93,7 +93,7 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
         ("[fit]\ndecay = 0.0", "fit.decay"),
         ("[weigh]\nwanted = [0.0, 0.5]", "need network.wanted_head"),
         ("[weigh]\ntheta = [1.0]", "weigh.theta"),
-        ("[network]\nkind = 'sine'\n[weigh]\ntheta = [0.3]", "no item bias"),
+        ("[network]\nkind = 'sine'\n[weigh]\ntheta = [0.3]", "takes no prior"),
         ("[network]\nkind = 'sine'\ngaps = true", "found gaps or wanted_head with kind 'sine'"),
         ("[network]\nrepeats = false\n[loss]\nsmoothing = 0.1", "spread over what cannot come"),
         ("[network]\ngains = true\noutcomes = false", "found gains with kind 'sine' or without outcomes"),

@@ -146,7 +146,7 @@ def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
 def _parse(text: str, network: Network, dot: str, interests: str, remembered: str) -> ModelProto:
     scoring = dot
     if isinstance(network, SineNetwork):
-        count, width = network.interests, network.config.width
+        count, width = network.interests, network.fused_width
         sizes = {"INTERESTS": count, "WIDTH": width, "FUSED": count * width}
         scoring = interests
         for name, size in sizes.items():

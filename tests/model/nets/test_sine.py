@@ -4,6 +4,7 @@ Shapes: B batch, T time, D width, K sub-interests, V rows.
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from model.events import Outcome
 from model.nets import build
 from model.nets.config import NetworkConfig
+from model.nets.network import Network
 from model.nets.sine import SineNetwork, distance_correlation
 
 ROWS, LENGTH, KEPT, SKIPPED = 9, 6, int(Outcome.PLAYED), int(Outcome.SKIPPED)
@@ -29,7 +31,7 @@ def network_of() -> SineNetwork:
     return network
 
 
-def answer(network: SineNetwork, tracks: list[int], outcomes: list[int], padding: int = 0) -> Tensor:
+def answer(network: Network, tracks: list[int], outcomes: list[int], padding: int = 0) -> Tensor:
     """The scores of all rows after one history."""
     with torch.no_grad():
         query = network(torch.tensor([[0] * padding + tracks]), torch.tensor([[0] * padding + outcomes]))
@@ -37,7 +39,7 @@ def answer(network: SineNetwork, tracks: list[int], outcomes: list[int], padding
 
 
 def test_scores_are_those_of_the_formulas() -> None:
-    """h_k = h + sigmoid(h * g_k) * h, a_k(i) = softmax(w_k . [h_k ; e_i] + b_k), s(i) = sum a_k (h_k . e_i), by loops."""
+    """h_k = h + sigmoid(h * g_k) * h, a_k(i) = softmax(w_k . [h_k ; e_i] + b_k), s(i) = sum a_k (h_k . e_i) + bias_i."""
     network = network_of()
     tracks, outcomes = [2, 3, 4, 5], [KEPT, SKIPPED, KEPT, SKIPPED]
     with torch.no_grad():
@@ -55,9 +57,22 @@ def test_scores_are_those_of_the_formulas() -> None:
                 logits.append(weights @ torch.cat([fused, table[row]]) + network.fuse_bias[k])
                 scores.append(fused @ table[row])
             shares = torch.softmax(torch.stack(logits), dim=0)
-            wanted.append(shares @ torch.stack(scores))
+            wanted.append(shares @ torch.stack(scores) + network.bias[row])
 
     assert torch.allclose(answer(network, tracks, outcomes), torch.stack(wanted), atol=1e-5)
+
+
+def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
+    """Biases start from popularity, unless the recipe leaves them out, as the paper does: then they stay 0."""
+    config = NetworkConfig(kind="sine", width=4, layers=1, heads=1, feed_forward=8, interests=2)
+    with_biases, without = (build(replace(config, item_bias=biased), ROWS, LENGTH).eval() for biased in (True, False))
+    popularity = torch.tensor([0.0, 0, 5, 1, 9, 2, 7, 3, 8])
+    for network in (with_biases, without):
+        network.start_from(popularity)
+
+    assert answer(with_biases, [], [], padding=1)[2:].argsort(descending=True).tolist() == [2, 6, 4, 0, 5, 3, 1]
+    assert not without.get_parameter("bias").any()
+    assert not without.get_parameter("bias").requires_grad
 
 
 def test_encoder_reads_kept_entries_alone() -> None:
@@ -103,6 +118,7 @@ def test_fusion_depends_on_the_item() -> None:
         query = network(torch.tensor([[2, 3, 5]]), torch.tensor([[KEPT, SKIPPED, SKIPPED]]))
         scores = network.all_scores(query, network.item_matrix())[0]
         table = network.track.weight
+        scores = scores - network.bias
         residual = scores - table @ torch.linalg.lstsq(table, scores[:, None]).solution[:, 0]
 
     assert residual.abs().max() > 1e-3

@@ -90,10 +90,20 @@ def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker
 
 
 @pytest.mark.parametrize(
-    "name", ["bias", "position.weight", "blocks.1.feed_forward.2.bias", "norm.weight", "outcome.weight", "gap.weight"]
+    "name",
+    [
+        "bias",
+        "distances.apart",
+        "blocks.1.feed_forward.2.bias",
+        "norm.weight",
+        "outcome.weight",
+        "gain.weight",
+        "gap.weight",
+        "echo_gate.bias",
+    ],
 )
 def test_parity_notices_a_single_number(exported: Exported, name: str) -> None:
-    """The last place of the position table too, which only a full history reads."""
+    """The longest distance too, which only a full history reads."""
     for ranker in altered(exported.network, name, 3.0):
         with pytest.raises(ExportError, match="differ by up to"):
             check_parity(ranker, exported.folder, length=exported.length)

@@ -105,5 +105,5 @@ def test_nothing_to_choose_leaves_the_network_alone() -> None:
     small = build(NetworkConfig(kind="sine", width=8, heads=2), 14, 10)
 
     assert weigh(small, split, select_cases(split, VALID), WeighRule(), length=10) == []
-    with pytest.raises(ValueError, match="a SineNetwork has no item bias"):
+    with pytest.raises(ValueError, match="a SineNetwork takes no prior"):
         small.prefer(torch.zeros(14), 1.0)
