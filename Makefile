@@ -25,7 +25,7 @@ run: $(VENV)/run.stamp ## install, train the demo model where there is no model 
 	@[ -e artifacts/current/manifest.json ] || $(MAKE) --no-print-directory demo
 	@NEXTTRACK_PORT=$(PORT) NEXTTRACK_LOG_FORMAT=$${NEXTTRACK_LOG_FORMAT:-console} exec $(BIN)/python -m service
 
-demo: $(VENV)/run.stamp ## make up listeners and train a model on them (about a minute)
+demo: $(VENV)/run.stamp ## make up listeners and train a model on them (a minute or two)
 	@[ -e $(LOG)/log.json ] || $(BIN)/python -m training simulate --out $(LOG)
 	@$(BIN)/python -m training run $(LOG) --cases 2000
 
