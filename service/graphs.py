@@ -60,11 +60,11 @@ class Graphs:
             if "wanted_weight" not in self._inputs:
                 raise ArtifactError(f"{artifact.folder}: found no head that predicts 'wanted', so a weight for it is refused")
             self._weight = np.array(wanted_weight, np.float32)
-        self._cost = measured(self._run_s, length=self._length)
+        self.cost = measured(self._run_s, length=self._length)
 
     def parts(self, histories: Sequence[RowHistory]) -> Sequence[Sequence[int]]:
         """The places of histories, in parts that cost less than all of them together."""
-        return parts([min(len(history.rows), self._length) for history in histories], self._cost)
+        return parts([min(len(history.rows), self._length) for history in histories], self.cost)
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
         """For each history its best tracks, as many as asked for where there are so many."""

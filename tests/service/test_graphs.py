@@ -60,7 +60,7 @@ def test_time_of_a_run_is_that_of_onnx_runtime_alone(graphs: Graphs) -> None:
 
 def test_long_histories_are_run_apart_from_short_ones(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what was measured; a history counts as far as the model reads it."""
-    monkeypatch.setattr(graphs, "_cost", RunCost(run_s=2.0, place_s=1.0))
+    monkeypatch.setattr(graphs, "cost", RunCost(run_s=2.0, place_s=1.0))
 
     assert graphs.parts([HISTORIES[3], HISTORIES[0], HISTORIES[1]]) == [[1, 2], [0]]
     assert graphs.parts([HISTORIES[3], RowHistory([FIRST] * 49, [1] * 49)]) == [[1, 0]]
