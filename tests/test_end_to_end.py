@@ -30,7 +30,7 @@ epochs = 2
 batch = 64
 valid_cases = 300
 [weigh]
-wanted = [0.5, 1.0]
+wanted = [3.0, 10.0]
 theta = [0.2]
 hit_loss = 0.9
 """
@@ -64,7 +64,7 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
         replayed = replay(open_log(world / "log"), world / "artifacts" / "current", url, listeners=12, console=console)
 
     manifest = load(world / "artifacts" / "current").manifest
-    assert manifest.wanted_weight in (0.5, 1.0)
+    assert manifest.wanted_weight in (3.0, 10.0)
     assert {"gaps", "wanted_weight"} < set(manifest.inputs)
     assert replayed.online.counts["cases"] > 50
     assert (replayed.same, replayed.degraded) == (1.0, 0), replayed.differences
