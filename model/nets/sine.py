@@ -9,8 +9,8 @@
 So the score is no single dot product, and the artifact gets a scoring graph of its own. Three departures:
 how g_k reads the refused entries is our choice, as we know the formulas only; each k has a w_k of its own (with one w for
 all, the softmax over k cancels the part of w that meets e_i, and the fusion does not depend on the item); and a bias, the
-track's popularity at first. Without one (`item_bias` off) popularity must lie in the vectors, which are the input too: they all
-come to point one way, histories look alike, and training stands still for epochs.
+track's popularity at first. Without one (`item_bias` off) training stood still for nine epochs: popularity must lie in the
+vectors then, which are the input too, and our guess is that histories look alike until it does.
 
 Shapes: B batch, T time, S = T + 1 slots, D width, F = D + 1, K sub-interests, M any number of states, V rows.
 A state is [h ; g_1 … g_K]; a query [h_1 ; 1 … h_K ; 1 ; u_1 … u_K], u_k the state's part of a_k's logit; an item

@@ -319,11 +319,12 @@ def test_before_term_sets_kept_tracks_above_the_skip_just_before() -> None:
 
 
 def test_bpr_sets_targets_above_random_tracks() -> None:
-    """With a catalogue whose tracks all have one vector every pair ties: -log sigmoid(0)."""
+    """With a catalogue whose tracks all have one vector and no bias every pair ties: -log sigmoid(0)."""
     network = sine_network()
     with torch.no_grad():
         table = network.get_parameter("track.weight")
         table.copy_(table[2].expand_as(table))
+        network.get_parameter("bias").zero_()
 
     assert objective(network, BATCH, LossRule(main="bpr"))["main"].item() == pytest.approx(0.693147, rel=1e-5)
 
