@@ -1,14 +1,15 @@
 """Filling a memory (`model.nets.memory`) with the sessions of a log, and choosing what it weighs beside the network.
 
-Nothing is trained: a memory of other, newer sessions takes the place of one in seconds, and the network stays as it is. What
-it weighs is chosen on validation cases while it knows the training part alone; after that it may know whatever came before the
-moment it is asked about, as the baselines do.
+Nothing is trained: a memory of other, newer sessions takes the place of one in seconds, and the network stays as it is. The
+fresher a memory, the more it is worth beside the network, and what is measured and exported knows the validation part too. So
+what it weighs is chosen while it knows every second session of that part, on cases of the others. Where a log is cut by time
+this is somewhat kind: sessions later than a case are remembered then, which the test part's memory cannot know.
 
 Shapes: B batch, N remembered, S sessions, V rows.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import torch
 from model.nets.memory import Memory, Tables
 from model.nets.network import Network
 from training.data.sequences import Int64s, is_wanted
-from training.data.split import TRAIN, Split
+from training.data.split import TRAIN, VALID, Split
 from training.errors import TrainingError
 from training.evaluation import metrics
 from training.evaluation.baselines import DAY_MS
@@ -60,23 +61,36 @@ def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size:
 
 
 def weigh_memory(network: Network, split: Split, cases: Cases, rule: MemoryRule, *, length: int) -> list[Remembering]:
-    """Give the network a memory of the training part with the weight whose lists are best on `cases`, by NDCG@10; returns all
-    that were tried, the one taken first. Empty, and nothing done, where the rule has no weights, there are no cases, or nothing
-    to remember.
+    """Give the network a memory of the training part with the weight whose lists are best by NDCG@10, tried while the memory
+    knows half of the validation part too, on those of the validation `cases` that are of the other half. Returns all that were
+    tried, the one taken first; nothing, and the network is left as it was, where the rule has no weights, no case is left, or
+    there is nothing to remember.
 
     By NDCG, since hits alone hardly tell weights apart of which one puts the right track third and another tenth.
     """
-    if not (rule.weights and len(cases) and is_wanted(split.sequences.outcome[split.known()]).any()):
+    half = with_half_of_valid(split)
+    asked = cases.take(np.flatnonzero(half.part[cases.entry] == VALID))
+    if not (rule.weights and len(asked) and is_wanted(split.sequences.outcome[split.known()]).any()):
         return []
-    network.memory = remember(split, rule, weight=1.0)
-    ranks = _ranks(network, network.memory, cases, rule.weights, length)
+    ranks = _ranks(network, remember(half, rule, weight=1.0), asked, rule.weights, length)
     tried = [
         Remembering(memory=weight, scores={"hr@20": metrics.hit_rate(rank, 20), "ndcg@10": metrics.ndcg(rank, 10)})
         for weight, rank in zip(rule.weights, ranks, strict=True)
     ]
     taken = max(tried, key=lambda one: one.scores["ndcg@10"])
-    network.memory.weight.fill_(taken.memory)
+    network.memory = remember(split, rule, weight=taken.memory)
     return [taken, *(one for one in tried if one is not taken)]
+
+
+def with_half_of_valid(split: Split) -> Split:
+    """The same entries with every second session of the validation part, in the order of the log, in the training part."""
+    sequences = split.sequences
+    entries = np.flatnonzero(split.part == VALID)
+    session = sequences.sequence[entries].astype(np.int64) << 32 | sequences.session[entries]
+    number = np.unique(session, return_inverse=True)[1]
+    part = np.array(split.part)
+    part[entries[number % 2 == 1]] = TRAIN
+    return replace(split, part=part)
 
 
 def _ranks(network: Network, memory: Memory, cases: Cases, weights: Sequence[float], length: int) -> list[Int64s]:

@@ -12,11 +12,11 @@ from model.nets import build
 from model.nets.network import Network
 from model.vocabulary import FIRST, UNKNOWN
 from tests.training.worlds import RING, rings_split, small_recipe, split_of
-from training.data.split import TRAIN, VALID, Split
+from training.data.split import TEST, TRAIN, VALID, Split
 from training.evaluation.cases import select_cases
 from training.evaluation.evaluate import evaluate
 from training.evaluation.rankers import NetworkRanker
-from training.fitting.remember import remember, tables, weigh_memory
+from training.fitting.remember import remember, tables, weigh_memory, with_half_of_valid
 from training.recipe import MemoryRule
 
 P, S, L = Outcome.PLAYED, Outcome.SKIPPED, Outcome.LIKED
@@ -67,17 +67,34 @@ def test_only_the_newest_sessions_are_kept() -> None:
     assert memory.rows[memory.rows > 0].tolist() == [5, 6]
 
 
+def test_every_second_session_of_the_validation_part_is_remembered() -> None:
+    """Whole sessions, of one listener or of several; what stands in other parts stays there."""
+    first = [(2, P, TRAIN), (3, P, VALID), (4, P, VALID), (5, P, VALID), (6, P, VALID), (7, P, TEST)]
+    plain = split_of([first, [(2, P, VALID), (3, P, VALID)], [(4, P, VALID), (5, P, TEST)]], rows=8)
+    sessions = np.array([0, 0, 1, 1, 2, 2, 0, 0, 0, 0], np.int32)
+    half = with_half_of_valid(replace(plain, sequences=replace(plain.sequences, session=sessions)))
+
+    assert half.part.tolist() == [TRAIN, VALID, TRAIN, TRAIN, VALID, TEST, TRAIN, TRAIN, VALID, TEST]
+    assert plain.part.tolist() == [TRAIN, VALID, VALID, VALID, VALID, TEST, VALID, VALID, VALID, TEST]
+
+
 def test_the_weight_that_scores_best_is_taken() -> None:
-    """Each one's score is the evaluation's own, and the network is left with the first one's memory."""
+    """Each one's score is the evaluation's own on cases of the sessions that are not remembered. The network is left with the
+    first one's weight and a memory of the training part alone, so that validation cases may still be asked.
+    """
     split = rings_split()
     cases, rows = select_cases(split, VALID), FIRST + 2 * RING
+    first, second, third, fourth = np.unique(cases.user)
+    asked = cases.take(np.flatnonzero(np.isin(cases.user, (first, third))))
+    seen = np.isin(np.repeat(split.sequences.user, np.diff(split.sequences.offsets)), (second, fourth))
+    half = replace(split, part=np.where(seen, TRAIN, split.part).astype(np.int8))
     weighed = network(rows)
     tried = weigh_memory(weighed, split, cases, RULE, length=8)
     by_hand: dict[float, Mapping[str, float]] = {}
     for weight in RULE.weights:
         other = network(rows)
-        other.memory = remember(split, RULE, weight=weight)
-        by_hand[weight] = evaluate(NetworkRanker.of("other", other), cases, length=8).values
+        other.memory = remember(half, RULE, weight=weight)
+        by_hand[weight] = evaluate(NetworkRanker.of("other", other), asked, length=8).values
 
     assert len(tried) == len(by_hand)
     for one in tried:
@@ -87,6 +104,24 @@ def test_the_weight_that_scores_best_is_taken() -> None:
     assert tried[0].memory == best
     assert weighed.memory is not None
     assert weighed.memory.weight.item() == best
+    assert torch.equal(weighed.memory.rows, remember(split, RULE).rows)
+
+
+@pytest.mark.parametrize(("turn", "weight"), [(1, 50.0), (0, 0.5)], ids=["what the others show", "what is over"])
+def test_the_weight_minds_what_the_other_validation_sessions_show(turn: int, weight: float) -> None:
+    """In training one track followed each, in the sessions asked about it is the next one: a memory helps where the validation
+    sessions between them show the new one as well, and misleads where they show the old.
+    """
+    heads, tails = np.arange(FIRST, FIRST + RING), np.arange(FIRST + RING, FIRST + 2 * RING)
+
+    def heard(turn: int, part: int) -> list[list[tuple[int, Outcome, int]]]:
+        return [[(int(head), P, part), (int(tail), P, part)] for head, tail in zip(heads, np.roll(tails, -turn), strict=True)]
+
+    held_out = [session for both in zip(heard(1, VALID), heard(turn, VALID), strict=True) for session in both]
+    split = split_of([*heard(0, TRAIN), *held_out], rows=FIRST + 2 * RING)
+    tried = weigh_memory(network(FIRST + 2 * RING), split, select_cases(split, VALID), RULE, length=8)
+
+    assert tried[0].memory == weight
 
 
 def test_what_was_heard_together_is_found_without_training() -> None:
@@ -107,4 +142,5 @@ def test_without_weights_nothing_is_remembered() -> None:
 
     assert weigh_memory(plain, split, cases, MemoryRule(), length=8) == []
     assert weigh_memory(plain, split, cases.take(slice(0, 0)), RULE, length=8) == []
+    assert weigh_memory(plain, split, cases.take(np.flatnonzero(cases.user == 61)), RULE, length=8) == []
     assert plain.memory is None
