@@ -33,8 +33,8 @@ from service.state import State
 MAX_BODY_BYTES = 1024 * 1024
 SWITCH_S = 0.0005
 """A tenth of Python's own. `python -m tests.load --only "full, 100000 tracks, closed loop, 64"`, in turns, medians of three on
-two cores: 2,564 requests a second so, 2,053 with Python's own, at the same processor time. A fiftieth answered the bare call at 16
-connections 1.09 times as often as a tenth, for 1.2 times the processor time.
+two cores: 2,564 requests a second so, 2,053 with Python's own, at the same processor time. A fiftieth answered the bare call at
+16 connections 1.09 times as often as a tenth, for 1.2 times the processor time.
 """
 
 
