@@ -41,7 +41,9 @@ _OF_NEXT = _Template("/v1/users/{user_id}/next")
 
 
 class Direct:
-    """Answers sound requests for proposals and with events; stands before the framework."""
+    """Answers sound requests for proposals and with events; stands before the framework, inside `middleware.Front`, by whose
+    `scope["answer"]` it replies.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

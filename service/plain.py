@@ -111,6 +111,6 @@ def _told(posted: _Event, now_ms: int) -> Event:
 
 
 def _sound(ids: Sequence[str]) -> bool:
-    """Whether ids have no control characters, and at most so many bytes as characters: longer ones are left to pydantic."""
+    """Whether ids have no control characters and at most `ID_BYTES` bytes, where `_Id` has counted characters."""
     together = "".join(ids)
     return not _CONTROL.search(together) and (together.isascii() or all(len(text.encode()) <= ID_BYTES for text in ids))

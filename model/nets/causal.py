@@ -1,8 +1,8 @@
 """Causal self-attention over (track, outcome, position): SASRec (Kang & McAuley 2018) that reads how plays ended.
 
 Departures from the paper: pre-norm blocks; a learned start token, so that an empty history is a valid input and yields the
-model's prior; positions counted from the oldest entry; an outcome embedding added to the track's. Output and input share
-one embedding table.
+model's prior; positions counted from the oldest entry, or no positions, and attention that leans on distances
+(`blocks.Distances`); an outcome embedding added to the track's. Output and input share one embedding table.
 
 Shapes: B batch, T time, S = T + 1 slots, D width.
 """

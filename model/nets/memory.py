@@ -12,10 +12,11 @@ score of a track gets a second part, from tables instead of weights, which needs
     near        = SELF for the matched track itself, places^-AFTER behind it, BEFORE places^-BEFORE_FADE before it
 
 A *match* is a track of the history, one of the `REACH` newest distinct kept ones (lag 0 for the last), at its place in one of
-the newest sessions that have it. It is the weighting of sequence-aware session-kNN (see `training.evaluation.session_knn`) but
-for three things: every match speaks, not only a session's newest; similar sessions weigh more than in proportion; and no time
-of asking is known, so a session's age is counted from the newest one. The strength of the last match that has a say is taken
-from all, so that which of two equal ones it is changes nothing. The numbers were chosen on the validation part of #nowplaying.
+the newest sessions that have it. It is the weighting of sequence-aware session-kNN (see `training.evaluation.session_knn`) with
+other numbers and curves, but for three things: every match speaks, not only a session's newest; similar sessions weigh more
+than in proportion; and no time of asking is known, so a session's age is counted from the newest one. The strength of the last
+match that has a say is taken from all, so that which of two equal ones it is changes nothing. The numbers were chosen on the
+validation part of #nowplaying.
 
 The tables are integers, 12 bytes a remembered (session, track). A request makes one line of floats a session and one a row.
 

@@ -3,6 +3,7 @@
 A network turns a history into *states*: one before each entry and one after the last. A state becomes a *query*, and a
 track's score is the dot product of the query with the track's *item* vector (but for SINE's, see there). Biases, priors and
 second heads are further dimensions of the two, so that whatever is learned, serving stays one maximum inner product search.
+What is looked up and not learned (`memory`) is added to the scores behind it.
 
 Shapes: B batch, T time, S = T + 1 states, D width, Q query width, V rows, M any number of states.
 """
@@ -101,7 +102,7 @@ class Network(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no vectors that could start near each other")
 
     def prefer(self, prior_V: Tensor, wanted_weight: float) -> None:  # noqa: ARG002  # this one has nothing to do with them
-        """After training: add a prior to the score of each row, and weigh the wanted head. ValueError where it has neither."""
+        """After training: add a prior to the score of each row, weigh the wanted head. ValueError where it takes neither."""
         raise ValueError(f"a {type(self).__name__} takes no prior and has no wanted head")
 
     def fold(self) -> None:

@@ -70,8 +70,8 @@ class TiedNetwork(Network):
             nn.init.normal_(self.artist.weight[1:, config.width :], std=self.echo**-0.5)
 
     def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None) -> Tensor:
-        """What is read of each entry, [B, T, D]: its track; where the network is to know, how it ended and how long after the
-        one before it came.
+        """What is read of each entry, [B, T, D]: its track; where the network is to know, how it ended and how long after
+        it the next one came.
         """
         vectors_BTD = self._vectors(tracks_BT)[..., : self.config.width]
         if self.config.gains:  # a sum alone cannot turn a refused track's vector round

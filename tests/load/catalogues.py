@@ -2,8 +2,8 @@
 
 Each size is a process of its own, so that the greatest memory is its own. The log is made up: a million events of 20,000
 listeners, tracks by Zipf's law (a track's share is inverse to its place), and every track is in the vocabulary, met or not.
-The recipe is `nexttrack`, one epoch of it cut to so many steps. Prints a line a size as JSON. Steps are timed in CPU
-seconds, which other work on the machine does not lengthen.
+The recipe is `nexttrack`, one epoch of it in batches of 64, cut to so many steps. Prints a line a size as JSON. Steps are timed
+in CPU seconds, which other work on the machine does not lengthen.
 """
 
 import argparse

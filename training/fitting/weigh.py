@@ -7,9 +7,9 @@
 be refused costs theta: P(i comes) * (p - theta) in all. A main head that learned from what was kept has p in it already, hence
 the division; one that learned from all that came (`loss.targets = "all"`) has not: its g(i) is log max(p(i) - theta, .01).
 
-Every pair (theta, w) of the recipe is tried on validation cases. Taken is the one that puts
-the fewest refused tracks among the first 20, of those that keep the hit rate: HR@20 may fall short of that at (0, 0) by the
-rule's share at most. The test part is not looked at, and nothing is trained, so it costs one pass over the cases.
+Every pair (theta, w) of the recipe is tried on validation cases. Taken is the one that puts the fewest refused tracks among the
+first 20, of those that keep the hit rate: HR@20 may fall short of that at (0, 0) by the rule's share at most. The test part is
+not looked at, and nothing is trained, so it costs one pass over the cases.
 
 Shapes: B batch, V rows, C cases.
 """

@@ -318,8 +318,8 @@ def test_outcome_scales_what_is_read_of_a_track() -> None:
 
 
 def test_distances_lean_the_same_way_at_every_place() -> None:
-    """One entry more at the far end changes nothing, if what is as far away weighs nothing; nor does it where it is read at all
-    places alike.
+    """Where only two entries back are seen, one more at the far end of all that two blocks see changes nothing; the furthest
+    that they see still counts.
     """
     network = network_of("distances")
     assert isinstance(network, CausalNetwork)
