@@ -9,7 +9,7 @@ The encoder comes out of torch's exporter, the tails are written by hand in ONNX
 inputs in ways that exporters have silently frozen before. Both graphs keep their weights in one file beside them, `items`
 once: the input embedding of a network with tied tables is read out of it.
 
-Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V rows.
+Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V rows, R remembered.
 """
 
 import logging
@@ -37,7 +37,7 @@ _ALIGNMENT = 4096
 class Encoder:
     """What torch exported, (tracks, outcomes) -> query, and the weights that it leaves out, by name; `items` is one of them.
 
-    With a memory it also gives the rows that are `remembered` [B, N] and what their scores get `more` [B, N].
+    With a memory it also gives the rows that are `remembered` [B, R] and what their scores get `more` [B, R].
     """
 
     graph: ModelProto

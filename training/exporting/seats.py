@@ -1,7 +1,7 @@
 """Who sits where in an index: rows in blocks, blocks in groups, and rows that stand alone.
 
-It knows nothing of graphs or of eight bits; `exporting.index` stores and asks what is seated here. What each number below
-was chosen by is said there.
+It knows nothing of graphs or of eight bits; `exporting.index` stores and asks what is seated here. What the shares of places
+filled and of rows alone were chosen by is said there.
 
 Shapes: V rows, Q width of a vector, S samples or slices, C blocks, G groups, L places of one, O rows that stand alone.
 """
@@ -17,7 +17,8 @@ from training.exporting.scan import DEEP, Floats
 
 PLACES, AT_A_TIME = 16, 4_096
 FILLED = 0.6
-"""Of a block's places. Room costs memory, 120 bytes a track, but nobody has to sit in a far block because the near is full."""
+"""Of a block's places. Room costs memory (blocks of 64 dimensions are some 120 bytes a track, with .9 filled 80), but nobody
+has to sit in a far block because the near is full."""
 ALONE, MOST_ALONE = 100, 0.25
 """Rows that stand alone: so many times the root of the catalogue's size, and this share of it at most."""
 SPREADS = 2.0

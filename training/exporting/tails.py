@@ -3,7 +3,8 @@
 The names `items` and `query` are the encoder's: the item matrix [V, I] and the query [B, Q]; with a memory also `remembered`
 and `more`, rows and what each one's score gets more. The scoring is the network's own; masking and top-k are the same for all.
 
-Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, D width, G sub-interests, R remembered.
+Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, G sub-interests, D width of one with
+its bias, R remembered.
 """
 
 from onnx import ModelProto, helper, parser
