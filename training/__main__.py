@@ -186,7 +186,7 @@ Write the network as an artifact and make it the current one. The service takes 
 
 A network that remembers sessions (recipe `nowplaying`) can be given those of a newer log, without training:
 
-  python -m training export .nexttrack/runs/logs-nowplaying-1 --remember logs/newer"""
+  python -m training export .nexttrack/runs/nowplaying-nowplaying-1 --remember logs/newer"""
 _RUN = """\
 All of it: train, evaluate, export. Steps that are done already are not done again.
 

@@ -98,7 +98,7 @@ def train(run: Run, console: Console) -> Fitted:
         plain = json.dumps([asdict(one) for one in tried], indent=2)
         (run.folder / WEIGHED).write_text(plain + "\n", "utf-8")
         console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
-    remembered = weigh_memory(fitted.network, run.split, cases, run.recipe.memory, length=run.recipe.history.length)
+    remembered = weigh_memory(fitted.network, run.split, cases, run.recipe.memory, length=length)
     if remembered:
         plain = json.dumps([asdict(one) for one in remembered], indent=2)
         (run.folder / REMEMBERED).write_text(plain + "\n", "utf-8")

@@ -42,6 +42,6 @@ class NetworkConfig:
             raise ValueError("found gains with kind 'sine' or without outcomes, whose factors they are")
         if (self.positions == "distance" or self.echo) and (self.kind != "causal" or not self.skips):
             raise ValueError(
-                "found positions 'distance' or an echo with another kind than 'causal' or without skips; wanted both"
+                "found positions 'distance' or an echo with another kind than 'causal' or without skips; wanted it with skips"
             )
         return self
