@@ -106,7 +106,7 @@ def export(
 
 
 def open_graph(path: Path, threads: int = 1, *, packed: bool = True) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session with explicit threads, as the service opens it.
+    """An ONNX Runtime session with explicit threads; `packed`, as the service opens it.
 
     Not `packed`, items that are multiplied whole stay where they are mapped: slower, and a copy of them less in memory.
     """
