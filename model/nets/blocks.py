@@ -1,4 +1,5 @@
-"""The parts that networks are built from: embedding of entries, the causal mask, pre-norm Transformer blocks.
+"""The parts that networks are built from: embedding of entries, the causal mask, pre-norm Transformer blocks, what their
+attention leans on in place of positions.
 
 Shapes: B batch, S slots (the start and T entries), D width, H heads.
 """
