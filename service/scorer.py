@@ -106,6 +106,8 @@ class BatchingScorer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._queue.put(self._fresh)  # whoever has come in this turn of the loop is answered, too
+        self._fresh = []
         self._queue.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)

@@ -200,6 +200,16 @@ async def test_failing_graph_is_said_to_who_waited_and_the_next_is_served() -> N
     assert list(answer.rows) == [2]
 
 
+async def test_who_comes_as_the_scorer_ends_is_answered() -> None:
+    """In the very turn of the loop in which the thread is told to end."""
+    async with scorer(GatedRunner()) as batching:
+        last = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
+        await asyncio.sleep(0)
+    answer = await asyncio.wait_for(last, 30)
+
+    assert list(answer.rows) == [2]
+
+
 async def test_request_alone_in_the_process_needs_no_other_thread() -> None:
     """Once the model is known to be brief; with another request under way, or after a long run, the thread has it."""
     runner, metrics = WhereRunner(), Metrics()

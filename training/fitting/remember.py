@@ -107,5 +107,6 @@ def _ranks(network: Network, memory: Memory, cases: Cases, weights: Sequence[flo
             plain_BN = scores_BV.gather(1, rows_BN)
             for weight, found in zip(weights, ranks, strict=True):
                 scores_BV.scatter_(1, rows_BN, plain_BN + weight * more_BN)
-                found.append(metrics.ranks(masked(scores_BV.numpy(), some), some.target)[some.wanted])
+                proposed_BV = network.proposable(scores_BV, read[0])
+                found.append(metrics.ranks(masked(proposed_BV.numpy(), some), some.target)[some.wanted])
     return [np.concatenate(found) for found in ranks]

@@ -29,11 +29,11 @@ def two_listeners() -> Split:
     return split_of([first, [(5, P, TRAIN), (6, P, TRAIN), (7, P, VALID)]], rows=8)
 
 
-def network(rows: int) -> Network:
+def network(rows: int, *, repeats: bool = True) -> Network:
     """Untrained."""
     torch.manual_seed(0)
     recipe = small_recipe()
-    return build(recipe.network, rows, recipe.history.length).eval()
+    return build(replace(recipe.network, repeats=repeats), rows, recipe.history.length).eval()
 
 
 def test_tables_are_the_sessions_newest_first() -> None:
@@ -78,7 +78,8 @@ def test_every_second_session_of_the_validation_part_is_remembered() -> None:
     assert plain.part.tolist() == [TRAIN, VALID, VALID, VALID, VALID, TEST, VALID, VALID, VALID, TEST]
 
 
-def test_the_weight_that_scores_best_is_taken() -> None:
+@pytest.mark.parametrize("repeats", [True, False], ids=["repeats", "no repeats"])
+def test_the_weight_that_scores_best_is_taken(*, repeats: bool) -> None:
     """Each one's score is the evaluation's own on cases of the sessions that are not remembered. The network is left with the
     first one's weight and a memory of the training part alone, so that validation cases may still be asked.
     """
@@ -88,11 +89,11 @@ def test_the_weight_that_scores_best_is_taken() -> None:
     asked = cases.take(np.flatnonzero(np.isin(cases.user, (first, third))))
     seen = np.isin(np.repeat(split.sequences.user, np.diff(split.sequences.offsets)), (second, fourth))
     half = replace(split, part=np.where(seen, TRAIN, split.part).astype(np.int8))
-    weighed = network(rows)
+    weighed = network(rows, repeats=repeats)
     tried = weigh_memory(weighed, split, cases, RULE, length=8)
     by_hand: dict[float, Mapping[str, float]] = {}
     for weight in RULE.weights:
-        other = network(rows)
+        other = network(rows, repeats=repeats)
         other.memory = remember(half, RULE, weight=weight)
         by_hand[weight] = evaluate(NetworkRanker.of("other", other), asked, length=8).values
 
