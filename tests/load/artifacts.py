@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from model.artifact import SCHEMA
 from model.encoding import RowHistory
 from model.vocabulary import FIRST, Vocabulary
 
@@ -36,7 +37,7 @@ def is_made(cache: Path, tracks: int) -> bool:
 
 
 def _root(cache: Path, tracks: int) -> Path:
-    return cache / f"clustered-{tracks}"
+    return cache / f"clustered-{tracks}-schema-{SCHEMA}"  # one that this version would refuse is none
 
 
 def clustered(rows: int, *, seed: int = 0) -> npt.NDArray[np.float32]:
