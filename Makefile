@@ -25,9 +25,9 @@ run: $(VENV)/run.stamp ## install, train the demo model where there is no model 
 	@[ -e artifacts/current/manifest.json ] || $(MAKE) --no-print-directory demo
 	@NEXTTRACK_PORT=$(PORT) NEXTTRACK_LOG_FORMAT=$${NEXTTRACK_LOG_FORMAT:-console} exec $(BIN)/python -m service
 
-demo: $(VENV)/run.stamp ## make up listeners and train a model on them (a minute or two)
+demo: $(VENV)/run.stamp ## make up listeners and train a model on them (about a minute)
 	@[ -e $(LOG)/log.json ] || $(BIN)/python -m training simulate --out $(LOG)
-	@$(BIN)/python -m training run $(LOG) --cases 2000
+	@$(BIN)/python -m training run $(LOG) --recipe demo --cases 2000
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest

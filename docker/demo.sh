@@ -8,4 +8,4 @@ if [ -e /artifacts/current/manifest.json ]; then
 fi
 cd /tmp
 python -m training simulate --out /tmp/logs/demo --force
-python -m training run /tmp/logs/demo --run /tmp/run --cases 2000 --out /artifacts
+python -m training run /tmp/logs/demo --recipe demo --run /tmp/run --cases 2000 --out /artifacts
