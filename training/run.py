@@ -12,7 +12,7 @@ It wires the other modules together and decides nothing that a recipe could.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isnan, nan
 from pathlib import Path
@@ -41,8 +41,8 @@ from training.exporting.export import export
 from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
-from training.fitting.remember import remember, weigh_memory
-from training.fitting.weigh import weigh
+from training.fitting.remember import Remembering, remember, weigh_memory
+from training.fitting.weigh import Weighing, weigh
 from training.recipe import Recipe
 from training.simulator.truth import read_truth
 
@@ -95,15 +95,17 @@ def train(run: Run, console: Console) -> Fitted:
     length, targets = run.recipe.history.length, run.recipe.loss.targets
     tried = weigh(fitted.network, run.split, cases, run.recipe.weigh, length=length, targets=targets)
     if tried:
-        plain = json.dumps([asdict(one) for one in tried], indent=2)
-        (run.folder / WEIGHED).write_text(plain + "\n", "utf-8")
+        _write_tried(run.folder / WEIGHED, tried)
         console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
     remembered = weigh_memory(fitted.network, run.split, cases, run.recipe.memory, length=length)
     if remembered:
-        plain = json.dumps([asdict(one) for one in remembered], indent=2)
-        (run.folder / REMEMBERED).write_text(plain + "\n", "utf-8")
+        _write_tried(run.folder / REMEMBERED, remembered)
         console.print(f"weight of the memory chosen on validation: {remembered[0].memory:g}")
     return fitted
+
+
+def _write_tried(path: Path, tried: Sequence[Weighing] | Sequence[Remembering]) -> None:
+    path.write_text(json.dumps([asdict(one) for one in tried], indent=2) + "\n", "utf-8")
 
 
 def renew_memory(run: Run, network: Network, newer: Log | None = None) -> None:
