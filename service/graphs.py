@@ -2,7 +2,7 @@
 
 Batches in, batches out, in the calling thread; it knows nothing of who waits. Threads are given (ONNX Runtime's own default
 is all cores) and do not spin between runs, which would burn a core for nothing. Histories of one batch are padded to its
-longest; what padding costs, and what a run does, is measured at the end of loading, for `service.parts`.
+longest, which the graphs take out again (`model.nets.blocks.Packing`).
 
 Shapes: B batch, T time, n excluded rows, m candidates, k tracks wanted.
 """
@@ -17,8 +17,7 @@ import onnxruntime
 
 from model.artifact import FURTHER_INPUTS, INPUTS, MODEL, OUTPUTS, RANK, RANK_INPUTS, Artifact, ArtifactError, Golden
 from model.encoding import Ints, RowHistory, encode_histories, feed
-from model.vocabulary import FIRST, PADDING
-from service.parts import measured, parts
+from model.vocabulary import PADDING
 
 TOLERANCE = 1e-4
 """Relative difference from the trainer's scores that another processor's rounding explains."""
@@ -60,11 +59,6 @@ class Graphs:
             if "wanted_weight" not in self._inputs:
                 raise ArtifactError(f"{artifact.folder}: found no head that predicts 'wanted', so a weight for it is refused")
             self._weight = np.array(wanted_weight, np.float32)
-        self.cost = measured(self._run_s, length=self._length)
-
-    def parts(self, histories: Sequence[RowHistory]) -> Sequence[Sequence[int]]:
-        """The places of histories, in parts that cost less than all of them together."""
-        return parts([min(len(history.rows), self._length) for history in histories], self.cost)
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
         """For each history its best tracks, as many as asked for where there are so many."""
@@ -85,13 +79,6 @@ class Graphs:
         [scores_Bm] = self._rank.run([self._outputs[1]], given)
         ran_s = time.perf_counter() - started
         return [Scores(rows, scores[: len(rows)].tolist(), ran_s) for rows, scores in zip(candidates, scores_Bm, strict=True)]
-
-    def _run_s(self, size: int, length: int) -> float:
-        """What so many histories of such a length take of this thread's processor time, which others' work changes less."""
-        rows = [FIRST + place % self._tracks for place in range(length)]
-        started = time.thread_time()
-        self.best([RowHistory(rows, [1] * length)] * size, [[]] * size, [1] * size)
-        return time.thread_time() - started
 
     def _replay(self, number: int, case: Golden) -> None:
         [found] = self.best([RowHistory(case.rows, case.outcomes, case.gaps)], [case.excluded], [len(case.best)])

@@ -1,9 +1,9 @@
 """Scores requests together, without a timer.
 
-One thread runs the graphs. It takes whoever waits, up to `max_batch`, runs them as one batch, or as a few where long histories
-would have short ones padded for more than a run costs (`service.parts`), and takes who has come meanwhile. So a lone request
-waits for nobody, and the busier the service, the larger the batches. The queue is bounded; who has waited past the patience, or
-has gone away, is dropped before it costs a run.
+One thread runs the graphs. It takes whoever waits, up to `max_batch`, runs them as one batch, and takes who has come meanwhile.
+So a lone request waits for nobody, and the busier the service, the larger the batches. A short history costs no more beside a
+long one: the graphs compute no padding. The queue is bounded; who has waited past the patience, or has gone away, is dropped
+before it costs a run.
 
 Requests are handed to the thread in lots. While it is busy that is once a turn of the event loop; while it is idle, once a turn
 has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
@@ -67,8 +67,6 @@ class BatchRunner(Protocol):
     ) -> Sequence[Scores]: ...
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]: ...
-
-    def parts(self, histories: Sequence[RowHistory]) -> Sequence[Sequence[int]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +146,7 @@ class BatchingScorer:
         while going_on or waiting:
             going_on = going_on and self._take(waiting)
             jobs, waiting = waiting[: self._max_batch], waiting[self._max_batch :]
-            for part in self._runner.parts([job.history for job in jobs]):
-                some = [jobs[place] for place in part]
-                loop.call_soon_threadsafe(self._deliver, some, self._run(some))
+            loop.call_soon_threadsafe(self._deliver, jobs, self._run(jobs))
 
     def _take(self, waiting: list[_Job]) -> bool:
         """Add who waits until there is a batch, or nobody more; pause while there is nobody. False once there is an end."""

@@ -1,7 +1,7 @@
-"""The parts that networks are built from: embedding of entries, the causal mask, pre-norm Transformer blocks, what their
+"""The parts that networks are built from: the causal mask, slots without padding, pre-norm Transformer blocks, what their
 attention leans on in place of positions.
 
-Shapes: B batch, S slots (the start and T entries), D width, H heads.
+Shapes: B batch, S slots (the start and T entries), O slots of all histories, N those that hold something, D width, H heads.
 """
 
 import torch
@@ -30,19 +30,54 @@ def positions_of(filled_BS: Tensor) -> Tensor:
     return filled_BS.to(torch.int64).cumsum(dim=1)
 
 
+def held_of(filled_BS: Tensor) -> Tensor:
+    """Which slots hold something, bool [B, S]: the entries, and the start, in the last empty slot before the oldest."""
+    return filled_BS | functional.pad(filled_BS[:, 1:], (0, 1), value=True)
+
+
+class Packing:
+    """Histories without their padding: what is done to each slot alone is done for those alone that hold something.
+
+    So a batch of a long history and many short ones costs what their entries cost; attention alone is as wide as the longest.
+    """
+
+    def __init__(self, held_BS: Tensor, *, whole: bool = False) -> None:
+        """At least one slot must hold something. With `whole` all stay in, as where a batch is of one length anyway: to leave
+        a few slots out costs more than they do.
+        """
+        self._shape, self._whole = held_BS.shape, whole
+        if not whole:
+            held_O = held_BS.flatten()
+            self._place_N = held_O.nonzero().squeeze(1)
+            self._number_O = (held_O.to(torch.int64).cumsum(0) - 1).clamp(min=0)
+
+    def pack(self, hidden_BSD: Tensor) -> Tensor:
+        """What stands in the slots that hold something: [N, D]."""
+        hidden_OD = hidden_BSD.flatten(0, 1)
+        return hidden_OD if self._whole else hidden_OD.index_select(0, self._place_N)
+
+    def spread(self, packed_ND: Tensor) -> Tensor:
+        """Back into all slots, [B, S, D]; in those that hold nothing stands what nobody may read."""
+        hidden_OD = packed_ND if self._whole else packed_ND.index_select(0, self._number_O)
+        return hidden_OD.view(*self._shape, -1)
+
+    def last(self, packed_ND: Tensor) -> Tensor:
+        """What stands in the last slot of each history, which must hold something: [B, D]."""
+        if self._whole:
+            return self.spread(packed_ND)[:, -1]
+        return packed_ND.index_select(0, self._number_O.view(self._shape)[:, -1])
+
+
 def causal_mask(filled_BS: Tensor) -> Tensor:
     """What each slot may read, bool [B, 1, S, S]: itself, the entries before it, and the start.
 
-    The start is the last empty slot before the oldest entry. Other empty slots read only themselves, so no row of the
-    softmax is empty and none becomes NaN, an empty history included.
+    Empty slots read only themselves, so no row of the softmax is empty and none becomes NaN, an empty history included.
     """
     slots = filled_BS.shape[1]
     places_S = torch.arange(slots, device=filled_BS.device)
     earlier_SS = places_S[None, :] < places_S[:, None]
     itself_SS = places_S[None, :] == places_S[:, None]
-    next_filled_BS = torch.cat([filled_BS[:, 1:], torch.zeros_like(filled_BS[:, :1])], dim=1)
-    readable_BS = filled_BS | next_filled_BS  # the entries, and the empty slot that comes right before the oldest
-    return ((earlier_SS & readable_BS[:, None, :]) | itself_SS)[:, None]
+    return ((earlier_SS & held_of(filled_BS)[:, None, :]) | itself_SS)[:, None]
 
 
 def only_readable(mask_B1SS: Tensor, readable_BS: Tensor) -> Tensor:
@@ -105,30 +140,35 @@ class Block(nn.Module):
         inner = [SwiGLU(width, feed_forward)] if gates else [nn.Linear(width, feed_forward), nn.GELU()]
         self.feed_forward = nn.Sequential(*inner, nn.Dropout(dropout), nn.Linear(feed_forward, width), nn.Dropout(dropout))
 
-    def forward(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool = False) -> Tensor:
-        """[B, S, D]; with `last` what comes out of the last slot alone, [B, 1, D], for half the work. The mask is bool, or a
-        bias of the logits [B, H, S, S].
+    def forward(self, hidden_ND: Tensor, mask_B1SS: Tensor, packing: Packing, *, last: bool = False) -> Tensor:
+        """[N, D]; with `last` what comes out of the last slots alone, [B, D], for half the work. The mask is bool, or a bias of
+        the logits [B, H, S, S].
         """
-        normed_BSD = self.attention_norm(hidden_BSD)
+        normed_ND = self.attention_norm(hidden_ND)
         if last:
-            hidden_BSD, mask_B1SS = hidden_BSD[:, -1:], mask_B1SS[:, :, -1:]
-        hidden_BSD = hidden_BSD + self._gate(0, hidden_BSD) * self._attend(normed_BSD, mask_B1SS, last=last)
-        fed: Tensor = self.feed_forward(self.feed_forward_norm(hidden_BSD))
-        return hidden_BSD + self._gate(1, hidden_BSD) * fed
+            hidden_ND = packing.last(hidden_ND)
+        hidden_ND = hidden_ND + self._gate(0, hidden_ND) * self._attend(normed_ND, mask_B1SS, packing, last=last)
+        fed: Tensor = self.feed_forward(self.feed_forward_norm(hidden_ND))
+        return hidden_ND + self._gate(1, hidden_ND) * fed
 
-    def _gate(self, place: int, hidden_BSD: Tensor) -> Tensor | float:
-        return 1.0 if self.gates is None else torch.sigmoid(self.gates[place](hidden_BSD))
+    def _gate(self, place: int, hidden_ND: Tensor) -> Tensor | float:
+        return 1.0 if self.gates is None else torch.sigmoid(self.gates[place](hidden_ND))
 
-    def _attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool) -> Tensor:
-        projected = self.project_in(hidden_BSD).unflatten(-1, (3, self.heads, -1))  # [B, S, 3, H, D / H]
-        query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, H, S, D / H]
-        query = query[:, :, -1:] if last else query
+    def _attend(self, hidden_ND: Tensor, mask_B1SS: Tensor, packing: Packing, *, last: bool) -> Tensor:
+        def by_head(projected_BSD: Tensor) -> Tensor:
+            return projected_BSD.view(*projected_BSD.shape[:2], self.heads, -1).transpose(1, 2)  # [B, H, S, D / H]
+
+        width = self.project_out.in_features
+        query_ND, others_ND = self.project_in(hidden_ND).split([width, 2 * width], dim=-1)
+        query_BSD = packing.last(query_ND)[:, None] if last else packing.spread(query_ND)
+        query, key, value = map(by_head, (query_BSD, *packing.spread(others_ND).chunk(2, dim=-1)))
+        mask_B1SS = mask_B1SS[:, :, -1:] if last else mask_B1SS
         dropout = self.dropout if self.training else 0.0
         mask_B1SS = mask_B1SS if mask_B1SS.dtype == torch.bool else mask_B1SS.to(query.dtype)  # bfloat16 under autocast
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_B1SS, dropout_p=dropout)
         # A clone, not `contiguous`: where the exporter writes attention out, its result has other strides than here.
         joined_BSD = read.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(2)
-        out: Tensor = self.project_out(joined_BSD)
+        out: Tensor = self.project_out(joined_BSD[:, 0] if last else packing.pack(joined_BSD))
         return functional.dropout(out, self.dropout, self.training)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.encoding import GOING_ON
-from model.nets.blocks import causal_mask, is_refused, newest_readable, only_readable, positions_of, slots_of
+from model.nets.blocks import causal_mask, held_of, is_refused, newest_readable, only_readable, positions_of, slots_of
 from model.nets.config import NetworkConfig
 from model.nets.tied import TiedNetwork
 
@@ -28,18 +28,20 @@ class CausalNetwork(TiedNetwork):
 
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
         filled_BS = slots_of(tracks_BT)
+        held_BS = held_of(filled_BS)
         read_BSD = functional.pad(self.entries(tracks_BT, outcomes_BT, gaps_BT), (0, 0, 1, 0))
         read_BSD = torch.where(filled_BS[..., None], read_BSD, self.start)
         if self.config.positions == "distance":
             away_BT = torch.zeros_like(filled_BS[:, 1:]) if gaps_BT is None else gaps_BT > GOING_ON
             leaning_BHSS = self.distances(causal_mask(filled_BS), functional.pad(away_BT, (1, 0)))
-            return self.with_echo(self.attend(read_BSD, leaning_BHSS, last=last), tracks_BT, outcomes_BT)
+            return self.with_echo(self.attend(read_BSD, leaning_BHSS, held_BS, last=last), tracks_BT, outcomes_BT)
         if self.config.skips:
             placed_BSD = read_BSD + self.position(positions_of(filled_BS))
-            return self.with_echo(self.attend(placed_BSD, causal_mask(filled_BS), last=last), tracks_BT, outcomes_BT)
+            return self.with_echo(self.attend(placed_BSD, causal_mask(filled_BS), held_BS, last=last), tracks_BT, outcomes_BT)
         readable_BS = ~functional.pad(is_refused(outcomes_BT), (1, 0))
         read_BSD = read_BSD + self.position(positions_of(filled_BS & readable_BS))
-        every_BSD = self.attend(read_BSD, only_readable(causal_mask(filled_BS), readable_BS), last=False)
+        mask_B1SS = only_readable(causal_mask(filled_BS), readable_BS)
+        every_BSD = self.attend(read_BSD, mask_B1SS, held_BS & readable_BS, last=False)
         states_BSD = newest_readable(every_BSD, readable_BS)
         return states_BSD[:, -1:] if last else states_BSD
 

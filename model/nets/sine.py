@@ -21,7 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.nets.blocks import Block, causal_mask, is_refused, newest_readable, only_readable, positions_of, slots_of
+from model.nets.blocks import (
+    Block,
+    Packing,
+    causal_mask,
+    held_of,
+    is_refused,
+    newest_readable,
+    only_readable,
+    positions_of,
+    slots_of,
+)
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.nets.tied import NEVER_WANTED, initialise
@@ -131,9 +141,11 @@ class SineNetwork(Network):
         read_BSD = functional.dropout(read_BSD, self.config.dropout, self.training)
         readable_BS = kept_BS | ~filled_BS
         mask_B1SS = only_readable(causal_mask(filled_BS), readable_BS)
+        packing = Packing(held_of(filled_BS) & readable_BS, whole=self.training)
+        read_ND = packing.pack(read_BSD)
         for block in self.blocks:
-            read_BSD = block(read_BSD, mask_B1SS)
-        return newest_readable(self.norm(read_BSD), readable_BS)
+            read_ND = block(read_ND, mask_B1SS, packing)
+        return newest_readable(packing.spread(self.norm(read_ND)), readable_BS)
 
     def _read_refused(self, vectors_BSD: Tensor, refused_BS: Tensor) -> Tensor:
         """g_1 … g_K at each slot, from the refused entries up to it: [B, S, K, D]."""

@@ -13,7 +13,7 @@ from torch.nn import functional
 from model.artifact import FURTHER_INPUTS
 from model.encoding import GAP_CODES
 from model.events import Outcome
-from model.nets.blocks import Block, Distances, is_refused, newest_readable, silence
+from model.nets.blocks import Block, Distances, Packing, is_refused, newest_readable, silence
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import PADDING
@@ -82,13 +82,16 @@ class TiedNetwork(Network):
             vectors_BTD = vectors_BTD + self.gap(gaps_BT)
         return vectors_BTD
 
-    def attend(self, hidden_BSD: Tensor, mask_B1SS: Tensor, *, last: bool) -> Tensor:
-        """The blocks and the last norm, after dropout; with `last` for the last slot alone, [B, 1, D]."""
-        hidden_BSD = functional.dropout(hidden_BSD, self.config.dropout, self.training)
+    def attend(self, read_BSD: Tensor, mask_B1SS: Tensor, held_BS: Tensor, *, last: bool) -> Tensor:
+        """The blocks and the last norm, after dropout; with `last` for the last slot alone, [B, 1, D]. What comes out of slots
+        that hold nothing means nothing.
+        """
+        packing = Packing(held_BS, whole=self.training)  # its batches are of one length
+        hidden_ND = functional.dropout(packing.pack(read_BSD), self.config.dropout, self.training)
         for block in self.blocks:
-            hidden_BSD = block(hidden_BSD, mask_B1SS, last=last and block is self.blocks[-1])
-        normed: Tensor = self.norm(hidden_BSD)
-        return normed
+            hidden_ND = block(hidden_ND, mask_B1SS, packing, last=last and block is self.blocks[-1])
+        normed_ND: Tensor = self.norm(hidden_ND)
+        return normed_ND[:, None] if last else packing.spread(normed_ND)
 
     def with_echo(self, states_BSD: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         """The states [B, S, D + E], or the last alone: beside each, a vector of the newest kept track's artist, as loud as the

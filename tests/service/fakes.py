@@ -120,9 +120,6 @@ class GatedRunner:
         self._pass(len(histories))
         return [Scores(rows, [float(row) for row in rows]) for rows in candidates]
 
-    def parts(self, histories: Sequence[RowHistory]) -> Sequence[Sequence[int]]:
-        return [range(len(histories))] if histories else []
-
     def _pass(self, size: int) -> None:
         self.batches.append(size)
         self.entered.release()

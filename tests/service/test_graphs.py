@@ -10,7 +10,6 @@ from model.artifact import Artifact, ArtifactError
 from model.encoding import RowHistory
 from model.vocabulary import FIRST
 from service.graphs import Graphs
-from service.parts import RunCost
 from tests.service import artifacts
 
 HISTORIES = [
@@ -56,14 +55,6 @@ def test_time_of_a_run_is_that_of_onnx_runtime_alone(graphs: Graphs) -> None:
 
     assert {scores.ran_s for scores in found} == {found[0].ran_s}
     assert 0 < found[0].ran_s < elapsed_s
-
-
-def test_long_histories_are_run_apart_from_short_ones(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what was measured; a history counts as far as the model reads it."""
-    monkeypatch.setattr(graphs, "cost", RunCost(run_s=2.0, place_s=1.0))
-
-    assert graphs.parts([HISTORIES[3], HISTORIES[0], HISTORIES[1]]) == [[1, 2], [0]]
-    assert graphs.parts([HISTORIES[3], RowHistory([FIRST] * 49, [1] * 49)]) == [[1, 0]]
 
 
 def test_fewer_tracks_than_asked_for_is_no_error(graphs: Graphs) -> None:

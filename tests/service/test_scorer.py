@@ -36,24 +36,6 @@ class WhereRunner(GatedRunner):
         return [replace(scores, ran_s=self.ran_s) for scores in super().best(histories, excluded, counts)]
 
 
-class PartingRunner(GatedRunner):
-    """A batch runner that runs odd rows apart, and even ones once it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.second = threading.Event()
-
-    def parts(self, histories: Sequence[RowHistory]) -> Sequence[Sequence[int]]:
-        return [[place for place, history in enumerate(histories) if history.rows[0] % 2 == odd] for odd in (1, 0)]
-
-    def best(
-        self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
-    ) -> Sequence[Scores]:
-        if histories[0].rows[0] % 2 == 0:
-            self.second.wait(30)
-        return super().best(histories, excluded, counts)
-
-
 def scorer(runner: GatedRunner, **settings: object) -> BatchingScorer:
     """A batcher over `runner`."""
     return BatchingScorer(runner, Settings.model_validate(settings), Metrics())
@@ -115,21 +97,6 @@ async def test_an_idle_thread_waits_for_no_more_than_a_batch() -> None:
         await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(9)))
 
     assert runner.batches == [4, 4, 1]
-
-
-async def test_parts_are_run_and_answered_one_after_the_other() -> None:
-    """As the runner cuts them; the first part is answered while the second still runs."""
-    runner = PartingRunner()
-    async with scorer(runner) as batching:
-        asks = [asyncio.create_task(batching.best(RowHistory([row], [1]), [], 1)) for row in (5, 6, 7)]
-        odd = await asyncio.gather(asks[0], asks[2])
-        is_answered = asks[1].done()
-        runner.second.set()
-        even = await asks[1]
-
-    assert [list(answer.rows) for answer in (*odd, even)] == [[5], [7], [6]]
-    assert not is_answered
-    assert runner.batches == [2, 1]
 
 
 async def test_ranking_and_proposing_share_the_queue() -> None:

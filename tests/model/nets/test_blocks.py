@@ -1,4 +1,4 @@
-"""Slots, positions and the causal mask, drawn by hand.
+"""Slots, positions, the causal mask and packing, drawn by hand.
 
 Shapes: S slots.
 """
@@ -6,7 +6,7 @@ Shapes: S slots.
 import pytest
 import torch
 
-from model.nets.blocks import Block, causal_mask, positions_of, slots_of
+from model.nets.blocks import Block, Packing, causal_mask, held_of, positions_of, slots_of
 
 HISTORIES = torch.tensor([[0, 0, 7], [5, 6, 7], [0, 0, 0]])
 
@@ -35,29 +35,69 @@ def test_entry_reads_itself_what_came_before_and_the_start() -> None:
     assert drawing(masks[2]) == ["x...", ".x..", "..x.", "...x"]
 
 
+def test_entries_and_the_start_hold_something() -> None:
+    """The start stands right before the oldest entry, and alone in an empty history."""
+    assert held_of(slots_of(HISTORIES)).tolist() == [[False, False, True, True], [True] * 4, [False] * 3 + [True]]
+
+
+def test_packing_leaves_padding_out_and_puts_the_rest_back() -> None:
+    """History after history, each slot where it was; the last slots by themselves."""
+    held = held_of(slots_of(HISTORIES))
+    numbers = torch.arange(12.0).view(3, 4, 1)
+    packing = Packing(held)
+    packed = packing.pack(numbers)
+
+    assert packed.flatten().tolist() == [2, 3, 4, 5, 6, 7, 11]
+    assert torch.equal(packing.spread(packed)[held], numbers[held])
+    assert packing.last(packed).flatten().tolist() == [3, 7, 11]
+
+
+def test_whole_packing_leaves_nothing_out() -> None:
+    """Every slot stays where it was, padding too."""
+    numbers = torch.arange(12.0).view(3, 4, 1)
+    packing = Packing(held_of(slots_of(HISTORIES)), whole=True)
+    packed = packing.pack(numbers)
+
+    assert packed.flatten().tolist() == list(range(12))
+    assert torch.equal(packing.spread(packed), numbers)
+    assert packing.last(packed).flatten().tolist() == [3, 7, 11]
+
+
+@pytest.mark.parametrize("gates", [False, True])
+def test_last_slots_alone_come_out_as_with_the_others(gates: bool) -> None:
+    """What serving computes is what training computed."""
+    torch.manual_seed(0)
+    block = Block(width=8, heads=2, feed_forward=16, dropout=0.0, gates=gates)
+    filled = slots_of(HISTORIES)
+    packing, mask = Packing(held_of(filled)), causal_mask(filled)
+    packed = packing.pack(torch.randn(3, 4, 8))
+
+    assert torch.allclose(block(packed, mask, packing, last=True), packing.last(block(packed, mask, packing)), atol=1e-6)
+
+
 def test_block_mixes_only_what_the_mask_lets_through() -> None:
     """A slot that no other may read changes none of them."""
     torch.manual_seed(0)
     block = Block(width=8, heads=2, feed_forward=16, dropout=0.0)
-    hidden = torch.randn(1, 3, 8)
+    hidden = torch.randn(3, 8)
     changed = hidden.clone()
-    changed[:, 2] += 1
-    mask = causal_mask(slots_of(torch.tensor([[1, 2]])))
+    changed[2] += 1
+    mask, packing = causal_mask(slots_of(torch.tensor([[1, 2]]))), Packing(torch.ones(1, 3).bool())
 
-    before, after = block(hidden, mask), block(changed, mask)
+    before, after = block(hidden, mask, packing), block(changed, mask, packing)
 
-    assert torch.equal(before[:, :2], after[:, :2])
-    assert not torch.allclose(before[:, 2], after[:, 2])
+    assert torch.equal(before[:2], after[:2])
+    assert not torch.allclose(before[2], after[2])
 
 
 def test_dropout_acts_in_training_alone() -> None:
     """What is served is the same each time."""
     torch.manual_seed(0)
     block = Block(width=8, heads=2, feed_forward=16, dropout=0.5)
-    hidden, mask = torch.randn(1, 3, 8), causal_mask(slots_of(torch.tensor([[1, 2]])))
+    given = torch.randn(3, 8), causal_mask(slots_of(torch.tensor([[1, 2]]))), Packing(torch.ones(1, 3).bool())
 
-    assert not torch.equal(block(hidden, mask), block(hidden, mask))
-    assert torch.equal(block.eval()(hidden, mask), block(hidden, mask))
+    assert not torch.equal(block(*given), block(*given))
+    assert torch.equal(block.eval()(*given), block(*given))
 
 
 def test_width_that_the_heads_cannot_share_is_refused() -> None:
@@ -94,4 +134,5 @@ def test_gated_block_is_ligr_by_its_formula() -> None:
     swished = both[..., :16] * torch.sigmoid(both[..., :16]) * both[..., 16:]
     wanted = between + torch.sigmoid(linear("gates.1", between)) * linear("feed_forward.2", swished)
 
-    assert torch.allclose(block(hidden, mask), wanted, atol=1e-5)
+    packing = Packing(torch.ones(2, 4).bool())
+    assert torch.allclose(packing.spread(block(packing.pack(hidden), mask, packing)), wanted, atol=1e-5)
