@@ -173,12 +173,12 @@ def fold(events: Iterable[Event], rule: HistoryRule) -> History:
 def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool]) -> Sequence[Event]:
     """Of a listener's different events those that tell what to play next: the newest sessions, in order.
 
-    They are whole and hold more than `rule.length` plays of `known` tracks, or are all there are. What they fold to is the end
+    They are whole and hold `rule.length` plays of `known` tracks or more, or are all there are. What they fold to is the end
     of what all fold to; only sessions are numbered from the first that is left. A session that is named again later keeps all
     since its beginning.
     """
     ordered = _in_order(events)
-    wanted, earliest = rule.length + 1, len(ordered)
+    wanted, earliest = rule.length, len(ordered)
     if len(ordered) <= wanted:
         return ordered
     begins: dict[str | None, int] = {}

@@ -19,6 +19,9 @@ from model.events import HistoryRule
 from model.nets.config import NetworkConfig
 from training.errors import TrainingError
 
+Targets = Literal["wanted", "kept", "all"]
+"""What a state is to predict: what is kept next, what was kept at that place, or what came."""
+
 _STRICT = ConfigDict(extra="forbid")
 _NAME = r"[\w .,=-]"
 
@@ -54,7 +57,7 @@ class LossRule:
 
     main: Literal["auto", "full", "sampled", "bce", "bpr"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
     negatives: int = Field(default=256, ge=0)  # uniform; shared by the batch, but for `bce`: each state's hardest, or none
-    targets: Literal["wanted", "kept", "all"] = "wanted"  # to predict: what is kept next, or was kept at that place, or came
+    targets: Targets = "wanted"
     pair: float = Field(default=0.0, ge=0)
     before: float = Field(default=0.0, ge=0)  # pairwise, a kept track against the one refused just before it
     penalty: float = Field(default=0.0, ge=0)  # of sub-interests that resemble each other

@@ -25,7 +25,7 @@ ROUNDS, A_CENTRE = 8, 64
 """Rounds of Lloyd, and how many points a centre they look at."""
 
 
-def partition(points_VQ: Floats, places: int, *, filled: float = 0.9, seed: int = 0) -> Ints:
+def partition(points_VQ: Floats, places: int, *, filled: float, seed: int = 0) -> Ints:
     """The points of each block, [C, L], -1 where a place is left over; about the share `filled` of the places is taken."""
     random = torch.Generator().manual_seed(seed)
     points = torch.from_numpy(points_VQ)

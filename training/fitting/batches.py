@@ -20,6 +20,7 @@ from model.vocabulary import UNKNOWN
 from training.data.columns import Column
 from training.data.sequences import Int32s, Int64s, is_wanted
 from training.data.split import TRAIN, Split
+from training.recipe import Targets
 
 _SORTED_TOGETHER = 64  # batches among which windows are sorted by length: less padding, still a shuffle
 
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
 class Windows:
     """The training part as one long run of known entries, ready to be cut: 14 bytes each, on disk."""
 
-    def __init__(self, split: Split, *, length: int, targets: str) -> None:
+    def __init__(self, split: Split, *, length: int, targets: Targets) -> None:
         sequences = split.sequences
         self._length = length
         rows, wanted, sessions = Column(np.int32), Column(np.int32), Column(np.int32)

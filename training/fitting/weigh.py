@@ -30,7 +30,7 @@ from training.evaluation.baselines import item_rate
 from training.evaluation.cases import Cases
 from training.evaluation.evaluate import at_a_time, masked
 from training.evaluation.metrics import Floats
-from training.recipe import WeighRule
+from training.recipe import Targets, WeighRule
 
 _LEAST = 0.01  # of p - theta: what nearly everybody refuses keeps a finite score
 
@@ -45,7 +45,7 @@ class Weighing:
 
 
 def weigh(
-    network: Network, split: Split, cases: Cases, rule: WeighRule, *, length: int, targets: str = "wanted"
+    network: Network, split: Split, cases: Cases, rule: WeighRule, *, length: int, targets: Targets = "wanted"
 ) -> list[Weighing]:
     """Give the network the weights that the rule prefers on `cases`; returns all that were tried, the one taken first.
 
@@ -62,7 +62,7 @@ def weigh(
     return [taken, *(one for one in tried if one is not taken)]
 
 
-def rate_prior(split: Split, theta: float, targets: str = "wanted") -> Floats:
+def rate_prior(split: Split, theta: float, targets: Targets = "wanted") -> Floats:
     """G of every row, [V], for a main head that learned from `targets`; 0 everywhere where `theta` is 0, which is no prior."""
     rate_V = item_rate(split).values_V
     if not theta:

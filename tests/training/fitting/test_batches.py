@@ -17,6 +17,7 @@ from model.vocabulary import FIRST, PADDING, UNKNOWN
 from tests.training.worlds import Play, split_of
 from training.data.split import TEST, TRAIN, VALID, Split
 from training.fitting.batches import Batch, Windows
+from training.recipe import Targets
 
 PLAYED, SKIPPED = Outcome.PLAYED, Outcome.SKIPPED
 
@@ -64,7 +65,7 @@ def lines(batch: Batch) -> list[tuple[list[int], list[int], list[int]]]:
 @settings(deadline=None)  # a busy machine is no failure
 @given(listeners=listeners_of_any_kind, length=st.integers(1, 6), size=st.integers(1, 4), epoch=st.integers(0, 3))
 def test_windows_are_the_training_part_and_its_next_kept_tracks(
-    targets: str, listeners: list[list[tuple[Outcome, int, bool]]], length: int, size: int, epoch: int
+    targets: Targets, listeners: list[list[tuple[Outcome, int, bool]]], length: int, size: int, epoch: int
 ) -> None:
     """Each window is a run of one listener's known training entries, each target the first kept one from there on; together
     they hold every entry at least once, and nothing of validation or test.

@@ -18,7 +18,7 @@ from training.evaluation.cases import select_cases
 from training.evaluation.evaluate import SCORES, evaluate
 from training.evaluation.rankers import NetworkRanker
 from training.fitting.weigh import Weighing, choose, rate_prior, weigh
-from training.recipe import WeighRule
+from training.recipe import Targets, WeighRule
 
 P, S = Outcome.PLAYED, Outcome.SKIPPED
 FIGURES = ("hr@20", "refused@20", "auc")
@@ -77,7 +77,7 @@ def test_rate_prior_by_hand() -> None:
 
 @pytest.mark.parametrize(("scores_held", "repeats", "targets"), [(SCORES, True, "wanted"), (1, False, "all")])
 def test_what_was_tried_is_what_the_evaluation_says_of_such_a_network(
-    monkeypatch: pytest.MonkeyPatch, scores_held: int, repeats: bool, targets: str
+    monkeypatch: pytest.MonkeyPatch, scores_held: int, repeats: bool, targets: Targets
 ) -> None:
     """Each pair's figures are those of a network that was given the pair, in many batches as in one; the one taken stands in
     the network afterwards.
