@@ -80,6 +80,7 @@ class FitRule:
     weight_decay: float = Field(default=0.0, ge=0)
     warmup: int = Field(default=100, ge=0)  # steps
     clip: float = Field(default=1.0, gt=0)  # gradient norm
+    average: bool = False  # of the weights over the steps, see training.fitting.average; where tables are sparse there is none
     prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity that the item biases start from
     start: Literal["random", "cooccurrence"] = "random"  # of the tracks' vectors, see training.fitting.cooccurrence
     select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides

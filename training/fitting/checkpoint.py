@@ -1,6 +1,6 @@
 """What a run leaves on disk after each epoch, and goes on from.
 
-    checkpoint.pt   weights, optimiser, random states, curves
+    checkpoint.pt   weights, optimiser, whatever else changes; random states, curves
     best-N.pt       the weights of the best epoch so far, number N
 
 Each is written in one step, the best weights first: a checkpoint never names weights that are not there. They stay on disk,
@@ -8,16 +8,16 @@ since a copy in memory of a catalogue of millions is dear. Reading runs no code 
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from model.nets.network import Network
 from training.errors import TrainingError
-from training.fitting.optimise import Optimiser
 from training.fitting.ranks import Ranks
 
 CHECKPOINT = "checkpoint.pt"
@@ -25,6 +25,14 @@ CHECKPOINT = "checkpoint.pt"
 
 class RunError(TrainingError):
     """A run that cannot go on; the text says why."""
+
+
+class Part(Protocol):
+    """Something of a run that changes as it goes: the network, its optimiser, the average of its weights."""
+
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,30 +52,30 @@ class Checkpoint:
     folder: Path
     identity: dict[str, Any]
 
-    def save(self, network: Network, optimiser: Optimiser, epochs: list[Epoch], counters: dict[str, int], ranks: Ranks) -> None:
-        """Write both files; all ranks call it, the first one writes."""
+    def keep(self, network: Network, number: int) -> None:
+        """Write the weights of the best epoch so far, before `save` names it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(network.state_dict(), self._best(number))
+
+    def save(self, parts: Mapping[str, Part], epochs: list[Epoch], counters: dict[str, int], ranks: Ranks) -> None:
+        """Write where a run and its parts stand; all ranks call it, the first one writes."""
         random = ranks.gathered_words(_random_states())
         if not ranks.first:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        best = self._best(counters["best"])
-        if counters["best"] == epochs[-1].number:
-            _write(network.state_dict(), best)
         state = {
             "identity": self.identity,
-            "network": network.state_dict(),
-            "optimiser": optimiser.state_dict(),
+            "parts": {name: part.state_dict() for name, part in parts.items()},
             "random": random,
             "epochs": [asdict(epoch) for epoch in epochs],
             "counters": counters,
         }
         _write(state, self.folder / CHECKPOINT)
-        for old in set(self.folder.glob("best-*.pt")) - {best}:
+        for old in set(self.folder.glob("best-*.pt")) - {self._best(counters["best"])}:
             old.unlink()
 
-    def restore(self, network: Network, optimiser: Optimiser, ranks: Ranks) -> tuple[list[Epoch], dict[str, int], int] | None:
-        """Load weights, optimiser and random states; returns epochs, counters and the number of processes that left them, None
-        where there is no checkpoint.
+    def restore(self, parts: Mapping[str, Part], ranks: Ranks) -> tuple[list[Epoch], dict[str, int], int] | None:
+        """Load the parts and random states; returns epochs, counters and the number of processes that left them, None where
+        there is no checkpoint.
 
         RunError where the checkpoint is another run's. Random states are each process's own: where now there are more or fewer,
         none is loaded, and who calls decides whether training can go on.
@@ -78,8 +86,8 @@ class Checkpoint:
         state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
         if state["identity"] != self.identity:
             raise RunError(f"{path} belongs to another run (recipe, seed or log differ); name another run folder or delete it")
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
+        for name, part in parts.items():
+            part.load_state_dict(state["parts"][name])
         if len(state["random"]) == ranks.count:
             _set_random_states(state["random"][ranks.number])
         return [Epoch(**epoch) for epoch in state["epochs"]], state["counters"], len(state["random"])

@@ -6,6 +6,7 @@ where there are any; there, the network computes in bfloat16 unless the recipe s
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -19,8 +20,9 @@ from model.nets import build
 from model.nets.network import Network
 from training.data.split import Split
 from training.evaluation import baselines
+from training.fitting.average import Average
 from training.fitting.batches import Batch, Windows
-from training.fitting.checkpoint import Checkpoint, Epoch, RunError
+from training.fitting.checkpoint import Checkpoint, Epoch, Part, RunError
 from training.fitting.cooccurrence import smoothed_vectors
 from training.fitting.objective import objective
 from training.fitting.optimise import Optimiser, sparse_tables
@@ -64,6 +66,7 @@ def fit(
         recipe=recipe,
         network=network,
         optimiser=Optimiser(network, recipe.fit),
+        average=Average(network) if recipe.fit.average and not network.sparse else None,
         checkpoint=Checkpoint(folder, identity),
     )
     run.restore()
@@ -72,9 +75,11 @@ def fit(
         progress.update(task, completed=len(run.epochs) * windows.count(recipe.fit.batch))
         while not run.finished:
             epoch = run.train(windows, lambda: progress.advance(task))
-            if run.ranks.first:
-                epoch.scores = _scores(validate, network, recipe.fit.select)
-            run.close(run.ranks.said_by_first(epoch))
+            with nullcontext() if run.average is None else run.average.in_place():
+                if run.ranks.first:
+                    epoch.scores = _scores(validate, network, recipe.fit.select)
+                run.judge(run.ranks.said_by_first(epoch))
+            run.save()
             progress.update(task, score=f"{recipe.fit.select} {run.epochs[-1].scores[recipe.fit.select]:.4f}")
     run.ranks.said_by_first("the last checkpoint is written")
     run.checkpoint.restore_best(network, run.best)
@@ -89,6 +94,7 @@ class _Run:
     recipe: Recipe
     network: Network
     optimiser: Optimiser
+    average: Average | None
     checkpoint: Checkpoint
     ranks: Ranks = field(default_factory=ranks)
     epochs: list[Epoch] = field(default_factory=list)
@@ -116,6 +122,8 @@ class _Run:
                     sums[name] = sums.get(name, 0.0) + term.item()
             me.reduce(self.optimiser.dense, self.optimiser.by_row, float(batch.wanted.count_nonzero()))
             self.optimiser.step(self.step, len(self.epochs))
+            if self.average is not None:
+                self.average.follow(self.step)
             batches += 1
             sequences += len(batch.tracks)
             tick()
@@ -133,18 +141,28 @@ class _Run:
         terms["loss"].backward()  # type: ignore[no-untyped-call] # torch ships it without types
         return terms
 
-    def close(self, epoch: Epoch) -> None:
-        """Take an epoch and its scores into account, and leave a checkpoint."""
+    def judge(self, epoch: Epoch) -> None:
+        """Take an epoch and its scores into account; where it is the best one, keep the weights that were measured."""
         self.epochs.append(epoch)
         select = self.recipe.fit.select
         if self.best < 0 or epoch.scores[select] > self.epochs[self.best].scores[select]:
             self.best = epoch.number
+            if self.ranks.first:
+                self.checkpoint.keep(self.network, self.best)
+
+    def save(self) -> None:
+        """Leave a checkpoint."""
         counters = {"best": self.best, "step": self.step, "sequences": self.sequences}
-        self.checkpoint.save(self.network, self.optimiser, self.epochs, counters, self.ranks)
+        self.checkpoint.save(self._parts, self.epochs, counters, self.ranks)
+
+    @property
+    def _parts(self) -> dict[str, Part]:
+        average: dict[str, Part] = {} if self.average is None else {"average": self.average}
+        return {"network": self.network, "optimiser": self.optimiser, **average}
 
     def restore(self) -> None:
         """Go on from the checkpoint, where there is one. RunError where epochs are to come and other processes left it."""
-        found = self.checkpoint.restore(self.network, self.optimiser, self.ranks)
+        found = self.checkpoint.restore(self._parts, self.ranks)
         if found is None:
             return
         self.epochs, counters, left_by = found

@@ -216,12 +216,18 @@ def test_loss_falls(tmp_path: Path) -> None:
     assert curve == sorted(curve, reverse=True)
 
 
-@pytest.mark.parametrize(("killed_after", "tables"), [(0, "dense"), (1, "dense"), (2, "sparse"), (3, "dense")])
-def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(
-    tmp_path: Path, killed_after: int, tables: Literal["dense", "sparse"]
-) -> None:
+@pytest.mark.parametrize(
+    ("killed_after", "rule"),
+    [
+        (0, epochs(4)),
+        (1, epochs(4)),
+        (2, replace(epochs(4), tables="sparse")),
+        (3, epochs(4)),
+        (2, replace(epochs(4), average=True)),
+    ],
+)
+def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(tmp_path: Path, killed_after: int, rule: FitRule) -> None:
     """Bit for bit, dropout and sampled negatives included: killed in validation, with the epoch's work not yet saved."""
-    rule = replace(epochs(4), tables=tables)
     recipe = small_recipe(loss=LossRule(main="sampled", negatives=5, pair=0.5), fit=rule)
     script = [0.1, 0.3, 0.2, 0.25]
     whole = trained(recipe, tmp_path / "whole", Scripted(script))
@@ -232,6 +238,33 @@ def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(
     assert same(weights_of(resumed.network), weights_of(whole.network))
     assert [(e.number, e.losses, e.scores) for e in resumed.epochs] == [(e.number, e.losses, e.scores) for e in whole.epochs]
     assert (resumed.best, resumed.sequences) == (whole.best, whole.sequences)
+
+
+def test_average_of_the_weights_is_what_is_measured_and_kept(tmp_path: Path) -> None:
+    """The steps are those of a run without it; validation and the fitted network have the mean that the formula gives."""
+    recipe = small_recipe(fit=replace(epochs(2), batch=10_000))  # one step an epoch
+    steps, means = Scripted([0.1, 0.2]), Scripted([0.1, 0.2])
+    trained(recipe, tmp_path / "steps", steps)
+    fitted = trained(replace(recipe, fit=replace(recipe.fit, average=True)), tmp_path / "means", means)
+    one, two = steps.weights
+
+    assert same(means.weights[0], one)  # nine ninths of the way to the first
+    for name, mean in means.weights[1].items():
+        assert torch.allclose(mean, one[name] + (two[name] - one[name]) * 9 / 10)
+    assert same(weights_of(fitted.network), means.weights[1])
+
+
+def test_sparse_tables_have_no_average(tmp_path: Path) -> None:
+    """Which would hold them a second time: the run is the one without."""
+    loss = LossRule(main="sampled", negatives=5)
+    plain, averaged = (
+        trained(
+            small_recipe(loss=loss, fit=replace(epochs(2), tables="sparse", average=average)), tmp_path / str(average)
+        ).network
+        for average in (False, True)
+    )
+
+    assert same(weights_of(plain), weights_of(averaged))
 
 
 def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:

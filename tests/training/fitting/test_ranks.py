@@ -50,8 +50,8 @@ def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
     assert two["counters"] == one["counters"]
     for epoch, wanted in zip(two["epochs"], one["epochs"], strict=True):
         assert epoch["scores"] == pytest.approx(wanted["scores"], abs=2e-3)
-    for name, tensor in one["network"].items():
-        torch.testing.assert_close(two["network"][name], tensor, rtol=1e-3, atol=1e-3)
+    for name, tensor in one["parts"]["network"].items():
+        torch.testing.assert_close(two["parts"]["network"][name], tensor, rtol=1e-3, atol=1e-3)
     assert main(["evaluate", str(tmp_path / "two"), "--cases", "50", "--threads", "1"]) == 0
 
 
