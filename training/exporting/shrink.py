@@ -28,7 +28,7 @@ from training.exporting import index, tails
 from training.exporting.graphs import Encoder, write_graph, write_weights
 from training.exporting.scan import Floats, Weights, quantise
 
-EIGHT_BITS_FROM, INDEX_FROM = 20_000, 200_000
+EIGHT_BITS_FROM, INDEX_FROM = 20_000, 100_000
 """Rows from which each way is tried. `python -m tests.load.scans`, CPU ms a request alone / in batches of 16, one thread of an
 EPYC with VNNI whose two cores others used too, 22 November 2026:
 
@@ -39,10 +39,15 @@ EPYC with VNNI whose two cores others used too, 22 November 2026:
     1,000,000   22.0 / 3.0     8.7 / 1.3    3.2 / .94  (256)
 
 The index was one of blocks without groups; with them a million rows cost .93 of it in batches and .72 alone, encoder included.
-At 20,000 .13 / .09 by fp32 and .42 / .11 by int8, at 50,000 1.3 / .16 and .19 / .11. An index is quicker alone from 100,000 on;
-what sets the limit is the batch, since a service under load has nothing else.
+At 20,000 .13 / .09 by fp32 and .42 / .11 by int8, at 50,000 1.3 / .16 and .19 / .11. What sets the limit is the batch, since a
+service under load has nothing else. Whole graphs in turns, alone / in batches of 4 / of 32, an EPYC without VNNI, 27 November
+2026:
+
+    rows        int8                 index of 16 probes
+    50,000      1.01 / .50 / .25      .76 / .58 / .28
+    100,000     1.08 / .48 / .30      .67 / .41 / .31
 """
-PROBES = (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+PROBES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 OVERLAP, LOSS = 0.99, 0.002
 PLACES, SAMPLES, AT_A_TIME = 20, 512, 16
 
