@@ -55,7 +55,7 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
     rows += [Row(work="model", kind="history", tracks=first, connections=number, beside=rivals) for number in loops]
     rows += [Row(work="full", kind="next", tracks=first, connections=number, beside=(CEILING, TWO)) for number in loops]
     if less:
-        rows.append(Row(work="full, beside bare model calls, which do less", kind="next", tracks=first, beside=less))
+        rows.append(Row(work="full, beside bare model calls, which do less", kind="next", tracks=first, beside=(TWO, *less)))
     rates = (250.0, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)
     rows += [Row(work="full", kind="next", tracks=first, rate=rate) for rate in rates]
     rows += [
