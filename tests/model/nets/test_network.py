@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from model.nets import build
+from model.nets.blocks import held_of, slots_of
 from model.nets.config import NetworkConfig
 
 
@@ -22,6 +23,24 @@ def test_last_state_alone_is_the_last_of_all(kind: Literal["causal", "cloze", "s
 
     assert last.shape == (3, 1, every.shape[2])
     assert torch.allclose(last[:, 0], every[:, -1], atol=1e-6)
+
+
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
+def test_padding_left_out_changes_no_state(kind: Literal["causal", "cloze", "sine"], skips: bool) -> None:
+    """In use slots without an entry are not computed, in training they are: the states after the start and each entry agree."""
+    torch.manual_seed(0)
+    config = NetworkConfig(kind=kind, skips=skips or kind == "sine", width=8, layers=2, feed_forward=16, dropout=0.0)
+    network = build(config, 30, 5)
+    tracks = torch.tensor([[0, 0, 0, 0], [0, 0, 4, 5], [6, 7, 8, 9]])
+    outcomes = torch.tensor([[0, 0, 0, 0], [0, 0, 1, 2], [2, 1, 1, 2]])
+    with torch.no_grad():
+        whole, packed = (network.train(mode).states(tracks, outcomes) for mode in (True, False))
+    read = held_of(slots_of(tracks))
+    if kind == "cloze":  # whose other states are not asked for
+        read = torch.tensor([[False] * 4 + [True]] * 3)
+
+    assert torch.allclose(whole[read], packed[read], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
