@@ -25,8 +25,6 @@ class Metrics:
     """One application's metrics; two in a process (in tests) do not share any."""
 
     def __init__(self) -> None:
-        self.under_way = 0
-        """Requests of this process between their first byte and the last of their reply; for the scorer."""
         self._registry = CollectorRegistry()
         registry = self._registry
         self.requests = Counter(

@@ -49,7 +49,6 @@ class Front:
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id.decode())
         scope["answer"] = exchange.answer  # for `direct.Direct`
         self._under_way.add(exchange)
-        self._metrics.under_way += 1
         if self._round is None:
             self._round = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look_round)
         try:
@@ -68,7 +67,6 @@ class Front:
                 await errors.mistake()(scope, receive, exchange.send)
         finally:
             self._under_way.discard(exchange)
-            self._metrics.under_way -= 1
             exchange.end()
             elapsed_s = time.perf_counter() - exchange.started
             self._metrics.answered(scope, exchange.status, elapsed_s)

@@ -9,14 +9,12 @@ Requests are handed to the thread in lots. While it is busy that is once a turn 
 has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
 
 A thread of its own and one `call_soon_threadsafe` a batch, where an executor would wake the loop for each request. To wake a
-thread and be woken by it takes 20 to 30 µs, and 50 to 70 after a pause of 2 ms, though; so a request that is alone in the whole
-process, while the model takes less than `BRIEF_S`, is run on the loop itself: there is nobody else for it to hold up, and
-whoever comes meanwhile waits no longer than for a batch.
+thread and be woken by it takes 20 to 30 µs; but a lone request's model, run on the loop itself, was not measurably quicker with
+one connection, and cost a tenth of the p90 of a thousand requests a second, as whoever came meanwhile waited for the loop.
 It knows nothing of ONNX, HTTP or tracks' names.
 """
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import Sequence
@@ -31,13 +29,6 @@ from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.graphs import Scores
 from service.metrics import Metrics
 from service.settings import Settings
-
-BRIEF_S = 0.001
-"""How long a lone request's run may have taken for the next to be run on the event loop.
-
-With 2 or 3 ms, one connection's p50 fell by 5 to 10 %, but that of 200 mixed requests a second rose by 40 to 100 %: events,
-which need no model, waited for it.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +83,6 @@ class BatchingScorer:
         self._waiting = 0  # this and the next two are touched on the event loop only
         self._fresh: list[_Job] = []  # not handed over yet
         self._seen = 0  # how many there were when that was last looked at
-        self._lone_s = {"model": math.inf, "rank": math.inf}  # by graph, what the last run of a single request took
         self._thread: threading.Thread | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,12 +111,9 @@ class BatchingScorer:
             raise OverloadedError(f"{self._waiting} requests wait for the model already")
         job = _Job(history, rows, count, asyncio.get_running_loop().create_future())
         self._waiting += 1
-        if self._metrics.under_way == 1 and self._lone_s[_graph(job)] < BRIEF_S:
-            self._deliver([job], self._run([job]))
-        else:
-            self._fresh.append(job)
-            if len(self._fresh) == 1:
-                job.future.get_loop().call_soon(self._hand_over)
+        self._fresh.append(job)
+        if len(self._fresh) == 1:
+            job.future.get_loop().call_soon(self._hand_over)
         return await job.future
 
     def _hand_over(self) -> None:
@@ -186,8 +173,6 @@ class BatchingScorer:
         except Exception as error:  # whatever it is, those who wait must get an answer, and the thread must go on
             return [ScorerUnavailableError(f"the model failed: {error}") for _ in jobs]
         ran_s = found[0].ran_s
-        if len(jobs) == 1:
-            self._lone_s[graph] = ran_s
         self._metrics.batch.observe(len(jobs))
         self._metrics.onnx_of(graph).observe(ran_s)
         return [Scored(scores.rows, scores.scores, ran_s) for scores in found]

@@ -1,39 +1,19 @@
 """The batcher: alone at once, together when busy, bounded, and nothing spent on who has gone."""
 
 import asyncio
-import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from model.encoding import RowHistory
 from service.errors import OverloadedError, ScorerUnavailableError
-from service.graphs import Scores
 from service.metrics import Metrics
-from service.scorer import BRIEF_S, BatchingScorer
+from service.scorer import BatchingScorer
 from service.settings import Settings
 from tests.service.fakes import FailingRunner, GatedRunner
 
 pytestmark = pytest.mark.anyio
-
-
-class WhereRunner(GatedRunner):
-    """A batch runner that remembers in which threads it ran, and says that it took `ran_s`."""
-
-    ran_s = 0.0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.threads: list[str] = []
-
-    def best(
-        self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
-    ) -> Sequence[Scores]:
-        self.threads.append(threading.current_thread().name)
-        return [replace(scores, ran_s=self.ran_s) for scores in super().best(histories, excluded, counts)]
 
 
 def scorer(runner: GatedRunner, **settings: object) -> BatchingScorer:
@@ -177,21 +157,9 @@ async def test_who_comes_as_the_scorer_ends_is_answered() -> None:
     assert list(answer.rows) == [2]
 
 
-async def test_request_alone_in_the_process_needs_no_other_thread() -> None:
-    """Once the model is known to be brief; with another request under way, or after a long run, the thread has it."""
-    runner, metrics = WhereRunner(), Metrics()
-    async with BatchingScorer(runner, Settings(), metrics) as batching:
-        for under_way, ran_s in ((1, 0.0), (1, 0.0), (2, 0.0), (1, 2 * BRIEF_S), (1, 0.0), (1, 0.0)):
-            metrics.under_way, runner.ran_s = under_way, ran_s
-            await batching.best(RowHistory([2], [1]), [], 1)
-    here = threading.current_thread().name
-
-    assert runner.threads == ["scorer", here, "scorer", here, "scorer", here]
-
-
 async def test_lone_request_waits_for_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits a moment for company: the loop is asked for no timer, and the thread does not sleep."""
-    loop, runner = asyncio.get_running_loop(), WhereRunner()
+    loop, runner = asyncio.get_running_loop(), GatedRunner()
 
     def no_timer(*_: object, **__: object) -> asyncio.TimerHandle:
         raise AssertionError("somebody waits for a time")
