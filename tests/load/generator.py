@@ -50,6 +50,7 @@ class Result:
     latencies: list[float] = field(default_factory=list)
     per_second: float = 0.0
     cpu_s: float = 0.0
+    main_cpu_s: float = 0.0  # of it the processes' main threads
     errors: dict[str, int] = field(default_factory=dict)
 
 
@@ -117,7 +118,7 @@ async def _closed(order: Order, made: Iterator[bytes], result: Result, faults: C
     """Each connection sends its next request as soon as it has its reply."""
     started = time.perf_counter()
     begin, end = started + order.warm_s, started + seconds
-    measuring = _CpuTime(order.watch)
+    measuring = CpuTime(order.watch)
     over = asyncio.Event()
     left = order.connections
 
@@ -138,7 +139,7 @@ async def _closed(order: Order, made: Iterator[bytes], result: Result, faults: C
         for connection in connections:
             connection.send(next(made), time.perf_counter())
         await _wait(over, seconds + _GIVE_UP_S, lambda: left, faults)
-    result.cpu_s = measuring.so_far()
+    result.cpu_s, result.main_cpu_s = measuring.so_far()
     result.per_second = len(result.latencies) / order.seconds
 
 
@@ -146,7 +147,7 @@ async def _open(order: Order, made: Iterator[bytes], result: Result, faults: Cou
     """Requests go out on schedule; where no connection is free one waits, and its latency counts that."""
     waiting: deque[float] = deque()
     idle: deque[_Connection] = deque()
-    measuring = _CpuTime(order.watch)
+    measuring = CpuTime(order.watch)
     over = asyncio.Event()
     left = len(due)
     counted_from = 0.0
@@ -177,7 +178,7 @@ async def _open(order: Order, made: Iterator[bytes], result: Result, faults: Cou
             else:
                 waiting.append(meant)
         await _wait(over, _GIVE_UP_S, lambda: left, faults)
-    result.cpu_s = measuring.so_far()
+    result.cpu_s, result.main_cpu_s = measuring.so_far()
     result.per_second = len(result.latencies) / (time.perf_counter() - counted_from)
 
 
@@ -203,28 +204,34 @@ async def _connected(order: Order, done: Done, faults: Counter[str]) -> AsyncIte
             connection.close()
 
 
-class _CpuTime:
-    """The CPU time that processes take from the first `start` on, from /proc; 0 where there is none."""
+class CpuTime:
+    """The CPU time that processes take from the first `start` on, and their main threads of it, from /proc; 0 without."""
 
     def __init__(self, processes: Sequence[int]) -> None:
         self._processes = processes
-        self._before: float | None = None
+        self._before: tuple[float, float] | None = None
 
     def start(self) -> None:
         if self._before is None:
             self._before = self._now()
 
-    def so_far(self) -> float:
-        return self._now() - (self._before or 0.0)
+    def so_far(self) -> tuple[float, float]:
+        all_now, main_now = self._now()
+        all_before, main_before = self._before or (0.0, 0.0)
+        return all_now - all_before, main_now - main_before
 
-    def _now(self) -> float:
-        ticks = 0
-        for process in self._processes:
-            path = Path(f"/proc/{process}/stat")
-            if path.exists():
-                fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+    def _now(self) -> tuple[float, float]:
+        folders = [Path(f"/proc/{process}") for process in self._processes]
+        return sum(map(_cpu_s, folders)), sum(_cpu_s(folder / "task" / folder.name) for folder in folders)
+
+
+def _cpu_s(folder: Path) -> float:
+    """CPU seconds of a process or thread."""
+    try:
+        fields = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:  # it has ended, or this is no Linux
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _punctual_loop() -> asyncio.AbstractEventLoop:

@@ -16,7 +16,8 @@ from tests.load.traffic import Kind
 
 Measured = Mapping[str, Mapping[str, Spread]]
 """System -> figure -> its median and range over the rounds. The figures: req_s answered, p50 to max in ms, errors, rss_mb of
-the largest process, cpu_s_per_1000 of all processes, and what single rows add."""
+the largest process, cpu_s_per_1000 of all processes and of their main threads alone (ours: the event loop; what is left is the
+model's thread), and what single rows add."""
 
 
 class GeneratorError(Exception):
@@ -60,6 +61,7 @@ def _once(row: Row, system: System, seconds: float) -> dict[str, float]:
         "errors": float(sum(result.errors.values())),
         "rss_mb": system.memory_mb(),
         "cpu_s_per_1000": result.cpu_s / max(1, len(result.latencies)) * 1000,
+        "main_cpu_s_per_1000": result.main_cpu_s / max(1, len(result.latencies)) * 1000,
     }
     if row.metrics:
         mean_ms = sum(result.latencies) / max(1, len(result.latencies)) * 1000

@@ -28,7 +28,7 @@ class Row:
     beside: Sequence[str] = ()
     each: int = 1  # how many events a request carries
     seconds: float | None = None  # in place of what the command says, once instead of in rounds
-    listeners: World | None = None  # others than everybody else's, put into Redis for this row
+    listeners: World | None = None  # others than everybody else's, into whose sessions the rows of events have posted hundreds
     metrics: bool = False  # ask the service's own metrics too
 
     @property
@@ -57,17 +57,19 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
     if less:
         rows.append(Row(work="full, beside bare model calls, which do less", kind="next", tracks=first, beside=(TWO, *less)))
     rates = (250.0, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)
-    rows += [Row(work="full", kind="next", tracks=first, rate=rate) for rate in rates]
+    rows += [Row(work="full", kind="next", tracks=first, rate=rate, beside=(CEILING,)) for rate in rates]
     rows += [
         Row(work="overhead", kind="next", tracks=first, connections=1, metrics=True),
         Row(work="event", kind="event", tracks=first),
         Row(work="events in batches of 100", kind="batch", tracks=first, connections=4, each=100),
-        Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=1500.0),
+        Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=1500.0, listeners=World(tracks=first, name="mixed")),
         *growth(first, users),
     ]
     if long:
         rows.append(Row(work="full", kind="next", tracks=first, rate=1000.0, seconds=600.0))
-        rows.append(Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=300.0, seconds=3600.0))
+        # so many listeners that in an hour each plays a few tracks and not hundreds
+        hour = World(tracks=first, users=100_000, name="hour")
+        rows.append(Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=300.0, seconds=3600.0, listeners=hour))
     for size in others:
         rows += [Row(work="full", kind="next", tracks=size, connections=number) for number in (16, 64)]
         rows.append(Row(work="full", kind="next", tracks=size, rate=RATES.get(size, 500.0)))

@@ -1,12 +1,15 @@
 """The generator against a server that stalls on purpose: what it counts, and from when."""
 
 import asyncio
+import os
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.load.generator import Order, Result, generate
+from tests.load.generator import CpuTime, Order, Result, generate
 from tests.load.latencies import summarise
 from tests.load.traffic import World
 
@@ -109,3 +112,22 @@ def test_warm_up_is_not_counted(rate: float | None) -> None:
 
     assert result.per_second == pytest.approx(len(result.latencies) / 0.3, rel=0.2)
     assert result.errors == {}
+
+
+def test_cpu_time_of_main_threads_is_told_from_all() -> None:
+    """A thread beside the main one works for 0.3 s of CPU time while that waits for it."""
+
+    def work() -> None:
+        until = time.thread_time() + 0.3
+        while time.thread_time() < until:
+            pass
+
+    measuring = CpuTime([os.getpid()])
+    measuring.start()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    all_s, main_s = measuring.so_far()
+
+    assert all_s - main_s > 0.2
+    assert main_s < 0.2
