@@ -75,6 +75,7 @@ class FitRule:
     epochs: int = Field(default=30, ge=1)
     patience: int = Field(default=3, ge=1)  # epochs without a better validation score
     batch: int = Field(default=256, ge=1)  # sequences
+    windows: Literal["all", "newest"] = "all"  # of each listener's training part: all, or the newest alone
     learning_rate: float = Field(default=1e-3, gt=0)
     decay: float = Field(default=1.0, gt=0, le=1)  # of the learning rate, with each epoch
     weight_decay: float = Field(default=0.0, ge=0)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.load.peers import __main__ as peers
 from tests.load.peers.exchange import read_lists, write_split
-from tests.load.peers.runs import Shape, run_ours, same_shape
+from tests.load.peers.runs import Shape, run_ours, same_network, same_training
 from tests.training.logs import L, P, S, split_of
 from training.data.split import TEST, VALID, Split
 from training.evaluation.cases import select_cases
@@ -84,7 +84,7 @@ def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_pat
     costs of its own process.
     """
     simulate(tmp_path / "log", listeners=20, tracks=40, artists=12)
-    recipe = same_shape(read_recipe("nexttrack"), Shape(width=8, layers=1, heads=1, negatives=20, epochs=2))
+    recipe = same_training(read_recipe("nexttrack"), Shape(width=8, layers=1, heads=1, negatives=20, epochs=2))
     (tmp_path / "run" / "run").mkdir(parents=True)
     (tmp_path / "run" / "run" / "run.json").write_text("{}")  # of another recipe
 
@@ -98,10 +98,24 @@ def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_pat
 
 
 def test_our_side_in_the_peers_shape_is_trained_as_the_peer_is() -> None:
-    """Nothing of our recipe's own schedule is left in it: one learning rate, no start from what was kept together."""
-    alike = same_shape(read_recipe("nexttrack:fit.start='cooccurrence'"), Shape(learning_rate=2e-3, epochs=4))
+    """Nothing of our recipe's own schedule is left in it: the peer's loss, the newest windows, one learning rate, no start from
+    what was kept together.
+    """
+    shape = Shape(learning_rate=2e-3, epochs=4, loss="full")
+    alike = same_training(read_recipe("nexttrack:fit.start='cooccurrence'"), shape)
     fit = alike.fit
 
     assert not alike.network.outcomes
+    assert (alike.loss.main, fit.windows) == ("full", "newest")
     assert (fit.learning_rate, fit.warmup, fit.decay, fit.weight_decay, fit.start) == (2e-3, 0, 1.0, 0.0, "random")
     assert (fit.epochs, fit.patience) == (4, 4)
+
+
+def test_our_side_trained_our_way_differs_in_training_alone() -> None:
+    """The network is the peer's shape all the same, and nothing is added to its scores afterwards."""
+    recipe, shape = read_recipe("nowplaying"), Shape(width=32)
+    ours = same_network(recipe, shape)
+
+    assert ours.network == same_training(recipe, shape).network
+    assert (ours.fit.start, ours.fit.tables, ours.fit.windows) == ("cooccurrence", "sparse", "all")
+    assert not ours.memory.weights

@@ -2,7 +2,8 @@
 
 A window is `length + 1` entries: `length` to read and one more to predict. Where a listener's sequence is longer, the cuts
 fall elsewhere each epoch, so that every entry is met at many places of a history. Everything is drawn from (seed, epoch)
-alone, so a run that was killed goes on with the very batches that it would have had.
+alone, so a run that was killed goes on with the very batches that it would have had. Where `newest` windows alone are wanted,
+each listener has one, always the same: on a log that drifts what is long past is not learned, and an epoch is shorter.
 
 Shapes: B windows, T = length + 1 places, N known entries of the training part.
 """
@@ -43,9 +44,9 @@ class Batch(NamedTuple):
 class Windows:
     """The training part as one long run of known entries, ready to be cut: 14 bytes each, on disk."""
 
-    def __init__(self, split: Split, *, length: int, targets: Targets) -> None:
+    def __init__(self, split: Split, *, length: int, targets: Targets, newest: bool = False) -> None:
         sequences = split.sequences
-        self._length = length
+        self._length, self._newest = length, newest
         rows, wanted, sessions = Column(np.int32), Column(np.int32), Column(np.int32)
         outcomes, gaps, counts = Column(np.int8), Column(np.int8), [np.zeros(0, np.int64)]
         for lot in sequences.lots():
@@ -68,7 +69,7 @@ class Windows:
         return len(self._rows)
 
     def batches(self, size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """The batches of an epoch, shuffled; together they hold every entry as a target at least once.
+        """The batches of an epoch, shuffled; together they hold every entry as a target at least once, or each newest window.
 
         Of `ranks` processes each gets every `ranks`-th window of each batch: a batch may be empty for some of them.
         """
@@ -81,7 +82,7 @@ class Windows:
     def count(self, size: int) -> int:
         """About how many batches an epoch has: n > T entries are cut, at random, into 1 + (n - 1) / T windows on average."""
         width = self._length + 1
-        windows = np.where(self._counts > width, 1 + (self._counts - 1) / width, 1)
+        windows = np.where((self._counts > width) & (not self._newest), 1 + (self._counts - 1) / width, 1)
         return max(1, round(float(windows.sum()) / size))
 
     def _batch(self, starts: Ints, stops: Ints) -> Batch:
@@ -91,8 +92,10 @@ class Windows:
         return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session, gaps)))
 
     def _cut(self, random: np.random.Generator) -> tuple[Ints, Ints]:
-        """Windows that cover each sequence, the first cut of a long one at a random place."""
+        """Windows that cover each sequence, the first cut of a long one at a random place; or the newest of each."""
         width = self._length + 1
+        if self._newest:
+            return self._offsets[1:] - np.minimum(self._counts, width), self._offsets[1:]
         first = np.where(self._counts > width, random.integers(1, width + 1, len(self._counts)), self._counts)
         more = -(-(self._counts - first) // width)  # ceiling: windows after the first
         sequence = np.repeat(np.arange(len(self._counts)), more + 1)

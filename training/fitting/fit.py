@@ -42,6 +42,7 @@ class Fitted:
     best: int  # the number of the best epoch
     sequences: int = 0  # windows trained on, over all epochs
     seconds: float = 0.0  # in training steps, validation not counted
+    start_seconds: float = 0.0  # before the first step: the network and what its vectors start from
 
 
 def fit(
@@ -59,32 +60,42 @@ def fit(
     the loss is no finite number, or the validation part gives nothing to select by.
     """
     torch.manual_seed(recipe.seed)
-    windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets)
+    rule = recipe.fit
+    windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets, newest=rule.windows == "newest")
+    started = perf_counter()
     network = _start(recipe, split, artists)
+    start_seconds = perf_counter() - started
     identity = {"recipe": recipe.as_dict(), "rows": len(split.vocabulary), "entries": len(windows)}
     run = _Run(
         recipe=recipe,
         network=network,
-        optimiser=Optimiser(network, recipe.fit),
-        average=Average(network) if recipe.fit.average and not network.sparse else None,
+        optimiser=Optimiser(network, rule),
+        average=Average(network) if rule.average and not network.sparse else None,
         checkpoint=Checkpoint(folder, identity),
     )
     run.restore()
     with _progress(console, run.ranks) as progress:
-        task = progress.add_task(recipe.name, total=recipe.fit.epochs * windows.count(recipe.fit.batch), score="")
-        progress.update(task, completed=len(run.epochs) * windows.count(recipe.fit.batch))
+        task = progress.add_task(recipe.name, total=rule.epochs * windows.count(rule.batch), score="")
+        progress.update(task, completed=len(run.epochs) * windows.count(rule.batch))
         while not run.finished:
             epoch = run.train(windows, lambda: progress.advance(task))
             with nullcontext() if run.average is None else run.average.in_place():
                 if run.ranks.first:
-                    epoch.scores = _scores(validate, network, recipe.fit.select)
+                    epoch.scores = _scores(validate, network, rule.select)
                 run.judge(run.ranks.said_by_first(epoch))
             run.save()
-            progress.update(task, score=f"{recipe.fit.select} {run.epochs[-1].scores[recipe.fit.select]:.4f}")
+            progress.update(task, score=f"{rule.select} {run.epochs[-1].scores[rule.select]:.4f}")
     run.ranks.said_by_first("the last checkpoint is written")
     run.checkpoint.restore_best(network, run.best)
     seconds = sum(epoch.seconds for epoch in run.epochs)
-    return Fitted(network=network.cpu().eval(), epochs=run.epochs, best=run.best, sequences=run.sequences, seconds=seconds)
+    return Fitted(
+        network=network.cpu().eval(),
+        epochs=run.epochs,
+        best=run.best,
+        sequences=run.sequences,
+        seconds=seconds,
+        start_seconds=start_seconds,
+    )
 
 
 @dataclass(kw_only=True, slots=True)

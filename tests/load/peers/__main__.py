@@ -5,11 +5,12 @@ process of its own: HR@20, NDCG@10 and MRR@20, sequences a second and seconds of
 score, peak memory; a JSON line each. The rows:
 
     RECIPE              ours, as its recipe says
-    sasrec, ours        our network in RecTools' shape: no outcomes, no biases, its width, blocks, dropout, loss and batch
-    sasrec, rectools    RecTools' own; beside the row before, the ratio of speeds
+    sasrec, ours        our network in RecTools' shape (no outcomes, no biases; width, blocks, dropout), trained as RECIPE is
+    sasrec, ours alike  the same, trained as RecTools trains: its loss, batch, rate, windows, and so the same sequences
+    sasrec, rectools    RecTools' own
     esasrec, rectools   with LiGR blocks in their place
 
-Each of `--rates` is a run of all but RECIPE; a row is the one that was best on validation, `grid` has all runs' validation
+Each of `--rates` is a run of the last three; a row is the one that was best on validation, `grid` has all runs' validation
 figures. Where RecTools does not install, its rows say why.
 """
 
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.load.peers.environment import rectools_python
-from tests.load.peers.runs import Shape, Trained, run_ours, run_rectools, same_shape
+from tests.load.peers.runs import Shape, Trained, run_ours, run_rectools, same_network, same_training
 from tests.load.systems import SystemSkippedError
 from training.data.log import open_log
 from training.data.sequences import build
@@ -35,7 +36,7 @@ def main() -> None:
     options = _options()
     recipe, folder = read_recipe(options.recipe), options.cache / "peers" / options.log.resolve().name
     shapes = [
-        Shape(epochs=options.epochs, learning_rate=rate, **{name: getattr(options, name) for name in _SIZES})
+        Shape(epochs=options.epochs, learning_rate=rate, **{name: getattr(options, name) for name in _GIVEN})
         for rate in options.rates
     ]
     work = {"cases": options.cases, "threads": options.threads}
@@ -43,9 +44,12 @@ def main() -> None:
     def ours() -> dict[str, object]:
         return _row(run_ours(recipe, options.log, folder / "ours", **work))
 
+    def ours_as_wide() -> dict[str, object]:
+        return _row(run_ours(same_network(recipe, shapes[0]), options.log, folder / "network", **work))
+
     def ours_alike() -> dict[str, object]:
         def one(shape: Shape) -> Trained:
-            return run_ours(same_shape(recipe, shape), options.log, folder / f"alike-{shape.learning_rate:g}", **work)
+            return run_ours(same_training(recipe, shape), options.log, folder / f"alike-{shape.learning_rate:g}", **work)
 
         return _best(shapes, [one(shape) for shape in shapes])
 
@@ -57,7 +61,8 @@ def main() -> None:
 
     rows: dict[str, Callable[[], dict[str, object]]] = {
         "sasrec, rectools": lambda: rectools(ligr=False),
-        "sasrec, ours": ours_alike,
+        "sasrec, ours alike": ours_alike,
+        "sasrec, ours": ours_as_wide,
         "esasrec, rectools": lambda: rectools(ligr=True),
         recipe.name: ours,
     }
@@ -70,7 +75,7 @@ def main() -> None:
             _keep({"system": name, "log": options.log.resolve().name, **work, **row}, options.out)
 
 
-_SIZES = ("width", "layers", "heads", "dropout", "negatives", "batch")
+_GIVEN = ("width", "layers", "heads", "dropout", "negatives", "batch")
 
 
 def _options() -> argparse.Namespace:
@@ -83,11 +88,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file for the JSON lines; default: peers.jsonl in the cache")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", type=int, help="at most so many cases of each part, the same for all; default: all")
-    parser.add_argument("--epochs", type=int, default=5, help="of all but RECIPE, which says itself; the best one counts")
-    parser.add_argument(
-        "--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="grid of learning rates, of all but RECIPE"
-    )
-    for name in _SIZES:
+    parser.add_argument("--epochs", type=int, default=5, help="of what trains as RecTools does; the best one counts")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="grid of its learning rates")
+    parser.add_argument("--loss", choices=["sampled", "full"], default=Shape().loss, help="its softmax")
+    for name in _GIVEN:
         default = getattr(Shape(), name)
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--only", default="", help="rows whose name contains this")

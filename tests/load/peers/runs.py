@@ -6,16 +6,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from model.nets.config import NetworkConfig
 from tests.load.peers.exchange import read_lists, write_split
 from tests.load.systems import SystemSkippedError
 from training.data.split import TEST, VALID, Split
 from training.evaluation.cases import select_cases
-from training.recipe import FitRule, LossRule, Recipe
+from training.recipe import FitRule, LossRule, MemoryRule, Recipe, WeighRule
 
 QUALITIES = ("hr@20", "ndcg@10", "mrr@20")
 
@@ -28,7 +28,8 @@ class Shape:
     layers: int = 2
     heads: int = 2
     dropout: float = 0.2
-    negatives: int = 256
+    loss: Literal["sampled", "full"] = "sampled"  # softmax
+    negatives: int = 256  # of the sampled one: RecTools draws them for each place, we for a batch
     batch: int = 128
     learning_rate: float = 1e-3
     epochs: int = 5
@@ -42,16 +43,13 @@ class Trained:
     test: Mapping[str, float]
     epochs: int
     best_epoch: int  # from 1 on
-    sequences_per_second: float  # over all epochs, in training steps
-    seconds_to_best: float  # of training steps, up to the end of the best epoch
+    sequences_per_second: float  # over all epochs, in training steps and, ours, what comes before the first
+    seconds_to_best: float  # of the same, up to the end of the best epoch
     peak_mb: float  # resident memory of the whole process, its evaluation included
 
 
-def same_shape(recipe: Recipe, shape: Shape) -> Recipe:
-    """Our network in the peer's shape, blind to outcomes as it is, on the recipe's history and split.
-
-    Trained as the peer is, too: at one learning rate from the first step on. Our warm-up is longer than all of a short run.
-    """
+def same_network(recipe: Recipe, shape: Shape) -> Recipe:
+    """Our network in the peer's shape, blind to outcomes as it is, trained as the recipe says; nothing is added afterwards."""
     blind = NetworkConfig(
         width=shape.width,
         layers=shape.layers,
@@ -62,14 +60,26 @@ def same_shape(recipe: Recipe, shape: Shape) -> Recipe:
         artists=False,
         item_bias=False,
     )
-    return Recipe(
+    return replace(
+        recipe,
         name="sasrec, ours",
-        seed=recipe.seed,
-        history=recipe.history,
-        split=recipe.split,
         network=blind,
-        loss=LossRule(main="sampled", negatives=shape.negatives, targets="all"),
+        loss=LossRule(main=recipe.loss.main, negatives=recipe.loss.negatives, targets="all"),
+        fit=replace(recipe.fit, select="ndcg@10"),
+        weigh=WeighRule(),
+        memory=MemoryRule(),
+    )
+
+
+def same_training(recipe: Recipe, shape: Shape) -> Recipe:
+    """The same network, trained as the peer is, too: each listener's newest window, one learning rate from the first step on.
+    Our warm-up is longer than all of a short run.
+    """
+    return replace(
+        same_network(recipe, shape),
+        loss=LossRule(main=shape.loss, negatives=shape.negatives, targets="all"),
         fit=FitRule(
+            windows="newest",
             batch=shape.batch,
             learning_rate=shape.learning_rate,
             warmup=0,

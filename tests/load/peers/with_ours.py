@@ -39,6 +39,7 @@ def main(folder: Path) -> None:
         {"epoch": epoch.number, "seconds": epoch.seconds, "sequences": each, "score": epoch.scores[recipe.fit.select]}
         for epoch in fitted.epochs
     ]
+    lines[0]["seconds"] += fitted.start_seconds  # what vectors start from is learned, too
     (folder / "epochs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
 

@@ -120,7 +120,7 @@ def main(folder: Path) -> None:
         n_factors=settings["width"],
         dropout_rate=settings["dropout"],
         session_max_len=settings["length"],
-        loss="sampled_softmax",
+        loss="softmax" if settings["loss"] == "full" else "sampled_softmax",
         n_negatives=settings["negatives"],
         lr=settings["learning_rate"],
         batch_size=settings["batch"],

@@ -145,6 +145,22 @@ def test_entry_is_met_at_many_places_over_the_epochs() -> None:
     assert places == set(range(10))
 
 
+@given(listeners_of_any_kind)
+@settings(max_examples=50, deadline=None)
+def test_newest_windows_are_the_ends_of_the_training_part_the_same_in_each_epoch(
+    listeners: list[list[tuple[Outcome, int, bool]]],
+) -> None:
+    """One a listener, who must have something in it, and no more of a long one than a window holds."""
+    world = numbered(listeners)
+    windows = Windows(split_into(world), length=3, targets="wanted", newest=True)
+    ends = sorted([play[0] for play in mine[-4:]] for mine in trained_on(world) if mine)
+
+    for epoch in (0, 1):
+        found = [line[0] for batch in windows.batches(2, seed=1, epoch=epoch) for line in lines(batch)]
+        assert sorted(found) == ends
+    assert windows.count(1) == max(1, len(ends))
+
+
 def test_windows_of_like_length_share_a_batch() -> None:
     """Little is padding: with lengths from 1 to 9 in random order, unsorted batches would be padded by almost half."""
     world = numbered([[(PLAYED, TRAIN, True)] * (1 + number % 9) for number in range(160)])
