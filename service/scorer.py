@@ -5,6 +5,10 @@ So a lone request waits for nobody, and the busier the service, the larger the b
 long one: the graphs compute no padding. The queue is bounded; who has waited past the patience, or has gone away, is dropped
 before it costs a run.
 
+If each batch took all, sixteen clients would soon be answered together, ask together, and be scored together again: the thread
+idle while the loop works, the loop idle while the thread does, on two cores. So a batch leaves half of those under way to the
+next, where that costs less (one more run, at least as long as the shortest) than both working at a time saves (`TURN_S` each).
+
 Requests are handed to the thread in lots. While it is busy that is once a turn of the event loop; while it is idle, once a turn
 has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
 
@@ -15,6 +19,7 @@ It knows nothing of ONNX, HTTP or tracks' names.
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -29,6 +34,12 @@ from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.graphs import Scores
 from service.metrics import Metrics
 from service.settings import Settings
+
+TURN_S = 0.00025
+"""What a request takes besides the model: on the event loop, and until its client, answered, asks again.
+
+With 16 connections and 100,000 tracks the model ran for .54 of the time when batches took all.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +91,10 @@ class BatchingScorer:
         self._limit = settings.queue_limit
         self._patience_s = settings.queue_patience.total_seconds()
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
-        self._waiting = 0  # this and the next two are touched on the event loop only
+        self._waiting = 0  # this and the next two are changed on the event loop only
         self._fresh: list[_Job] = []  # not handed over yet
         self._seen = 0  # how many there were when that was last looked at
+        self._shortest_s = math.inf  # of all runs for proposals; touched by the thread only
         self._thread: threading.Thread | None = None
 
     async def __aenter__(self) -> Self:
@@ -132,8 +144,15 @@ class BatchingScorer:
         going_on = True
         while going_on or waiting:
             going_on = going_on and self._take(waiting)
-            jobs, waiting = waiting[: self._max_batch], waiting[self._max_batch :]
+            most = self._most()
+            jobs, waiting = waiting[:most], waiting[most:]
             loop.call_soon_threadsafe(self._deliver, jobs, self._run(jobs))
+
+    def _most(self) -> int:
+        """How many the next batch may hold."""
+        under_way = self._waiting  # those of the batch before too, of whom the loop has not heard yet
+        halved = under_way * TURN_S > self._shortest_s
+        return min(self._max_batch, -(-under_way // 2)) if halved else self._max_batch
 
     def _take(self, waiting: list[_Job]) -> bool:
         """Add who waits until there is a batch, or nobody more; pause while there is nobody. False once there is an end."""
@@ -173,6 +192,8 @@ class BatchingScorer:
         except Exception as error:  # whatever it is, those who wait must get an answer, and the thread must go on
             return [ScorerUnavailableError(f"the model failed: {error}") for _ in jobs]
         ran_s = found[0].ran_s
+        if graph == "model":
+            self._shortest_s = min(self._shortest_s, ran_s)
         self._metrics.batch.observe(len(jobs))
         self._metrics.onnx_of(graph).observe(ran_s)
         return [Scored(scores.rows, scores.scores, ran_s) for scores in found]

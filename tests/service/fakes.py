@@ -98,9 +98,12 @@ class FailingScorer(RecordingScorer):
 
 
 class GatedRunner:
-    """A batch runner that waits at a gate, and answers each history with its own first row."""
+    """A batch runner that waits at a gate, answers each history with its own first row, and says that a run took `ran_s`: by
+    default so long that none is worth another.
+    """
 
-    def __init__(self, *, is_open: bool = True) -> None:
+    def __init__(self, *, is_open: bool = True, ran_s: float = 1.0) -> None:
+        self._ran_s = ran_s
         self.gate = threading.Event()
         if is_open:
             self.gate.set()
@@ -112,13 +115,13 @@ class GatedRunner:
     ) -> Sequence[Scores]:
         self._pass(len(histories))
         return [
-            Scores([history.rows[0]] * count, [float(len(rows))] * count)
+            Scores([history.rows[0]] * count, [float(len(rows))] * count, self._ran_s)
             for history, rows, count in zip(histories, excluded, counts, strict=True)
         ]
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]:
         self._pass(len(histories))
-        return [Scores(rows, [float(row) for row in rows]) for rows in candidates]
+        return [Scores(rows, [float(row) for row in rows], self._ran_s) for rows in candidates]
 
     def _pass(self, size: int) -> None:
         self.batches.append(size)

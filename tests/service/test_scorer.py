@@ -9,7 +9,7 @@ import pytest
 from model.encoding import RowHistory
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.metrics import Metrics
-from service.scorer import BatchingScorer
+from service.scorer import TURN_S, BatchingScorer
 from service.settings import Settings
 from tests.service.fakes import FailingRunner, GatedRunner
 
@@ -53,6 +53,18 @@ async def test_batch_is_no_larger_than_allowed() -> None:
         await asyncio.gather(*asks)
 
     assert runner.batches == [1, 4, 4, 2]
+
+
+@pytest.mark.parametrize(("ran_s", "most"), [(1.5 * TURN_S, 4), (8 * TURN_S, 8)])
+async def test_batch_of_brief_runs_leaves_half_to_the_next(ran_s: float, most: int) -> None:
+    """So that thread and loop have work at a time; not where another run costs as much as the turns of all eight."""
+    runner = GatedRunner(ran_s=ran_s)
+    async with scorer(runner) as batching:
+        await batching.best(RowHistory([2], [1]), [], 1)
+        await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(8)))
+
+    assert runner.batches[:2] == [1, most]
+    assert (max(runner.batches), sum(runner.batches)) == (most, 9)
 
 
 async def test_those_who_come_in_turns_of_the_loop_one_behind_the_other_are_one_batch() -> None:
