@@ -7,7 +7,8 @@ before it costs a run.
 
 If each batch took all, sixteen clients would soon be answered together, ask together, and be scored together again: the thread
 idle while the loop works, the loop idle while the thread does, on two cores. So a batch leaves half of those under way to the
-next, where that costs less (one more run, at least as long as the shortest) than both working at a time saves (`TURN_S` each).
+next, where that costs (one more run, at most as long as the shortest) half of what both working at a time saves (`TURN_S` each),
+or less.
 
 Requests are handed to the thread in lots. While it is busy that is once a turn of the event loop; while it is idle, once a turn
 has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
@@ -151,7 +152,7 @@ class BatchingScorer:
     def _most(self) -> int:
         """How many the next batch may hold."""
         under_way = self._waiting  # those of the batch before too, of whom the loop has not heard yet
-        halved = under_way * TURN_S > self._shortest_s
+        halved = under_way * TURN_S > 2 * self._shortest_s
         return min(self._max_batch, -(-under_way // 2)) if halved else self._max_batch
 
     def _take(self, waiting: list[_Job]) -> bool:
