@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.events import Outcome
+from model.nets.config import NetworkConfig
 from model.vocabulary import PADDING
 
 
@@ -170,6 +171,30 @@ class Block(nn.Module):
         joined_BSD = read.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(2)
         out: Tensor = self.project_out(joined_BSD[:, 0] if last else packing.pack(joined_BSD))
         return functional.dropout(out, self.dropout, self.training)
+
+
+class Blocks(nn.Module):
+    """A network's blocks one after the other, dropout before and a norm behind."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.each = nn.ModuleList(
+            Block(config.width, config.heads, config.feed_forward, config.dropout, gates=config.block == "ligr")
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(config.width)
+
+    def forward(self, read_BSD: Tensor, mask_B1SS: Tensor, held_BS: Tensor, *, last: bool = False) -> Tensor:
+        """The states [B, S, D]; with `last` those of the last slots alone, [B, 1, D]. What comes out of slots that hold nothing
+        means nothing.
+        """
+        packing = Packing(held_BS, whole=self.training)  # its batches are of one length
+        hidden_ND = functional.dropout(packing.pack(read_BSD), self.dropout, self.training)
+        for block in self.each:
+            hidden_ND = block(hidden_ND, mask_B1SS, packing, last=last and block is self.each[-1])
+        normed_ND: Tensor = self.norm(hidden_ND)
+        return normed_ND[:, None] if last else packing.spread(normed_ND)
 
 
 def silence(network: nn.Module) -> None:

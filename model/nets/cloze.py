@@ -56,4 +56,5 @@ class ClozeNetwork(TiedNetwork):
         places_S = torch.arange(tracks_BS.shape[1], device=tracks_BS.device)
         itself_SS = places_S[None, :] == places_S[:, None]  # so that no line of the softmax is empty
         mask_B1SS = (filled_BS[:, None, :] | itself_SS)[:, None]
-        return self.attend(read_BSD + self.position(positions_of(filled_BS)), mask_B1SS, filled_BS, last=last)
+        states_BTD: Tensor = self.blocks(read_BSD + self.position(positions_of(filled_BS)), mask_B1SS, filled_BS, last=last)
+        return states_BTD

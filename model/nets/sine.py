@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.nets.blocks import (
-    Block,
-    Packing,
+    Blocks,
     causal_mask,
     held_of,
     is_refused,
@@ -53,11 +52,7 @@ class SineNetwork(Network):
         self.track = nn.Embedding(rows, config.width, padding_idx=PADDING)
         self.start = nn.Parameter(torch.zeros(config.width))
         self.position = nn.Embedding(length + 1, config.width)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.feed_forward, config.dropout, gates=config.block == "ligr")
-            for _ in range(config.layers)
-        )
-        self.norm = nn.LayerNorm(config.width)
+        self.blocks = Blocks(config)
         self.interest_query = nn.Parameter(torch.randn(config.interests, config.width) / config.width**0.5)
         self.refused_key = nn.Linear(config.width, config.width)
         self.fuse_state = nn.Parameter(torch.zeros(config.interests, config.width))
@@ -138,14 +133,9 @@ class SineNetwork(Network):
     def _read_kept(self, vectors_BSD: Tensor, filled_BS: Tensor, kept_BS: Tensor) -> Tensor:
         """The encoder's state after the newest kept entry at or before each slot; the start where there is none yet."""
         read_BSD = torch.where(kept_BS[..., None], vectors_BSD, self.start) + self.position(positions_of(kept_BS))
-        read_BSD = functional.dropout(read_BSD, self.config.dropout, self.training)
         readable_BS = kept_BS | ~filled_BS
         mask_B1SS = only_readable(causal_mask(filled_BS), readable_BS)
-        packing = Packing(held_of(filled_BS) & readable_BS, whole=self.training)
-        read_ND = packing.pack(read_BSD)
-        for block in self.blocks:
-            read_ND = block(read_ND, mask_B1SS, packing)
-        return newest_readable(packing.spread(self.norm(read_ND)), readable_BS)
+        return newest_readable(self.blocks(read_BSD, mask_B1SS, held_of(filled_BS) & readable_BS), readable_BS)
 
     def _read_refused(self, vectors_BSD: Tensor, refused_BS: Tensor) -> Tensor:
         """g_1 … g_K at each slot, from the refused entries up to it: [B, S, K, D]."""

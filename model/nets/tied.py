@@ -13,7 +13,7 @@ from torch.nn import functional
 from model.artifact import FURTHER_INPUTS
 from model.encoding import GAP_CODES
 from model.events import Outcome
-from model.nets.blocks import Block, Distances, Packing, is_refused, newest_readable, silence
+from model.nets.blocks import Blocks, Distances, is_refused, newest_readable, silence
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import PADDING
@@ -49,11 +49,7 @@ class TiedNetwork(Network):
             self.position = nn.Embedding(places, config.width)
         else:
             self.distances = Distances(config.heads, places)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.feed_forward, config.dropout, gates=config.block == "ligr")
-            for _ in range(config.layers)
-        )
-        self.norm = nn.LayerNorm(config.width)
+        self.blocks = Blocks(config)
         if self.echo:
             self.echo_gate = nn.Linear(config.width, 1)
         self.bias = nn.Parameter(torch.zeros(rows), requires_grad=config.item_bias)
@@ -81,17 +77,6 @@ class TiedNetwork(Network):
         if self.config.gaps and gaps_BT is not None:
             vectors_BTD = vectors_BTD + self.gap(gaps_BT)
         return vectors_BTD
-
-    def attend(self, read_BSD: Tensor, mask_B1SS: Tensor, held_BS: Tensor, *, last: bool) -> Tensor:
-        """The blocks and the last norm, after dropout; with `last` for the last slot alone, [B, 1, D]. What comes out of slots
-        that hold nothing means nothing.
-        """
-        packing = Packing(held_BS, whole=self.training)  # its batches are of one length
-        hidden_ND = functional.dropout(packing.pack(read_BSD), self.config.dropout, self.training)
-        for block in self.blocks:
-            hidden_ND = block(hidden_ND, mask_B1SS, packing, last=last and block is self.blocks[-1])
-        normed_ND: Tensor = self.norm(hidden_ND)
-        return normed_ND[:, None] if last else packing.spread(normed_ND)
 
     def with_echo(self, states_BSD: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         """The states [B, S, D + E], or the last alone: beside each, a vector of the newest kept track's artist, as loud as the
