@@ -85,9 +85,14 @@ class System:
 
 
 @contextmanager
-def service(artifact: Path, redis_url: str, *, workers: int = 1) -> Iterator[System]:
-    """Our service with its settings as they come, `workers` apart; ready when `/readyz` says so."""
-    settings = {"ARTIFACT": str(artifact), "REDIS_URL": redis_url, "WORKERS": str(workers)}
+def service(artifact: Path, redis_url: str, *, workers: int = 1, threads: int = 1) -> Iterator[System]:
+    """Our service with its settings as they come, `workers` and the model's `threads` apart; ready when `/readyz` says so."""
+    settings = {
+        "ARTIFACT": str(artifact),
+        "REDIS_URL": redis_url,
+        "WORKERS": str(workers),
+        "ONNX_THREADS": str(threads),
+    }
     with tempfile.TemporaryDirectory() as state:
         environment = {f"NEXTTRACK_{name}": value for name, value in {**settings, "STATE_DIR": state}.items()}
         command, probe = [sys.executable, "-m", "service"], b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
