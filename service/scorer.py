@@ -6,8 +6,8 @@ long one: the graphs compute no padding. The queue is bounded; who has waited pa
 before it costs a run.
 
 If each batch took all, sixteen clients would soon be answered together, ask together, and be scored together again: the thread
-idle while the loop works, the loop idle while the thread does. So a batch leaves half of those under way to the next, where what
-that costs (one more run, at most as long as the shortest) is at most half of what it saves (`TURN_S` for each).
+idle while the loop works, the loop idle while the thread does. So a batch leaves half of those under way to the next, where
+what that costs (one more run, at most as long as the shortest) is at most half of what it saves (`TURN_S` for each).
 
 Requests are handed to the thread in lots. While it is busy that is once a turn of the event loop; while it is idle, once a turn
 has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
