@@ -4,6 +4,7 @@ Computed from the benchmark's own JSON lines, printed as a Markdown table with t
 generator shared the machine's cores when that was measured, so the figures are on the safe side.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +88,10 @@ the next track a play, a peak of {audience.peak:g} times the mean, machines {aud
 
 def main() -> None:
     """Print the table."""
-    results = Path(sys.argv[1] if len(sys.argv) > 1 else ".nexttrack/load/results.jsonl")
+    parser = argparse.ArgumentParser(prog="python -m tests.load.capacity", description=str(__doc__).partition("\n")[0])
+    default = Path(".nexttrack/load/results.jsonl")
+    parser.add_argument("results", type=Path, nargs="?", default=default, help=f"the benchmark's lines; default: {default}")
+    results = parser.parse_args().results
     try:
         sys.stdout.write(table(carried(latest(results)), Audience()) + "\n")
     except NotMeasuredError as error:
