@@ -36,7 +36,7 @@ def main() -> None:
     options = _options()
     recipe, folder = read_recipe(options.recipe), options.cache / "peers" / options.log.resolve().name
     shapes = [
-        Shape(epochs=options.epochs, learning_rate=rate, **{name: getattr(options, name) for name in _GIVEN})
+        Shape(epochs=options.epochs, loss=options.loss, learning_rate=rate, **{name: getattr(options, name) for name in _GIVEN})
         for rate in options.rates
     ]
     work = {"cases": options.cases, "threads": options.threads}
