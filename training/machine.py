@@ -4,17 +4,20 @@ import os
 import platform
 from pathlib import Path
 
-import torch
-
 
 def machine() -> str:
     """The processor, how many threads of how many cores, torch's version."""
+    import torch  # noqa: PLC0415  # who asks for the processor alone need not load it
+
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-    return f"{_processor()}, {threads}, torch {torch.__version__}"
+    return f"{processor()}, {threads}, torch {torch.__version__}"
 
 
-def _processor() -> str:
-    about = Path("/proc/cpuinfo")
+def processor(about: Path = Path("/proc/cpuinfo")) -> str:
+    """Its name and family: virtual machines of one name can be quick and slow ones."""
     lines = about.read_text("utf-8").splitlines() if about.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in fields:
+        return platform.processor() or platform.machine()
+    family = f" (family {fields['cpu family']}, model {fields.get('model', '?')})" if "cpu family" in fields else ""
+    return f"{fields['model name']}{family}"

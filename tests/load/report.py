@@ -1,6 +1,7 @@
 """Results as a person reads them, and as a line of JSON that later runs are compared with."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tests.load.latencies import Spread
 from tests.load.measure import Measured
 from tests.load.rows import OURS, Row
 from tests.load.systems import System
+from training.machine import processor
 
 
 def show(row: Row, measured: Measured, systems: Mapping[str, System | str]) -> None:
@@ -68,10 +70,7 @@ def _ranged(found: Spread) -> str:
 
 
 def _machine() -> str:
-    processors = Path("/proc/cpuinfo")
-    names = [line for line in processors.read_text("utf-8").splitlines() if "model name" in line] if processors.exists() else []
-    model = names[0].partition(":")[2].strip() if names else platform.processor()
-    return f"{len(names) or '?'} x {model}, Python {platform.python_version()}"
+    return f"{os.cpu_count() or '?'} x {processor()}, Python {platform.python_version()}"
 
 
 def _commit() -> str:

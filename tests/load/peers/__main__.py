@@ -16,7 +16,6 @@ figures. Where RecTools does not install, its rows say why.
 
 import argparse
 import json
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from tests.load.systems import SystemSkippedError
 from training.data.log import open_log
 from training.data.sequences import build
 from training.data.split import split
+from training.machine import processor
 from training.recipe import read_recipe
 
 
@@ -114,7 +114,7 @@ def _row(found: Trained) -> dict[str, object]:
 
 def _keep(row: dict[str, object], out: Path) -> None:
     row |= {
-        "machine": f"{platform.machine()}, {platform.processor() or platform.system()}",
+        "machine": processor(),
         "at": datetime.now(UTC).isoformat(),
     }
     line = json.dumps(row, ensure_ascii=False)
