@@ -11,6 +11,7 @@ COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
 .DEFAULT_GOAL := help
 SYSTEMS := sasrec positives marked skip-targets both contrastive \
   seshadri-knees seshadri-knees-masked mei mei-random mei-explicit sine nexttrack
+BLIND := sasrec seshadri-knees-masked mei-random sine nexttrack  # those that differ where nothing is skipped
 
 .PHONY: help run demo test check format bench compare systems clean
 
@@ -53,7 +54,10 @@ compare: $(VENV)/run.stamp ## the ablation, the published systems and ours, thre
 	@[ -e $(COMPARED)/log.json ] || $(BIN)/python -m training simulate --out $(COMPARED) $(if $(QUICK),--listeners 300 --tracks 600)
 	@$(BIN)/python -m training compare $(SYSTEMS) --log $(COMPARED) $(EFFORT)
 ifdef KUAIRAND
-	@$(BIN)/python -m training compare $(SYSTEMS) --log $(KUAIRAND) --protocol kuairand $(EFFORT)
+	@$(BIN)/python -m training compare $(SYSTEMS) kuairand --log $(KUAIRAND) --protocol kuairand $(EFFORT)
+endif
+ifdef NOWPLAYING
+	@$(BIN)/python -m training compare $(BLIND) nowplaying --log $(NOWPLAYING) --protocol nowplaying $(EFFORT)
 endif
 
 clean: ## delete the environment, caches and the demo's data; artifacts/ stays
