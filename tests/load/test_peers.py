@@ -1,6 +1,7 @@
 """The peer on the same work: what passes between, how lists become figures, and that nothing is lost where it cannot run."""
 
 import json
+import shutil
 from math import log2
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from tests.load.peers import __main__ as peers
 from tests.load.peers.exchange import read_lists, write_split
-from tests.load.peers.runs import Shape, run_ours, same_network, same_training
+from tests.load.peers.runs import Shape, run_ours, run_rectools, same_network, same_training
+from tests.load.systems import SystemSkippedError
 from tests.training.logs import L, P, S, split_of
 from training.data.split import TEST, VALID, Split
 from training.evaluation.cases import select_cases
@@ -77,6 +79,23 @@ def test_peer_that_does_not_install_is_a_row_with_the_reason(tmp_path: Path, mon
     rows = [json.loads(line) for line in (tmp_path / "cache" / "peers.jsonl").read_text().splitlines()]
     assert [row["system"] for row in rows] == ["sasrec, rectools", "esasrec, rectools"]
     assert all("No matching distribution found for rectools" in row["skipped"] for row in rows)
+
+
+def test_peer_that_was_stopped_before_its_first_epoch_is_skipped(tmp_path: Path) -> None:
+    """It ends with code 0, and what an earlier run left in the folder is no answer of this one."""
+    (tmp_path / "epochs.jsonl").write_text('{"epoch": 0, "seconds": 1.0, "sequences": 2, "score": 0.5}\n')
+
+    with pytest.raises(SystemSkippedError, match="before its first epoch"):
+        run_rectools(
+            Path(shutil.which("true") or ""),
+            _split(),
+            read_recipe("sasrec"),
+            Shape(),
+            tmp_path,
+            ligr=False,
+            cases=None,
+            threads=1,
+        )
 
 
 def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def run_rectools(
 
 
 def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> float:
-    """Run to the end and give the peak memory in MB; SystemSkippedError where it fails, with its last line."""
+    """Run to the end and give the peak memory in MB; SystemSkippedError where it fails, with its last line, or leaves no epoch."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "epochs.jsonl").unlink(missing_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
@@ -131,6 +131,8 @@ def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> f
     if process.returncode:
         last = (folder / "output.txt").read_text("utf-8", errors="replace").strip().rpartition("\n")[2]
         raise SystemSkippedError(f"{command[-2]} ended with code {process.returncode}: {last}")
+    if not (folder / "epochs.jsonl").exists():  # asked to stop, Lightning ends well
+        raise SystemSkippedError(f"{command[-2]} ended before its first epoch was over")
     return usage.ru_maxrss / 1000
 
 
