@@ -117,7 +117,7 @@ def run_rectools(
 
 
 def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> float:
-    """Run to the end and give the peak memory in MB; SystemSkippedError where it fails, with its last line, or leaves no epoch."""
+    """Run to the end and give the peak memory in MB; SystemSkippedError where it fails (with its last line) or had no epoch."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "epochs.jsonl").unlink(missing_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
