@@ -94,8 +94,8 @@ def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker
     [
         "bias",
         "distances.apart",
-        "blocks.1.feed_forward.2.bias",
-        "norm.weight",
+        "blocks.each.1.feed_forward.2.bias",
+        "blocks.norm.weight",
         "outcome.weight",
         "gain.weight",
         "gap.weight",
