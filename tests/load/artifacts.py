@@ -91,5 +91,5 @@ def _fill(network: "nn.Module", rows: int) -> None:
         network.get_parameter("track.weight").copy_(torch.from_numpy(clustered(rows)))
         network.get_parameter("bias").copy_(torch.from_numpy(popularity))
         for name, parameter in network.named_parameters():
-            if name.startswith("blocks."):
+            if name.startswith("blocks.each."):
                 parameter.mul_(0.3)
