@@ -150,10 +150,10 @@ def distance_correlation(one_MD: Tensor, other_MD: Tensor) -> Tensor:
 
     def centred(samples_MD: Tensor) -> Tensor:
         squares_MM = (samples_MD[:, None] - samples_MD[None]).square().sum(-1)
-        distance_MM = torch.sqrt(squares_MM + 1e-12)  # the root's gradient at 0 is infinite
+        distance_MM = torch.sqrt(squares_MM + 1e-12)  # a root's gradient at 0 is infinite, here and below
         return distance_MM - distance_MM.mean(0) - distance_MM.mean(1, keepdim=True) + distance_MM.mean()
 
     a_MM, b_MM = centred(one_MD), centred(other_MD)
     covariance = (a_MM * b_MM).mean().clamp(min=0)
-    variances = (a_MM.square().mean() * b_MM.square().mean()).sqrt()
-    return torch.sqrt(covariance / (variances + 1e-9) + 1e-12)
+    variances = (a_MM.square().mean() * b_MM.square().mean() + 1e-18).sqrt()
+    return torch.sqrt(covariance / variances + 1e-12)

@@ -146,6 +146,15 @@ def test_distance_correlation_by_hand() -> None:
     assert distance_correlation(line, torch.ones(6, 1)).item() == pytest.approx(0.0, abs=1e-3)
 
 
+def test_distance_correlation_of_what_does_not_vary_can_be_trained_through() -> None:
+    """Where nobody refuses anything all sub-interests are zero: the penalty has nothing to say, not a gradient of no number."""
+    one, other = torch.zeros(4, 3, requires_grad=True), torch.zeros(4, 3, requires_grad=True)
+    distance_correlation(one, other).backward()
+
+    assert one.grad is not None
+    assert one.grad.abs().max() == 0
+
+
 def test_distance_correlation_against_its_definition() -> None:
     """dCov^2 / sqrt(dVar dVar) from doubly centred distances, summed by loops (Székely et al. 2007)."""
     torch.manual_seed(1)
