@@ -86,6 +86,7 @@ class FitRule:
     start: Literal["random", "cooccurrence"] = "random"  # of the tracks' vectors, see training.fitting.cooccurrence
     select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides
     valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
+    refit: bool = False  # epochs and weights once chosen: learn anew, from the training and validation parts together
     tables: Literal["auto", "dense", "sparse"] = (
         "auto"  # auto: sparse gradients from 200,000 rows on, see training.fitting.optimise
     )

@@ -6,6 +6,7 @@ A run's folder holds what the steps leave to each other and to a person:
     checkpoint.pt, best-N.pt   see `training.fitting.checkpoint`; a killed run goes on from them
     weighed.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
     remembered.json the same of a memory's weight
+    refit/          the checkpoint of what was learned anew from training and validation parts; where the recipe wants that
     report.json, report.html, written by `measure`
 
 It wires the other modules together and decides nothing that a recipe could.
@@ -30,7 +31,7 @@ from model.nets.network import Network
 from model.vocabulary import FIRST
 from training.data.log import Log, open_log
 from training.data.sequences import build
-from training.data.split import TEST, TRAIN, VALID, Split, numbered, split
+from training.data.split import TEST, TRAIN, VALID, Split, numbered, split, with_valid
 from training.evaluation import baselines
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
@@ -42,11 +43,11 @@ from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
 from training.fitting.remember import Remembering, remember, weigh_memory
-from training.fitting.weigh import Weighing, weigh
+from training.fitting.weigh import Weighing, rate_prior, weigh
 from training.recipe import Recipe
 from training.simulator.truth import read_truth
 
-RUN, WEIGHED, REMEMBERED = "run.json", "weighed.json", "remembered.json"
+RUN, WEIGHED, REMEMBERED, REFIT = "run.json", "weighed.json", "remembered.json", "refit"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +82,8 @@ def resume(folder: Path) -> Run:
 
 
 def train(run: Run, console: Console) -> Fitted:
-    """Fit the recipe's network, choosing the epoch, and then its weights, on the validation part; goes on where a killed run
-    stopped.
+    """Fit the recipe's network, choosing the epoch, and then its weights, on the validation part; where the recipe refits,
+    learn anew from both parts with what was chosen. Goes on where a killed run stopped.
     """
     cases = select_cases(run.split, VALID, cap=run.recipe.fit.valid_cases)
 
@@ -101,7 +102,27 @@ def train(run: Run, console: Console) -> Fitted:
     if remembered:
         _write_tried(run.folder / REMEMBERED, remembered)
         console.print(f"weight of the memory chosen on validation: {remembered[0].memory:g}")
-    return fitted
+    return _refit(run, fitted, tried[0] if tried else None, console) if run.recipe.fit.refit else fitted
+
+
+def _refit(run: Run, chosen: Fitted, weights: Weighing | None, console: Console) -> Fitted:
+    """What training chose, its network learned anew from all before the test part, in as many epochs. Nothing is measured that
+    could be chosen by: the curves stay those of the first network, the cost is that of both.
+    """
+    recipe, known = run.recipe, with_valid(run.split)
+    recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
+    anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists_of(run.log, run.split), console=console)
+    if weights is not None:
+        prior = rate_prior(known, weights.theta, recipe.loss.targets)
+        anew.network.prefer(torch.from_numpy(prior), weights.wanted)
+    anew.network.memory = chosen.network.memory
+    return replace(
+        chosen,
+        network=anew.network,
+        sequences=chosen.sequences + anew.sequences,
+        seconds=chosen.seconds + anew.seconds,
+        start_seconds=chosen.start_seconds + anew.start_seconds,
+    )
 
 
 def _write_tried(path: Path, tried: Sequence[Weighing] | Sequence[Remembering]) -> None:

@@ -4,12 +4,14 @@ The two runs differ in nothing but their folders, so what they leave must not di
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
+from rich.console import Console
 
 from model import artifact
 from model.nets import build
@@ -17,8 +19,11 @@ from tests.training.goldens import golden_answers
 from training import run
 from training.__main__ import main
 from training.data.log import open_log
+from training.data.split import with_valid
 from training.fitting.checkpoint import RunError
-from training.recipe import read_recipe
+from training.fitting.fit import fit
+from training.fitting.weigh import rate_prior
+from training.recipe import WeighRule, read_recipe
 
 RECIPE = """
 name = "small"
@@ -186,6 +191,35 @@ def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
 
     assert {one["memory"] for one in tried} == {1, 5}
     assert tried[0]["scores"]["ndcg@10"] == max(one["scores"]["ndcg@10"] for one in tried)
+
+
+def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_path: Path) -> None:
+    """As many epochs as were best, the prior from rates of both parts, the memory's weight as it was; once more, and the
+    checkpoints are gone on from.
+    """
+    console, log = Console(file=StringIO()), open_log(place.log)
+    recipe = replace(read_recipe(place.recipe), weigh=WeighRule(theta=(0.5, 0.6, 0.7), hit_loss=0.9))
+    plain = run.train(run.prepare(log, recipe, tmp_path / "plain"), console)
+    refit = replace(recipe, fit=replace(recipe.fit, refit=True))
+    current = run.prepare(log, refit, tmp_path / "refit")
+    fitted = run.train(current, console)
+    known = with_valid(current.split)
+    by_hand = replace(refit, fit=replace(refit.fit, epochs=plain.best + 1))
+    artists = run.artists_of(log, current.split)
+    anew = fit(by_hand, known, None, folder=tmp_path / "by hand", artists=artists, console=console)
+    theta = json.loads((current.folder / run.WEIGHED).read_text())[0]["theta"]
+    anew.network.prefer(torch.from_numpy(rate_prior(known, theta)), 0.0)
+    again = run.train(current, console)
+
+    assert theta > 0
+    assert [epoch.scores for epoch in fitted.epochs] == [epoch.scores for epoch in plain.epochs]
+    assert fitted.sequences == plain.sequences + anew.sequences
+    for network in (fitted.network, again.network):
+        assert all(map(torch.equal, network.state_dict().values(), anew.network.state_dict().values()))
+        assert not any(map(torch.equal, network.parameters(), plain.network.parameters()))
+        assert network.memory is not None
+        assert plain.network.memory is not None
+        assert network.memory.weight == plain.network.memory.weight
 
 
 def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: Path) -> None:

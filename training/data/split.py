@@ -7,7 +7,7 @@ Shapes: N entries, R rows.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,11 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
         part=part,
         row=_rows(row_of_track, sequences),
     )
+
+
+def with_valid(whole: Split) -> Split:
+    """The same entries and rows, the validation part counted as training part: all that is known before the test part."""
+    return replace(whole, part=np.where(whole.part == VALID, TRAIN, whole.part).astype(np.int8))
 
 
 def numbered(sequences: Sequences, vocabulary: Vocabulary) -> Split:

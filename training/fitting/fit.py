@@ -48,13 +48,14 @@ class Fitted:
 def fit(
     recipe: Recipe,
     split: Split,
-    validate: Validate,
+    validate: Validate | None,
     *,
     folder: Path,
     artists: Tensor | None = None,
     console: Console | None = None,
 ) -> Fitted:
     """Train the recipe's network on the split's training part, going on from the checkpoint in `folder` where there is one.
+    With nothing to `validate` by, all of the recipe's epochs are taken, and the last one's weights.
 
     RunError where the checkpoint belongs to another recipe or vocabulary or was left half-way by another number of processes,
     the loss is no finite number, or the validation part gives nothing to select by.
@@ -80,11 +81,12 @@ def fit(
         while not run.finished:
             epoch = run.train(windows, lambda: progress.advance(task))
             with nullcontext() if run.average is None else run.average.in_place():
-                if run.ranks.first:
+                if run.ranks.first and validate is not None:
                     epoch.scores = _scores(validate, network, rule.select)
                 run.judge(run.ranks.said_by_first(epoch))
             run.save()
-            progress.update(task, score=f"{rule.select} {run.epochs[-1].scores[rule.select]:.4f}")
+            if validate is not None:
+                progress.update(task, score=f"{rule.select} {run.epochs[-1].scores[rule.select]:.4f}")
     run.ranks.said_by_first("the last checkpoint is written")
     run.checkpoint.restore_best(network, run.best)
     seconds = sum(epoch.seconds for epoch in run.epochs)
@@ -153,10 +155,10 @@ class _Run:
         return terms
 
     def judge(self, epoch: Epoch) -> None:
-        """Take an epoch and its scores into account; where it is the best one, keep the weights that were measured."""
+        """Take an epoch and its scores into account; where it is the best one, or nothing scores, keep the weights."""
         self.epochs.append(epoch)
         select = self.recipe.fit.select
-        if self.best < 0 or epoch.scores[select] > self.epochs[self.best].scores[select]:
+        if self.best < 0 or not epoch.scores or epoch.scores[select] > self.epochs[self.best].scores[select]:
             self.best = epoch.number
             if self.ranks.first:
                 self.checkpoint.keep(self.network, self.best)

@@ -8,7 +8,7 @@ import pytest
 from model.vocabulary import FIRST, UNKNOWN, Vocabulary
 from training.data.log import LogError
 from training.data.sequences import NO_PART, Sequences
-from training.data.split import TEST, TRAIN, VALID, moment_after, numbered, split
+from training.data.split import TEST, TRAIN, VALID, moment_after, numbered, split, with_valid
 from training.recipe import SplitRule
 
 
@@ -82,6 +82,16 @@ def test_counts_are_of_the_training_part() -> None:
     parts = split(_sequences([0, 1, 1, 0], [1, 2, 3, 4], [TRAIN, TRAIN, TRAIN, TEST]), SplitRule())
 
     assert parts.counts.tolist() == [0, 0, 1, 2]
+
+
+def test_the_validation_part_can_be_learned_from_as_well() -> None:
+    """No test entry is, and rows stay: what came out in the validation part is unknown as before."""
+    parts = split(_sequences([0, 1, 0, 2], [1, 2, 3, 4], [TRAIN, VALID, VALID, TEST]), SplitRule())
+    known = with_valid(parts)
+
+    assert known.part.tolist() == [TRAIN, TRAIN, TRAIN, TEST]
+    assert known.row.tolist() == parts.row.tolist() == [FIRST, UNKNOWN, FIRST, UNKNOWN]
+    assert parts.part.tolist() == [TRAIN, VALID, VALID, TEST]
 
 
 def test_a_split_without_a_test_part_is_refused() -> None:

@@ -77,7 +77,7 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def trained(recipe: Recipe, folder: Path, validate: Validate = steady) -> Fitted:
+def trained(recipe: Recipe, folder: Path, validate: Validate | None = steady) -> Fitted:
     """Fit on the rings, quietly."""
     torch.set_num_threads(1)  # these tensors are too small to share out
     return fit(recipe, SPLIT, validate, folder=folder, console=Console(file=StringIO()))
@@ -274,6 +274,18 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     again = trained(recipe, tmp_path, Scripted([None]))
 
     assert same(weights_of(again.network), weights_of(first.network))
+
+
+def test_without_a_validation_all_epochs_are_taken(tmp_path: Path) -> None:
+    """And the last one's weights, whatever the patience; killed, it goes on to the same ones."""
+    rule = epochs(3, patience=1)
+    whole = trained(small_recipe(fit=rule), tmp_path / "whole", None)
+    scored = trained(small_recipe(fit=rule), tmp_path / "scored", Rising())
+
+    assert [epoch.scores for epoch in whole.epochs] == [{}, {}, {}]
+    assert whole.best == 2
+    assert same(weights_of(whole.network), weights_of(scored.network))
+    assert same(weights_of(trained(small_recipe(fit=rule), tmp_path / "whole", None).network), weights_of(whole.network))
 
 
 def test_another_number_of_processes_may_read_a_run_but_not_go_on_with_it(tmp_path: Path) -> None:
