@@ -2,7 +2,7 @@
 
 One split, one rule of histories, the full catalogue ranked by our metrics, the same threads, one after the other, each in a
 process of its own: HR@20, NDCG@10 and MRR@20, sequences a second and seconds of training steps up to the best validation
-score, peak memory; a JSON line each. The rows:
+score, peak memory; a JSON line each. All learn from the training part alone, so no recipe of ours refits here. The rows:
 
     RECIPE              ours, as its recipe says
     sasrec, ours        our network in RecTools' shape (no outcomes, no biases; width, blocks, dropout), trained as RECIPE is
@@ -17,7 +17,7 @@ figures. Where RecTools does not install, its rows say why.
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def main() -> None:
     """Run all rows, print them and keep them."""
     options = _options()
     recipe, folder = read_recipe(options.recipe), options.cache / "peers" / options.log.resolve().name
+    recipe = replace(recipe, fit=replace(recipe.fit, refit=False))
     shapes = [
         Shape(epochs=options.epochs, loss=options.loss, learning_rate=rate, **{name: getattr(options, name) for name in _GIVEN})
         for rate in options.rates
