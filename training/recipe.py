@@ -156,14 +156,14 @@ class Recipe:
 def read_recipe(asked: str) -> Recipe:
     """The recipe of a name (`training/recipes/NAME.toml`) or in a file; RecipeError where it cannot be followed.
 
-    `NAME:loss.negatives=4,fit.epochs=5` is that recipe with some keys changed, their values as in TOML; the changes become a
-    part of its name.
+    `NAME:loss.negatives=4,fit.select=auc` is that recipe with some keys changed, their values as in TOML, but that a word needs
+    no quotes, which a shell would take away; the changes become a part of its name.
     """
     name, _, changes = (asked, "", "") if Path(asked).is_file() else asked.partition(":")
     try:
         table = _table(name)
         if changes:
-            table = _over(table, tomllib.loads(changes.replace(",", "\n")))
+            table = _over(table, tomllib.loads(_BARE.sub(r'"\1"', changes).replace(",", "\n")))
             table["name"] = f"{table.get('name')} {_short(changes)}"
         return TypeAdapter(Recipe).validate_python(table, strict=False)
     except tomllib.TOMLDecodeError as error:
@@ -201,6 +201,10 @@ def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with the keys of `changes`, tables within tables alike."""
     tables = {key: _over(base.get(key, {}), value) for key, value in changes.items() if isinstance(value, dict)}
     return {**base, **changes, **tables}
+
+
+_BARE = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)(?=,|$)")
+"""A word that stands for itself."""
 
 
 def _short(changes: str) -> str:

@@ -172,12 +172,13 @@ def test_unknown_key_beside_an_extension_is_an_error(tmp_path: Path) -> None:
     assert "loss.pairs: Unexpected keyword argument" in refusal(tmp_path, 'extends = "sasrec"\n[loss]\npairs = 1')
 
 
-def test_recipe_can_be_changed_where_it_is_named() -> None:
-    """The change is a part of the name, so that runs of a sweep stand beside each other."""
-    recipe = read_recipe('mei-random:loss.negatives=4,fit.select="auc"')
+@pytest.mark.parametrize("select", ['"ndcg@10"', "ndcg@10"])
+def test_recipe_can_be_changed_where_it_is_named(select: str) -> None:
+    """The change is a part of the name, so that runs of a sweep stand beside each other; a shell may have taken the quotes."""
+    recipe = read_recipe(f"mei-random:loss.negatives=4,fit.select={select},fit.average=true")
 
-    assert recipe.name == "mei-random negatives=4,select=auc"
-    assert (recipe.loss.negatives, recipe.fit.select) == (4, "auc")
+    assert recipe.name == "mei-random negatives=4,select=ndcg10,average=true"
+    assert (recipe.loss.negatives, recipe.fit.select, recipe.fit.average) == (4, "ndcg@10", True)
     assert recipe.network == read_recipe("mei-random").network
 
 
