@@ -106,7 +106,7 @@ class WeighRule:
 class MemoryRule:
     """Sessions that are remembered beside the network, see `model.nets.memory`."""
 
-    weights: tuple[Annotated[float, Field(gt=0)], ...] = ()  # to choose from, on the validation part; none: no memory
+    weights: tuple[Annotated[float, Field(ge=0)], ...] = ()  # to choose from, on the validation part; none, or 0: no memory
     sessions: int = Field(default=100_000, ge=1)  # the newest ones
     recent: int = Field(default=150, ge=1)  # sessions of each track that are looked at
 

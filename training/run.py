@@ -131,11 +131,13 @@ def _write_tried(path: Path, tried: Sequence[Weighing] | Sequence[Remembering]) 
 
 def renew_memory(run: Run, network: Network, newer: Log | None = None) -> None:
     """Let a network that remembers the training part know all that came before the test part, as the baselines do, or the
-    sessions of another log instead. RunError where there is one, and the recipe remembers nothing.
+    sessions of another log instead. RunError where there is one, and the network remembers nothing.
     """
     if network.memory is None:
         if newer is not None:
-            raise RunError(f"recipe {run.recipe.name} remembers no sessions, so {newer.folder} changes nothing; see [memory]")
+            raise RunError(
+                f"the network in {run.folder} remembers no sessions, so {newer.folder} changes nothing; see [memory]"
+            )
         return
     seen = run.split if newer is None else numbered(build(newer, run.recipe.history), run.split.vocabulary)
     weight = network.memory.weight.item()

@@ -64,7 +64,7 @@ def weigh_memory(network: Network, split: Split, cases: Cases, rule: MemoryRule,
     """Give the network a memory of the training part with the weight whose lists are best by NDCG@10, tried while the memory
     knows half of the validation part too, on those of the validation `cases` that are of the other half. Returns all that were
     tried, the one taken first; nothing, and the network is left as it was, where the rule has no weights, no case is left, or
-    there is nothing to remember.
+    there is nothing to remember. Where 0 is best it is given none.
 
     By NDCG, since hits alone hardly tell weights apart of which one puts the right track third and another tenth.
     """
@@ -78,7 +78,8 @@ def weigh_memory(network: Network, split: Split, cases: Cases, rule: MemoryRule,
         for weight, rank in zip(rule.weights, ranks, strict=True)
     ]
     taken = max(tried, key=lambda one: one.scores["ndcg@10"])
-    network.memory = remember(split, rule, weight=taken.memory)
+    if taken.memory:
+        network.memory = remember(split, rule, weight=taken.memory)
     return [taken, *(one for one in tried if one is not taken)]
 
 

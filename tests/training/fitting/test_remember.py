@@ -108,10 +108,10 @@ def test_the_weight_that_scores_best_is_taken(*, repeats: bool) -> None:
     assert torch.equal(weighed.memory.rows, remember(split, RULE).rows)
 
 
-@pytest.mark.parametrize(("turn", "weight"), [(1, 50.0), (0, 0.5)], ids=["what the others show", "what is over"])
+@pytest.mark.parametrize(("turn", "weight"), [(1, 50.0), (0, 0.0)], ids=["what the others show", "what is over"])
 def test_the_weight_minds_what_the_other_validation_sessions_show(turn: int, weight: float) -> None:
     """In training one track followed each, in the sessions asked about it is the next one: a memory helps where the validation
-    sessions between them show the new one as well, and misleads where they show the old.
+    sessions between them show the new one as well, and misleads where they show the old: then 0 is taken, no memory.
     """
     heads, tails = np.arange(FIRST, FIRST + RING), np.arange(FIRST + RING, FIRST + 2 * RING)
 
@@ -120,9 +120,11 @@ def test_the_weight_minds_what_the_other_validation_sessions_show(turn: int, wei
 
     held_out = [session for both in zip(heard(1, VALID), heard(turn, VALID), strict=True) for session in both]
     split = split_of([*heard(0, TRAIN), *held_out], rows=FIRST + 2 * RING)
-    tried = weigh_memory(network(FIRST + 2 * RING), split, select_cases(split, VALID), RULE, length=8)
+    weighed = network(FIRST + 2 * RING)
+    tried = weigh_memory(weighed, split, select_cases(split, VALID), MemoryRule(weights=(0.0, 50.0)), length=8)
 
     assert tried[0].memory == weight
+    assert (weighed.memory is not None) == bool(weight)
 
 
 def test_what_was_heard_together_is_found_without_training() -> None:
