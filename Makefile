@@ -11,7 +11,7 @@ COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
 .DEFAULT_GOAL := help
 SYSTEMS := sasrec positives marked skip-targets both contrastive \
   seshadri-knees seshadri-knees-masked mei mei-random mei-explicit sine nexttrack
-BLIND := sasrec seshadri-knees-masked mei-random sine:fit.select=ndcg@10 nexttrack  # those that differ where nothing is skipped
+BLIND := sasrec seshadri-knees-masked mei-random sine:fit.select=ndcg@10 nexttrack  # those that differ where nothing is skipped (no AUC there)
 
 .PHONY: help run demo test check format bench compare systems clean
 

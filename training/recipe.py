@@ -24,6 +24,7 @@ Targets = Literal["wanted", "kept", "all"]
 
 _STRICT = ConfigDict(extra="forbid")
 _NAME = r"[\w .,=-]"
+_BARE_WORD = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)(?=,|$)")  # a value that TOML wants in quotes
 
 
 class RecipeError(TrainingError):
@@ -163,7 +164,7 @@ def read_recipe(asked: str) -> Recipe:
     try:
         table = _table(name)
         if changes:
-            table = _over(table, tomllib.loads(_BARE.sub(r'"\1"', changes).replace(",", "\n")))
+            table = _over(table, tomllib.loads(_BARE_WORD.sub(r'"\1"', changes).replace(",", "\n")))
             table["name"] = f"{table.get('name')} {_short(changes)}"
         return TypeAdapter(Recipe).validate_python(table, strict=False)
     except tomllib.TOMLDecodeError as error:
@@ -201,10 +202,6 @@ def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with the keys of `changes`, tables within tables alike."""
     tables = {key: _over(base.get(key, {}), value) for key, value in changes.items() if isinstance(value, dict)}
     return {**base, **changes, **tables}
-
-
-_BARE = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)(?=,|$)")
-"""A word that stands for itself."""
 
 
 def _short(changes: str) -> str:

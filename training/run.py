@@ -102,16 +102,16 @@ def train(run: Run, console: Console) -> Fitted:
     if remembered:
         _write_tried(run.folder / REMEMBERED, remembered)
         console.print(f"weight of the memory chosen on validation: {remembered[0].memory:g}")
-    return _refit(run, fitted, tried[0] if tried else None, console) if run.recipe.fit.refit else fitted
+    return _refit(run, fitted, tried[0] if tried else None, artists, console) if run.recipe.fit.refit else fitted
 
 
-def _refit(run: Run, chosen: Fitted, weights: Weighing | None, console: Console) -> Fitted:
+def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor | None, console: Console) -> Fitted:
     """What training chose, its network learned anew from all before the test part, in as many epochs. Nothing is measured that
     could be chosen by: the curves stay those of the first network, the cost is that of both.
     """
     recipe, known = run.recipe, with_valid(run.split)
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
-    anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists_of(run.log, run.split), console=console)
+    anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists, console=console)
     if weights is not None:
         prior = rate_prior(known, weights.theta, recipe.loss.targets)
         anew.network.prefer(torch.from_numpy(prior), weights.wanted)

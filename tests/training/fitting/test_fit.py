@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from model.nets.network import Network
 from model.vocabulary import FIRST
 from tests.training.worlds import RING, next_in_rings, rings_split, small_recipe, split_of, two_rings
 from training.data.split import TRAIN
-from training.fitting.checkpoint import CHECKPOINT, RunError
+from training.fitting.checkpoint import CHECKPOINT, Checkpoint, Epoch, Part, RunError
 from training.fitting.fit import Fitted, Validate, fit
 from training.recipe import FitRule, LossRule, Recipe
 
@@ -277,7 +277,7 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 
 
 def test_without_a_validation_all_epochs_are_taken(tmp_path: Path) -> None:
-    """And the last one's weights, whatever the patience; killed, it goes on to the same ones."""
+    """And the last one's weights, whatever the patience."""
     rule = epochs(3, patience=1)
     whole = trained(small_recipe(fit=rule), tmp_path / "whole", None)
     scored = trained(small_recipe(fit=rule), tmp_path / "scored", Rising())
@@ -286,6 +286,25 @@ def test_without_a_validation_all_epochs_are_taken(tmp_path: Path) -> None:
     assert whole.best == 2
     assert same(weights_of(whole.network), weights_of(scored.network))
     assert same(weights_of(trained(small_recipe(fit=rule), tmp_path / "whole", None).network), weights_of(whole.network))
+
+
+def test_killed_without_a_validation_it_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a refit is: killed behind its second epoch, whose weights are kept already while the checkpoint names the first."""
+    rule = epochs(3)
+    whole = trained(small_recipe(fit=rule), tmp_path / "whole", None)
+    save = Checkpoint.save
+
+    def killed(checkpoint: Checkpoint, parts: Mapping[str, Part], done: list[Epoch], *rest: Any) -> None:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        save(checkpoint, parts, done, *rest)
+
+    monkeypatch.setattr(Checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(small_recipe(fit=rule), tmp_path / "killed", None)
+    monkeypatch.undo()
+
+    assert same(weights_of(trained(small_recipe(fit=rule), tmp_path / "killed", None).network), weights_of(whole.network))
 
 
 def test_another_number_of_processes_may_read_a_run_but_not_go_on_with_it(tmp_path: Path) -> None:
