@@ -43,9 +43,9 @@ def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
     train = ["train", log, "--recipe", str(recipe), "--threads", "1", "--run"]
     assert main([*train, str(tmp_path / "one")]) == 0
     found = on_two_ranks("-m", "--", "training", *train, tmp_path / "two")
+    assert found.returncode == 0, found.stderr
     one, two = (torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("one", "two"))
 
-    assert found.returncode == 0, found.stderr
     assert found.stderr.count("was the best") == 1
     assert two["counters"] == one["counters"]
     for epoch, wanted in zip(two["epochs"], one["epochs"], strict=True):
