@@ -120,14 +120,14 @@ def test_our_side_in_the_peers_shape_is_trained_as_the_peer_is() -> None:
     """Nothing of our recipe's own schedule is left in it: the peer's loss, the newest windows, one learning rate, no start from
     what was kept together.
     """
-    shape = Shape(learning_rate=2e-3, epochs=4, loss="full")
+    shape = Shape(learning_rate=2e-3, epochs=4, patience=2, loss="full")
     alike = same_training(read_recipe("nexttrack:fit.start='cooccurrence'"), shape)
     fit = alike.fit
 
     assert not alike.network.outcomes
     assert (alike.loss.main, fit.windows) == ("full", "newest")
     assert (fit.learning_rate, fit.warmup, fit.decay, fit.weight_decay, fit.start) == (2e-3, 0, 1.0, 0.0, "random")
-    assert (fit.epochs, fit.patience) == (4, 4)
+    assert (fit.epochs, fit.patience) == (4, 2)
 
 
 def test_our_side_trained_our_way_differs_in_training_alone() -> None:

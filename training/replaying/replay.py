@@ -8,7 +8,8 @@ A history of scope `user` is replayed at the log's own times. They lie in the pa
 masks nothing but disliked tracks, and it reads what the evaluation reads; but a model that reads gaps takes everybody for just
 back from a long pause, so what it should have said is asked as of now too (`asked_at`). One of scope `session` is replayed as
 if it were heard just now (`replaying.player`), each run under ids of its own, since a session ends by the clock. There the
-service masks what was skipped in the session, so what it should have said is masked alike; what was played may repeat
+service masks what was skipped in the session, so what it should have said is masked alike, and a model that reads gaps finds
+none, so what it should have said is asked without them (`going_on`); what was played may repeat
 (`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know (`artist_gap`)
 must be off.
 """
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model import artifact
+from model.encoding import GOING_ON
 from training.data.log import Log
 from training.data.sequences import build, is_wanted
 from training.data.split import TEST, Split, split
@@ -49,22 +51,22 @@ def replay(
     """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print what came of it.
 
     `listeners` of those who have cases are drawn evenly, 0 takes all; `at_once` are in flight together. `prefix` stands before
-    their ids and those of their events. ReplayError where the artifact's tracks are not the log's, the model reads the gaps of
-    one session, or the service serves another version or stops answering.
+    their ids and those of their events. ReplayError where the artifact's tracks are not the log's, or the service serves
+    another version or stops answering.
     """
     found = artifact.load(folder)
-    if found.manifest.history.scope == "session" and "gaps" in found.manifest.inputs:
-        raise ReplayError("found a model that reads the gaps of one session; its times would be made up, so it is not replayed")
     recipe = TypeAdapter(Recipe).validate_python(found.manifest.recipe)
     cut = split(build(log, recipe.history), recipe.split)
     if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):
         raise ReplayError(f"the artifact knows other tracks than {log.folder}; replay wants the log that it was trained on")
     cases = draw_listeners(select_cases(cut, TEST), listeners)
-    cases = asked_at(cases, cut, time_ns() // 1_000_000)
+    now_ms = time_ns() // 1_000_000
     just_now = recipe.history.scope == "session"
     if just_now:
-        cases = without_skipped(cases)
-        prefix = f"{prefix}{time_ns() // 1_000_000}-"
+        cases = without_skipped(going_on(cases))
+        prefix = f"{prefix}{now_ms}-"
+    else:
+        cases = asked_at(cases, cut, now_ms)
     asked = _run(found.manifest.version, cut, cases, url, at_once=at_once, prefix=prefix, just_now=just_now, console=console)
     online = asyncio.run(asked)
     answers, offline = online.answers(cases), answer_with(found, cases)
@@ -95,6 +97,11 @@ def asked_at(cases: Cases, cut: Split, now_ms: int) -> Cases:
     entry. A run of some minutes can count a pause as one code more than this, if it is of hours or of few days.
     """
     return replace(cases, away_ms=np.where(cases.lengths > 0, cases.away_ms + now_ms - cut.sequences.at_ms[cases.entry], 0))
+
+
+def going_on(cases: Cases) -> Cases:
+    """The same cases with each history heard without a pause, and asked at its end: what a session of just now looks like."""
+    return replace(cases, gaps=np.full_like(cases.gaps, GOING_ON), away_ms=np.zeros_like(cases.away_ms))
 
 
 def without_skipped(cases: Cases) -> Cases:

@@ -11,7 +11,8 @@ score, peak memory; a JSON line each. All learn from the training part alone, so
     esasrec, rectools   with LiGR blocks in their place
 
 Each of `--rates` is a run of the last three; a row is the one that was best on validation, `grid` has all runs' validation
-figures. Where RecTools does not install, its rows say why.
+figures; of a run's `--epochs` the best one counts, and `--patience` of them without a better one end it. Where RecTools does
+not install, its rows say why.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main() -> None:
     recipe, folder = read_recipe(options.recipe), options.cache / "peers" / options.log.resolve().name
     recipe = replace(recipe, fit=replace(recipe.fit, refit=False))
     shapes = [
-        Shape(epochs=options.epochs, loss=options.loss, learning_rate=rate, **{name: getattr(options, name) for name in _GIVEN})
+        Shape(loss=options.loss, learning_rate=rate, **{name: getattr(options, name) for name in _GIVEN})
         for rate in options.rates
     ]
     work = {"cases": options.cases, "threads": options.threads}
@@ -76,7 +77,7 @@ def main() -> None:
             _keep({"system": name, "log": options.log.resolve().name, **work, **row}, options.out)
 
 
-_GIVEN = ("width", "layers", "heads", "dropout", "negatives", "batch")
+_GIVEN = ("width", "layers", "heads", "dropout", "negatives", "batch", "epochs", "patience")
 
 
 def _options() -> argparse.Namespace:
@@ -89,7 +90,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="file for the JSON lines; default: peers.jsonl in the cache")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cases", type=int, help="at most so many cases of each part, the same for all; default: all")
-    parser.add_argument("--epochs", type=int, default=5, help="of what trains as RecTools does; the best one counts")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="grid of its learning rates")
     parser.add_argument("--loss", choices=["sampled", "full"], default=Shape().loss, help="its softmax")
     for name in _GIVEN:

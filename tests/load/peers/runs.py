@@ -33,6 +33,7 @@ class Shape:
     batch: int = 128
     learning_rate: float = 1e-3
     epochs: int = 5
+    patience: int = 5  # epochs without a better one that end a run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +85,7 @@ def same_training(recipe: Recipe, shape: Shape) -> Recipe:
             learning_rate=shape.learning_rate,
             warmup=0,
             epochs=shape.epochs,
-            patience=shape.epochs,
+            patience=shape.patience,
             select="ndcg@10",
             valid_cases=recipe.fit.valid_cases,
         ),

@@ -29,12 +29,12 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
-    """Times the epochs and answers the cases after each."""
+    """Times the epochs, answers the cases after each, and ends the training where `patience` of them were no better."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], sequences: int) -> None:
         self._folder, self._settings, self._sequences = folder, settings, sequences
         self._valid, self._test = (dict(np.load(folder / f"{part}.npz")) for part in ("valid", "test"))
-        self._best = -1.0
+        self._best, self._since = -1.0, 0
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self._started = time.perf_counter()
@@ -44,13 +44,15 @@ class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
         answers = self._answer(module, self._valid)
         hits = (answers["lists"] == self._valid["target"][:, None])[self._valid["wanted"], :10]
         ndcg = float(np.mean(hits.any(axis=1) / np.log2(hits.argmax(axis=1) + 2)))
+        self._since += 1
         if ndcg > self._best:
-            self._best = ndcg
+            self._best, self._since = ndcg, 0
             for part, found in (("valid", answers), ("test", self._answer(module, self._test))):
                 np.savez(self._folder / f"{part}-lists.npz", lists=found["lists"], scores=found["scores"])
         line = {"epoch": trainer.current_epoch, "seconds": seconds, "sequences": self._sequences, "score": ndcg}
         with (self._folder / "epochs.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        trainer.should_stop = self._since >= self._settings["patience"]
 
     @torch.no_grad()
     def _answer(self, module: Any, cases: Arrays) -> Arrays:

@@ -5,25 +5,22 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import unquote
 
 import httpx
 import numpy as np
 import pytest
 
-from model.encoding import Encoded, encode_histories, rows_of
+from model.encoding import GOING_ON, Encoded, encode_histories, rows_of
 from model.events import Event, EventType, HistoryRule, Outcome, fold
-from tests.service import artifacts
 from tests.training.logs import D, L, Line, P, S, split_of
-from training.data.log import Log
 from training.data.split import TEST, Split
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import LIST, Answers, answer, summarise
 from training.evaluation.metrics import Floats
 from training.replaying.agreement import compare, same_lists
 from training.replaying.player import ReplayError, ask_service
-from training.replaying.replay import asked_at, draw_listeners, replay, without_skipped
+from training.replaying.replay import asked_at, draw_listeners, going_on, without_skipped
 
 LENGTH = 6
 
@@ -230,6 +227,25 @@ def test_just_now_each_session_is_a_listener_with_the_opinions_of_the_sessions_b
     assert recent == [[False, False, False, True, True, True, True], [True, True]]
 
 
+def test_a_session_of_just_now_has_no_gaps_online_or_offline() -> None:
+    """The log's entries lie hours apart; as they are posted none does, and that is what the answers are held against."""
+    split = _split()
+    spread = replace(split.sequences, at_ms=split.sequences.at_ms * 10_000)
+    service = StandIn(replace(split, sequences=spread))
+    cases = select_cases(service.split, TEST)
+    last = np.flatnonzero(np.diff(cases.user, append=-1))
+
+    _replay(service, cases, just_now=True)
+
+    offline = going_on(cases).encode(LENGTH).gaps[last]
+    assert (cases.encode(LENGTH).gaps[last] > GOING_ON).all()
+    assert (offline == GOING_ON).all()
+    rule, vocabulary, now_ms = HistoryRule(scope="session"), service.split.vocabulary, time.time_ns() // 1_000_000
+    for events in service.events.values():
+        session = fold(events.values(), rule).session(now_ms, rule.gap_ms)
+        assert list(rows_of(session, vocabulary, length=LENGTH, now_ms=now_ms).gaps) == [GOING_ON] * LENGTH
+
+
 def test_what_was_left_in_the_session_is_excluded_besides_dislikes() -> None:
     """As the service masks it: skips of this history, none of another, each once; a liked one stays."""
     lines: list[Line] = [("u", "a", S, "train"), ("u", "b", L, "train"), ("u", "a", S, "train"), ("u", "c", D, "train")]
@@ -264,11 +280,3 @@ def test_drawn_listeners_keep_all_their_cases() -> None:
     assert np.unique(drawn.user).tolist() == [0, 2]
     assert len(drawn) == np.isin(cases.user, [0, 2]).sum()
     assert draw_listeners(cases, 0) is cases
-
-
-def test_gaps_within_a_session_are_not_replayed(tmp_path: Path) -> None:
-    """A session that is still going on has times of just now: what the model would read of them is made up."""
-    folder = artifacts.build(tmp_path, rule=HistoryRule(scope="session"), wanted_weight=0.0)
-    log = Log(folder=tmp_path, about={})
-    with pytest.raises(ReplayError, match="reads the gaps of one session"):
-        replay(log, folder, "http://nobody")
