@@ -4,7 +4,7 @@ There are two ways: the scan in eight bits, and, in a large catalogue, an index 
 where its lists are the exact scan's but for one place in a hundred, where the tracks that followed stand as high as before but
 for 0.2 % of NDCG@20, and where golden cases come out the same: all of them in eight bits; by an index, which misses a track
 here and there, half of them, and the others are left out. Else the artifact stays exact. What was measured goes into the
-manifest. Nothing is tried for a network with a memory: what is remembered must find its score among all rows.
+manifest.
 """
 
 import os
@@ -49,6 +49,16 @@ service under load has nothing else. Whole graphs in turns, alone / in batches o
 
 Through the whole service at 100,000 rows, in turns on a slow day, the index answered 1.14 to 1.38 times as often at one
 connection, .87 to .97 times at 16 and .87 to 1.01 times at 64.
+"""
+REMEMBERING_FROM = 500_000
+"""The same for either way and a network with a memory, which besides scores all that is remembered. `python -m tests.load.scans
+--tracks 200000 500000 1000000 --probes 32 128 --remembered 4650`, an EPYC of family 26, 28 November 2026, alone / in batches of
+16:
+
+    rows        fp32          int8         index of 32     of 128
+    200,000     1.4 / .34      .90 / .54    .52 / .52       .66 / .62
+    500,000     3.8 / .79     2.0 / .85     .62 / .61       .74 / .74
+    1,000,000   7.4 / 1.6     4.2 / 1.3     .90 / .75      1.1 / .98
 """
 PROBES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 OVERLAP, LOSS = 0.99, 0.002
@@ -105,16 +115,18 @@ def shrink(
     open_graph: Open,
     eight_bits_from: int = EIGHT_BITS_FROM,
     index_from: int = INDEX_FROM,
+    remembering_from: int = REMEMBERING_FROM,
     probes_tried: Sequence[int] = PROBES,
 ) -> Chosen:
     """Replace the graphs and weights of `draft` by quicker ones, where that may be."""
     stays = Chosen(found=ScanRecord(), records=None, golden=golden)
-    if isinstance(network, SineNetwork) or network.memory is not None or not samples:
+    if isinstance(network, SineNetwork) or not samples:
         return stays
     ways: list[_Way] = []
-    if network.rows >= index_from:
+    least = 0 if network.memory is None else remembering_from
+    if network.rows >= max(index_from, least):
         ways.append(_by_index(network, encoder, samples[-SAMPLES:], length, probes_tried))
-    if network.rows >= eight_bits_from:
+    if network.rows >= max(eight_bits_from, least):
         ways.append(_in_eight_bits(network, encoder))
     if not ways:
         return stays
@@ -198,12 +210,13 @@ def _by_index(
     network: Network, encoder: Encoder, samples: Sequence[RowHistory], length: int, probes_tried: Sequence[int]
 ) -> _Way:
     queries_SQ = _queries(network, samples, length)
-    by_probes = {probes: tails.top_by_index(probes, repeats=network.repeats) for probes in probes_tried}
+    given = {"repeats": network.repeats, "remembers": network.memory is not None}
+    by_probes = {probes: tails.top_by_index(probes, **given) for probes in probes_tried}
     return _Way(tails=by_probes, weights=lambda: index.cut(_items(encoder), queries_SQ), golden_share=0.5)
 
 
 def _in_eight_bits(network: Network, encoder: Encoder) -> _Way:
-    tail = tails.top_in_eight_bits(repeats=network.repeats)
+    tail = tails.top_in_eight_bits(repeats=network.repeats, remembers=network.memory is not None)
     return _Way(tails={0: tail}, weights=lambda: quantise(_items(encoder)), golden_share=1)
 
 

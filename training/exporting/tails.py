@@ -67,6 +67,61 @@ _REMEMBERED_CANDIDATES = """
     more_BM = GatherElements<axis=1>(more_BV, candidates)
     scores = Add(network_BM, more_BM)"""
 
+_REMEMBERED_BESIDE = """
+beside (int64[B,R] remembered) => (int64[B,K] rows)
+<int32[B,V] blank_BV, int32[B,V] placed_BV, int32[B,V] free_BV> {
+    second = Constant<value_ints=[1]>()
+    third = Constant<value_ints=[2]>()
+    begin = Constant<value_int=1>()
+    outside = Constant<value=int32 {0}>()
+    bottom = Constant<value=float {-inf}>()
+    never_any = Constant<value_ints=[0, 1]>()
+    height = Shape<start=0, end=1>(items)
+    remembered_shape = Shape(remembered)
+    lines = Shape<start=0, end=1>(remembered)
+    length = Shape<start=1, end=2>(remembered)
+    length_scalar = Squeeze(length)
+    end = Add(length_scalar, begin)
+    numbers_R = Range(begin, end, begin)
+    short_numbers_R = Cast<to=6>(numbers_R)
+    number_BR = Expand(short_numbers_R, remembered_shape)
+    never_any_size = Shape(never_any)
+    never_any_shape = Concat<axis=0>(lines, never_any_size)
+    never_any_B2 = Expand(never_any, never_any_shape)
+    not_free = Concat<axis=1>(excluded, never_any_B2)
+    not_free_shape = Shape(not_free)
+    outside_BN = Expand(outside, not_free_shape)
+    whole_shape = Concat<axis=0>(lines, height)
+    blank_BV = ConstantOfShape<value=int32[1] {0}>(whole_shape)
+    placed_BV = ScatterElements<axis=1>(blank_BV, remembered, number_BR)
+    free_BV = ScatterElements<axis=1>(placed_BV, not_free, outside_BN)
+
+    remembered_BRQ = Gather<axis=0>(items, remembered)
+    query_beside_BQ1 = Unsqueeze(query, third)
+    network_BR1 = MatMul(remembered_BRQ, query_beside_BQ1)
+    network_BR = Squeeze(network_BR1, third)
+    raised_BR = Add(network_BR, more)
+    at_BR = GatherElements<axis=1>(free_BV, remembered)
+    is_its_place_BR = Equal(at_BR, number_BR)
+    beside_BR = Where(is_its_place_BR, raised_BR, bottom)
+    near_at_BK = GatherElements<axis=1>(free_BV, near)
+    is_beside_BK = Greater(near_at_BK, outside)
+    others_BK = Where(is_beside_BK, bottom, near_scores)
+    both_scores = Concat<axis=1>(others_BK, beside_BR)
+    both_rows = Concat<axis=1>(near, remembered)
+    wanted_count = Reshape(count, second)
+    there_count = Shape<start=1, end=2>(both_rows)
+    list_count = Min(wanted_count, there_count, height)
+    scores, order_beside = TopK<axis=1>(both_scores, list_count)
+    rows = GatherElements<axis=1>(both_rows, order_beside)
+}"""
+"""What comes behind a tail whose lists, `near`, are of the network's scores alone.
+
+To be remembered adds to a score and never takes from it. So whoever is neither near nor remembered is in no list, and it is
+enough to score the remembered rows exactly besides, wherever the network has them. A row may be remembered at several places:
+`free_BV` says which of them counts, counted from 1, and 0 where a row is not remembered or may not be proposed.
+"""
+
 _PARTS = """
     zero = Constant<value_ints=[0]>()
     first = Constant<value_ints=[1]>()
@@ -116,19 +171,32 @@ def top(network: Network) -> ModelProto:
     return _proposing(_parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL, _REMEMBERED_ALL), repeats=network.repeats)
 
 
-def top_in_eight_bits(*, repeats: bool = True) -> ModelProto:
-    """The same for a score that is a dot product, with the weights of `scan.quantise`."""
-    return _proposing(parser.parse_model(_HEADER + scan.TOP), repeats=repeats)
+def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False) -> ModelProto:
+    """The same for a score that is a dot product, with the weights of `scan.quantise`; `remembers`, for one with a memory."""
+    return _quicker(scan.TOP, repeats=repeats, remembers=remembers)
 
 
-def top_by_index(probes: int, *, repeats: bool = True) -> ModelProto:
+def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False) -> ModelProto:
     """The same over the `probes` best blocks of an index, with the weights of `index.cut`."""
-    return _proposing(parser.parse_model(_HEADER + index.top(probes)), repeats=repeats)
+    return _quicker(index.top(probes), repeats=repeats, remembers=remembers)
 
 
 def rank(network: Network) -> ModelProto:
     """(query, candidates) -> scores, in the given order."""
     return _parse(_RANK, network, _DOT_CANDIDATES, _INTERESTS_CANDIDATES, _REMEMBERED_CANDIDATES)
+
+
+def _quicker(text: str, *, repeats: bool, remembers: bool) -> ModelProto:
+    tail = parser.parse_model(_HEADER + text)
+    if remembers:
+        inner = {"rows": "near", "scores": "near_scores"}
+        for node in tail.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [inner.get(name, name) for name in names]
+        beside = parser.parse_model(_HEADER + _REMEMBERED_BESIDE)
+        tail.graph.node.extend(beside.graph.node)
+        tail.graph.value_info.extend(beside.graph.value_info)
+    return _proposing(tail, repeats=repeats)
 
 
 def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:

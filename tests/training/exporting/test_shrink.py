@@ -39,15 +39,19 @@ HISTORIES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def network() -> Network:
-    """Untrained, its item biases spread, its tracks in all directions."""
+@pytest.fixture(scope="module", params=[0.0, 4.0], ids=["no memory", "memory"])
+def network(request: pytest.FixtureRequest) -> Network:
+    """Untrained, its item biases spread, its tracks in all directions; also with a memory of this weight, of most rows."""
     torch.manual_seed(0)
     made = build(RECIPE.network, ROWS, RECIPE.history.length)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         made.get_parameter("track.weight").copy_(torch.randn(ROWS, RECIPE.network.width))
+    if request.param:
+        random, sessions = np.random.default_rng(3), 600
+        heard, session = random.integers(FIRST, ROWS, 12 * sessions), np.repeat(np.arange(sessions), 12)
+        made.memory = Memory(tables(heard, session, np.zeros(sessions, np.int64), ROWS), recent=20, weight=request.param)
     return made
 
 
@@ -64,8 +68,8 @@ def sessions(network: Network, encoder: Encoder, tmp_path_factory: pytest.TempPa
     queries = np.random.default_rng(0).normal(size=(50, items.shape[1])).astype(np.float32)
     ways: dict[str, tuple[ModelProto, Weights]] = {
         "exact": (tails.top(network), {}),
-        "eight bits": (tails.top_in_eight_bits(), quantise(items)),
-        "index": (tails.top_by_index(ROWS), index.cut(items, queries)),
+        "eight bits": (tails.top_in_eight_bits(remembers=network.memory is not None), quantise(items)),
+        "index": (tails.top_by_index(ROWS, remembers=network.memory is not None), index.cut(items, queries)),
     }
     opened = {}
     for number, (name, (tail, besides)) in enumerate(ways.items()):
@@ -84,10 +88,16 @@ def answers(
     session: onnxruntime.InferenceSession, count: int, excluded: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Rows and scores for as many random histories as there are lines of exclusions."""
-    random = np.random.default_rng(len(excluded))
-    tracks, outcomes = random.integers(FIRST, ROWS, (len(excluded), 6)), random.integers(1, 5, (len(excluded), 6))
+    tracks, outcomes = (array.numpy() for array in histories(len(excluded)))
     rows, scores = session.run(None, {"tracks": tracks, "outcomes": outcomes, "excluded": excluded, "count": np.array(count)})
     return rows, scores
+
+
+def histories(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """As many of six entries, random, the same ones each time: tracks and outcomes [B, 6]."""
+    random = np.random.default_rng(batch)
+    tracks, outcomes = random.integers(FIRST, ROWS, (batch, 6)), random.integers(1, 5, (batch, 6))
+    return torch.from_numpy(tracks), torch.from_numpy(outcomes)
 
 
 @WAYS
@@ -100,6 +110,21 @@ def test_lists_and_scores_are_the_exact_ones(sessions: Sessions, batch: int, cou
 
     assert np.mean(rows == wanted) > 0.99
     assert np.allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
+    assert all(len(set(line)) == count for line in rows)
+
+
+@WAYS
+def test_memory_changes_lists_and_fills_none_of_them(network: Network, sessions: Sessions, way: str) -> None:
+    """So the tests here meet rows of both kinds: some that the network alone would not have had among its best, and some that
+    are not remembered.
+    """
+    with torch.no_grad():
+        network_BV = network.query(*histories(33), None, None) @ network.item_matrix().T
+    network_BV[:, :FIRST] = -torch.inf
+    rows, _ = answers(sessions[way], 20, np.zeros((33, 1), np.int64))
+    added = [len(set(line) - set(best)) for line, best in zip(rows.tolist(), network_BV.topk(20).indices.tolist(), strict=True)]
+
+    assert (33 < sum(added) < 10 * 33) == (network.memory is not None)
 
 
 @pytest.mark.parametrize("way", ["exact", *WAY_NAMES])
@@ -127,20 +152,23 @@ def test_without_repeats_nothing_that_was_read_is_proposed(
 
     excluded = told(tails.top(network), {}, tracks)[0][:, :1]  # the best of the others
     wanted, wanted_scores = told(tails.top(network), {}, np.concatenate([tracks, excluded], axis=1))
-    rows, scores = told(proposing_none_read(way), besides[way], excluded)
+    rows, scores = told(proposing_none_read(network, way), besides[way], excluded)
 
     assert all(not set(line) & {0, 1, *read, *out} for line, read, out in zip(rows, tracks, excluded, strict=True))
     assert np.mean(rows == wanted) > 0.99
     assert np.allclose(scores, wanted_scores, rtol=1e-5, atol=1e-5)
 
 
-def proposing_none_read(way: str) -> ModelProto:
+def proposing_none_read(network: Network, way: str) -> ModelProto:
     """The tail of a network like this one, but for its repeats."""
+    remembers = network.memory is not None
     if way == "eight bits":
-        return tails.top_in_eight_bits(repeats=False)
+        return tails.top_in_eight_bits(repeats=False, remembers=remembers)
     if way == "index":
-        return tails.top_by_index(ROWS, repeats=False)
-    return tails.top(build(replace(RECIPE.network, repeats=False), ROWS, RECIPE.history.length))
+        return tails.top_by_index(ROWS, repeats=False, remembers=remembers)
+    other = build(replace(RECIPE.network, repeats=False), ROWS, RECIPE.history.length)
+    other.memory = network.memory
+    return tails.top(other)
 
 
 @WAYS
@@ -242,6 +270,7 @@ def shrunk(network: Network, encoder: Encoder, tmp_path: Path) -> Shrink:
             "length": 8,
             "open_graph": open_graph,
             "index_from": 10**9,
+            "remembering_from": 0,
         } | options
         return shrink.shrink(network, encoder, draft, **given)
 
@@ -255,13 +284,11 @@ def test_small_catalogue_stays_exact(shrunk: Shrink) -> None:
     assert (chosen.found, chosen.records, chosen.golden) == (ScanRecord(), None, [{"best": []}])
 
 
-def test_network_with_a_memory_stays_exact(shrunk: Shrink, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However large its catalogue: what is remembered adds to any row's score, and neither quicker way looks at all of them."""
-    memory = Memory(tables(np.array([5, 6]), np.zeros(2, np.int64), np.zeros(1, np.int64), ROWS), recent=20)
-    monkeypatch.setattr(network, "memory", memory)
-    chosen = shrunk(eight_bits_from=1_000, index_from=1_000)
+def test_with_a_memory_only_larger_catalogues_are_shrunk(shrunk: Shrink, network: Network) -> None:
+    """What is remembered is scored besides, in either way, so the exact scan is the quicker one for longer."""
+    chosen = shrunk(eight_bits_from=1_000, remembering_from=ROWS + 1)
 
-    assert (chosen.found, chosen.records) == (ScanRecord(), None)
+    assert (chosen.records is None) == (network.memory is not None)
 
 
 def test_large_catalogue_is_shrunk_and_says_how_near_it_came(shrunk: Shrink, tmp_path: Path) -> None:
