@@ -109,13 +109,15 @@ def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor |
     """What training chose, its network learned anew from all before the test part, in as many epochs. Nothing is measured that
     could be chosen by: the curves stay those of the first network, the cost is that of both.
     """
+    memory, chosen.network.memory = chosen.network.memory, None
+    chosen.network.to("meta")  # its weights, which may be gigabytes, are not needed any more
     recipe, known = run.recipe, with_valid(run.split)
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
     anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists, console=console)
     if weights is not None:
         prior = rate_prior(known, weights.theta, recipe.loss.targets)
         anew.network.prefer(torch.from_numpy(prior), weights.wanted)
-    anew.network.memory = chosen.network.memory
+    anew.network.memory = memory
     return replace(
         chosen,
         network=anew.network,

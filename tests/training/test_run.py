@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -21,7 +22,7 @@ from training.__main__ import main
 from training.data.log import open_log
 from training.data.split import with_valid
 from training.fitting.checkpoint import RunError
-from training.fitting.fit import fit
+from training.fitting.fit import Fitted, fit
 from training.fitting.weigh import rate_prior
 from training.recipe import WeighRule, read_recipe
 
@@ -220,6 +221,26 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
         assert network.memory is not None
         assert plain.network.memory is not None
         assert network.memory.weight == plain.network.memory.weight
+
+
+def test_first_network_is_gone_before_the_second_is_learned(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At ten million tracks one is gigabytes: of the first, only what it remembers is still held when the second begins."""
+    recipe = read_recipe(place.recipe)
+    fitted: list[Fitted] = []
+    held: list[list[str]] = []
+
+    def watched(*args: Any, **kwargs: Any) -> Fitted:
+        held.append([parameter.device.type for first in fitted for parameter in first.network.parameters()])
+        fitted.append(fit(*args, **kwargs))
+        return fitted[-1]
+
+    monkeypatch.setattr(run, "fit", watched)
+    refit = replace(recipe, fit=replace(recipe.fit, refit=True))
+    run.train(run.prepare(open_log(place.log), refit, tmp_path / "run"), Console(file=StringIO()))
+
+    assert [set(devices) for devices in held] == [set(), {"meta"}]
 
 
 def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: Path) -> None:
