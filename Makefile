@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 LOG := .nexttrack/logs/demo
 EFFORT := $(if $(QUICK),--seeds 1 --epochs 15,--seeds 3)
+REAL := --seeds 1 --epochs $(if $(QUICK),15,60)
 COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
 
 .DEFAULT_GOAL := help
@@ -50,14 +51,14 @@ format: $(VENV)/test.stamp ## format the code and mend what lint can mend
 bench: $(VENV)/test.stamp ## measure speed, beside rivals where they install (QUICK=1: one round, no rivals)
 	@$(BIN)/python -m tests.load $(if $(QUICK),--quick)
 
-compare: $(VENV)/run.stamp ## the ablation, the published systems and ours, three seeds (QUICK=1: a small world, minutes)
+compare: $(VENV)/run.stamp ## the ablation, the published systems and ours (QUICK=1: a small world, minutes)
 	@[ -e $(COMPARED)/log.json ] || $(BIN)/python -m training simulate --out $(COMPARED) $(if $(QUICK),--listeners 300 --tracks 600)
 	@$(BIN)/python -m training compare $(SYSTEMS) --log $(COMPARED) $(EFFORT)
 ifdef KUAIRAND
-	@$(BIN)/python -m training compare $(SYSTEMS) kuairand --log $(KUAIRAND) --protocol kuairand $(EFFORT)
+	@$(BIN)/python -m training compare $(SYSTEMS) kuairand --log $(KUAIRAND) --protocol kuairand $(REAL)
 endif
 ifdef NOWPLAYING
-	@$(BIN)/python -m training compare $(BLIND) nowplaying --log $(NOWPLAYING) --protocol nowplaying $(EFFORT)
+	@$(BIN)/python -m training compare $(BLIND) nowplaying --log $(NOWPLAYING) --protocol nowplaying --cases 8000 $(REAL)
 endif
 
 clean: ## delete the environment, caches and the demo's data; artifacts/ stays
