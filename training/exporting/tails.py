@@ -75,7 +75,7 @@ beside (int64[B,R] remembered) => (int64[B,K] rows)
     begin = Constant<value_int=1>()
     outside = Constant<value=int32 {0}>()
     bottom = Constant<value=float {-inf}>()
-    never_any = Constant<value_ints=[0, 1]>()
+    first_row = Constant<value=int64 {2}>()
     height = Shape<start=0, end=1>(items)
     remembered_shape = Shape(remembered)
     lines = Shape<start=0, end=1>(remembered)
@@ -85,16 +85,12 @@ beside (int64[B,R] remembered) => (int64[B,K] rows)
     numbers_R = Range(begin, end, begin)
     short_numbers_R = Cast<to=6>(numbers_R)
     number_BR = Expand(short_numbers_R, remembered_shape)
-    never_any_size = Shape(never_any)
-    never_any_shape = Concat<axis=0>(lines, never_any_size)
-    never_any_B2 = Expand(never_any, never_any_shape)
-    not_free = Concat<axis=1>(excluded, never_any_B2)
-    not_free_shape = Shape(not_free)
-    outside_BN = Expand(outside, not_free_shape)
+    excluded_shape = Shape(excluded)
+    outside_BN = Expand(outside, excluded_shape)
     whole_shape = Concat<axis=0>(lines, height)
     blank_BV = ConstantOfShape<value=int32[1] {0}>(whole_shape)
     placed_BV = ScatterElements<axis=1>(blank_BV, remembered, number_BR)
-    free_BV = ScatterElements<axis=1>(placed_BV, not_free, outside_BN)
+    free_BV = ScatterElements<axis=1>(placed_BV, excluded, outside_BN)
 
     remembered_BRQ = Gather<axis=0>(items, remembered)
     query_beside_BQ1 = Unsqueeze(query, third)
@@ -103,7 +99,9 @@ beside (int64[B,R] remembered) => (int64[B,K] rows)
     raised_BR = Add(network_BR, more)
     at_BR = GatherElements<axis=1>(free_BV, remembered)
     is_its_place_BR = Equal(at_BR, number_BR)
-    beside_BR = Where(is_its_place_BR, raised_BR, bottom)
+    is_track_BR = GreaterOrEqual(remembered, first_row)
+    counts_BR = And(is_its_place_BR, is_track_BR)
+    beside_BR = Where(counts_BR, raised_BR, bottom)
     near_at_BK = GatherElements<axis=1>(free_BV, near)
     is_beside_BK = Greater(near_at_BK, outside)
     others_BK = Where(is_beside_BK, bottom, near_scores)
@@ -119,7 +117,7 @@ beside (int64[B,R] remembered) => (int64[B,K] rows)
 
 To be remembered adds to a score and never takes from it. So whoever is neither near nor remembered is in no list, and it is
 enough to score the remembered rows exactly besides, wherever the network has them. A row may be remembered at several places:
-`free_BV` says which of them counts, counted from 1, and 0 where a row is not remembered or may not be proposed.
+`free_BV` says which of them counts, counted from 1, and 0 where a row is not remembered or is excluded.
 """
 
 _PARTS = """
