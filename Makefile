@@ -61,8 +61,8 @@ ifdef NOWPLAYING
 	@$(BIN)/python -m training compare $(BLIND) nowplaying --log $(NOWPLAYING) --protocol nowplaying --cases 8000 $(REAL)
 endif
 
-clean: ## delete the environment, caches and the demo's data; artifacts/ stays
-	rm -rf $(VENV) .nexttrack .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+clean: ## delete the environment, caches and made-up logs; artifacts, runs, figures and the embedded Valkey's listeners stay
+	rm -rf $(VENV) .nexttrack/logs/demo .nexttrack/logs/quick .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "nexttrack needs Python 3.11 or newer; set PYTHON=")'

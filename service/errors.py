@@ -96,7 +96,10 @@ def install(app: FastAPI) -> None:
         return render(error)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        if request.method == "POST" and not _says_json(sent := request.headers.get("content-type", "")):
+            fault = Fault(loc=["header", "content-type"], msg=f"found {sent or 'none'}; the body is application/json")
+            return render(InvalidRequestError([fault]))
         return render(InvalidRequestError([Fault(loc=_as_sent(fault["loc"]), msg=fault["msg"]) for fault in error.errors()]))
 
     @app.exception_handler(HTTPException)
@@ -108,6 +111,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, __: Exception) -> Response:
         return mistake()
+
+
+def _says_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def _as_sent(loc: Sequence[str | int]) -> Sequence[str | int]:

@@ -8,7 +8,9 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from structlog.typing import EventDict, Processor
 
 logger = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
+AGAIN_S = 10.0
 
 
 def configure(level: str, format: Literal["json", "console"]) -> None:
@@ -51,6 +54,21 @@ def configure(level: str, format: Literal["json", "console"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=number, force=True)
+
+
+class Trouble:
+    """Warns of something that keeps failing: at once, and then once in `AGAIN_S`, with how often it has failed since."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._times, self._quiet_until = 0, 0.0
+
+    def __call__(self, error: Exception, *, traceback: bool = False) -> None:
+        self._times += 1
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            logger.warning(self._what, cause=str(error), times=self._times, exc_info=error if traceback else None)
+            self._times, self._quiet_until = 0, now + AGAIN_S
 
 
 class RequestLog:
@@ -88,10 +106,11 @@ class RequestLog:
         self._lines.append(_encoder.encode(line))
 
     def _flush(self) -> None:
-        self._lines.append(b"")
-        sys.stdout.buffer.write(b"\n".join(self._lines))
-        sys.stdout.buffer.flush()
-        self._lines.clear()
+        # A full disk, or a reader that went away, costs at most these lines; the next are tried again.
+        lines, self._lines = self._lines, []
+        with suppress(OSError):
+            sys.stdout.buffer.write(b"\n".join([*lines, b""]))
+            sys.stdout.buffer.flush()
 
 
 def _encode(line: dict[str, Any], default: Callable[[Any], Any]) -> str:

@@ -33,6 +33,7 @@ from typing import Protocol, Self
 from model.encoding import RowHistory
 from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.graphs import Scores
+from service.logs import Trouble
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -97,6 +98,7 @@ class BatchingScorer:
         self._seen = 0  # how many there were when that was last looked at
         self._shortest_s = math.inf  # of all runs for proposals; touched by the thread only
         self._thread: threading.Thread | None = None
+        self._trouble = Trouble("the model failed")
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -191,6 +193,7 @@ class BatchingScorer:
             else:
                 found = self._runner.best(histories, rows, [job.count or 0 for job in jobs])
         except Exception as error:  # whatever it is, those who wait must get an answer, and the thread must go on
+            self._trouble(error, traceback=True)
             return [ScorerUnavailableError(f"the model failed: {error}") for _ in jobs]
         ran_s = found[0].ran_s
         if graph == "model":

@@ -27,6 +27,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from model.events import Event, EventType, History, HistoryRule, fold, recent
 from service.connections import Command, Link
 from service.errors import StoreUnavailableError
+from service.logs import Trouble
 from service.settings import Settings
 
 Timer = Callable[[str], AbstractContextManager[object]]
@@ -72,6 +73,7 @@ class RedisSessions:
         self._rule, self._known = rule, known
         self._timer = timer
         self._record, self._read = _Script.load("record.lua"), _Script.load("read.lua")
+        self._trouble = Trouble("sessions are out of reach")
         self._keep = settings.history_events
         # Trimming sorts all of a listener's events; with slack it does so at every so-many-th write only. It never shows.
         slack = max(1, self._keep // 4)
@@ -103,21 +105,29 @@ class RedisSessions:
 
     async def forget(self, user_id: str) -> int:
         with self._timer("forget"):
-            [deleted] = await self._link.run([("UNLINK", *_keys(user_id))])
-        return int(_checked(deleted))
+            [deleted] = await self._run([("UNLINK", *_keys(user_id))])
+        return int(deleted)
 
     async def ping(self) -> None:
         await self._link.ping()
 
     async def _call(self, script: "_Script", calls: Sequence[Command]) -> list[Any]:
         """Run a script for each of `calls` (two keys, then arguments), loading it where Redis has lost it."""
-        replies = await self._link.run([("EVALSHA", script.sha, 2, *call) for call in calls])
+        replies = await self._run([("EVALSHA", script.sha, 2, *call) for call in calls])
         missing = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
-            again = await self._link.run([("EVAL", script.text, 2, *calls[place]) for place in missing])
+            again = await self._run([("EVAL", script.text, 2, *calls[place]) for place in missing])
             for place, reply in zip(missing, again, strict=True):
                 replies[place] = reply
-        return [_checked(reply) for reply in replies]
+        return replies
+
+    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+        """What Redis replies; the one refusal that may be among it is that it does not know a script."""
+        try:
+            return [_checked(reply) for reply in await self._link.run(commands)]
+        except StoreUnavailableError as error:
+            self._trouble(error)
+            raise
 
 
 def _keys(user_id: str) -> tuple[str, str]:
@@ -138,7 +148,8 @@ def _array_header(count: int) -> bytes:
 
 
 def _checked(reply: Any) -> Any:
-    if isinstance(reply, ResponseError):  # out of memory, read-only replica, loading: not the caller's fault
+    # Out of memory, read-only replica, loading: not the caller's fault.
+    if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError):
         raise StoreUnavailableError(f"Redis refused: {reply}") from reply
     return reply
 

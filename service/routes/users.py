@@ -1,5 +1,6 @@
 """What is remembered of a listener, and forgetting it."""
 
+import logging
 from http import HTTPStatus
 
 import structlog
@@ -12,7 +13,7 @@ from service.state import Service
 router = APIRouter(
     tags=["users"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "Redis is out of reach"}}
 )
-logger = structlog.get_logger()
+audit = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))  # whatever the level is
 
 
 @router.get("/v1/users/{user_id}/session", response_model=Session)
@@ -29,4 +30,4 @@ async def get_session(service: Service, user_id: PathId) -> Response:
 async def delete_user(service: Service, user_id: PathId) -> None:
     """Forget a person: everything kept under the id is gone when the reply arrives."""
     keys = await service.store.forget(user_id)
-    logger.info("audit: user forgotten", user_id=user_id, keys=keys)
+    audit.info("audit: user forgotten", user_id=user_id, keys=keys)

@@ -1,6 +1,8 @@
 """What happens to every request: its id, its limits, its client going away."""
 
 import asyncio
+import errno
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.artifact import Artifact
-from service.logs import RequestLog
+from service.logs import AGAIN_S, RequestLog, Trouble
 from service.metrics import Metrics
 from service.middleware import Front
 from tests.service.applications import running
@@ -176,6 +178,51 @@ async def test_lines_of_one_turn_leave_together_at_the_next(capfd: pytest.Captur
     assert (first["request_id"], first["proposal"], first["status"], first["ms"]) == ("id-1", "p1", 200, 1.5)
     assert (second["request_id"], second["method"], second["status"]) == ("id-2", "POST", 0)
     assert {"event", "level", "timestamp", "pid", "path"} <= second.keys()
+
+
+class Disk(io.RawIOBase):
+    """A disk that may be full."""
+
+    def __init__(self) -> None:
+        self.full, self.written = True, b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.written += bytes(data)
+        return len(data)
+
+
+@pytest.mark.anyio
+async def test_requests_are_logged_again_after_a_write_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full for a moment stops no log for good, and no line comes twice."""
+    disk, log = Disk(), RequestLog("info", "json")
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(disk)))
+    for request_id, full in ((b"id-1", True), (b"id-2", False), (b"id-3", False)):
+        disk.full = full
+        log(http("GET"), request_id, 200, 0.0015)
+        await asyncio.sleep(0)
+
+    assert [json.loads(line)["request_id"] for line in disk.written.splitlines()] == ["id-1", "id-2", "id-3"]
+
+
+def test_trouble_is_told_at_once_and_then_now_and_again(logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its cause, and with how often it came where it was not told each time."""
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    trouble = Trouble("the cellar is wet")
+    for cause in ("rain", "rain", "snow"):
+        trouble(OSError(cause))
+    now += AGAIN_S
+    trouble(OSError("flood"))
+
+    assert [(line["event"], line["cause"], line["times"]) for line in logged] == [
+        ("the cellar is wet", "rain", 1),
+        ("the cellar is wet", "flood", 3),
+    ]
 
 
 @pytest.mark.anyio

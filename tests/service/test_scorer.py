@@ -3,6 +3,7 @@
 import asyncio
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -147,16 +148,19 @@ async def test_request_that_waited_too_long_is_refused_unscored() -> None:
     assert runner.batches == []
 
 
-async def test_failing_graph_is_said_to_who_waited_and_the_next_is_served() -> None:
-    """One bad batch ends neither the thread nor the service."""
+async def test_failing_graph_is_said_to_who_waited_and_the_next_is_served(logged: list[dict[str, Any]]) -> None:
+    """One bad batch ends neither the thread nor the service, and the log has where it failed."""
     runner = FailingRunner()
     async with scorer(runner) as batching:
         with pytest.raises(ScorerUnavailableError, match="the graph is broken"):
             await batching.best(RowHistory([2], [1]), [], 1)
         runner.broken = False
         answer = await batching.best(RowHistory([2], [1]), [], 1)
+    [line] = logged
 
     assert list(answer.rows) == [2]
+    assert (line["event"], line["cause"]) == ("the model failed", "the graph is broken")
+    assert "Traceback" in line["exception"]
 
 
 async def test_who_comes_as_the_scorer_ends_is_answered() -> None:

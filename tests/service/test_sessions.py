@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -11,6 +11,7 @@ from redis import Redis
 
 from model.events import Event, EventType, HistoryRule, Outcome, fold
 from service.connections import connect
+from service.errors import StoreUnavailableError
 from service.sessions import RedisSessions, Remembered, SessionStore
 from service.settings import Settings
 from tests.service.fakes import MemorySessions
@@ -215,6 +216,21 @@ async def test_memory_of_a_listener_is_bounded(valkey: str) -> None:
 
     assert kept[0] <= KEEP + KEEP // 4 + 1
     assert kept[1] == KEEP_OPINIONS
+
+
+async def test_what_redis_refuses_is_in_the_log(valkey: str, logged: list[dict[str, Any]]) -> None:
+    """Full memory: 503 to the player, and the reason where whoever looks after Redis finds it."""
+    with Redis.from_url(valkey) as redis:
+        redis.config_set("maxmemory", 1)
+        try:
+            async with opened(Where(valkey)) as store:
+                with pytest.raises(StoreUnavailableError, match="OOM"):
+                    await store.record({user(): [play(1)]})
+        finally:
+            redis.config_set("maxmemory", 0)
+
+    assert [line["event"] for line in logged] == ["sessions are out of reach"]
+    assert "OOM" in logged[0]["cause"]
 
 
 async def test_scripts_are_loaded_again_after_redis_lost_them(valkey: str) -> None:

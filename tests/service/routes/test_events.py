@@ -111,6 +111,28 @@ def test_body_that_is_no_event_is_refused(client: Client, body: bytes) -> None:
     assert reply.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain; charset=utf-8", None])
+def test_body_that_does_not_say_it_is_json_is_told_so(client: Client, kind: str | None) -> None:
+    """As curl sends it without the header: the header is at fault, not the event."""
+    headers = {} if kind is None else {"content-type": kind}
+    reply = client.post("/v1/events", content=json.dumps(event()), headers=headers)
+
+    assert reply.status_code == 422
+    assert reply.json()["errors"] == [
+        {"loc": ["header", "content-type"], "msg": f"found {kind or 'none'}; the body is application/json"}
+    ]
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"])
+def test_any_kind_of_json_is_read(client: Client, kind: str) -> None:
+    """The body is looked at then, and its own faults are said."""
+    good = client.post("/v1/events", content=json.dumps(event()), headers={"content-type": kind})
+    bad = client.post("/v1/events", content=json.dumps(event(type="hum")), headers={"content-type": kind})
+
+    assert good.json() == {"accepted": 1, "duplicates": 0}
+    assert [fault["loc"] for fault in bad.json()["errors"]] == [["body", "type"]]
+
+
 def test_nesting_without_end_is_refused(client: Client) -> None:
     """A body that would exhaust a parser's stack is a bad request like any other."""
     reply = client.post("/v1/events", content=b"[" * 100_000, headers={"content-type": "application/json"})

@@ -1,8 +1,10 @@
 """The session as the model sees it, and forgetting a person."""
 
+import logging
 from typing import Any
 
 import pytest
+import structlog
 
 from model.artifact import Artifact
 from tests.service.applications import running
@@ -48,6 +50,19 @@ def test_forgotten_person_is_gone_and_the_log_says_so(artifact: Artifact, logged
 
     assert (reply.status_code, reply.content, left) == (204, b"", [])
     assert (line["user_id"], line["request_id"], line["keys"]) == ("u/1", "by-law", 1)
+
+
+def test_the_auditors_line_is_written_whatever_the_level(artifact: Artifact, logged: list[dict[str, Any]]) -> None:
+    """Who logs errors alone still has it."""
+    wrapper = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    try:
+        with running(artifact) as client:
+            client.delete("/v1/users/u")
+    finally:
+        structlog.configure(wrapper_class=wrapper)
+
+    assert [(line["event"], line["user_id"]) for line in logged] == [("audit: user forgotten", "u")]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/users/u/session"), ("DELETE", "/v1/users/u")])
