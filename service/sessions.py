@@ -25,10 +25,11 @@ import msgspec
 from redis.exceptions import NoScriptError, ResponseError
 
 from model.events import Event, EventType, History, HistoryRule, fold, recent
-from service.connections import Command, Link
+from service.connections import Link
 from service.errors import StoreUnavailableError
 from service.logs import Trouble
 from service.settings import Settings
+from service.single import Command
 
 Timer = Callable[[str], AbstractContextManager[object]]
 """Given an operation's name, a context that measures it."""
