@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -131,14 +131,18 @@ class Single:
         self._opening = asyncio.Lock()
         self._pause_s = FIRST_PAUSE_S
         self._closed_until = 0.0
+        self._stay_until = 0.0
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """As `Link.run`: several commands are one transaction."""
         if len(commands) == 1:
-            return await self.send(commands)
-        *_, replies = await self.send([("MULTI",), *commands, ("EXEC",)])
-        if isinstance(replies, ResponseError):
-            raise StoreUnavailableError(f"Redis refused a transaction: {replies}")
+            replies = await self.send(commands)
+        else:
+            *early, replies = await self.send([("MULTI",), *commands, ("EXEC",)])
+            if isinstance(replies, ResponseError):
+                await self._heed_refusals(early)
+                raise StoreUnavailableError(f"Redis refused a transaction: {replies}")
+        await self._heed_refusals(replies)
         return list(replies)
 
     async def send(self, commands: Sequence[Command]) -> list[Any]:
@@ -158,15 +162,34 @@ class Single:
             raise StoreUnavailableError(f"Redis is out of reach: {error}") from error
 
     async def ping(self) -> None:
-        """Return once Redis answers."""
-        [reply] = await self.send([("PING",)])
+        """Return once Redis answers and is no replica, which would refuse every write."""
+        reply, role = await self.send([("PING",), ("ROLE",)])
         if isinstance(reply, ResponseError):  # such as LOADING, while it reads its data from disk
             raise StoreUnavailableError(f"Redis is not ready: {reply}")
+        if isinstance(role, list) and role[0] == b"slave":  # who may not ask for the role is told by the first write
+            await self._leave_replica()
 
     async def close(self) -> None:
         """Let go of the connection."""
         await self._drop()
         await self._pool.aclose()
+
+    async def _heed_refusals(self, replies: Sequence[Any]) -> None:
+        """Leave a server that has been made a replica; other refusals are the replies of their commands."""
+        if any(isinstance(reply, ResponseError) and "READONLY You can't write" in str(reply) for reply in replies):
+            await self._leave_replica()
+
+    async def _leave_replica(self) -> NoReturn:
+        """Connect anew with the next request: after a failover the same name may lead to the new primary, though nothing has
+        cut the connection.
+
+        Not more often than every `LONGEST_PAUSE_S`, as a replica may be all that there is, and it answers reads.
+        """
+        now = time.monotonic()
+        if now >= self._stay_until:
+            self._stay_until = now + LONGEST_PAUSE_S
+            await self._drop()
+        raise StoreUnavailableError("Redis is a read-only replica")
 
     async def _open(self) -> _Wire:
         async with self._opening:

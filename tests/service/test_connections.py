@@ -166,6 +166,50 @@ async def test_refused_command_harms_no_other(valkey: str) -> None:
     assert "unknown command" in str(replies[1][0])
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("notices", ["write", "ping"])
+async def test_failover_that_cuts_no_connection_is_noticed(tmp_path: Path, notices: str, batch: int) -> None:
+    """A server that was made a replica still answers, but no write; what finds that out is told that the store is
+    unavailable, and the next request goes where the name leads by then.
+    """
+    name, events = tmp_path / "name", {f"u{number}": [Event(1, EventType.PLAY, "e", "t")] for number in range(batch)}
+    with embedded.running(tmp_path / "old") as old, embedded.running(tmp_path / "new") as new:
+        name.symlink_to(old.removeprefix("unix://"))
+        link = connect(f"unix://{name}", LONG)
+        store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+        await store.record(events)
+        name.unlink()
+        name.symlink_to(new.removeprefix("unix://"))
+        with Redis.from_url(old) as redis:
+            redis.replicaof("127.0.0.1", "1")
+        with pytest.raises(StoreUnavailableError, match="read-only replica"):
+            await (link.ping() if notices == "ping" else store.record(events))
+        await link.ping()
+        recorded = await store.record(events)
+        await link.close()
+
+    assert list(recorded.values()) == [[True]] * batch  # the new one had nothing of the old one here
+
+
+async def test_lasting_replica_is_not_connected_to_by_every_write(tmp_path: Path) -> None:
+    """Where there is nothing but a replica, reads go on over one connection, whatever is refused beside them."""
+    with embedded.running(tmp_path) as url:
+        link = connect(url, LONG)
+        store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+        await store.read("u")
+        with Redis.from_url(url) as redis:
+            redis.replicaof("127.0.0.1", "1")
+            before = int(redis.info("stats")["total_connections_received"])
+            for _ in range(20):
+                with pytest.raises(StoreUnavailableError):
+                    await store.record({"u": [Event(1, EventType.PLAY, "e", "t")]})
+                await store.read("u")
+            after = int(redis.info("stats")["total_connections_received"])
+        await link.close()
+
+    assert after - before < 20
+
+
 async def test_cluster_out_of_reach_is_said() -> None:
     """A cluster that cannot be found is the same error as a server that cannot."""
     link = connect("redis+cluster://127.0.0.1:1", timedelta(milliseconds=500))
