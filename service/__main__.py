@@ -16,6 +16,8 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from model.artifact import Artifact, ArtifactError, load
 from service import embedded, logs
@@ -29,7 +31,9 @@ logger = structlog.get_logger()
 
 
 def main() -> None:
-    """Run the service; ends with code 1 and a sentence where it cannot start, 2 where a setting is wrong."""
+    """Run the service; ends with code 1 and a sentence where it cannot start, 2 where a setting is wrong, 3 where uvicorn
+    cannot listen and has said why.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m service",
         description="Serve next-track recommendations. Everything is set by environment variables:\n\n" + describe(),
@@ -67,8 +71,11 @@ def main() -> None:
 
 
 def serve(settings: Settings, app: FastAPI | str) -> None:
-    """Serve an application, or by worker processes what each of them makes itself."""
-    uvicorn.run(
+    """Serve an application, or by worker processes what each of them makes itself, until told to stop.
+
+    Ends the process where it never came to serving: uvicorn itself does for one process, and returns for several.
+    """
+    config = uvicorn.Config(
         app,
         factory=isinstance(app, str),
         host=settings.host,
@@ -83,6 +90,13 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         timeout_keep_alive=75,  # longer than load balancers keep idle connections, so that they end them, not we
         timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
     )
+    if settings.workers == 1:
+        uvicorn.Server(config).run()
+        return
+    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+    supervisor.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        sys.exit("nexttrack cannot start: a worker process could not; the log says why")
 
 
 def _welcome(settings: Settings, artifact: Artifact) -> str:

@@ -9,8 +9,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.connections import check
 
 PREFIX = "NEXTTRACK_"
 
@@ -31,7 +33,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     artifact: Path = Field(Path("artifacts/current"), description="folder of the trained model")
-    redis_url: str | None = Field(
+    redis_url: Annotated[str, AfterValidator(check)] | None = Field(
         None,
         description="redis://, rediss://, unix:// or redis+cluster:// URL; without it an embedded Valkey is started",
         pattern=r"^(redis|rediss|unix|redis\+cluster|rediss\+cluster)://",

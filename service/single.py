@@ -127,6 +127,7 @@ class Single:
         self._pool = ConnectionPool.from_url(
             url, protocol=2, socket_timeout=None, socket_connect_timeout=self._timeout_s, retry=Retry(NoBackoff(), 0)
         )
+        self._pool.make_connection()  # type: ignore[no-untyped-call]  # untyped there; a wrong option shows only here
         self._wire: _Wire | None = None
         self._opening = asyncio.Lock()
         self._pause_s = FIRST_PAUSE_S

@@ -112,6 +112,27 @@ def test_wrong_setting_is_said_by_its_name() -> None:
     assert "NEXTTRACK_PORT" in ended.stderr
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_wrong_redis_url_is_said_before_anything_is_served(artifact: Artifact, workers: int) -> None:
+    """Code 2, the variable and what is wrong, for one process and for several; no traceback."""
+    ended = run(artifact=artifact.folder, port=free_port(), workers=workers, redis_url="redis://:secret@127.0.0.1:1?foo=bar")
+
+    assert ended.returncode == 2
+    assert "NEXTTRACK_REDIS_URL" in ended.stderr
+    assert "'foo'" in ended.stderr
+    assert "secret" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_workers_that_do_not_come_up_end_the_service_with_an_error() -> None:
+    """Whoever started it (a container's restart policy, systemd) must see that it failed."""
+    command = [sys.executable, "-m", "tests.service.failing_service", str(free_port())]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert "nexttrack cannot start: a worker process could not" in ended.stderr
+
+
 def test_help_lists_every_setting() -> None:
     """What `--help` does not show, nobody finds."""
     ended = run("--help")
@@ -139,7 +160,12 @@ def test_open_address_without_keys_is_warned_about(artifact: Artifact, tmp_path:
     with process("-m", "service", port=port, log=log, **settings):
         pass
 
-    assert any(json.loads(line)["level"] == "warning" for line in log.read_text().splitlines())
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    warnings = [line for line in lines if line["level"] == "warning"]
+
+    assert [(line["event"], line["host"]) for line in warnings] == [
+        ("anybody who reaches this address can read and write: no API keys are set", "0.0.0.0")  # noqa: S104  # as above
+    ]
 
 
 def test_service_loads_no_torch(artifact: Artifact) -> None:

@@ -29,6 +29,50 @@ def test_nonsense_is_refused(changes: dict[str, object]) -> None:
         Settings.model_validate(changes)
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis://host:port", "its port"),
+        ("redis://host:70000", "its port"),
+        ("redis://127.0.0.1:1?db=x", "'db'"),
+        ("redis://host/first", "number of a database"),
+        ("redis://host?foo=bar", "'foo'"),
+        ("redis+cluster://host?foo=bar", "'foo'"),
+        ("redis+cluster://host/1", "no database but 0"),
+        ("rediss://host?ssl_cert_reqs=perhaps", "perhaps"),
+        ("unix:///socket?foo=bar", "'foo'"),
+    ],
+)
+def test_redis_url_that_no_connection_can_be_made_of_is_refused(url: str, why: str) -> None:
+    """Before a request finds out, with what is wrong with it."""
+    with pytest.raises(ValidationError, match=why):
+        Settings(redis_url=url)
+
+
+@pytest.mark.parametrize("password", ["se#cret", "se/cret", "se?cret=1", "se\u2100cret", "secret"])
+def test_password_is_in_no_message_about_a_redis_url(password: str) -> None:
+    """Not even a part of it, where it was not percent-encoded and so looks like a port, a path or an option."""
+    with pytest.raises(ValidationError) as refused:
+        Settings(redis_url=f"redis://:{password}@host:port")
+
+    assert all("cret" not in fault["msg"] for fault in refused.value.errors())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:p%40ss@127.0.0.1:6379/3?health_check_interval=2",
+        "rediss://host?ssl_cert_reqs=none",
+        "redis+cluster://user:secret@[::1]:7000/0",
+        "unix:///a%20b/socket?db=1",
+        "redis://",
+    ],
+)
+def test_redis_url_that_will_do_is_kept_as_it_is(url: str) -> None:
+    """All kinds of them."""
+    assert Settings(redis_url=url).redis_url == url
+
+
 def test_every_setting_is_described() -> None:
     """What a person can set, a person can look up: name, default, meaning."""
     lines = describe().splitlines()

@@ -1,0 +1,25 @@
+"""A service by two workers neither of which comes up: `python -m tests.service.failing_service PORT`."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service.__main__ import serve
+from service.settings import Settings
+
+
+def application() -> FastAPI:
+    """What each worker makes: it fails before it serves."""
+    return FastAPI(lifespan=_fail)
+
+
+@asynccontextmanager
+async def _fail(_: FastAPI) -> AsyncIterator[None]:
+    raise RuntimeError("not today")
+    yield
+
+
+if __name__ == "__main__":
+    serve(Settings(port=int(sys.argv[1]), workers=2), "tests.service.failing_service:application")
