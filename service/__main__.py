@@ -25,7 +25,7 @@ from service.app import create_app, from_environment, settle
 from service.graphs import Graphs
 from service.metrics import MULTIPROCESS
 from service.protocol import OneWrite
-from service.settings import PREFIX, Settings, describe
+from service.settings import PREFIX, Settings, describe, unknown
 
 logger = structlog.get_logger()
 
@@ -118,11 +118,14 @@ def _tell_workers(settings: Settings) -> None:
 
 
 def _settings(parser: argparse.ArgumentParser) -> Settings:
+    faults = unknown(os.environ)
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        faults = (f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+        faults += [f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+    if faults:
         parser.error("\n  ".join(["a setting is wrong", *faults]))
+    return settings
 
 
 def _empty_folder(folder: Path) -> Path:

@@ -5,7 +5,10 @@ What a model was trained with (history length, session gap, skip rule) is no set
 Durations are seconds (`2.5`) or ISO 8601 (`P30D`).
 """
 
+import re
+from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +18,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.connections import check
 
 PREFIX = "NEXTTRACK_"
+_OF_KUBERNETES = re.compile(
+    PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*"
+    "|" + PREFIX + r"\w+_PORT=(tcp|udp|sctp)://.*"
+)
+"""What it sets in each container where a service is named `nexttrack`, or `nexttrack-` and something."""
 
 
 def _seconds(value: object) -> object:
@@ -67,6 +75,20 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none: mistyped, or nothing that this version has."""
+    names = sorted(name.upper() for name in Settings.model_fields)
+    sentences = []
+    for variable, value in environment.items():
+        prefixed = variable.upper()  # pydantic-settings takes any case
+        name = prefixed.removeprefix(PREFIX)
+        if name in {prefixed, *names} or _OF_KUBERNETES.fullmatch(f"{prefixed}={value}"):
+            continue
+        near = get_close_matches(name, names, n=1)
+        sentences.append(f"{variable}: there is no such setting" + (f"; {PREFIX}{near[0]} is meant?" if near else ""))
+    return sentences
 
 
 def describe() -> str:

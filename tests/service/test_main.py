@@ -112,6 +112,15 @@ def test_wrong_setting_is_said_by_its_name() -> None:
     assert "NEXTTRACK_PORT" in ended.stderr
 
 
+@pytest.mark.parametrize(("name", "hint"), [("PROT", "; NEXTTRACK_PORT is meant?"), ("API_KEYS", "")])
+def test_variable_that_is_no_setting_stops_the_start(name: str, hint: str) -> None:
+    """Who set it relies on it: code 2, the variable, and the setting that was meant where one is near."""
+    ended = run(**{name: "secret"})
+
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == f"  NEXTTRACK_{name}: there is no such setting{hint}"
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_wrong_redis_url_is_said_before_anything_is_served(artifact: Artifact, workers: int) -> None:
     """Code 2, the variable and what is wrong, for one process and for several; no traceback."""

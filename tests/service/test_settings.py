@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import PREFIX, Settings, describe
+from service.settings import PREFIX, Settings, describe, unknown
 
 
 def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +71,26 @@ def test_password_is_in_no_message_about_a_redis_url(password: str) -> None:
 def test_redis_url_that_will_do_is_kept_as_it_is(url: str) -> None:
     """All kinds of them."""
     assert Settings(redis_url=url).redis_url == url
+
+
+def test_variables_that_are_no_settings_are_found() -> None:
+    """In any case, as the settings themselves may be written; those of other programs and of Kubernetes are let be."""
+    known = {"NEXTTRACK_PORT": "9", "nexttrack_artifact": "a", "PATH": "/bin", "OTHER_NEXTTRACK_X": "1"}
+    of_kubernetes = {
+        "NEXTTRACK_SERVICE_HOST": "10.0.0.1",
+        "NEXTTRACK_SERVICE_PORT_HTTP": "80",
+        "NEXTTRACK_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "NEXTTRACK_PORT_80_TCP_ADDR": "10.0.0.1",
+        "NEXTTRACK_REDIS_PORT": "tcp://10.0.0.2:6379",
+    }
+    found = unknown(known | of_kubernetes | {"nexttrack_hist_events": "9", "NEXTTRACK_REDIS_PORT_": "1", "NEXTTRACK_KEY": ""})
+
+    assert [sentence.partition(":")[0] for sentence in found] == [
+        "nexttrack_hist_events",
+        "NEXTTRACK_REDIS_PORT_",
+        "NEXTTRACK_KEY",
+    ]
+    assert found[0].endswith("NEXTTRACK_HISTORY_EVENTS is meant?")
 
 
 def test_every_setting_is_described() -> None:
