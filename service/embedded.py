@@ -2,7 +2,7 @@
 
 Its data lies under the state folder and is there again at the next start. It listens on no port. It belongs to one service
 at a time, which a lock on the folder makes sure of; a server left behind by a service that was killed is stopped cleanly,
-with nothing lost, and a new one takes over.
+with nothing lost, and a new one takes over. A server that dies is started again on the same data and socket.
 
 The append-only file is flushed to the kernel before each reply and to the disk every second: what was acknowledged survives
 a killed Valkey and a killed service, and a power cut costs at most the last second. `always` would save that second at the
@@ -15,15 +15,23 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
+
+import structlog
+
+logger = structlog.get_logger()
 
 SOCKET_BYTES = 100
 """Longest path of a unix socket, a little under the kernels' limits (104 on macOS, 108 on Linux)."""
 START_S, STOP_S = 30.0, 30.0
 """Reading a gigabyte of append-only file takes seconds."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+"""How long a server that died is left before it is started again: doubling, if it keeps dying."""
 
 
 class EmbeddedError(Exception):
@@ -41,9 +49,53 @@ def running(state_dir: Path) -> Iterator[str]:
         _stop_leftover(folder)
         path = stack.enter_context(_socket_path(folder))
         server = _start(binary, folder, path)
-        stack.callback(_stop, server)
+        keeper = _Keeper(server, partial(_start, binary, folder, path))
+        stack.callback(keeper.stop)
         _wait_until_ready(server, path, folder)
+        keeper.start()
         yield f"unix://{path}"
+
+
+class _Keeper:
+    """Starts a server again whenever it ends, until told to stop; a thread waits for that."""
+
+    def __init__(self, server: subprocess.Popen[bytes], start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._server, self._start = server, start
+        self._stopping = threading.Event()
+        self._starting = threading.Lock()
+        self._thread = threading.Thread(target=self._keep, name="embedded Valkey", daemon=True)
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the server that runs by now, and start no other."""
+        with self._starting:
+            self._stopping.set()
+        _stop(self._server)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _keep(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            started_at = time.monotonic()
+            code = self._server.wait()
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - started_at > LONGEST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            logger.error("the embedded Valkey ended; it is started again", code=code, pause_s=pause_s)
+            self._stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            with self._starting:
+                if self._stopping.is_set():
+                    return
+                try:
+                    self._server = self._start()
+                except OSError:  # no memory, no processes left: that may pass
+                    logger.exception("the embedded Valkey does not start")
 
 
 def _binary() -> Path:

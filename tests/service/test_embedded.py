@@ -1,15 +1,21 @@
 """The embedded Valkey: its data stays, it belongs to one service, it leaves nothing behind."""
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import MutableMapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import ConnectionError as LostConnectionError
-from redis import Redis
+from redis import Redis, RedisError
 
 from service import embedded
 from service.embedded import EmbeddedError
+from tests.service.processes import until
 
 
 def test_data_is_there_again_at_the_next_start(tmp_path: Path) -> None:
@@ -54,7 +60,7 @@ def test_server_left_behind_by_a_killed_service_is_taken_over(tmp_path: Path) ->
     program = f"""
 import os, signal
 from pathlib import Path
-from redis import Redis
+from redis import Redis, RedisError
 from service import embedded
 with embedded.running(Path({str(tmp_path)!r})) as url:
     Redis.from_url(url).set("kept", "yes")
@@ -66,6 +72,48 @@ with embedded.running(Path({str(tmp_path)!r})) as url:
 
     assert killed.returncode < 0
     assert kept == b"yes"
+
+
+def test_server_that_dies_is_started_again_and_that_is_said(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
+    """As often as it dies, on the same socket, with all that it had acknowledged."""
+    with embedded.running(tmp_path) as url, Redis.from_url(url) as redis:
+        for number in range(3):
+            redis.set(f"kept {number}", "yes")
+            process = int(redis.info("server")["process_id"])
+            os.kill(process, signal.SIGKILL)
+            until(partial(_is_another, redis, process))
+        kept = redis.keys()
+
+    assert sorted(kept) == [b"kept 0", b"kept 1", b"kept 2"]
+    assert [(line["log_level"], line["code"]) for line in logged] == [("error", -signal.SIGKILL)] * 3
+
+
+@pytest.mark.parametrize("said", [0, 1])
+def test_stopping_while_it_is_started_again_leaves_nothing_behind(
+    tmp_path: Path, logged: list[MutableMapping[str, Any]], said: int
+) -> None:
+    """Whether the service stops as its Valkey dies or while that is about to come back, none runs afterwards."""
+    with embedded.running(tmp_path) as url:
+        before = _processes()
+        with Redis.from_url(url) as redis:
+            os.kill(int(redis.info("server")["process_id"]), signal.SIGKILL)
+        until(lambda: len(logged) >= said)
+    after = _processes()
+
+    socket = url.removeprefix("unix://")
+    assert (socket in before, socket in after) == (True, False)
+
+
+def _processes() -> str:
+    """The command lines of all processes; a Valkey's has its socket."""
+    return subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def _is_another(redis: Redis, process: int) -> bool:
+    try:
+        return int(redis.info("server")["process_id"]) != process
+    except RedisError:  # it is not there yet, or reads its data
+        return False
 
 
 def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
