@@ -6,8 +6,8 @@
 Two hashes a listener and two scripts, `record.lua` and `read.lua`: one atomic round trip writes, one reads. Kept is a *set*
 of events; `model.events.fold` makes a history of it anew at each read, from as many `recent` ones as matter. So the state
 depends neither on the order nor on the repetition in which events arrive. (The exception: of two events with one id, the
-first counts.) An event older than all that are kept is accepted and falls out again at once. Writes alone prolong both
-expiries.
+first counts.) An event older than all that are kept is accepted and falls out again at once; what has fallen out is not known
+any more, so that sent again it is reported as accepted once more. Writes alone prolong both expiries.
 
 USER is the listener's id with braces escaped, inside braces: the part between the first braces decides a key's cluster
 slot, and with a brace of its own an id could put a listener's keys into different slots, or be taken for another's.

@@ -70,7 +70,7 @@ class Settings(BaseSettings):
     onnx_threads: int = Field(1, ge=1, description="threads of ONNX Runtime in each process")
     max_batch: int = Field(32, ge=1, description="most requests scored together")
     queue_limit: int = Field(1_024, ge=1, description="most requests that may wait for the model; more get 503")
-    queue_patience: Positive = Field(timedelta(seconds=1), description="longest wait for the model; longer gets 503")
+    queue_patience: Positive = Field(timedelta(seconds=1), description="longest wait to be taken by the model; longer gets 503")
     shutdown_grace: Positive = Field(timedelta(seconds=20), description="time for requests in flight when stopping")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
