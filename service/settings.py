@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, description="processes that share the port")
 
-    history_events: int = Field(256, ge=1, description="newest events kept of a listener; what was skipped before them may come again")
+    history_events: int = Field(
+        256, ge=1, description="newest events kept of a listener; what was skipped before them may come again"
+    )
     history_ttl: Positive = Field(timedelta(days=30), description="how long they are kept after the last one")
     opinions: int = Field(1_000, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")
     opinions_ttl: Positive = Field(timedelta(days=365), description="how long they are kept after the last event")
