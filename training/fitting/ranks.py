@@ -92,18 +92,25 @@ def ranks() -> Ranks:
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Join the processes that torchrun started beside this one, if it did: NCCL where each has a GPU, else Gloo."""
+    """Join the processes that torchrun started beside this one, if it did."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
     place = device()
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
+    distributed.init_process_group(backend(place), timeout=_PATIENCE)
     try:
         yield ranks()
     finally:
         distributed.destroy_process_group()
+
+
+def backend(place: torch.device) -> str:
+    """What carries tensors between processes that compute at `place`: NCCL those on GPUs, Gloo those that never leave the CPU,
+    as counts and an epoch's sums do.
+    """
+    return "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
 
 
 def device() -> torch.device:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
 
 from tests.training.worlds import rings_split
 from training.__main__ import main
 from training.fitting.batches import Windows
 from training.fitting.checkpoint import CHECKPOINT
+from training.fitting.ranks import backend
 
 RECIPE = """
 name = "small"
@@ -80,3 +82,11 @@ def test_ranks_share_each_batch_among_them() -> None:
     for batch, *shares in zip(whole, *parts, strict=True):
         lines = [line[line > 0].tolist() for share in shares for line in share.tracks]
         assert sorted(lines) == sorted(line[line > 0].tolist() for line in batch.tracks)
+
+
+@pytest.mark.parametrize(("place", "carries"), [("cpu", {"cpu": "gloo"}), ("cuda:1", {"cpu": "gloo", "cuda": "nccl"})])
+def test_numbers_on_the_cpu_travel_where_gradients_are_on_gpus(place: str, carries: dict[str, str]) -> None:
+    """As torch itself reads the name that the group is opened by: an epoch's sums never see a GPU, which NCCL alone wants."""
+    group = distributed.distributed_c10d.BackendConfig(distributed.Backend(backend(torch.device(place))))
+
+    assert carries.items() <= {str(kind): str(by) for kind, by in group.get_device_backend_map().items()}.items()
