@@ -24,10 +24,10 @@ from training.fitting.average import Average
 from training.fitting.batches import Batch, Windows
 from training.fitting.checkpoint import Checkpoint, Epoch, Part, RunError
 from training.fitting.cooccurrence import smoothed_vectors
-from training.fitting.objective import objective
+from training.fitting.objective import objective, term_names
 from training.fitting.optimise import Optimiser, sparse_tables
 from training.fitting.ranks import Ranks, device, ranks
-from training.recipe import FitRule, Recipe
+from training.recipe import FitRule, LossRule, Recipe
 
 Validate = Callable[[Network], Mapping[str, float]]
 """Validation scores by name, higher is better for the one that the recipe selects by."""
@@ -123,36 +123,33 @@ class _Run:
     def train(self, windows: Windows, tick: Callable[[], None]) -> Epoch:
         rule, me = self.recipe.fit, self.ranks
         started = perf_counter()
-        sums: dict[str, float] = {}
+        sums = dict.fromkeys((*term_names(self.recipe.loss), "loss"), 0.0)
         batches = sequences = 0
         self.network.train()
         order = {"seed": self.recipe.seed, "epoch": len(self.epochs), "rank": me.number, "ranks": me.count}
         for batch in windows.batches(rule.batch, **order):
             self.step += 1
-            if len(batch.tracks):
-                terms = self._learn(batch)
-                for name, term in terms.items():
-                    sums[name] = sums.get(name, 0.0) + term.item()
-            me.reduce(self.optimiser.dense, self.optimiser.by_row, float(batch.wanted.count_nonzero()))
+            for name, term in self._learn(batch).items():
+                sums[name] += term.item()
+            me.add_up(self.optimiser.dense, self.optimiser.by_row)
             self.optimiser.step(self.step, len(self.epochs))
             if self.average is not None:
                 self.average.follow(self.step)
             batches += 1
             sequences += len(batch.tracks)
             tick()
-        losses = dict(zip(sums, me.mean(torch.tensor([*sums.values()]) / batches).tolist(), strict=True))
-        self.sequences += round(float(me.mean(torch.tensor(float(sequences)))) * me.count)
+        losses = dict(zip(sums, me.sum(torch.tensor([*sums.values()]) / batches).tolist(), strict=True))
+        self.sequences += int(me.sum(torch.tensor(sequences)))
         return Epoch(number=len(self.epochs), losses=losses, scores={}, seconds=perf_counter() - started)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss terms of a batch; its gradients are left at the parameters."""
+        """As `learn`, where this process computes; RunError where the loss is no finite number."""
         place = device()
         moved = Batch(*(part.to(place, non_blocking=True) for part in batch))
-        terms = objective(self.network, moved, self.recipe.loss, half=_half(self.recipe.fit, place))
-        if not torch.isfinite(terms["loss"]):
-            raise RunError(f"the loss became {terms['loss'].item()} at step {self.step}; a lower learning rate may help")
-        terms["loss"].backward()  # type: ignore[no-untyped-call] # torch ships it without types
-        return terms
+        found = learn(self.network, moved, self.recipe.loss, self.ranks, half=_half(self.recipe.fit, place))
+        if not torch.isfinite(found["loss"]):
+            raise RunError(f"the loss became {found['loss'].item()} at step {self.step}; a lower learning rate may help")
+        return found
 
     def judge(self, epoch: Epoch) -> None:
         """Take an epoch and its scores into account; where it is the best one, or nothing scores, keep the weights."""
@@ -185,6 +182,19 @@ class _Run:
                 f"the run in {self.checkpoint.folder} was left by {left_by} process(es), this is one of {self.ranks.count}: "
                 f"its random numbers cannot go on; start {left_by} (torchrun --nproc-per-node), or name another run folder"
             )
+
+
+def learn(network: Network, batch: Batch, rule: LossRule, me: Ranks, *, half: bool = False) -> dict[str, Tensor]:
+    """What this process's share of a batch adds to the whole batch's terms and to their sum, `loss`. Its gradients are left at
+    the parameters, none where the share is empty. All ranks call it.
+    """
+    terms = objective(network, batch, rule, half=half)
+    shares = me.shares([term.counted for term in terms.values()])
+    parts = {name: share * term.mean for share, (name, term) in zip(shares, terms.items(), strict=True)}
+    loss = torch.stack([*parts.values()]).sum()
+    if len(batch.tracks):
+        loss.backward()  # type: ignore[no-untyped-call] # torch ships it without types
+    return {**parts, "loss": loss}
 
 
 def _start(recipe: Recipe, split: Split, artists: Tensor | None) -> Network:

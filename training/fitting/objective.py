@@ -1,7 +1,12 @@
 """The loss of a batch: which states, targets and refused tracks go into which term of `model.nets.losses`.
 
+A term is a mean over what it counts, places or pairs, and each counts something else. Where a batch is shared among processes,
+a process's mean times its share of the count adds up over them to the mean over the whole batch.
+
 Shapes: B windows, T places, M states that have a target, P pairs, N negatives, E entries.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +25,31 @@ tables' gradients are to be sparse: it reaches every row."""
 _PENALTY_STATES = 256  # of a batch: the penalty compares all pairs of them
 
 
-def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = False) -> dict[str, Tensor]:
-    """The weighted terms by name and their sum as `loss`. With `half` the network computes its states in bfloat16, and the full
-    softmax its products with all items; weights, sums and losses stay float32.
+_FURTHER = (
+    "pair",
+    "before",
+    "refused",
+    "feedback",
+    "contrast",
+    "penalty",
+)  # terms beside the main one, by their weights' names
+
+
+class Term(NamedTuple):
+    """A term of the loss, weighted, and how much it is the mean of."""
+
+    mean: Tensor
+    counted: int
+
+
+def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = False) -> dict[str, Term]:
+    """The terms of `term_names`, whose sum is the loss; of a batch without windows they are 0 and count nothing.
+
+    With `half` the network computes its states in bfloat16, and the full softmax its products with all items; weights, sums and
+    losses stay float32.
     """
+    if not len(batch.tracks):
+        return {name: Term(torch.zeros(()), 0) for name in term_names(rule)}
     with torch.autocast(batch.tracks.device.type, torch.bfloat16, enabled=half):
         states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes, batch.gaps)
     states_BTD = states_BTD.float()
@@ -31,21 +57,27 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
     if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target
         refused_BT = is_refused(batch.outcomes) & (rule.targets != "all")
         batch = batch._replace(wanted=torch.where(refused_BT, PADDING, batch.tracks))
-    terms = {"main": _main(network, states_BTD, asked_BT, batch, rule, half=half)}
-    weighted = {"pair": _pair, "before": _before, "refused": _refused, "feedback": _feedback}
-    for name, term in weighted.items():
-        if weight := getattr(rule, name):
-            terms[name] = weight * term(network, states_BTD, asked_BT, batch)
-    if rule.contrast:
-        terms["contrast"] = rule.contrast * _contrast(network, states_BTD, asked_BT, batch, rule.temperature)
-    if rule.penalty:
-        sample = torch.randperm(int(asked_BT.sum()), device=asked_BT.device)[:_PENALTY_STATES]
-        terms["penalty"] = rule.penalty * network.penalty(states_BTD[asked_BT][sample])
-    terms["loss"] = torch.stack(list(terms.values())).sum()
-    return terms
+    terms = {
+        "main": lambda: _main(network, states_BTD, asked_BT, batch, rule, half=half),
+        "pair": lambda: _pair(network, states_BTD, asked_BT, batch),
+        "before": lambda: _before(network, states_BTD, asked_BT, batch),
+        "refused": lambda: _refused(network, states_BTD, asked_BT, batch),
+        "feedback": lambda: _feedback(network, states_BTD, asked_BT, batch),
+        "contrast": lambda: _contrast(network, states_BTD, asked_BT, batch, rule.temperature),
+        "penalty": lambda: _penalty(network, states_BTD, asked_BT),
+    }
+    found = {name: terms[name]() for name in term_names(rule)}
+    return {
+        name: Term(getattr(rule, name) * mean if name in _FURTHER else mean, count) for name, (mean, count) in found.items()
+    }
 
 
-def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, rule: LossRule, *, half: bool) -> Tensor:
+def term_names(rule: LossRule) -> list[str]:
+    """The terms that a rule wants, whatever is in a batch: the main one and those that have a weight."""
+    return ["main", *(name for name in _FURTHER if getattr(rule, name))]
+
+
+def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, rule: LossRule, *, half: bool) -> Term:
     asked_BT = asked_BT & (batch.wanted != PADDING)
     if rule.targets == "kept":
         asked_BT = asked_BT & ~is_refused(batch.outcomes)
@@ -53,9 +85,16 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
     targets_M = batch.wanted[asked_BT]
     if rule.main == "full" or (rule.main == "auto" and network.rows <= FULL_SOFTMAX_ROWS and not network.sparse):
         read_MT = None if network.repeats else _read_before(batch.tracks)[asked_BT]
-        return losses.full_softmax(
+        mean = losses.full_softmax(
             queries_MQ, network.items().main, targets_M, smoothing=rule.smoothing, read_MT=read_MT, half=half
         )
+    else:
+        mean = _against_random(network, queries_MQ, targets_M, rule)
+    return Term(mean, len(targets_M))
+
+
+def _against_random(network: Network, queries_MQ: Tensor, targets_M: Tensor, rule: LossRule) -> Tensor:
+    """The main term that looks at its targets and at tracks drawn by torch's random state, or at the targets alone."""
     if rule.main == "bpr":
         random_M = torch.randint(FIRST, network.rows, targets_M.shape, device=targets_M.device)
         target_scores_M, random_scores_M = (
@@ -84,16 +123,16 @@ def _read_before(tracks_BT: Tensor) -> Tensor:
     return torch.where(places_T[None, :] < places_T[:, None], tracks_BT[:, None, :], PADDING)
 
 
-def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
+def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
     """Each refused track against the wanted one that followed, in the state in which it was refused."""
     chosen_BT = asked_BT & is_refused(batch.outcomes) & (batch.wanted != PADDING) & (batch.wanted != batch.tracks)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
     wanted_P = network.pair_scores(queries_PQ, network.items(batch.wanted[chosen_BT]).main)
     refused_P = network.pair_scores(queries_PQ, network.items(batch.tracks[chosen_BT]).main)
-    return losses.pairwise(wanted_P, refused_P)
+    return Term(losses.pairwise(wanted_P, refused_P), len(wanted_P))
 
 
-def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
+def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
     """Each kept track against the one that was refused just before it, in the state in which it was kept: a mean over all kept
     tracks, those with none before them adding 0, as the random one of `bpr` weighs the same at each (Pan et al. 2023).
     """
@@ -102,26 +141,28 @@ def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch
     queries_PQ = network.queries(states_BTD[:, 1:][chosen_BT]).main
     kept_P = network.pair_scores(queries_PQ, network.items(batch.tracks[:, 1:][chosen_BT]).main)
     refused_P = network.pair_scores(queries_PQ, network.items(batch.tracks[:, :-1][chosen_BT]).main)
-    return losses.pairwise(kept_P, refused_P) * len(kept_P) / kept_BT.sum().clamp(min=1)
+    kept = int(kept_BT.sum())
+    return Term(losses.pairwise(kept_P, refused_P) * len(kept_P) / max(1, kept), kept)
 
 
-def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
+def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
     """Each refused track as a negative target of its own, in the state in which it was refused."""
     chosen_BT = asked_BT & is_refused(batch.outcomes)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
-    return losses.refused(network.pair_scores(queries_PQ, network.items(batch.tracks[chosen_BT]).main))
+    scores_P = network.pair_scores(queries_PQ, network.items(batch.tracks[chosen_BT]).main)
+    return Term(losses.refused(scores_P), len(scores_P))
 
 
-def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Tensor:
+def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
     """The wanted head's word on each track that came, in the state before it, against what became of it."""
     queries = network.queries(states_BTD[asked_BT]).wanted
     items = network.items(batch.tracks[asked_BT]).wanted
     if queries is None or items is None:
         raise ValueError("the recipe weighs the feedback loss, but its network has no wanted head")
-    return losses.feedback((queries * items).sum(-1), ~is_refused(batch.outcomes[asked_BT]))
+    return Term(losses.feedback((queries * items).sum(-1), ~is_refused(batch.outcomes[asked_BT])), len(queries))
 
 
-def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, temperature: float) -> Tensor:
+def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, temperature: float) -> Term:
     """Each state against the tracks that were skipped in the session of the entry it is to predict, earlier or later.
 
     Cosines are between vectors, so the bias, which is the main head's last dimension, is left out.
@@ -129,10 +170,18 @@ def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Bat
     skipped_BTT = (batch.session[:, :, None] == batch.session[:, None, :]) & is_refused(batch.outcomes)[:, None, :]
     skipped_BTT = skipped_BTT & (batch.tracks[:, None, :] != batch.wanted[:, :, None])
     skipped_BTT = skipped_BTT & (asked_BT & (batch.wanted != PADDING))[:, :, None]
-    return losses.skip_contrastive(
+    mean = losses.skip_contrastive(
         network.queries(states_BTD).main[..., :-1],
         network.items(batch.wanted).main[..., :-1],
         network.items(batch.tracks).main[..., :-1],
         skipped_BTT,
         temperature=temperature,
     )
+    return Term(mean, int(skipped_BTT.any(dim=-1).sum()))
+
+
+def _penalty(network: Network, states_BTD: Tensor, asked_BT: Tensor) -> Term:
+    """Of some of the states that are asked, no mean over them: several processes' penalties only come near a single one's."""
+    asked = int(asked_BT.sum())
+    sample = torch.randperm(asked, device=asked_BT.device)[:_PENALTY_STATES]
+    return Term(network.penalty(states_BTD[asked_BT][sample]), len(sample))

@@ -1,16 +1,18 @@
 """Several processes that train one network: `torchrun --nproc-per-node 2 -m training train …`.
 
-Each rank folds the same log, draws the same batches and reads its share of each: every n-th window. Gradients are summed over
-the ranks, each weighted by the targets that it had, so a step is the one that a single process would have made with the whole
-batch, but for dropout and sampled tracks, which every rank draws for itself. Rank 0 alone validates, prints and writes; the
-others wait for its word. The run's folder must be one that all of them see.
+Each rank folds the same log, draws the same batches and reads its share of each: every n-th window. Each term of the loss is
+weighted by the rank's share of what it counts, and gradients are summed over the ranks, so a step is the one that a single
+process would have made with the whole batch, but for what every rank draws for itself: dropout, sampled tracks (so many for
+each rank, which its part of the batch shares), entries that `cloze` hides. The penalty on sub-interests is no mean over states,
+and that of several ranks only near a single one's. Rank 0 alone validates, prints and writes; the others wait for its word.
+The run's folder must be one that all of them see.
 
 Not torch's DistributedDataParallel, which weighs all ranks alike, and reduces sparse gradients of embeddings alone and not on
 NCCL. What it gains, sending while still computing, is little where most weights are tables and of those few rows are sent.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,25 +37,32 @@ class Ranks:
         """Whether this is the one that validates, prints and writes."""
         return self.number == 0
 
-    def reduce(self, dense: Iterable[nn.Parameter], by_row: Iterable[nn.Parameter], share: float) -> None:
-        """Make the gradients of all ranks their mean, weighted by `share` (0 where a rank had nothing to learn from)."""
+    def shares(self, counts: Sequence[int]) -> list[float]:
+        """Each of a rank's counts as a part of its sum over the ranks: times these, means of ranks add up to the mean of all.
+        1 for a rank that is alone, 0 where nobody counts anything.
+        """
+        if self.count == 1:
+            return [1.0] * len(counts)
+        own = torch.tensor(counts, dtype=torch.float64)
+        return (own / self.sum(own.clone()).clamp(min=1)).tolist()
+
+    def add_up(self, dense: Iterable[nn.Parameter], by_row: Iterable[nn.Parameter]) -> None:
+        """Make the gradients of all ranks their sum; a rank may have none."""
         if self.count == 1:
             return
         dense = list(dense)
-        given = [torch.zeros_like(one) if one.grad is None else one.grad for one in dense]
-        flat = torch.cat([*(grad.flatten() * share for grad in given), given[0].new_tensor([share])])
+        flat = torch.cat([(torch.zeros_like(one) if one.grad is None else one.grad).flatten() for one in dense])
         distributed.all_reduce(flat)
-        total = flat[-1].clamp(min=1e-9)
-        for one, grad in zip(dense, torch.split(flat[:-1] / total, [one.numel() for one in dense]), strict=True):
+        for one, grad in zip(dense, torch.split(flat, [one.numel() for one in dense]), strict=True):
             one.grad = grad.view_as(one)
         for one in by_row:
-            one.grad = self._gathered(one, share / float(total))
+            one.grad = self._gathered(one)
 
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean over the ranks."""
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over the ranks, in place."""
         if self.count > 1:
             distributed.all_reduce(values)
-        return values / self.count
+        return values
 
     def said_by_first(self, word: Word) -> Word:
         """What rank 0 calls this with, on all ranks, which wait for it. Plain values."""
@@ -69,11 +78,9 @@ class Ranks:
             distributed.all_gather_object(words, word)
         return words
 
-    def _gathered(self, table: nn.Parameter, scale: float) -> Tensor:
-        """The sum of all ranks' sparse gradients, each times its `scale`: ranks meet different rows, so the rows travel too."""
-        own = torch.zeros_like(table, layout=torch.sparse_coo) if table.grad is None else table.grad
-        own = own.to_sparse(1).coalesce()
-        rows, values = own.indices()[0], own.values() * scale
+    def _gathered(self, table: nn.Parameter) -> Tensor:
+        """The sum of all ranks' sparse gradients: ranks meet different rows, so the rows travel too."""
+        rows, values = _rows_met(table)
         sizes = [int(size) for size in self.gathered_words(len(rows))]
         padded = [_padded(part, max(sizes)) for part in (rows, values)]
         found = [[torch.empty_like(part) for _ in sizes] for part in padded]
@@ -118,6 +125,14 @@ def device() -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def _rows_met(table: nn.Parameter) -> tuple[Tensor, Tensor]:
+    """The rows of a table's gradient and their values; none where there is no gradient."""
+    if table.grad is None:
+        return torch.zeros(0, dtype=torch.int64, device=table.device), table.new_zeros(0, *table.shape[1:])
+    met = table.grad.to_sparse(1).coalesce()
+    return met.indices()[0], met.values()
 
 
 def _padded(part: Tensor, size: int) -> Tensor:

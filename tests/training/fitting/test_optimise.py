@@ -28,7 +28,8 @@ def network_after_backward(config: NetworkConfig, *, sparse: bool, loss: LossRul
     if sparse:
         network.make_sparse()
     batch = next(Windows(rings_split(), length=8, targets="wanted").batches(3, seed=1, epoch=0))
-    objective(network, batch, loss)["loss"].backward()  # type: ignore[no-untyped-call] # torch ships it without types
+    total = torch.stack([mean for mean, _ in objective(network, batch, loss).values()]).sum()
+    total.backward()  # type: ignore[no-untyped-call] # torch ships it without types
     return network
 
 

@@ -5,17 +5,20 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
+from tests.training.two_ranks import LOSSES, gradients, losses_of_one_window
 from tests.training.worlds import rings_split
 from training.__main__ import main
 from training.fitting.batches import Windows
 from training.fitting.checkpoint import CHECKPOINT
-from training.fitting.ranks import backend
+from training.fitting.ranks import Ranks, backend
 
 RECIPE = """
 name = "small"
@@ -31,6 +34,27 @@ def on_two_ranks(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """What two ranks of `tests.training.two_ranks` wrote down, by rank, and how they ended."""
+
+    plain: list[Any]
+    gradients: list[dict[str, dict[int, Tensor]]]
+    ended: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
+    """Started once: a process takes seconds to import torch."""
+    folder = tmp_path_factory.mktemp("ranks")
+    ended = on_two_ranks("-m", "tests.training.two_ranks", folder)
+    return Said(
+        plain=[json.loads((folder / f"rank-{number}.json").read_text()) for number in range(2)],
+        gradients=[torch.load(folder / f"rank-{number}.pt", weights_only=True) for number in range(2)],
+        ended=ended,
     )
 
 
@@ -57,19 +81,42 @@ def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
     assert main(["evaluate", str(tmp_path / "two"), "--cases", "50", "--threads", "1"]) == 0
 
 
-def test_gradients_are_a_mean_by_share_and_a_rank_that_dies_ends_the_others(tmp_path: Path) -> None:
-    """By hand, shares two to one: dense ones, one that only rank 0 has, and rows that one rank, the other or both met."""
-    found = on_two_ranks("-m", "tests.training.two_ranks", tmp_path)
-    said = [json.loads((tmp_path / f"rank-{number}.json").read_text()) for number in range(2)]
-    plain, unused, table = said[0][0]
+def test_gradients_add_up_and_a_rank_that_dies_ends_the_others(said: Said) -> None:
+    """By hand: dense ones, one that only rank 0 has, and rows that one rank, the other or both met. Of counts 2 and 1, 0 and 5,
+    0 and 0 each has its share.
+    """
+    (found, shares, word, _), (others, other_shares, other_word, _) = said.plain
+    plain, unused, table = found
 
-    assert said[0] == said[1]
-    assert plain == pytest.approx([(2 * 1 + 1 * 2) / 3, (2 * 10 + 1 * 20) / 3])
-    assert unused == pytest.approx([2.0])
-    assert table[::2] == table[1::2] == pytest.approx([2 / 3, 0, 0, 2 * 2 / 3 + 2 / 3, 2 / 3])
-    assert said[1][1] == "from 0"
-    assert found.returncode != 0
-    assert re.search(r"exitcode *: 3", found.stderr)
+    assert found == others
+    assert plain == [1 + 2, 10 + 20]
+    assert unused == [3]
+    assert table[::2] == table[1::2] == [1, 0, 0, 2 * 1 + 2, 2]
+    assert shares == pytest.approx([2 / 3, 0, 0])
+    assert other_shares == pytest.approx([1 / 3, 1, 0])
+    assert word == other_word == "from 0"
+    assert said.ended.returncode != 0
+    assert re.search(r"exitcode *: 3", said.ended.stderr)
+
+
+@pytest.mark.parametrize("windows", [9, 1])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_step_of_two_ranks_is_that_of_one(said: Said, name: str, windows: int) -> None:
+    """Each term by what it counts, which is another number for each: weighting all alike is wrong by a tenth. The losses that
+    are said are those of the whole batch. Of one window rank 1 has none.
+    """
+    one = gradients(name, Ranks(), windows=windows)
+
+    for found in said.gradients:
+        assert (found[name][windows] - one).norm() < 2e-6 * one.norm()
+
+
+def test_a_rank_without_a_window_all_epoch_long_takes_part(said: Said, tmp_path: Path) -> None:
+    """A log may be as small as that. Both say the epoch's losses, which are those of one process."""
+    alone = losses_of_one_window(tmp_path)
+
+    for *_, losses in said.plain:
+        assert [pytest.approx(epoch, rel=1e-4) for epoch in alone] == losses
 
 
 def test_ranks_share_each_batch_among_them() -> None:
