@@ -43,7 +43,7 @@ from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
 from training.fitting.remember import Remembering, remember, weigh_memory
-from training.fitting.weigh import Weighing, rate_prior, weigh
+from training.fitting.weigh import Weighing, take, weigh
 from training.recipe import Recipe
 from training.simulator.truth import read_truth
 
@@ -93,16 +93,30 @@ def train(run: Run, console: Console) -> Fitted:
 
     artists = artists_of(run.log, run.split)
     fitted = fit(run.recipe, run.split, validate, folder=run.folder, artists=artists, console=console)
-    length, targets = run.recipe.history.length, run.recipe.loss.targets
-    tried = weigh(fitted.network, run.split, cases, run.recipe.weigh, length=length, targets=targets)
-    if tried:
+    weights = _choose(run, fitted.network, cases, console)
+    return _refit(run, fitted, weights, artists, console) if run.recipe.fit.refit else fitted
+
+
+def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Weighing | None:
+    """The weights that `cases` prefer for the network, and a memory's; rank 0 chooses, and the others take what it took."""
+    me, recipe, length = ranks(), run.recipe, run.recipe.history.length
+    tried: list[Weighing] = []
+    remembered: list[Remembering] = []
+    if me.first:
+        tried = weigh(network, run.split, cases, recipe.weigh, length=length, targets=recipe.loss.targets)
+        remembered = weigh_memory(network, run.split, cases, recipe.memory, length=length)
+    tried, remembered = me.said_by_first((tried, remembered))
+    if tried and me.first:
         _write_tried(run.folder / WEIGHED, tried)
         console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
-    remembered = weigh_memory(fitted.network, run.split, cases, run.recipe.memory, length=length)
-    if remembered:
+    elif tried:
+        take(network, run.split, tried[0], recipe.loss.targets)
+    if remembered and me.first:
         _write_tried(run.folder / REMEMBERED, remembered)
         console.print(f"weight of the memory chosen on validation: {remembered[0].memory:g}")
-    return _refit(run, fitted, tried[0] if tried else None, artists, console) if run.recipe.fit.refit else fitted
+    elif remembered and remembered[0].memory:
+        network.memory = remember(run.split, recipe.memory, weight=remembered[0].memory)
+    return tried[0] if tried else None
 
 
 def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor | None, console: Console) -> Fitted:
@@ -115,8 +129,7 @@ def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor |
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
     anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists, console=console)
     if weights is not None:
-        prior = rate_prior(known, weights.theta, recipe.loss.targets)
-        anew.network.prefer(torch.from_numpy(prior), weights.wanted)
+        take(anew.network, known, weights, recipe.loss.targets)
     anew.network.memory = memory
     return replace(
         chosen,

@@ -58,8 +58,13 @@ def weigh(
     priors = {theta: torch.from_numpy(rate_prior(split, theta, targets)) for theta, _ in pairs}
     tried = _tried(network, cases, pairs, priors, length)
     taken = choose(tried, rule.hit_loss)
-    network.prefer(priors[taken.theta], taken.wanted)
+    take(network, split, taken, targets)
     return [taken, *(one for one in tried if one is not taken)]
+
+
+def take(network: Network, split: Split, taken: Weighing, targets: Targets = "wanted") -> None:
+    """Give the network the weights of a choice that was made, the prior from the rates in the split's training part."""
+    network.prefer(torch.from_numpy(rate_prior(split, taken.theta, targets)), taken.wanted)
 
 
 def rate_prior(split: Split, theta: float, targets: Targets = "wanted") -> Floats:

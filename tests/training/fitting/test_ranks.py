@@ -19,13 +19,16 @@ from training.__main__ import main
 from training.fitting.batches import Windows
 from training.fitting.checkpoint import CHECKPOINT
 from training.fitting.ranks import Ranks, backend
+from training.run import REFIT
 
 RECIPE = """
 name = "small"
 history = { length = 10 }
 network = { width = 16, layers = 1, heads = 2, feed_forward = 32, dropout = 0.0 }
 loss = { main = "full" }
-fit = { epochs = 2, batch = 33, warmup = 5 }
+fit = { epochs = 2, batch = 33, warmup = 5, refit = true }
+weigh = { theta = [0.0, 0.3] }
+memory = { weights = [1, 5] }
 """
 
 
@@ -61,7 +64,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
 def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
     """Nothing is drawn in a step here (no dropout, all tracks as negatives), so weights may differ by rounding alone: sums in
     another order. Adam blows them up where a gradient is nothing but rounding (the keys' bias, which softmax cancels): up to
-    2e-4 was seen after 16 steps that move a weight by 1e-2. Batches of odd size make the ranks' shares differ.
+    2e-4 was seen after 16 steps that move a weight by 1e-2. Batches of odd size make the ranks' shares differ. What is weighed
+    and remembered is chosen once, and both learn anew with it.
     """
     log, recipe = str(tmp_path / "log"), tmp_path / "small.toml"
     recipe.write_text(RECIPE)
@@ -70,14 +74,17 @@ def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
     assert main([*train, str(tmp_path / "one")]) == 0
     found = on_two_ranks("-m", "--", "training", *train, tmp_path / "two")
     assert found.returncode == 0, found.stderr
-    one, two = (torch.load(tmp_path / name / CHECKPOINT, weights_only=True) for name in ("one", "two"))
+    said = ("was the best", "weights chosen on validation", "weight of the memory chosen on validation")
 
-    assert found.stderr.count("was the best") == 1
-    assert two["counters"] == one["counters"]
-    for epoch, wanted in zip(two["epochs"], one["epochs"], strict=True):
-        assert epoch["scores"] == pytest.approx(wanted["scores"], abs=2e-3)
-    for name, tensor in one["parts"]["network"].items():
-        torch.testing.assert_close(two["parts"]["network"][name], tensor, rtol=1e-3, atol=1e-3)
+    assert [found.stderr.count(words) for words in said] == [1, 1, 1]
+    for part in (".", REFIT):
+        one, two = (torch.load(tmp_path / name / part / CHECKPOINT, weights_only=True) for name in ("one", "two"))
+        assert two["counters"] == one["counters"]
+        for epoch, wanted in zip(two["epochs"], one["epochs"], strict=True):
+            assert epoch["scores"] == pytest.approx(wanted["scores"], abs=2e-3)
+            assert epoch["losses"] == pytest.approx(wanted["losses"], rel=1e-3)
+        for name, tensor in one["parts"]["network"].items():
+            torch.testing.assert_close(two["parts"]["network"][name], tensor, rtol=1e-3, atol=1e-3)
     assert main(["evaluate", str(tmp_path / "two"), "--cases", "50", "--threads", "1"]) == 0
 
 
