@@ -68,13 +68,19 @@ def protocol_of(log: Log, recipe: Recipe, cap: int | None) -> dict[str, Any]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows that stand, none where there is no file; RowsError where it is of another version."""
+    """The rows that stand, in the order in which they were added; none where there is no file. RowsError where it is of another
+    version.
+    """
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     try:
         rows = [Row(**json.loads(line)) for line in lines]
     except (TypeError, ValueError) as error:
         raise RowsError(f"{path} has rows of another version ({error}); name another folder with --out") from error
-    return list({row.key: row for row in rows}.values())
+    latest: dict[tuple[str, str, int | None], Row] = {}
+    for row in rows:
+        latest.pop(row.key, None)  # else the new row would take the old one's place, and `by_name` the old one's protocol
+        latest[row.key] = row
+    return list(latest.values())
 
 
 def append_row(path: Path, row: Row) -> None:

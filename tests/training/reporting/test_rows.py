@@ -56,12 +56,21 @@ def test_time_is_to_the_best_of_the_reference_with_the_same_seed() -> None:
 
 
 def test_file_of_rows_is_read_as_it_was_written_the_last_of_a_key_counting(tmp_path: Path) -> None:
-    """Lines are only added."""
+    """Lines are only added, and what is measured again is the newest."""
     for one in (row(hr=0.1), row(seed=2), row(hr=0.3)):
         append_row(tmp_path / "rows.jsonl", one)
 
-    assert read_rows(tmp_path / "rows.jsonl") == [row(hr=0.3), row(seed=2)]
+    assert read_rows(tmp_path / "rows.jsonl") == [row(seed=2), row(hr=0.3)]
     assert read_rows(tmp_path / "none.jsonl") == []
+
+
+def test_rows_measured_again_under_another_protocol_are_those_shown_after_a_restart(tmp_path: Path) -> None:
+    """Beside what was first measured under the new one, and without what was last measured under the old one."""
+    three, again = (replace(row(name), protocol={"cases": 6}) for name in ("three", "one"))
+    for one in (row("one"), row("two"), three, again):
+        append_row(tmp_path / "rows.jsonl", one)
+
+    assert by_name(read_rows(tmp_path / "rows.jsonl"), "log") == {"three": [three], "one": [again]}
 
 
 @pytest.mark.parametrize("line", ["{", json.dumps({**asdict(row()), "colour": "red"})])
