@@ -41,7 +41,7 @@ def import_(options: argparse.Namespace, console: Console) -> None:
         force=options.force,
         console=console,
     )
-    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners")
+    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False)
 
 
 def simulate_(options: argparse.Namespace, console: Console) -> None:
@@ -56,7 +56,7 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
         seed=options.seed,
         force=options.force,
     )
-    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners")
+    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False)
 
 
 def train(options: argparse.Namespace, console: Console) -> None:
@@ -65,7 +65,9 @@ def train(options: argparse.Namespace, console: Console) -> None:
         current = _start(options)
         fitted = run.train(current, console)
     if ranks.first:
-        console.print(f"epoch {fitted.best + 1} of {len(fitted.epochs)} was the best; the run is kept in {current.folder}")
+        console.print(
+            f"epoch {fitted.best + 1} of {len(fitted.epochs)} was the best; the run is kept in {current.folder}", markup=False
+        )
 
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:
@@ -101,7 +103,7 @@ def compare_(options: argparse.Namespace, console: Console) -> None:
         ]
     seeds = range(1, options.seeds + 1)
     compare(logs, recipes, seeds, options.out, console, cap=options.cases, reference=options.reference)
-    console.print(f"rows and a page with plots are kept in {options.out}")
+    console.print(f"rows and a page with plots are kept in {options.out}", markup=False)
 
 
 def replay_(options: argparse.Namespace, console: Console) -> None:
@@ -150,7 +152,7 @@ def _report(current: run.Run, fitted: Fitted, console: Console, cap: int | None)
     write_report_json(report, current.folder / REPORT)
     write_page(report.title, [report], current.folder / PAGE)
     print_table(report, console)
-    console.print(f"more of it, with plots: {current.folder / PAGE}")
+    console.print(f"more of it, with plots: {current.folder / PAGE}", markup=False)
 
 
 def _publish(current: run.Run, fitted: Fitted, root: Path, console: Console, newer: Log | None = None) -> None:
@@ -160,4 +162,4 @@ def _publish(current: run.Run, fitted: Fitted, root: Path, console: Console, new
     rankers = json.loads(path.read_text("utf-8"))["rankers"]
     quality = next(ranker for ranker in rankers if ranker["name"] == current.recipe.name)
     folder = run.publish(current, fitted, quality, root, newer=newer)
-    console.print(f"wrote {folder}; {root / 'current'} names it now")
+    console.print(f"wrote {folder}; {root / 'current'} names it now", markup=False)

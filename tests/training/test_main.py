@@ -106,3 +106,11 @@ def test_only_training_is_shared_among_processes(monkeypatch: pytest.MonkeyPatch
 
     assert main(["evaluate", "nowhere"]) == 1
     assert "found evaluate under torchrun; wanted train" in capsys.readouterr().err
+
+
+def test_a_folders_name_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Also where it looks like a mark that makes letters bold, or the end of one."""
+    log = tmp_path / "[b] [" / "b]"
+    assert main(["simulate", "--out", str(log), "--listeners", "2", "--tracks", "20", "--artists", "12"]) == 0
+
+    assert str(log) in capsys.readouterr().err.replace("\n", "")

@@ -81,8 +81,9 @@ def print_replay(replayed: Replayed, console: Console) -> None:
     if replayed.degraded:
         console.print(f"[yellow]{replayed.degraded} replies came from the fallback, not from the model[/yellow]")
     for difference in replayed.differences:
-        console.print(f"entry {difference.entry}: online  {_line(difference.online)}", highlight=False)
-        console.print(f"{'':<{len(str(difference.entry)) + 7}} offline {_line(difference.offline)}", highlight=False)
+        lines = (f"entry {difference.entry}: online ", f"{'':<{len(str(difference.entry)) + 7}} offline")
+        for line, tracks in zip(lines, (difference.online, difference.offline), strict=True):
+            console.print(line, _line(tracks), highlight=False, markup=False)  # ids are anybody's strings: [b] is no bold
 
 
 def _line(tracks: Sequence[tuple[str, float]]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from training.evaluation.evaluate import Measured
@@ -119,7 +120,7 @@ class Report:
 def print_table(report: Report, console: Console, *, columns: Sequence[str] = COLUMNS) -> None:
     """The terminal's table: one row a ranker, the best of each column in bold, the columns explained below."""
     shown = [key for key in columns if key in report.metrics()]
-    table = Table(title=report.title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=escape(report.title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for key in shown:
         table.add_column(METRICS[key].label + ("" if METRICS[key].higher else " ↓"), justify="right", no_wrap=True)

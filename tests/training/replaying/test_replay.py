@@ -5,20 +5,22 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from io import StringIO
 from urllib.parse import unquote
 
 import httpx
 import numpy as np
 import pytest
+from rich.console import Console
 
 from model.encoding import GOING_ON, Encoded, encode_histories, rows_of
 from model.events import Event, EventType, HistoryRule, Outcome, fold
 from tests.training.logs import D, L, Line, P, S, split_of
 from training.data.split import TEST, Split
 from training.evaluation.cases import Cases, select_cases
-from training.evaluation.evaluate import LIST, Answers, answer, summarise
+from training.evaluation.evaluate import LIST, Answers, Measured, answer, summarise
 from training.evaluation.metrics import Floats
-from training.replaying.agreement import compare, same_lists
+from training.replaying.agreement import Difference, Replayed, compare, print_replay, same_lists
 from training.replaying.player import ReplayError, ask_service
 from training.replaying.replay import asked_at, draw_listeners, going_on, without_skipped
 
@@ -134,17 +136,20 @@ def test_service_that_sees_another_world_is_found_out() -> None:
     assert differences[0].online[0][0] in split.vocabulary.tracks
 
 
-def test_second_run_posts_duplicates_and_gets_the_same_figures_for_the_last_case() -> None:
-    """Ids depend on prefix and entry alone, so nothing is counted twice."""
+def test_second_run_posts_nothing_but_duplicates() -> None:
+    """Ids depend on prefix and entry alone, so nothing is counted twice. Its lists are others: the service knows by now what
+    came after each case, which is what `--prefix` is for.
+    """
     service = StandIn(_split())
     cases = select_cases(service.split, TEST)
-    _replay(service, cases)
+    first = _replay(service, cases)
     accepted = service.accepted
 
-    _replay(service, cases)
+    second = _replay(service, cases)
 
     assert service.accepted == accepted
     assert service.duplicates == accepted
+    assert not same_lists(first, second).any()
 
 
 def test_prefix_keeps_runs_apart() -> None:
@@ -203,6 +208,18 @@ def test_equal_scores_may_swap() -> None:
     one, other = _answers([5, 6, 7], [3, 3, 1]), _answers([6, 5, 7], [3, 3.00001, 1])
 
     assert same_lists(one, other).all()
+
+
+def test_ids_are_printed_as_they_are() -> None:
+    """Also where they look like marks that make letters bold, or the end of one: ids are anybody's strings."""
+    nobody = Measured(name="online", values={}, counts={"cases": 2}, by_length=[])
+    differing = Difference(entry=7, online=[("[b]one", 0.5)], offline=[("two[/b]", 0.25)])
+    out = StringIO()
+
+    print_replay(Replayed(online=nobody, offline=nobody, same=0.5, degraded=0, differences=[differing]), Console(file=out))
+
+    assert "entry 7: online  [b]one 0.5000" in out.getvalue()
+    assert "offline two[/b] 0.2500" in out.getvalue()
 
 
 def test_just_now_each_session_is_a_listener_with_the_opinions_of_the_sessions_before() -> None:

@@ -64,6 +64,15 @@ def test_narrow_terminal_cuts_no_figure() -> None:
     assert "…" not in out.getvalue()
 
 
+def test_a_title_is_printed_as_it_is() -> None:
+    """It has the name of a folder, which may look like the end of a mark that makes letters bold."""
+    out = io.StringIO()
+
+    print_table(replace(_report(), title="on [b] and [/b]"), Console(file=out, width=120))
+
+    assert "on [b] and [/b]" in out.getvalue()
+
+
 def test_best_goes_the_way_of_the_metric() -> None:
     """More hits are better, fewer refused tracks are; one ranker alone is no best."""
     report = _report()
