@@ -25,12 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise TrainingError(f"found {options.command} under torchrun; wanted train, the rest is work for one process")
         _command(options.command)(options, console)
     except (ArtifactError, TrainingError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
-        return 1
+        return _said(str(error), console)
+    except OSError as error:
+        return _said(f"{error.filename}: {error.strerror}" if error.filename else str(error), console)
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on from the last finished epoch")
         return 130
     return 0
+
+
+def _said(fault: str, console: Console) -> int:
+    console.print(f"[red]error:[/red] {escape(fault)}", highlight=False, soft_wrap=True)
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from training import run
 from training.compare import compare, follow
 from training.data.import_log import import_log
 from training.data.log import Log, LogError, open_log
-from training.fitting.checkpoint import RunError
+from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted
 from training.fitting.ranks import joined
 from training.machine import machine
@@ -149,7 +149,8 @@ def _report(current: run.Run, fitted: Fitted, console: Console, cap: int | None)
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
     report = Report(title=f"{recipe.name} on {name}", rankers=measured, facts=facts, curves={recipe.name: fitted.epochs})
-    write_report_json(report, current.folder / REPORT)
+    with written_whole(current.folder / REPORT) as draft:
+        write_report_json(report, draft)
     write_page(report.title, [report], current.folder / PAGE)
     print_table(report, console)
     console.print(f"more of it, with plots: {current.folder / PAGE}", markup=False)

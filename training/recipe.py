@@ -166,12 +166,18 @@ def read_recipe(asked: str) -> Recipe:
         if changes:
             table = _over(table, tomllib.loads(_BARE_WORD.sub(r'"\1"', changes).replace(",", "\n")))
             table["name"] = f"{table.get('name')} {_short(changes)}"
-        return TypeAdapter(Recipe).validate_python(table, strict=False)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{asked} is no TOML: {error}") from error
+    return recipe_of(table, asked)
+
+
+def recipe_of(table: Any, source: str) -> Recipe:
+    """The recipe that stands in a table, such as `as_dict` gave; RecipeError, which names the source, where it is none."""
+    try:
+        return TypeAdapter(Recipe).validate_python(table, strict=False)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}" for fault in error.errors())
-        raise RecipeError(f"{asked}: {faults}") from error
+        raise RecipeError(f"{source}: {faults}") from error
 
 
 def recipe_names() -> list[str]:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from rich.console import Console
 from torch import Tensor
 
@@ -39,12 +38,12 @@ from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
 from training.evaluation.session_knn import session_knn
 from training.exporting.export import export
-from training.fitting.checkpoint import RunError
+from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
 from training.fitting.remember import Remembering, remember, weigh_memory
 from training.fitting.weigh import Weighing, take, weigh
-from training.recipe import Recipe
+from training.recipe import Recipe, RecipeError, recipe_of
 from training.simulator.truth import read_truth
 
 RUN, WEIGHED, REMEMBERED, REFIT = "run.json", "weighed.json", "remembered.json", "refit"
@@ -64,11 +63,11 @@ def prepare(log: Log, recipe: Recipe, folder: Path) -> Run:
     """Fold and split the log and open the run's folder. RunError where it holds another run."""
     about = {"log": str(log.folder.resolve()), "recipe": recipe.as_dict()}
     path = folder / RUN
-    if path.exists() and json.loads(path.read_text("utf-8")) != about:
+    if path.exists() and _about(path) != about:
         raise RunError(f"{folder} holds a run of another recipe or log; name another folder with --run, or delete it")
     folder.mkdir(parents=True, exist_ok=True)
-    if ranks().first:
-        path.write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    if ranks().first and not path.exists():  # other ranks may be reading it
+        _write_json(path, about)
     return Run(recipe=recipe, log=log, split=split(build(log, recipe.history), recipe.split), folder=folder)
 
 
@@ -77,8 +76,20 @@ def resume(folder: Path) -> Run:
     path = folder / RUN
     if not path.exists():
         raise RunError(f"no run in {folder}: found no {RUN} there; `python -m training train` starts one")
-    about = json.loads(path.read_text("utf-8"))
-    return prepare(open_log(Path(about["log"])), TypeAdapter(Recipe).validate_python(about["recipe"]), folder)
+    about = _about(path)
+    try:
+        recipe = recipe_of(about["recipe"], str(path))
+    except RecipeError as error:
+        raise RunError(f"found a recipe of another version, train anew in another folder: {error}") from error
+    return prepare(open_log(Path(about["log"])), recipe, folder)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is no JSON ({error}); delete it, and `train` with the log and recipe goes on") from error
+    return about
 
 
 def train(run: Run, console: Console) -> Fitted:
@@ -141,7 +152,12 @@ def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor |
 
 
 def _write_tried(path: Path, tried: Sequence[Weighing] | Sequence[Remembering]) -> None:
-    path.write_text(json.dumps([asdict(one) for one in tried], indent=2) + "\n", "utf-8")
+    _write_json(path, [asdict(one) for one in tried])
+
+
+def _write_json(path: Path, value: object) -> None:
+    with written_whole(path) as draft:
+        draft.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 
 def renew_memory(run: Run, network: Network, newer: Log | None = None) -> None:

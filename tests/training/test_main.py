@@ -78,6 +78,31 @@ def test_run_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixtu
     assert "no run in" in sentence(capsys, command, str(tmp_path / "nowhere"))
 
 
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("", "is no JSON"), ('{"log": "log", "recipe": {"name": "mine", "network": {"widht": 3}}}', "network.widht")],
+)
+def test_run_that_cannot_be_read_is_said_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, text: str, wanted: str
+) -> None:
+    """Half a file, or the recipe of another version: what is wrong, and in which file."""
+    (tmp_path / "run.json").write_text(text)
+    said = sentence(capsys, command, str(tmp_path))
+
+    assert wanted in said
+    assert "run.json" in said
+
+
+def test_folder_that_cannot_be_written_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """By its name; here it would lie in a file."""
+    (tmp_path / "file").write_text("")
+    said = sentence(capsys, "simulate", "--out", str(tmp_path / "file" / "log"), "--listeners", "2", "--artists", "12")
+
+    assert str(tmp_path / "file") in said
+    assert "File exists" in said
+
+
 def test_recipe_with_an_unknown_key_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The key and the file are named."""
     path = tmp_path / "mine.toml"

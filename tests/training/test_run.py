@@ -177,6 +177,23 @@ def test_another_recipe_in_the_runs_folder_is_refused(place: Place, capsys: pyte
     assert (place.run / run.RUN).read_bytes() == before
 
 
+def test_what_a_run_is_of_is_written_once(place: Place) -> None:
+    """Another process may be reading it, and who is killed while writing leaves a part."""
+    before = (place.run / run.RUN).stat().st_mtime_ns
+    run.resume(place.run)
+
+    assert (place.run / run.RUN).stat().st_mtime_ns == before
+
+
+def test_full_disk_is_said_in_a_sentence(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the file that could not be written, and nothing under its name."""
+    (tmp_path / "run.draft").symlink_to("/dev/full")
+
+    assert main(["train", str(place.log), "--recipe", place.recipe, "--run", str(tmp_path)]) == 1
+    assert "run.json cannot be written: [Errno 28] No space left on device" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / run.RUN).exists()
+
+
 def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An artifact carries its quality; the message says how to get it."""
     words = ["train", str(place.log), "--recipe", place.recipe, "--run", str(tmp_path / "run")]

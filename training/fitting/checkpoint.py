@@ -8,7 +8,8 @@ since a copy in memory of a catalogue of millions is dear. Reading runs no code 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -100,10 +101,22 @@ class Checkpoint:
         return self.folder / f"best-{number}.pt"
 
 
-def _write(state: dict[str, Any], path: Path) -> None:
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A draft that becomes `path` when the block ends well: who reads it meanwhile, or after a kill, finds the old file or the
+    new one, never a part. RunError where it cannot be written.
+    """
     draft = path.with_suffix(".draft")
-    torch.save(state, draft)
-    os.replace(draft, path)
+    try:
+        yield draft
+        os.replace(draft, path)
+    except (OSError, RuntimeError) as error:  # torch's word for a full disk is a RuntimeError
+        raise RunError(f"{path} cannot be written: {error}") from error
+
+
+def _write(state: dict[str, Any], path: Path) -> None:
+    with written_whole(path) as draft:
+        torch.save(state, draft)
 
 
 def _random_states() -> list[Tensor]:

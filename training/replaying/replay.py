@@ -21,7 +21,6 @@ from time import time_ns
 
 import httpx
 import numpy as np
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.progress import Progress
 
@@ -32,7 +31,7 @@ from training.data.sequences import build, is_wanted
 from training.data.split import TEST, Split, split
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import summarise
-from training.recipe import Recipe
+from training.recipe import RecipeError, recipe_of
 from training.replaying.agreement import Replayed, compare, print_replay
 from training.replaying.player import Online, ReplayError, ask_service, send
 from training.replaying.served import answer_with
@@ -51,11 +50,14 @@ def replay(
     """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print what came of it.
 
     `listeners` of those who have cases are drawn evenly, 0 takes all; `at_once` are in flight together. `prefix` stands before
-    their ids and those of their events. ReplayError where the artifact's tracks are not the log's, or the service serves
-    another version or stops answering.
+    their ids and those of their events. ReplayError where the artifact's recipe cannot be read or its tracks are not the
+    log's, or the service serves another version or stops answering.
     """
     found = artifact.load(folder)
-    recipe = TypeAdapter(Recipe).validate_python(found.manifest.recipe)
+    try:
+        recipe = recipe_of(found.manifest.recipe, f"the manifest in {folder}")
+    except RecipeError as error:
+        raise ReplayError(f"found a recipe of another version, which cannot be compared: {error}") from error
     cut = split(build(log, recipe.history), recipe.split)
     if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):
         raise ReplayError(f"the artifact knows other tracks than {log.folder}; replay wants the log that it was trained on")

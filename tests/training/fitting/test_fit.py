@@ -412,3 +412,11 @@ def test_progress_is_shown_with_the_score(tmp_path: Path) -> None:
 
     assert "small" in out.getvalue()
     assert "ndcg@10 0.5000" in out.getvalue()
+
+
+def test_full_disk_ends_a_run_with_the_file_that_could_not_be_written(tmp_path: Path) -> None:
+    """Not with what torch has to say."""
+    (tmp_path / "best-0.draft").symlink_to("/dev/full")
+
+    with pytest.raises(RunError, match=r"best-0\.pt cannot be written"):
+        trained(small_recipe(), tmp_path)

@@ -5,7 +5,10 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from io import StringIO
+from pathlib import Path
+from shutil import copytree
 from urllib.parse import unquote
 
 import httpx
@@ -13,16 +16,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from model.artifact import MANIFEST
 from model.encoding import GOING_ON, Encoded, encode_histories, rows_of
 from model.events import Event, EventType, HistoryRule, Outcome, fold
+from tests.training.conftest import Exported
 from tests.training.logs import D, L, Line, P, S, split_of
+from training.data.log import Log
 from training.data.split import TEST, Split
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import LIST, Answers, Measured, answer, summarise
 from training.evaluation.metrics import Floats
 from training.replaying.agreement import Difference, Replayed, compare, print_replay, same_lists
 from training.replaying.player import ReplayError, ask_service
-from training.replaying.replay import asked_at, draw_listeners, going_on, without_skipped
+from training.replaying.replay import asked_at, draw_listeners, going_on, replay, without_skipped
 
 LENGTH = 6
 
@@ -297,3 +303,15 @@ def test_drawn_listeners_keep_all_their_cases() -> None:
     assert np.unique(drawn.user).tolist() == [0, 2]
     assert len(drawn) == np.isin(cases.user, [0, 2]).sum()
     assert draw_listeners(cases, 0) is cases
+
+
+def test_artifact_of_another_versions_recipe_is_refused(exported: Exported, tmp_path: Path) -> None:
+    """In a sentence that names the key."""
+    folder = copytree(exported.folder, tmp_path / "artifact")
+    manifest = json.loads((folder / MANIFEST).read_text()) | {"recipe": {"name": "old", "networks": 3}}
+    del manifest["sha256"]
+    digest = sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"sha256": digest}))
+
+    with pytest.raises(ReplayError, match=r"another version.*networks"):
+        replay(Log(folder=tmp_path, about={}), folder, "http://service")
