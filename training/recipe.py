@@ -24,7 +24,8 @@ Targets = Literal["wanted", "kept", "all"]
 
 _STRICT = ConfigDict(extra="forbid")
 _NAME = r"[\w .,=-]"
-_BARE_WORD = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)(?=,|$)")  # a value that TOML wants in quotes
+_CHANGE = re.compile(r"""(?:\[[^]]*]|\{[^}]*}|"[^"]*"|'[^']*'|[^,])+""")  # up to a comma outside brackets and quotes
+_BARE_WORD = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)$")  # a value that TOML wants in quotes
 
 
 class RecipeError(TrainingError):
@@ -157,14 +158,15 @@ class Recipe:
 def read_recipe(asked: str) -> Recipe:
     """The recipe of a name (`training/recipes/NAME.toml`) or in a file; RecipeError where it cannot be followed.
 
-    `NAME:loss.negatives=4,fit.select=auc` is that recipe with some keys changed, their values as in TOML, but that a word needs
-    no quotes, which a shell would take away; the changes become a part of its name.
+    `NAME:loss.negatives=4,fit.select=auc,weigh.theta=[0.0,0.2]` is that recipe with some keys changed, their values as in TOML,
+    but that a word needs no quotes, which a shell would take away; the changes become a part of its name.
     """
     name, _, changes = (asked, "", "") if Path(asked).is_file() else asked.partition(":")
     try:
         table = _table(name)
         if changes:
-            table = _over(table, tomllib.loads(_BARE_WORD.sub(r'"\1"', changes).replace(",", "\n")))
+            lines = (_BARE_WORD.sub(r'"\1"', change) for change in _CHANGE.findall(changes))
+            table = _over(table, tomllib.loads("\n".join(lines)))
             table["name"] = f"{table.get('name')} {_short(changes)}"
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{asked} is no TOML: {error}") from error
@@ -212,6 +214,6 @@ def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _short(changes: str) -> str:
     """`loss.negatives=4` as `negatives=4`, without what no folder should be called."""
-    keys_and_values = (change.partition("=") for change in changes.split(","))
+    keys_and_values = (change.partition("=") for change in _CHANGE.findall(changes))
     named = ",".join(f"{key.rpartition('.')[2].strip()}={value.strip()}" for key, _, value in keys_and_values)
     return re.sub(rf"(?!{_NAME}).", "", named)
