@@ -135,6 +135,11 @@ class Recipe:
             raise ValueError("found weights in weigh.wanted, which need network.wanted_head = true")
         if any(self.weigh.theta) and self.network.kind == "sine":
             raise ValueError("found weigh.theta with kind 'sine', which takes no prior")
+        if self.network.kind == "sine" and (self.loss.main not in ("bce", "bpr") or self.loss.contrast):
+            raise ValueError(
+                f"found loss.main {self.loss.main!r} and loss.contrast {self.loss.contrast:g} with network.kind 'sine', whose "
+                "scores are no dot products of one vector; wanted 'bpr' or 'bce', and no contrast"
+            )
         if self.loss.main != "bce" and not self.loss.negatives:
             raise ValueError("found loss.negatives 0, which only main = 'bce' can do without")
         if self.fit.tables == "sparse" and self.loss.main == "full":

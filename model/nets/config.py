@@ -22,7 +22,9 @@ class NetworkConfig:
     outcomes: bool = True  # whether the network reads how plays ended
     gains: bool = False  # whether how a play ended also scales the track's vector, each dimension by its own factor
     skips: bool = True  # whether refused tracks are read at all
-    repeats: bool = True  # whether what stands in the history it reads may come again
+    repeats: bool = (
+        True  # whether what stands in the history it reads may come again; training knows under the full softmax alone
+    )
     gaps: bool = False  # whether the network reads how long after each entry the next one came, or was asked for
     positions: Literal["learned", "distance"] = "learned"  # distance: attention leans on how far apart entries stand instead
     echo: int = Field(default=0, ge=0)  # more dimensions, in which the newest kept track's artist asks for its like
@@ -38,6 +40,8 @@ class NetworkConfig:
             raise ValueError(f"found width {self.width} and {self.heads} heads; wanted a width that is a multiple of the heads")
         if self.kind == "sine" and (self.gaps or self.wanted_head):
             raise ValueError("found gaps or wanted_head with kind 'sine'; it has neither")
+        if self.kind == "sine" and not (self.outcomes and self.skips):
+            raise ValueError("found outcomes or skips off with kind 'sine', which is made of what was refused")
         if self.gains and (not self.outcomes or self.kind == "sine"):
             raise ValueError("found gains with kind 'sine' or without outcomes, whose factors they are")
         if (self.positions == "distance" or self.echo) and (self.kind != "causal" or not self.skips):
