@@ -43,7 +43,9 @@ class Split:
 
 
 def split(sequences: Sequences, rule: SplitRule) -> Split:
-    """Cut by time (or as the log's own split says) and count the vocabulary; LogError where a part is empty."""
+    """Cut by time (or as the log's own split says) and count the vocabulary; LogError where a part is empty, or the log's own
+    split does not say of each entry to which part it belongs.
+    """
     part = _parts(sequences, rule)
     sizes = np.bincount(part, minlength=3)
     if not sizes[TRAIN] or not sizes[TEST]:
@@ -83,8 +85,14 @@ def _rows(row_of_track: Int32s, sequences: Sequences) -> Int32s:
 
 def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
     if rule.valid_from is None or rule.test_from is None:
-        if (sequences.part >= 0).all():
+        without = int(np.count_nonzero(sequences.part < 0))
+        if not without:
             return sequences.part
+        if without < len(sequences.part):
+            raise LogError(
+                f"found {without:,} of {len(sequences.part):,} entries without a part; wanted a part for each or for none, "
+                "or moments in the recipe (split.valid_from, split.test_from)"
+            )
         valid_from, test_from = (moment_after(sequences.at_ms, share) for share in (1 - rule.valid - rule.test, 1 - rule.test))
     else:
         valid_from, test_from = (int(moment.timestamp() * 1000) for moment in (rule.valid_from, rule.test_from))

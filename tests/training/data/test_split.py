@@ -53,6 +53,12 @@ def test_a_published_split_goes_before_shares() -> None:
     assert split(_sequences([0] * 4, [1, 2, 3, 4], part), SplitRule()).part.tolist() == part
 
 
+def test_a_published_split_with_a_gap_is_refused_and_not_passed_over() -> None:
+    """One entry without a part, and shares by time would take the place of the split that figures are to be compared by."""
+    with pytest.raises(LogError, match="found 1 of 4 entries without a part"):
+        split(_sequences([0] * 4, [1, 2, 3, 4], [TEST, TRAIN, NO_PART, TRAIN]), SplitRule())
+
+
 def test_moments_of_the_recipe_go_before_a_published_split() -> None:
     """Who writes moments into the recipe means them."""
     rule = SplitRule(valid_from=datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC), test_from=datetime(1970, 1, 1, 0, 0, 3, tzinfo=UTC))
