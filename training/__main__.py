@@ -194,7 +194,8 @@ A network that remembers sessions (recipe `nowplaying`) can be given those of a 
 
   python -m training export .nexttrack/runs/nowplaying-nowplaying-1 --remember logs/newer"""
 _RUN = """\
-All of it: train, evaluate, export. Steps that are done already are not done again.
+All of it: train, evaluate, export. Epochs that are trained already are not trained again; what comes after them (weights
+chosen on the validation part, measuring, the artifact) is done anew each time.
 
   python -m training run logs/demo"""
 _COMPARE = """\

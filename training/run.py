@@ -7,7 +7,7 @@ A run's folder holds what the steps leave to each other and to a person:
     weighed.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
     remembered.json the same of a memory's weight
     refit/          the checkpoint of what was learned anew from training and validation parts; where the recipe wants that
-    report.json, report.html, written by `measure`
+    report.json, report.html, written by `training.commands`
 
 It wires the other modules together and decides nothing that a recipe could.
 """

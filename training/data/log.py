@@ -16,7 +16,7 @@ belongs to the recipe, so one import serves many.
 | played_ms, track_ms | Int64 | how much was heard, how long the track is; null where not known |
 | session_id | String | the player's own session; null: sessions end with a gap |
 | asked | Boolean | false: this event is context only, the evaluation asks nothing about it. Default true |
-| part | String | train, valid or test, where the source brings a published split; null: split by time |
+| part | String | train, valid or test, where the source brings a published split, then of all; null: split by time |
 """
 
 import json

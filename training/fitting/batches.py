@@ -30,8 +30,9 @@ class Batch(NamedTuple):
     """One step's windows, int64 [B, T] each, padded on the left with 0.
 
     The state at place t has read the entries before it. `wanted` is the track to predict there: the first one at t or later
-    that the listener kept (0: none). `tracks` and `outcomes` are the entries themselves, `session` their sessions' numbers,
-    `gaps` the times to the entry after (`model.encoding.gap_codes`), 0 at a sequence's last, which nothing is asked after.
+    that the listener kept (0: none), or with targets "all" the entry's own. `tracks` and `outcomes` are the entries themselves,
+    `session` their sessions' numbers, `gaps` the times to the entry after (`model.encoding.gap_codes`), 0 at a sequence's last,
+    which nothing is asked after.
     """
 
     tracks: Tensor
