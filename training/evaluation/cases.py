@@ -1,9 +1,14 @@
 """What the evaluation asks: one case an entry, from the history before it to what the listener then did.
 
-A case is an entry of the measured part about which may be asked. Its history is what the service would read at that moment:
-the known entries of its sequence before it, in all parts. Nothing heard is masked, since music repeats; only tracks
-whose latest word from the listener is a dislike are excluded, as the service excludes them always. A track unknown to the
-vocabulary stays a case, which no ranker can hit. It knows nothing of models.
+A case is an entry of the measured part about which may be asked. Its history is the known entries of its sequence before it,
+in all parts: what the service would read at that moment, but that an entry has its last outcome from its own time on
+(`training.data.sequences`). What was said later of it, a like or dislike some tracks on, a skip that was reported late, is read
+by the cases in between, where the service could not know it. Simulated logs, KuaiRand and #nowplaying are not touched: opinions
+are given during a play, at its own time, or not at all.
+
+Nothing heard is masked, since music repeats; only tracks whose latest word from the listener is a dislike are excluded, as the
+service excludes them always. A track unknown to the vocabulary stays a case, which no ranker can hit. It knows nothing of
+models.
 
 Shapes: C cases, K known entries of the sequences that have a case, D dislikes of all cases together, N entries of the log.
 """
