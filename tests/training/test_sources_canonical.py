@@ -1,5 +1,6 @@
 """Logs in our own columns, in each of the forms they come in."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 
 from training.data.import_log import import_log
-from training.data.log import Log, LogError
+from training.data.log import SCHEMA, Log, LogError
 
 NOON_MS = 1_704_110_400_000  # 2024-01-01 12:00 UTC
 
@@ -154,3 +155,30 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(LogError, match=r"log.parquet cannot be read"):
         _import(tmp_path / "log.parquet", tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("form", "write"),
+    [("csv", pl.DataFrame.write_csv), ("jsonl", pl.DataFrame.write_ndjson), ("parquet", pl.DataFrame.write_parquet)],
+)
+def test_titles_and_artists_make_a_catalogue(tmp_path: Path, form: str, write: Callable[..., object]) -> None:
+    """A track's first row that names one of them counts; what is empty is no name, and who is never heard has no line."""
+    rows = [("t", "", ""), ("t", "Song", "Ann"), ("t", "Other", "Bob"), ("v", "", ""), ("w", None, "Ann"), (None, "Lost", "Cy")]
+    frame = pl.DataFrame(rows, schema=["track_id", "name", "artist"], orient="row")
+    frame = frame.with_columns(user_id=pl.lit("u"), type=pl.lit("play"), at_ms=NOON_MS + pl.int_range(pl.len()) * 60_000)
+    path = tmp_path / f"log.{form}"
+    write(frame, path)
+
+    log = import_log("canonical", [str(path)], tmp_path / "log", columns={"title": "name"}, max_broken=0.5)
+
+    catalogue = log.catalogue()
+    assert catalogue is not None
+    assert catalogue.rows() == [("t", "Song", "Ann", None), ("w", None, "Ann", None)]
+    assert log.events().collect().columns == SCHEMA.names()
+
+
+def test_a_log_without_titles_has_no_catalogue(tmp_path: Path) -> None:
+    """Then nothing is told apart by artists."""
+    (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n")
+
+    assert _import(tmp_path / "log.csv", tmp_path / "log").catalogue() is None

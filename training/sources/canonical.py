@@ -6,6 +6,7 @@
 | at, at_s or at_ms | one is required: RFC 3339 with its offset, Unix seconds, Unix milliseconds |
 | type | required: play, skip, complete, like, dislike |
 | played_ms, track_ms, session_id, asked, part | optional, see `training.data.log` |
+| title, artist | optional; of a track the first row that has one of them counts |
 
 Columns of other names are renamed by `--column track_id=song`; columns that are not needed are passed over. Everything is
 read as text first, so that one odd value breaks one row and not the file. Skips: the event's type, and `played_ms` where
@@ -26,7 +27,8 @@ from training.sources.reading import Reading, Source, files, wanted
 _CSV, _JSON, _PARQUET = (".csv", ".csv.gz", ".csv.zst"), (".jsonl", ".ndjson"), (".parquet",)
 _LINE = "as read"  # of JSON, to be shown: a broken line has no columns
 _TIMES = ("at", "at_s", "at_ms")
-_NAMES = (*_TIMES, *(name for name in SCHEMA.names() if name != "at_ms"))
+_TITLES = ("title", "artist")
+_NAMES = (*_TIMES, *(name for name in SCHEMA.names() if name != "at_ms"), *_TITLES)
 
 
 def read(paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
@@ -41,7 +43,8 @@ def read(paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
     strays = [path for path in found if not path.lower().endswith((*_CSV, *_JSON, *_PARQUET))]
     if strays or not frames:
         raise LogError(f"{strays[0]}: wanted a name that ends in .csv, .jsonl, .ndjson or .parquet")
-    return Reading(events=pl.concat(frames, how="diagonal_relaxed"))
+    rows = pl.concat(frames, how="diagonal_relaxed")
+    return Reading(events=rows, catalogue=_catalogue(rows))
 
 
 SOURCE = Source(
@@ -65,6 +68,15 @@ def _scan(mine: list[str], suffixes: tuple[str, ...], columns: Mapping[str, str]
     ours = [pl.col(old).alias(new) for new, old in theirs.items() if old in found]
     frame = raw.select(*ours, *([_LINE] if suffixes is _JSON else []))
     return _timed(frame, f"{mine[0]}: wanted a column at, at_s or at_ms; found {', '.join(found)}")
+
+
+def _catalogue(rows: pl.LazyFrame) -> pl.LazyFrame | None:
+    """Titles and artists, an empty one being none; None where the log has no column for either."""
+    named = [name for name in _TITLES if name in rows.collect_schema()]
+    if not named:
+        return None
+    titles = rows.select("track_id", *(pl.col(name).cast(pl.String).replace("", None) for name in named))
+    return titles.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in named))
 
 
 def _required(columns: Mapping[str, str]) -> list[str]:
