@@ -89,6 +89,8 @@ def _about(path: Path) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise RunError(f"{path} is no JSON ({error}); delete it, and `train` with the log and recipe goes on") from error
+    if not isinstance(about, dict) or about.keys() != {"log", "recipe"}:
+        raise RunError(f"{path} names no log and recipe; delete it, and `train` with both goes on")
     return about
 
 

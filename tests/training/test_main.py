@@ -81,7 +81,11 @@ def test_run_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("command", ["evaluate", "export"])
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("", "is no JSON"), ('{"log": "log", "recipe": {"name": "mine", "network": {"widht": 3}}}', "network.widht")],
+    [
+        ("", "is no JSON"),
+        ("{}", "names no log and recipe"),
+        ('{"log": "log", "recipe": {"name": "mine", "network": {"widht": 3}}}', "network.widht"),
+    ],
 )
 def test_run_that_cannot_be_read_is_said_in_a_sentence(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, text: str, wanted: str

@@ -1,11 +1,11 @@
 """Several processes that train one network: `torchrun --nproc-per-node 2 -m training train …`.
 
 Each rank folds the same log, draws the same batches and reads its share of each: every n-th window. Each term of the loss is
-weighted by the rank's share of what it counts, and gradients are summed over the ranks, so a step is the one that a single
-process would have made with the whole batch, but for what every rank draws for itself: dropout, sampled tracks (so many for
-each rank, which its part of the batch shares), entries that `cloze` hides. The penalty on sub-interests is no mean over states,
-and that of several ranks only near a single one's. Rank 0 alone validates, prints and writes; the others wait for its word.
-The run's folder must be one that all of them see.
+weighted by the rank's share of what it counts, for which a few numbers are exchanged before each backward pass, and gradients
+are summed. So a step is the one that a single process would have made with the whole batch, but for what every rank draws for
+itself: dropout, entries that `cloze` hides, sampled tracks (so many for each rank, which its part of the batch shares). The
+penalty on sub-interests is no mean over states, and that of several ranks is only near a single one's. Rank 0 alone validates,
+chooses, prints and writes; the others wait for its word. The run's folder must be one that all of them see.
 
 Not torch's DistributedDataParallel, which weighs all ranks alike, and reduces sparse gradients of embeddings alone and not on
 NCCL. What it gains, sending while still computing, is little where most weights are tables and of those few rows are sent.
