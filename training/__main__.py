@@ -194,8 +194,7 @@ A network that remembers sessions (recipe `nowplaying`) can be given those of a 
 
   python -m training export .nexttrack/runs/nowplaying-nowplaying-1 --remember logs/newer"""
 _RUN = """\
-All of it: train, evaluate, export. Epochs that are trained already are not trained again; what comes after them (weights
-chosen on the validation part, measuring, the artifact) is done anew each time.
+All of it: train, evaluate, export. What is trained and chosen already is not done again; measuring and the artifact are.
 
   python -m training run logs/demo"""
 _COMPARE = """\

@@ -13,11 +13,11 @@ It wires the other modules together and decides nothing that a recipe could.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import isnan, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ from training.recipe import Recipe, RecipeError, recipe_of
 from training.simulator.truth import read_truth
 
 RUN, WEIGHED, REMEMBERED, REFIT = "run.json", "weighed.json", "remembered.json", "refit"
+Tried = TypeVar("Tried", Weighing, Remembering)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,25 +112,41 @@ def train(run: Run, console: Console) -> Fitted:
 
 
 def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Weighing | None:
-    """The weights that `cases` prefer for the network, and a memory's; rank 0 chooses, and the others take what it took."""
-    me, recipe, length = ranks(), run.recipe, run.recipe.history.length
-    tried: list[Weighing] = []
-    remembered: list[Remembering] = []
-    if me.first:
-        tried = weigh(network, run.split, cases, recipe.weigh, length=length, targets=recipe.loss.targets)
-        remembered = weigh_memory(network, run.split, cases, recipe.memory, length=length)
-    tried, remembered = me.said_by_first((tried, remembered))
-    if tried and me.first:
-        _write_tried(run.folder / WEIGHED, tried)
-        console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
-    elif tried:
+    """Give the network the weights that `cases` prefer, and a memory: chosen once a run, by rank 0. Returns the weights."""
+    recipe, length = run.recipe, run.recipe.history.length
+    tried = _once(
+        run.folder / WEIGHED,
+        Weighing,
+        lambda: weigh(network, run.split, cases, recipe.weigh, length=length, targets=recipe.loss.targets),
+    )
+    if tried:
         take(network, run.split, tried[0], recipe.loss.targets)
-    if remembered and me.first:
-        _write_tried(run.folder / REMEMBERED, remembered)
-        console.print(f"weight of the memory chosen on validation: {remembered[0].memory:g}")
-    elif remembered and remembered[0].memory:
-        network.memory = remember(run.split, recipe.memory, weight=remembered[0].memory)
+        if ranks().first:
+            console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
+    memories = _once(
+        run.folder / REMEMBERED, Remembering, lambda: weigh_memory(network, run.split, cases, recipe.memory, length=length)
+    )
+    if memories:
+        if memories[0].memory and network.memory is None:
+            network.memory = remember(run.split, recipe.memory, weight=memories[0].memory)
+        if ranks().first:
+            console.print(f"weight of the memory chosen on validation: {memories[0].memory:g}")
     return tried[0] if tried else None
+
+
+def _once(path: Path, kind: type[Tried], choose: Callable[[], list[Tried]]) -> list[Tried]:
+    """What is at `path`, or what rank 0 chooses and leaves there, on all ranks. RunError where it is of another version."""
+    tried: list[Tried] = []
+    if ranks().first and path.exists():
+        try:
+            tried = [kind(**one) for one in json.loads(path.read_text("utf-8"))]
+        except (TypeError, ValueError) as error:
+            raise RunError(f"{path} is of another version ({error}); delete it, and what it holds is chosen anew") from error
+    elif ranks().first:
+        tried = choose()
+        if tried:
+            _write_json(path, [asdict(one) for one in tried])
+    return ranks().said_by_first(tried)
 
 
 def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor | None, console: Console) -> Fitted:
@@ -151,10 +168,6 @@ def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor |
         seconds=chosen.seconds + anew.seconds,
         start_seconds=chosen.start_seconds + anew.start_seconds,
     )
-
-
-def _write_tried(path: Path, tried: Sequence[Weighing] | Sequence[Remembering]) -> None:
-    _write_json(path, [asdict(one) for one in tried])
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -22,9 +22,7 @@ class NetworkConfig:
     outcomes: bool = True  # whether the network reads how plays ended
     gains: bool = False  # whether how a play ended also scales the track's vector, each dimension by its own factor
     skips: bool = True  # whether refused tracks are read at all
-    repeats: bool = (
-        True  # whether what stands in the history it reads may come again; training knows under the full softmax alone
-    )
+    repeats: bool = True  # whether what stands in the history it reads may come again; trained so under the full softmax alone
     gaps: bool = False  # whether the network reads how long after each entry the next one came, or was asked for
     positions: Literal["learned", "distance"] = "learned"  # distance: attention leans on how far apart entries stand instead
     echo: int = Field(default=0, ge=0)  # more dimensions, in which the newest kept track's artist asks for its like

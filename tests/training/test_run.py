@@ -260,6 +260,32 @@ def test_first_network_is_gone_before_the_second_is_learned(
     assert [set(devices) for devices in held] == [set(), {"meta"}]
 
 
+def test_what_a_finished_run_has_chosen_is_not_chosen_again(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export each night costs neither the vectors' start nor validation; a choice that cannot be read is not guessed."""
+    recipe = read_recipe(place.recipe)
+    recipe = replace(
+        recipe,
+        fit=replace(recipe.fit, start="cooccurrence", refit=True),
+        weigh=WeighRule(theta=(0.2,), hit_loss=0.9),
+    )
+    console = Console(file=StringIO())
+    current = run.prepare(open_log(place.log), recipe, tmp_path / "run")
+    first = run.train(current, console).network
+    for name in ("training.run.weigh", "training.run.weigh_memory", "training.fitting.fit.smoothed_vectors"):
+        monkeypatch.setattr(name, None)
+    again = run.train(run.resume(current.folder), console).network
+
+    assert all(map(torch.equal, again.state_dict().values(), first.state_dict().values()))
+    assert again.memory is not None
+    assert first.memory is not None
+    assert again.memory.weight == first.memory.weight
+    (current.folder / run.WEIGHED).write_text('[{"share": 1}]')
+    with pytest.raises(RunError, match=r"weighed\.json is of another version"):
+        run.train(current, console)
+
+
 def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: Path) -> None:
     """The same network with another log's sessions: the log's last part here, so other lists, and golden cases that hold."""
     log = tmp_path / "newer"

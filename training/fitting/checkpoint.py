@@ -53,6 +53,10 @@ class Checkpoint:
     folder: Path
     identity: dict[str, Any]
 
+    def exists(self) -> bool:
+        """Whether there is something to go on from."""
+        return (self.folder / CHECKPOINT).exists()
+
     def keep(self, network: Network, number: int) -> None:
         """Write the weights of the best epoch so far, before `save` names it."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +86,7 @@ class Checkpoint:
         none is loaded, and who calls decides whether training can go on.
         """
         path = self.folder / CHECKPOINT
-        if not path.exists():
+        if not self.exists():
             return None
         state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
         if state["identity"] != self.identity:

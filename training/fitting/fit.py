@@ -63,16 +63,16 @@ def fit(
     torch.manual_seed(recipe.seed)
     rule = recipe.fit
     windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets, newest=rule.windows == "newest")
+    checkpoint = Checkpoint(folder, {"recipe": recipe.as_dict(), "rows": len(split.vocabulary), "entries": len(windows)})
     started = perf_counter()
-    network = _start(recipe, split, artists)
+    network = _start(recipe, split, artists, near=recipe.fit.start == "cooccurrence" and not checkpoint.exists())
     start_seconds = perf_counter() - started
-    identity = {"recipe": recipe.as_dict(), "rows": len(split.vocabulary), "entries": len(windows)}
     run = _Run(
         recipe=recipe,
         network=network,
         optimiser=Optimiser(network, rule),
         average=Average(network) if rule.average and not network.sparse else None,
-        checkpoint=Checkpoint(folder, identity),
+        checkpoint=checkpoint,
     )
     run.restore()
     with _progress(console, run.ranks) as progress:
@@ -197,12 +197,14 @@ def learn(network: Network, batch: Batch, rule: LossRule, me: Ranks, *, half: bo
     return {**parts, "loss": loss}
 
 
-def _start(recipe: Recipe, split: Split, artists: Tensor | None) -> Network:
-    """The network before its first step; each rank's own random numbers begin behind it."""
+def _start(recipe: Recipe, split: Split, artists: Tensor | None, *, near: bool) -> Network:
+    """The network before its first step, with its vectors `near` those of tracks kept close by, or random ones that a
+    checkpoint's will replace; each rank's own random numbers begin behind it.
+    """
     network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
     prior = baselines.popular(split, half_life_days=recipe.fit.prior_half_life_days)
     network.start_from(torch.from_numpy(prior.values_V))
-    if recipe.fit.start == "cooccurrence":
+    if near:
         network.start_near(smoothed_vectors(split, recipe.network.width, seed=recipe.seed))
     if sparse_tables(recipe.fit, network.rows):
         network.make_sparse()

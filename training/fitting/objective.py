@@ -25,14 +25,8 @@ tables' gradients are to be sparse: it reaches every row."""
 _PENALTY_STATES = 256  # of a batch: the penalty compares all pairs of them
 
 
-_FURTHER = (
-    "pair",
-    "before",
-    "refused",
-    "feedback",
-    "contrast",
-    "penalty",
-)  # terms beside the main one, by their weights' names
+_FURTHER = ("pair", "before", "refused", "feedback", "contrast", "penalty")
+"""The terms beside the main one, by their weights' names."""
 
 
 class Term(NamedTuple):
