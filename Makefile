@@ -55,7 +55,7 @@ compare: $(VENV)/run.stamp ## the ablation, the published systems and ours (QUIC
 	@[ -e $(COMPARED)/log.json ] || $(BIN)/python -m training simulate --out $(COMPARED) $(if $(QUICK),--listeners 300 --tracks 600)
 	@$(BIN)/python -m training compare $(SYSTEMS) --log $(COMPARED) $(EFFORT)
 ifdef KUAIRAND
-	@$(BIN)/python -m training compare $(SYSTEMS) kuairand --log $(KUAIRAND) --protocol kuairand $(REAL)
+	@$(BIN)/python -m training compare $(SYSTEMS) mei-unread kuairand --log $(KUAIRAND) --protocol kuairand $(REAL)
 endif
 ifdef NOWPLAYING
 	@$(BIN)/python -m training compare $(BLIND) nowplaying --log $(NOWPLAYING) --protocol nowplaying --cases 8000 $(REAL)
