@@ -22,6 +22,7 @@ from structlog.typing import EventDict, Processor
 logger = structlog.get_logger()
 _encoder = msgspec.json.Encoder()
 AGAIN_S = 10.0
+"""How often a trouble that goes on is told."""
 
 
 def configure(level: str, format: Literal["json", "console"]) -> None:

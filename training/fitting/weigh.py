@@ -58,7 +58,7 @@ def weigh(
     priors = {theta: torch.from_numpy(rate_prior(split, theta, targets)) for theta, _ in pairs}
     tried = _tried(network, cases, pairs, priors, length)
     taken = choose(tried, rule.hit_loss)
-    take(network, split, taken, targets)
+    network.prefer(priors[taken.theta], taken.wanted)
     return [taken, *(one for one in tried if one is not taken)]
 
 
