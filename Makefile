@@ -32,14 +32,14 @@ demo: $(VENV)/run.stamp ## make up listeners and train a model on them (about a 
 	@$(BIN)/python -m training run $(LOG) --recipe demo --cases 2000
 
 test: $(VENV)/test.stamp ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto
 
 check: $(VENV)/test.stamp ## the gate: format, lint, types, import arrows, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 systems: $(VENV)/test.stamp ## train each published system small, serve it, and hold the lists against the trainer's (a minute)
 	@$(BIN)/python -m pytest -m systems

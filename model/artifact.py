@@ -28,10 +28,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from model.catalogue import Catalogue
 from model.events import HistoryRule
 from model.vocabulary import FIRST, Vocabulary
 
-SCHEMA = 3
+SCHEMA = 4
 MANIFEST, MODEL, RANK, WEIGHTS = "manifest.json", "model.onnx", "rank.onnx", "weights.bin"
 TRACKS, POPULAR, GOLDEN, CATALOGUE = "tracks.json", "popular.json", "golden.json", "catalogue.json"
 INPUTS = ("tracks", "outcomes", "excluded", "count")
@@ -67,7 +68,7 @@ class WeightRecord(_Record):
     offset: int
 
 
-class ScanRecord(_Record):
+class RetrievalRecord(_Record):
     """How `model.onnx` looks for the best rows: in how many bits, and in how many of the index' blocks, None without an index.
 
     Where it is not exact, or something else was tried: how near to the exact scan the last that was tried came, as the
@@ -97,7 +98,7 @@ class Manifest(_Record):
     recipe: dict[str, Any]
     origin: dict[str, Any]  # where the training data came from, how much of it, from when to when
     quality: dict[str, Any]  # as measured by `python -m training evaluate`
-    scan: ScanRecord = ScanRecord()
+    retrieval: RetrievalRecord = RetrievalRecord()
     wanted_weight: float = 0.0  # chosen on validation; fed to graphs that read it unless the service is told another
     weights: dict[str, WeightRecord]
     files: dict[str, FileRecord]
@@ -114,15 +115,6 @@ class Golden:
     best: Sequence[int]
     scores: Sequence[float]
     gaps: Sequence[int] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Catalogue:
-    """What the tracks are called, in the order of their rows (entry 0 belongs to row `FIRST`); None where not known."""
-
-    titles: Sequence[str | None]
-    artists: Sequence[str | None]
-    durations_ms: Sequence[int | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

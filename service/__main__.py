@@ -20,12 +20,13 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from model.artifact import Artifact, ArtifactError, load
-from service import embedded, logs
 from service.app import create_app, from_environment, settle
-from service.graphs import Graphs
-from service.metrics import MULTIPROCESS
-from service.protocol import OneWrite
+from service.http.protocol import OneWrite
+from service.observing import logs
+from service.observing.metrics import MULTIPROCESS
+from service.scoring.graphs import Graphs
 from service.settings import PREFIX, Settings, describe, unknown
+from service.store import embedded_valkey
 
 logger = structlog.get_logger()
 
@@ -52,7 +53,7 @@ def main() -> None:
         graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
         with ExitStack() as stack:
             if settings.redis_url is None:
-                url = stack.enter_context(embedded.running(settings.state_dir))
+                url = stack.enter_context(embedded_valkey.running(settings.state_dir))
                 settings = settings.model_copy(update={"redis_url": url})
             if settings.log_format == "console":
                 sys.stdout.write(_welcome(settings, artifact))
@@ -64,7 +65,7 @@ def main() -> None:
                 del artifact, graphs  # they were checked here; each worker loads its own
                 _tell_workers(settings)
                 serve(settings, f"{from_environment.__module__}:{from_environment.__name__}")
-    except (ArtifactError, embedded.EmbeddedError) as error:
+    except (ArtifactError, embedded_valkey.EmbeddedError) as error:
         sys.exit(f"nexttrack cannot start: {error}")
     except KeyboardInterrupt:
         sys.exit(0)
@@ -84,8 +85,8 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         http=OneWrite,
         proxy_headers=False,  # nobody here asks for a client's address
         lifespan="on",
-        log_config=None,  # service.logs has set it up
-        access_log=False,  # service.middleware logs requests, with their ids
+        log_config=None,  # service.observing.logs has set it up
+        access_log=False,  # service.http.middleware logs requests, with their ids
         server_header=False,
         timeout_keep_alive=75,  # longer than load balancers keep idle connections, so that they end them, not we
         timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),

@@ -17,18 +17,19 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact, load
-from service import documentation, errors, logs, openapi
-from service.connections import connect
-from service.direct import Direct
-from service.graphs import Graphs
-from service.metrics import Metrics
-from service.middleware import Front
+from service.http import documentation, openapi, problems
+from service.http.fast_path import FastPath
+from service.http.middleware import RequestMiddleware
+from service.http.routes import ROUTERS
+from service.observing import logs
+from service.observing.metrics import Metrics
 from service.recommender import Recommender
-from service.routes import ROUTERS
-from service.scorer import BatchingScorer, BatchRunner
-from service.sessions import RedisSessions, SessionStore
+from service.scoring.batcher import BatchingScorer, BatchRunner
+from service.scoring.graphs import Graphs
 from service.settings import Settings
 from service.state import State
+from service.store.connections import connect
+from service.store.sessions import RedisSessions, SessionStore
 
 MAX_BODY_BYTES = 1024 * 1024
 SWITCH_S = 0.0005
@@ -54,16 +55,19 @@ def create_app(
     metrics = Metrics()
     app = _Application(
         front=partial(
-            Front, metrics=metrics, log=logs.RequestLog(settings.log_level, settings.log_format), limit=MAX_BODY_BYTES
+            RequestMiddleware,
+            metrics=metrics,
+            log=logs.RequestLog(settings.log_level, settings.log_format),
+            limit=MAX_BODY_BYTES,
         ),
         title="nexttrack",
         summary="What to play next: from what the listener did in this session, never a track just skipped",
         version=_version(),
-        docs_url=None,  # service.documentation has it
+        docs_url=None,  # service.http.documentation has it
         redoc_url=None,
         lifespan=partial(_lifespan, settings, artifact, runner, store, metrics, clock or _now_ms),
     )
-    errors.install(app)
+    problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
     openapi.install(app)
@@ -72,14 +76,15 @@ def create_app(
 
 
 class _Application(FastAPI):
-    """The framework's application inside of ours: `Front` before all of it, `Direct` before its way to the busy routes.
+    """The framework's application inside of ours: `RequestMiddleware` before all of it, `FastPath` before its way to the busy
+    routes.
 
     Before its `__call__` too, which looks at each request for somebody's OpenTelemetry: 6 µs of processor time a request.
     """
 
     def __init__(self, *, front: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
         super().__init__(**options)
-        self._entrance = front(Direct(super().__call__))
+        self._entrance = front(FastPath(super().__call__))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._entrance(scope, receive, send)

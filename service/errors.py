@@ -1,4 +1,4 @@
-"""What can go wrong and how it reads to a client: one tree, one rendering (RFC 9457, `application/problem+json`).
+"""The tree of errors that the service raises. `service.http.problems` renders them for clients.
 
     ServiceError
     ├── InvalidRequestError          422  the request is understood and wrong; `errors` says where
@@ -7,20 +7,12 @@
         ├── ScorerUnavailableError        the model did not answer
         └── OverloadedError               more requests wait for the model than may wait
 
-What the framework refuses itself (404, 405, 400 for a broken body, 413 by our limit) is Starlette's HTTPException.
-A 500 says nothing about its cause; the log does, under the same request id.
+Each class has its HTTP status.
 """
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import ClassVar, TypedDict
-
-import msgspec
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-
-PROBLEM = "application/problem+json"
 
 
 class Fault(TypedDict):
@@ -64,60 +56,3 @@ class ScorerUnavailableError(UnavailableError):
 
 class OverloadedError(UnavailableError):
     """More requests wait for the model than may wait, or one has waited too long."""
-
-
-def problem(
-    status: HTTPStatus, detail: str, *, faults: Sequence[Fault] | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
-    """The one rendering of everything that is not a success."""
-    body: dict[str, object] = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    if faults is not None:
-        body["errors"] = faults
-    return Response(msgspec.json.encode(body), status.value, headers, media_type=PROBLEM)
-
-
-def render(error: ServiceError) -> Response:
-    """A service error as the client sees it."""
-    faults = error.faults if isinstance(error, InvalidRequestError) else None
-    return problem(error.status, str(error), faults=faults, headers=error.headers)
-
-
-def mistake() -> Response:
-    """What a client hears of a mistake of ours."""
-    detail = "something went wrong here, not in the request; the log has it under this reply's X-Request-ID"
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
-
-
-def install(app: FastAPI) -> None:
-    """Make `app` answer all errors, its own and the framework's, with problems."""
-
-    @app.exception_handler(ServiceError)
-    async def service_error(_: Request, error: ServiceError) -> Response:
-        return render(error)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        if request.method == "POST" and not _says_json(sent := request.headers.get("content-type", "")):
-            fault = Fault(loc=["header", "content-type"], msg=f"found {sent or 'none'}; the body is application/json")
-            return render(InvalidRequestError([fault]))
-        return render(InvalidRequestError([Fault(loc=_as_sent(fault["loc"]), msg=fault["msg"]) for fault in error.errors()]))
-
-    @app.exception_handler(HTTPException)
-    async def framework_error(_: Request, error: HTTPException) -> Response:
-        status = HTTPStatus(error.status_code)
-        detail = error.detail if error.detail != status.phrase else status.description
-        return problem(status, detail, headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(_: Request, __: Exception) -> Response:
-        return mistake()
-
-
-def _says_json(content_type: str) -> bool:
-    kind = content_type.partition(";")[0].strip().lower()
-    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
-
-
-def _as_sent(loc: Sequence[str | int]) -> Sequence[str | int]:
-    """A validator's path without the names of our own union's members (`<batch>`), which the client never sent."""
-    return [step for step in loc if not (isinstance(step, str) and step.startswith("<"))]

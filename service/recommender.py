@@ -16,15 +16,15 @@ from model.encoding import RowHistory, rows_of
 from model.events import Entry, History, Outcome
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import ScorerUnavailableError, StoreUnavailableError
-from service.scorer import Scored, Scorer
-from service.sessions import Remembered, SessionStore
+from service.scoring.batcher import Scored, Scorer
+from service.store.sessions import Remembered, SessionStore
 
 SPARE = 5
 """How many times as many tracks are scored as wanted where artists are kept apart; more than that are rarely left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class Query:
     """What a request asks for: how many tracks, which not, and from which alone."""
 
     count: int = 10
@@ -65,16 +65,16 @@ class Recommender:
         self._exclude_played = exclude_played
         self._degraded = degraded
 
-    async def for_listener(self, user_id: str, wish: Wish, now_ms: int) -> Recommendation:
+    async def for_listener(self, user_id: str, query: Query, now_ms: int) -> Recommendation:
         """What `user_id` should hear next; a listener never seen gets the model's answer to an empty history."""
         try:
             remembered = await self._store.read(user_id)
         except StoreUnavailableError:
             self._degraded("redis")
-            return self._popular_ones(wish, set(wish.exclude))
-        return await self._propose(remembered, wish, now_ms)
+            return self._popular_ones(query, set(query.exclude))
+        return await self._propose(remembered, query, now_ms)
 
-    async def for_history(self, plays: Sequence[tuple[str, Outcome]], wish: Wish) -> Recommendation:
+    async def for_history(self, plays: Sequence[tuple[str, Outcome]], query: Query) -> Recommendation:
         """What should follow `plays` (oldest first, one session that goes on), of nobody in particular. No store is asked."""
         entries = tuple(
             Entry(track_id, outcome, place, outcome is Outcome.SKIPPED, 0) for place, (track_id, outcome) in enumerate(plays)
@@ -84,22 +84,22 @@ class Recommender:
             history=History(entries=entries, last_at_ms=len(plays), last_session=0),
             disliked=frozenset(track_id for track_id, outcome in last_word.items() if outcome is Outcome.DISLIKED),
         )
-        return await self._propose(remembered, wish, now_ms=len(plays))
+        return await self._propose(remembered, query, now_ms=len(plays))
 
-    async def _propose(self, remembered: Remembered, wish: Wish, now_ms: int) -> Recommendation:
+    async def _propose(self, remembered: Remembered, query: Query, now_ms: int) -> Recommendation:
         session = remembered.history.session(now_ms, self._rule.gap_ms)
         entries = remembered.history.entries if self._rule.scope == "user" else session
         asked_ms = now_ms if self._reads_gaps else None
         history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=asked_ms)
         masked = {entry.track_id for entry in session if entry.skipped or self._exclude_played}
-        masked.update(remembered.disliked, wish.exclude)
+        masked.update(remembered.disliked, query.exclude)
         try:
-            if wish.candidates is None:
-                return await self._best(history, masked, wish.count)
-            return await self._rank(history, masked, wish.candidates, wish.count)
+            if query.candidates is None:
+                return await self._best(history, masked, query.count)
+            return await self._rank(history, masked, query.candidates, query.count)
         except ScorerUnavailableError:
             self._degraded("model")
-            return self._popular_ones(wish, masked)
+            return self._popular_ones(query, masked)
 
     async def _best(self, history: RowHistory, masked: set[str], count: int) -> Recommendation:
         fetched = count * SPARE if self._artist_gap else count
@@ -119,15 +119,15 @@ class Recommender:
     def _reply(self, tracks: Sequence[tuple[str, float]], count: int, scored: Scored) -> Recommendation:
         return Recommendation(tracks=self._apart(tracks)[:count], ran_s=scored.ran_s)
 
-    def _popular_ones(self, wish: Wish, masked: set[str]) -> Recommendation:
+    def _popular_ones(self, query: Query, masked: set[str]) -> Recommendation:
         """The most popular tracks that may be proposed, of the candidates where there are any; scores fall from 1."""
         tracks: Iterable[str] = self._popular
-        if wish.candidates is not None:
+        if query.candidates is not None:
             places = {track_id: place for place, track_id in enumerate(self._popular)}
-            tracks = sorted(dict.fromkeys(wish.candidates), key=lambda track_id: places.get(track_id, len(places)))
+            tracks = sorted(dict.fromkeys(query.candidates), key=lambda track_id: places.get(track_id, len(places)))
         left = [track_id for track_id in tracks if track_id not in masked]
         scored = [(track_id, 1 / place) for place, track_id in enumerate(left, start=1)]
-        return Recommendation(tracks=self._apart(scored)[: wish.count], source="popular")
+        return Recommendation(tracks=self._apart(scored)[: query.count], source="popular")
 
     def _apart(self, tracks: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
         """`tracks` without those whose artist comes within the gap before; what is left stays best first."""

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.connections import check
+from service.store.connections import check
 
 PREFIX = "NEXTTRACK_"
 _OF_KUBERNETES = re.compile(

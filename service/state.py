@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from model.artifact import Artifact
-from service.metrics import Metrics
+from service.observing.metrics import Metrics
 from service.recommender import Recommender
-from service.sessions import SessionStore
+from service.store.sessions import SessionStore
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,7 +29,7 @@ feedback = 0.5
 epochs = 2
 batch = 64
 valid_cases = 300
-[weigh]
+[calibration]
 wanted = [3.0, 10.0]
 theta = [0.2]
 hit_loss = 0.9
@@ -75,7 +75,7 @@ def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
     """As above for a model that reads its session alone and remembers others: it is going on when the service is asked."""
     recipe = (
         RECIPE.replace("epochs = 2", "epochs = 1").replace("gaps = true", "gaps = false")
-        + '[history]\nscope = "session"\n[memory]\nweights = [5]\n'
+        + '[history]\nscope = "session"\n[session_memory]\nweights = [5]\n'
     )
     (world / "session.toml").write_text(recipe)
     log, out = str(world / "log"), str(world / "of-session")

@@ -11,7 +11,7 @@ from training import run
 from training.data.log import Log, open_log
 from training.recipe import read_recipe
 from training.replaying.replay import replay
-from training.simulate import simulate
+from training.simulator.simulate import simulate
 
 SMALL = "network.width=16,network.feed_forward=16,network.layers=1,fit.epochs=1,fit.valid_cases=50"
 

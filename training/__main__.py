@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -83,8 +84,9 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     _add_run(one)
     _add_artifacts(one)
     one.add_argument(
-        "--remember", type=Path, metavar="LOG", help="a log whose sessions are remembered instead of the run's own"
+        "--session-memory", type=Path, metavar="LOG", help="a log whose sessions are remembered instead of the run's own"
     )
+    one.add_argument("--remember", type=Path, dest="session_memory", action=_OldName, help=argparse.SUPPRESS)
 
     one = add("run", help="train, evaluate and export", description=_RUN, **_RAW)
     _add_log_and_recipe(one)
@@ -156,6 +158,14 @@ def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
     return table[name]
 
 
+class _OldName(argparse.Action):
+    """An option's name of version 0.1.0: works for one more version, with a warning."""
+
+    def __call__(self, _: object, namespace: argparse.Namespace, values: object, option: str | None = None) -> None:
+        warnings.warn(f"{option} is called --{self.dest.replace('_', '-')} now", FutureWarning, stacklevel=2)
+        setattr(namespace, self.dest, values)
+
+
 _RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 _IMPORT = """\
 Read a listening log and write it as a folder that the other commands take.
@@ -192,7 +202,7 @@ Write the network as an artifact and make it the current one. The service takes 
 
 A network that remembers sessions (recipe `nowplaying`) can be given those of a newer log, without training:
 
-  python -m training export .nexttrack/runs/nowplaying-nowplaying-1 --remember logs/newer"""
+  python -m training export .nexttrack/runs/nowplaying-nowplaying-1 --session-memory logs/newer"""
 _RUN = """\
 All of it: train, evaluate, export. What is trained and chosen already is not done again; measuring and the artifact are.
 

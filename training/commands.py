@@ -21,7 +21,7 @@ from training.recipe import read_recipe
 from training.replaying.replay import replay
 from training.reporting.page import write_page
 from training.reporting.report import Report, print_table, write_report_json
-from training.simulate import simulate
+from training.simulator.simulate import simulate
 
 RUNS = Path(".nexttrack/runs")
 REPORT, PAGE = "report.json", "report.html"
@@ -79,7 +79,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
 def export(options: argparse.Namespace, console: Console) -> None:
     """`export`: the artifact, which carries what `evaluate` measured."""
     current = _go_on(options)
-    newer = None if options.remember is None else open_log(options.remember)
+    newer = None if options.session_memory is None else open_log(options.session_memory)
     _publish(current, run.train(current, console), options.out, console, newer)
 
 

@@ -7,6 +7,7 @@ the file says itself, and `sasrec:fit.epochs=5` changes a recipe where it is nam
 
 import re
 import tomllib
+import warnings
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,13 @@ Targets = Literal["wanted", "kept", "all"]
 _STRICT = ConfigDict(extra="forbid")
 _NAME = r"[\w .,=-]"
 _CHANGE = re.compile(r"""(?:\[[^]]*]|\{[^}]*}|"[^"]*"|'[^']*'|[^,])+""")  # up to a comma outside brackets and quotes
+_RENAMED = {
+    ("weigh",): ("calibration",),
+    ("memory",): ("session_memory",),
+    ("network", "echo"): ("network", "artist_transition"),
+    ("network", "gains"): ("network", "outcome_scaling"),
+}
+"""Keys of version 0.1.0 and their names today. The old names work for one more version."""
 _BARE_WORD = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)$")  # a value that TOML wants in quotes
 
 
@@ -96,8 +104,8 @@ class FitRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class WeighRule:
-    """What to choose from, on the validation part, once the network is trained; see `training.fitting.weigh`."""
+class CalibrationRule:
+    """What to choose from, on the validation part, once the network is trained; see `training.fitting.calibration`."""
 
     wanted: tuple[float, ...] = (0.0,)  # weights of the head that predicts 'wanted'
     theta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0,)  # of the prior from items' own rates of being kept; 0: none
@@ -105,8 +113,8 @@ class WeighRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class MemoryRule:
-    """Sessions that are remembered beside the network, see `model.nets.memory`."""
+class SessionMemoryRule:
+    """Sessions that are remembered beside the network, see `model.nets.session_memory`."""
 
     weights: tuple[Annotated[float, Field(ge=0)], ...] = ()  # to choose from, on the validation part; none, or 0: no memory
     sessions: int = Field(default=100_000, ge=1)  # the newest ones
@@ -124,17 +132,17 @@ class Recipe:
     network: NetworkConfig = NetworkConfig()
     loss: LossRule = LossRule()
     fit: FitRule = FitRule()
-    weigh: WeighRule = WeighRule()
-    memory: MemoryRule = MemoryRule()
+    calibration: CalibrationRule = CalibrationRule()
+    session_memory: SessionMemoryRule = SessionMemoryRule()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         if self.loss.feedback and not self.network.wanted_head:
             raise ValueError("found a weight for loss.feedback, which needs network.wanted_head = true")
-        if any(self.weigh.wanted) and not self.network.wanted_head:
-            raise ValueError("found weights in weigh.wanted, which need network.wanted_head = true")
-        if any(self.weigh.theta) and self.network.kind == "sine":
-            raise ValueError("found weigh.theta with kind 'sine', which takes no prior")
+        if any(self.calibration.wanted) and not self.network.wanted_head:
+            raise ValueError("found weights in calibration.wanted, which need network.wanted_head = true")
+        if any(self.calibration.theta) and self.network.kind == "sine":
+            raise ValueError("found calibration.theta with kind 'sine', which takes no prior")
         if self.network.kind == "sine" and (self.loss.main not in ("bce", "bpr") or self.loss.contrast):
             raise ValueError(
                 f"found loss.main {self.loss.main!r} and loss.contrast {self.loss.contrast:g} with network.kind 'sine', whose "
@@ -163,15 +171,15 @@ class Recipe:
 def read_recipe(asked: str) -> Recipe:
     """The recipe of a name (`training/recipes/NAME.toml`) or in a file; RecipeError where it cannot be followed.
 
-    `NAME:loss.negatives=4,fit.select=auc,weigh.theta=[0.0,0.2]` is that recipe with some keys changed, their values as in TOML,
-    but that a word needs no quotes, which a shell would take away; the changes become a part of its name.
+    `NAME:loss.negatives=4,fit.select=auc,calibration.theta=[0.0,0.2]` is that recipe with some keys changed. Values are
+    written as in TOML, except that a word needs no quotes, which a shell would remove. The changes become part of the name.
     """
     name, _, changes = (asked, "", "") if Path(asked).is_file() else asked.partition(":")
     try:
         table = _table(name)
         if changes:
             lines = (_BARE_WORD.sub(r'"\1"', change) for change in _CHANGE.findall(changes))
-            table = _over(table, tomllib.loads("\n".join(lines)))
+            table = _over(table, _with_new_names(tomllib.loads("\n".join(lines)), asked))
             table["name"] = f"{table.get('name')} {_short(changes)}"
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{asked} is no TOML: {error}") from error
@@ -181,7 +189,8 @@ def read_recipe(asked: str) -> Recipe:
 def recipe_of(table: Any, source: str) -> Recipe:
     """The recipe that stands in a table, such as `as_dict` gave; RecipeError, which names the source, where it is none."""
     try:
-        return TypeAdapter(Recipe).validate_python(table, strict=False)
+        renamed = _with_new_names(table, source) if isinstance(table, dict) else table
+        return TypeAdapter(Recipe).validate_python(renamed, strict=False)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}" for fault in error.errors())
         raise RecipeError(f"{source}: {faults}") from error
@@ -203,7 +212,8 @@ def _table(name_or_path: str, *, below: tuple[str, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {known}")
     if name_or_path in below:
         raise RecipeError(f"recipes that extend each other: {' -> '.join((*below, name_or_path))}")
-    table = tomllib.loads(source.read_text("utf-8") if source.is_file() else path.read_text("utf-8"))
+    text = source.read_text("utf-8") if source.is_file() else path.read_text("utf-8")
+    table = _with_new_names(tomllib.loads(text), name_or_path)
     if "extends" not in table:
         return table
     base = _table(str(table.pop("extends")), below=(*below, name_or_path))
@@ -222,3 +232,20 @@ def _short(changes: str) -> str:
     keys_and_values = (change.partition("=") for change in _CHANGE.findall(changes))
     named = ",".join(f"{key.rpartition('.')[2].strip()}={value.strip()}" for key, _, value in keys_and_values)
     return re.sub(rf"(?!{_NAME}).", "", named)
+
+
+def _with_new_names(table: dict[str, Any], source: str) -> dict[str, Any]:
+    """The table with every old key under its new name. Warns about each old key."""
+    for (*folders, old), (*_, new) in _RENAMED.items():
+        inner: Any = table
+        for folder in folders:
+            inner = inner.get(folder) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and old in inner:
+            path = ".".join((*folders, ""))
+            warnings.warn(
+                f"{source}: the key {path}{old} is called {path}{new} now; the old name will stop working in the next version",
+                FutureWarning,
+                stacklevel=3,
+            )
+            inner[new] = _over(inner.pop(old), inner.get(new, {})) if isinstance(inner[old], dict) else inner.pop(old)
+    return table

@@ -4,8 +4,8 @@ A run's folder holds what the steps leave to each other and to a person:
 
     run.json                   the log and the recipe
     checkpoint.pt, best-N.pt   see `training.fitting.checkpoint`; a killed run goes on from them
-    weighed.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
-    remembered.json the same of a memory's weight
+    calibration.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
+    session_memory.json the same of a memory's weight
     refit/          the checkpoint of what was learned anew from training and validation parts; where the recipe wants that
     report.json, report.html, written by `training.commands`
 
@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from rich.console import Console
 from torch import Tensor
 
-from model.artifact import Catalogue
 from model.encoding import RowHistory
 from model.nets.network import Network
-from model.vocabulary import FIRST
+from training.data.catalogue import artists_of, catalogue_of
 from training.data.log import Log, open_log
 from training.data.sequences import build
 from training.data.split import TEST, TRAIN, VALID, Split, numbered, split, with_valid
@@ -38,16 +36,16 @@ from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
 from training.evaluation.session_knn import session_knn
 from training.exporting.export import export
+from training.fitting.calibration import Calibration, apply, calibrate
 from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
-from training.fitting.remember import Remembering, remember, weigh_memory
-from training.fitting.weigh import Weighing, take, weigh
+from training.fitting.session_memory import SessionMemoryChoice, build_session_memory, choose_session_memory
 from training.recipe import Recipe, RecipeError, recipe_of
 from training.simulator.truth import read_truth
 
-RUN, WEIGHED, REMEMBERED, REFIT = "run.json", "weighed.json", "remembered.json", "refit"
-Tried = TypeVar("Tried", Weighing, Remembering)
+RUN, CALIBRATION, SESSION_MEMORY, REFIT = "run.json", "calibration.json", "session_memory.json", "refit"
+Tried = TypeVar("Tried", Calibration, SessionMemoryChoice)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,24 +109,26 @@ def train(run: Run, console: Console) -> Fitted:
     return _refit(run, fitted, weights, artists, console) if run.recipe.fit.refit else fitted
 
 
-def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Weighing | None:
+def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calibration | None:
     """Give the network the weights that `cases` prefer, and a memory: chosen once a run, by rank 0. Returns the weights."""
     recipe, length = run.recipe, run.recipe.history.length
     tried = _once(
-        run.folder / WEIGHED,
-        Weighing,
-        lambda: weigh(network, run.split, cases, recipe.weigh, length=length, targets=recipe.loss.targets),
+        run.folder / CALIBRATION,
+        Calibration,
+        lambda: calibrate(network, run.split, cases, recipe.calibration, length=length, targets=recipe.loss.targets),
     )
     if tried:
-        take(network, run.split, tried[0], recipe.loss.targets)
+        apply(network, run.split, tried[0], recipe.loss.targets)
         if ranks().first:
             console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
     memories = _once(
-        run.folder / REMEMBERED, Remembering, lambda: weigh_memory(network, run.split, cases, recipe.memory, length=length)
+        run.folder / SESSION_MEMORY,
+        SessionMemoryChoice,
+        lambda: choose_session_memory(network, run.split, cases, recipe.session_memory, length=length),
     )
     if memories:
-        if memories[0].memory and network.memory is None:
-            network.memory = remember(run.split, recipe.memory, weight=memories[0].memory)
+        if memories[0].memory and network.session_memory is None:
+            network.session_memory = build_session_memory(run.split, recipe.session_memory, weight=memories[0].memory)
         if ranks().first:
             console.print(f"weight of the memory chosen on validation: {memories[0].memory:g}")
     return tried[0] if tried else None
@@ -149,18 +149,18 @@ def _once(path: Path, kind: type[Tried], choose: Callable[[], list[Tried]]) -> l
     return ranks().said_by_first(tried)
 
 
-def _refit(run: Run, chosen: Fitted, weights: Weighing | None, artists: Tensor | None, console: Console) -> Fitted:
+def _refit(run: Run, chosen: Fitted, weights: Calibration | None, artists: Tensor | None, console: Console) -> Fitted:
     """What training chose, its network learned anew from all before the test part, in as many epochs. Nothing is measured that
     could be chosen by: the curves stay those of the first network, the cost is that of both.
     """
-    memory, chosen.network.memory = chosen.network.memory, None
+    memory, chosen.network.session_memory = chosen.network.session_memory, None
     chosen.network.to("meta")  # its weights, which may be gigabytes, are not needed any more
     recipe, known = run.recipe, with_valid(run.split)
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
     anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists, console=console)
     if weights is not None:
-        take(anew.network, known, weights, recipe.loss.targets)
-    anew.network.memory = memory
+        apply(anew.network, known, weights, recipe.loss.targets)
+    anew.network.session_memory = memory
     return replace(
         chosen,
         network=anew.network,
@@ -175,25 +175,25 @@ def _write_json(path: Path, value: object) -> None:
         draft.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 
-def renew_memory(run: Run, network: Network, newer: Log | None = None) -> None:
+def renew_session_memory(run: Run, network: Network, newer: Log | None = None) -> None:
     """Let a network that remembers the training part know all that came before the test part, as the baselines do, or the
     sessions of another log instead. RunError where there is one, and the network remembers nothing.
     """
-    if network.memory is None:
+    if network.session_memory is None:
         if newer is not None:
             raise RunError(
-                f"the network in {run.folder} remembers no sessions, so {newer.folder} changes nothing; see [memory]"
+                f"the network in {run.folder} remembers no sessions, so {newer.folder} changes nothing; see [session_memory]"
             )
         return
     seen = run.split if newer is None else numbered(build(newer, run.recipe.history), run.split.vocabulary)
-    weight = network.memory.weight.item()
-    network.memory = remember(seen, run.recipe.memory, parts=(TRAIN, VALID), weight=weight)
+    weight = network.session_memory.weight.item()
+    network.session_memory = build_session_memory(seen, run.recipe.session_memory, parts=(TRAIN, VALID), weight=weight)
 
 
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:
     """The network and all baselines on the test part, over the full catalogue; the best possible first where it is known."""
     cases = select_cases(run.split, TEST, cap=cap)
-    renew_memory(run, fitted.network)
+    renew_session_memory(run, fitted.network)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     rankers: list[Ranker] = [*best_possible(run), model, *rivals(run.split)]
     return with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
@@ -230,9 +230,11 @@ def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *,
     """Export the network as the current artifact under `root`, remembering the sessions of the log `newer` where there is one;
     returns the artifact's folder.
     """
-    renew_memory(run, fitted.network, newer)
+    renew_session_memory(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
-    cases = select_cases(run.split, TEST, cap=1024)  # `exporting.shrink` measures on one half, cuts blocks by the other
+    cases = select_cases(
+        run.split, TEST, cap=1024
+    )  # `exporting.search.select_retrieval` measures on one half, cuts blocks by the other
     return export(
         fitted.network,
         recipe=run.recipe,
@@ -251,26 +253,3 @@ def history_of(cases: Cases, index: int) -> RowHistory:
     case = cases.take(slice(index, index + 1))
     length = int(case.lengths[0])
     return RowHistory(*(array[0].tolist() for array in case.encode(length))) if length else RowHistory()
-
-
-def catalogue_of(log: Log, part: Split) -> Catalogue | None:
-    """Titles, artists and durations in the order of the rows, where the log has them."""
-    frame = log.catalogue()
-    if frame is None:
-        return None
-    known: dict[str, tuple[Any, ...]] = {
-        track_id: tuple(values) for track_id, *values in frame.select("track_id", "title", "artist", "duration_ms").iter_rows()
-    }
-    rows = [known.get(track_id, (None, None, None)) for track_id in part.vocabulary.tracks]
-    titles, artists, durations_ms = zip(*rows, strict=True)
-    return Catalogue(titles=titles, artists=artists, durations_ms=durations_ms)
-
-
-def artists_of(log: Log, part: Split) -> Tensor | None:
-    """The number of each row's artist, from 1 on, 0 where the catalogue names none: int64 [rows]. None without a catalogue."""
-    catalogue = catalogue_of(log, part)
-    if catalogue is None:
-        return None
-    numbers: dict[str | None, int] = {None: 0}
-    rows = [numbers.setdefault(artist, len(numbers)) for artist in catalogue.artists]
-    return torch.tensor([0] * FIRST + rows)

@@ -197,7 +197,7 @@ class Blocks(nn.Module):
         return normed_ND[:, None] if last else packing.spread(normed_ND)
 
 
-def silence(network: nn.Module) -> None:
+def zero_init_residuals(network: nn.Module) -> None:
     """Before training: let all blocks of a network add nothing to what they read."""
     for block in network.modules():
         if isinstance(block, Block):

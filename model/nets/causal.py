@@ -34,10 +34,12 @@ class CausalNetwork(TiedNetwork):
         if self.config.positions == "distance":
             away_BT = torch.zeros_like(filled_BS[:, 1:]) if gaps_BT is None else gaps_BT > GOING_ON
             leaning_BHSS = self.distances(causal_mask(filled_BS), functional.pad(away_BT, (1, 0)))
-            return self.with_echo(self.blocks(read_BSD, leaning_BHSS, held_BS, last=last), tracks_BT, outcomes_BT)
+            return self.with_artist_transition(self.blocks(read_BSD, leaning_BHSS, held_BS, last=last), tracks_BT, outcomes_BT)
         if self.config.skips:
             placed_BSD = read_BSD + self.position(positions_of(filled_BS))
-            return self.with_echo(self.blocks(placed_BSD, causal_mask(filled_BS), held_BS, last=last), tracks_BT, outcomes_BT)
+            return self.with_artist_transition(
+                self.blocks(placed_BSD, causal_mask(filled_BS), held_BS, last=last), tracks_BT, outcomes_BT
+            )
         readable_BS = ~functional.pad(is_refused(outcomes_BT), (1, 0))
         read_BSD = read_BSD + self.position(positions_of(filled_BS & readable_BS))
         mask_B1SS = only_readable(causal_mask(filled_BS), readable_BS)

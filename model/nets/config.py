@@ -20,12 +20,14 @@ class NetworkConfig:
     interests: int = Field(default=3, ge=2)  # sub-interests of `sine`
     dropout: float = Field(default=0.2, ge=0, lt=1)
     outcomes: bool = True  # whether the network reads how plays ended
-    gains: bool = False  # whether how a play ended also scales the track's vector, each dimension by its own factor
+    outcome_scaling: bool = False  # whether how a play ended also scales the track's vector, each dimension by its own factor
     skips: bool = True  # whether refused tracks are read at all
     repeats: bool = True  # whether what stands in the history it reads may come again; trained so under the full softmax alone
     gaps: bool = False  # whether the network reads how long after each entry the next one came, or was asked for
     positions: Literal["learned", "distance"] = "learned"  # distance: attention leans on how far apart entries stand instead
-    echo: int = Field(default=0, ge=0)  # more dimensions, in which the newest kept track's artist asks for its like
+    artist_transition: int = Field(
+        default=0, ge=0
+    )  # more dimensions, in which the newest kept track's artist asks for its like
     artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors
     item_bias: bool = True  # a learned score per track that depends on no history
     wanted_head: bool = False  # a second head: would this listener keep this track now?
@@ -40,10 +42,11 @@ class NetworkConfig:
             raise ValueError("found gaps or wanted_head with kind 'sine'; it has neither")
         if self.kind == "sine" and not (self.outcomes and self.skips):
             raise ValueError("found outcomes or skips off with kind 'sine', which is made of what was refused")
-        if self.gains and (not self.outcomes or self.kind == "sine"):
-            raise ValueError("found gains with kind 'sine' or without outcomes, whose factors they are")
-        if (self.positions == "distance" or self.echo) and (self.kind != "causal" or not self.skips):
+        if self.outcome_scaling and (not self.outcomes or self.kind == "sine"):
+            raise ValueError("found outcome_scaling with kind 'sine' or without outcomes, whose factors they are")
+        if (self.positions == "distance" or self.artist_transition) and (self.kind != "causal" or not self.skips):
             raise ValueError(
-                "found positions 'distance' or an echo with another kind than 'causal' or without skips; wanted it with skips"
+                "found positions 'distance' or artist_transition with another kind than 'causal' or without skips; "
+                "wanted kind 'causal' with skips"
             )
         return self

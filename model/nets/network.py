@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.nets.memory import Memory
+from model.nets.session_memory import SessionMemory
 
 
 class Heads(NamedTuple):
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory: Memory | None = None
+        self.session_memory: SessionMemory | None = None
 
     @abstractmethod
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
@@ -94,18 +94,18 @@ class Network(nn.Module):
             if isinstance(module, nn.Embedding) and f"{name}.weight" in self.tables:
                 module.sparse = True
 
-    def start_from(self, popularity_V: Tensor) -> None:
+    def start_from_popularity(self, popularity_V: Tensor) -> None:
         """Before training: let an empty history rank by popularity (any positive scale), not by chance."""
 
-    def start_near(self, vectors_VD: Tensor) -> None:
+    def start_from_vectors(self, vectors_VD: Tensor) -> None:
         """Before training: let the tracks' vectors start from the given ones, in which neighbours are near each other."""
         raise NotImplementedError(f"{type(self).__name__} has no vectors that could start near each other")
 
-    def prefer(self, prior_V: Tensor, wanted_weight: float) -> None:  # noqa: ARG002  # this one has nothing to do with them
+    def set_calibration(self, prior_V: Tensor, wanted_weight: float) -> None:  # noqa: ARG002  # this one has nothing to do with them
         """After training: add a prior to the score of each row, weigh the wanted head. ValueError where it takes neither."""
         raise ValueError(f"a {type(self).__name__} takes no prior and has no wanted head")
 
-    def fold(self) -> None:
+    def merge_artist_embeddings(self) -> None:
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""
 
     def forward(
@@ -113,7 +113,7 @@ class Network(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         """The final query [B, Q] after the whole history; with a memory, what it remembers besides."""
         query_BQ = self.query(tracks_BT, outcomes_BT, gaps_BT, wanted_weight)
-        return query_BQ if self.memory is None else (query_BQ, *self.memory(tracks_BT, outcomes_BT))
+        return query_BQ if self.session_memory is None else (query_BQ, *self.session_memory(tracks_BT, outcomes_BT))
 
     def query(
         self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, wanted_weight: Tensor | None = None

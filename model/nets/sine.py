@@ -101,7 +101,7 @@ class SineNetwork(Network):
             bias = self.bias.gather(0, rows.flatten(), sparse_grad=self.sparse).view(*rows.shape, 1)
         return Heads(torch.cat([vectors, bias, vectors @ self.fuse_item.T], dim=-1), None)
 
-    def start_from(self, popularity_V: Tensor) -> None:
+    def start_from_popularity(self, popularity_V: Tensor) -> None:
         """Biases at the log of popularity."""
         if self.config.item_bias:
             with torch.no_grad():

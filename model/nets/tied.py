@@ -3,7 +3,7 @@
 A track's vector is its own part plus, where a catalogue names artists, its artist's: tracks that were seldom heard lean on
 those of the same artist. It knows nothing of how a history is read; `causal` and `cloze` do.
 
-Shapes: B batch, T time, S = T + 1 slots, M any number of states, D width, E echo, V rows.
+Shapes: B batch, T time, S = T + 1 slots, M any number of states, D width, E artist transition, V rows.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional
 from model.artifact import FURTHER_INPUTS
 from model.encoding import GAP_CODES
 from model.events import Outcome
-from model.nets.blocks import Blocks, Distances, is_refused, newest_readable, silence
+from model.nets.blocks import Blocks, Distances, is_refused, newest_readable, zero_init_residuals
 from model.nets.config import NetworkConfig
 from model.nets.network import Heads, Network
 from model.vocabulary import PADDING
@@ -35,14 +35,14 @@ class TiedNetwork(Network):
         self.rows = rows
         self.repeats = config.repeats
         self.knows_artists = config.artists and artists is not None
-        self.echo = config.echo if self.knows_artists else 0
-        self.track = nn.Embedding(rows, config.width + self.echo, padding_idx=PADDING)
+        self.artist_transition = config.artist_transition if self.knows_artists else 0
+        self.track = nn.Embedding(rows, config.width + self.artist_transition, padding_idx=PADDING)
         if config.artists and artists is not None:  # as above, which mypy cannot see through
             self.register_buffer("artist_of", artists)
-            self.artist = nn.Embedding(int(artists.max()) + 1, config.width + self.echo, padding_idx=0)
+            self.artist = nn.Embedding(int(artists.max()) + 1, config.width + self.artist_transition, padding_idx=0)
         self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
-        if config.gains:
-            self.gain = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
+        if config.outcome_scaling:
+            self.outcome_scale = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
         if config.gaps:
             self.gap = nn.Embedding(GAP_CODES, config.width, padding_idx=0)
         if config.positions == "learned":
@@ -50,8 +50,8 @@ class TiedNetwork(Network):
         else:
             self.distances = Distances(config.heads, places)
         self.blocks = Blocks(config)
-        if self.echo:
-            self.echo_gate = nn.Linear(config.width, 1)
+        if self.artist_transition:
+            self.transition_gate = nn.Linear(config.width, 1)
         self.bias = nn.Parameter(torch.zeros(rows), requires_grad=config.item_bias)
         self.register_buffer("wanted_weight", torch.tensor(config.wanted_weight))
         if config.wanted_head:
@@ -61,37 +61,37 @@ class TiedNetwork(Network):
         has = {"gaps": config.gaps, "wanted_weight": config.wanted_head}
         self.further_inputs = tuple(name for name in FURTHER_INPUTS if has[name])
         initialise(self)
-        if self.echo:  # artists far apart from the first step on
+        if self.artist_transition:  # artists far apart from the first step on
             nn.init.zeros_(self.track.weight[:, config.width :])
-            nn.init.normal_(self.artist.weight[1:, config.width :], std=self.echo**-0.5)
+            nn.init.normal_(self.artist.weight[1:, config.width :], std=self.artist_transition**-0.5)
 
     def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None) -> Tensor:
         """What is read of each entry, [B, T, D]: its track; where the network is to know, how it ended and how long after
         it the next one came.
         """
         vectors_BTD = self._vectors(tracks_BT)[..., : self.config.width]
-        if self.config.gains:  # a sum alone cannot turn a refused track's vector round
-            vectors_BTD = vectors_BTD * (1 + self.gain(outcomes_BT))
+        if self.config.outcome_scaling:  # a sum alone cannot turn a refused track's vector round
+            vectors_BTD = vectors_BTD * (1 + self.outcome_scale(outcomes_BT))
         if self.config.outcomes:
             vectors_BTD = vectors_BTD + self.outcome(outcomes_BT)
         if self.config.gaps and gaps_BT is not None:
             vectors_BTD = vectors_BTD + self.gap(gaps_BT)
         return vectors_BTD
 
-    def with_echo(self, states_BSD: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
+    def with_artist_transition(self, states_BSD: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
         """The states [B, S, D + E], or the last alone: beside each, a vector of the newest kept track's artist, as loud as the
         state says; zeros before any.
 
         A factorised transition (Rendle, Freudenthaler & Schmidt-Thieme 2010) beside the attention, from artist to artist: so
         "another of the same artist" is learned once for all. Between tracks it would only be learned by heart.
         """
-        if not self.echo:
+        if not self.artist_transition:
             return states_BSD
         kept_BT = (tracks_BT != PADDING) & ~is_refused(outcomes_BT)
         own_BSE = functional.pad(self._vectors(tracks_BT)[..., self.config.width :], (0, 0, 1, 0))
         heard_BS = functional.pad(kept_BT, (1, 0), value=True)  # the first slot holds nothing
-        echo_BSE = newest_readable(own_BSE, heard_BS)[:, -states_BSD.shape[1] :]
-        return torch.cat([states_BSD, functional.softplus(self.echo_gate(states_BSD)) * echo_BSE], dim=-1)
+        artist_BSE = newest_readable(own_BSE, heard_BS)[:, -states_BSD.shape[1] :]
+        return torch.cat([states_BSD, functional.softplus(self.transition_gate(states_BSD)) * artist_BSE], dim=-1)
 
     def queries(self, states_MD: Tensor) -> Heads:
         ones_M1 = torch.ones_like(states_MD[..., :1])
@@ -112,13 +112,13 @@ class TiedNetwork(Network):
         vectors = self.wanted_item.weight if rows is None else self.wanted_item(rows)
         return Heads(main, torch.cat([vectors, number(self.wanted_bias)], dim=-1))
 
-    def start_from(self, popularity_V: Tensor) -> None:
+    def start_from_popularity(self, popularity_V: Tensor) -> None:
         """Biases at the log of popularity."""
         if self.config.item_bias:
             with torch.no_grad():
                 self.bias.copy_(torch.log(popularity_V + NEVER_WANTED))
 
-    def start_near(self, vectors_VD: Tensor) -> None:
+    def start_from_vectors(self, vectors_VD: Tensor) -> None:
         """The tracks' own vectors, padding apart. Blocks and positions add nothing yet: a state is its last track's vector, and
         a score the cosine with it, times the root of the width.
         """
@@ -126,15 +126,15 @@ class TiedNetwork(Network):
             self.track.weight[PADDING + 1 :, : self.config.width] = vectors_VD[PADDING + 1 :]
             if self.config.positions == "learned":
                 self.position.weight.zero_()
-        silence(self)
+        zero_init_residuals(self)
 
-    def prefer(self, prior_V: Tensor, wanted_weight: float) -> None:
+    def set_calibration(self, prior_V: Tensor, wanted_weight: float) -> None:
         """The prior becomes a part of the biases."""
         with torch.no_grad():
             self.bias.add_(prior_V)
             self.wanted_weight.fill_(wanted_weight)
 
-    def fold(self) -> None:
+    def merge_artist_embeddings(self) -> None:
         """Add the artists' part to each track's vector, once and for all: what is exported needs no artists."""
         if self.knows_artists:
             with torch.no_grad():
@@ -148,8 +148,8 @@ class TiedNetwork(Network):
         if not self.knows_artists:
             return own
         shared: Tensor = self.artist(self.artist_of if rows is None else self.artist_of[rows])
-        if self.echo:
-            own = functional.pad(own[..., : self.config.width], (0, self.echo))
+        if self.artist_transition:
+            own = functional.pad(own[..., : self.config.width], (0, self.artist_transition))
         return own + shared
 
 

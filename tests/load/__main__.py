@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
-from service import embedded
+from service.store import embedded_valkey
 from tests.load import artifacts, listeners, systems
 from tests.load.latencies import spread
 from tests.load.measure import Measured, in_turns, together
@@ -26,7 +26,7 @@ from tests.load.systems import System, SystemSkippedError
 from tests.load.traffic import World
 
 GB_A_MILLION = 2.0
-"""Memory that an artifact of a million tracks may want while it is made and served, with some to spare."""
+"""SessionMemory that an artifact of a million tracks may want while it is made and served, with some to spare."""
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def _too_large(options: argparse.Namespace, size: int) -> str | None:
 def _measure(stack: ExitStack, options: argparse.Namespace, size: int, rows: Sequence[Row]) -> bool:
     """Measure all rows of one size, each printed and kept as it is done; whether a request of ours failed."""
     folder = artifacts.of_size(options.cache, size)
-    url = stack.enter_context(embedded.running(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+    url = stack.enter_context(embedded_valkey.running(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
     listeners.remember(url, World(tracks=size))
     start = partial(systems.service, folder, url)
     found: dict[str, System | str] | None = None

@@ -15,9 +15,9 @@ import numpy as np
 import redis
 
 from model.events import Event, EventType, HistoryRule
-from service.connections import connect
-from service.sessions import RedisSessions
 from service.settings import Settings
+from service.store.connections import connect
+from service.store.sessions import RedisSessions
 from tests.load.traffic import World
 
 _DIFFERENT, _USERS, _EVENTS, _UNDER_WAY = 2_000, 100, 1_000, 4

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from model.events import HistoryRule
-from service import embedded
-from service.connections import connect
-from service.sessions import RedisSessions, Remembered
 from service.settings import Settings
+from service.store import embedded_valkey
+from service.store.connections import connect
+from service.store.sessions import RedisSessions, Remembered
 from tests.load.listeners import bytes_each, remember
 from tests.load.traffic import World
 
@@ -20,7 +20,7 @@ from tests.load.traffic import World
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey of this module's own."""
-    with embedded.running(tmp_path_factory.mktemp("redis")) as url:
+    with embedded_valkey.running(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 

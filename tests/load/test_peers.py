@@ -16,7 +16,7 @@ from tests.training.logs import L, P, S, split_of
 from training.data.split import TEST, VALID, Split
 from training.evaluation.cases import select_cases
 from training.recipe import read_recipe
-from training.simulate import simulate
+from training.simulator.simulate import simulate
 
 LINES = [("u", "a", P, "train"), ("u", "b", S, "train"), ("v", "c", L, "train"), ("v", "a", P, "train")]
 
@@ -137,4 +137,4 @@ def test_our_side_trained_our_way_differs_in_training_alone() -> None:
 
     assert ours.network == same_training(recipe, shape).network
     assert (ours.fit.start, ours.fit.tables, ours.fit.windows) == ("cooccurrence", "sparse", "all")
-    assert not ours.memory.weights
+    assert not ours.session_memory.weights

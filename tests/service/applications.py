@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact
 from service.app import create_app
-from service.graphs import Graphs
-from service.scorer import BatchRunner
-from service.sessions import SessionStore
+from service.scoring.batcher import BatchRunner
+from service.scoring.graphs import Graphs
 from service.settings import Settings
+from service.store.sessions import SessionStore
 from tests.service.fakes import MemorySessions
 
 NOW_MS = 1_800_000_000_000

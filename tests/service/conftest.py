@@ -8,8 +8,9 @@ import structlog
 from structlog.typing import Processor
 
 from model.artifact import Artifact
-from service import embedded
-from tests.service import artifacts, clusters
+from service.store import embedded_valkey
+from tests.service import artifacts
+from tests.service.store import clusters
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Valkey for these tests alone; each test uses users of its own and flushes nothing."""
-    with embedded.running(tmp_path_factory.mktemp("valkey")) as url:
+    with embedded_valkey.running(tmp_path_factory.mktemp("valkey")) as url:
         yield url
 
 

@@ -7,9 +7,9 @@ from model.artifact import Artifact
 from model.encoding import RowHistory
 from model.events import Event, EventType, HistoryRule, fold
 from service.errors import ServiceError, StoreUnavailableError
-from service.graphs import Scores
-from service.scorer import Scored
-from service.sessions import Remembered
+from service.scoring.batcher import Scored
+from service.scoring.graphs import Scores
+from service.store.sessions import Remembered
 
 
 class MemorySessions:

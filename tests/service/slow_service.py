@@ -12,7 +12,7 @@ from model.artifact import load
 from model.encoding import RowHistory
 from service.__main__ import serve
 from service.app import create_app
-from service.graphs import Graphs, Scores
+from service.scoring.graphs import Graphs, Scores
 from service.settings import Settings
 from tests.service.fakes import MemorySessions
 

@@ -8,9 +8,9 @@ from model.artifact import Artifact
 from model.events import Event, EventType, HistoryRule, Outcome
 from model.vocabulary import FIRST
 from service.errors import OverloadedError, ScorerUnavailableError
-from service.recommender import Recommendation, Recommender, Wish
-from service.scorer import Scorer
-from service.sessions import SessionStore
+from service.recommender import Query, Recommendation, Recommender
+from service.scoring.batcher import Scorer
+from service.store.sessions import SessionStore
 from tests.service import artifacts
 from tests.service.fakes import BrokenSessions, FailingScorer, MemorySessions, RecordingScorer
 
@@ -46,13 +46,13 @@ class Desk:
         made = [Event(at_ms, type, f"{at_ms} {type} {track}", track) for at_ms, type, track in events]
         await self.memory.record({"u": made})
 
-    async def ask(self, wish: Wish | None = None, now_ms: int = 100) -> Recommendation:
+    async def ask(self, query: Query | None = None, now_ms: int = 100) -> Recommendation:
         """What comes next for the listener `u`."""
-        return await self._recommender.for_listener("u", wish or Wish(count=3), now_ms)
+        return await self._recommender.for_listener("u", query or Query(count=3), now_ms)
 
     async def follow(self, *plays: tuple[str, Outcome]) -> list[str]:
         """What follows a given history."""
-        return tracks(await self._recommender.for_history(plays, Wish(count=3)))
+        return tracks(await self._recommender.for_history(plays, Query(count=3)))
 
 
 def tracks(recommendation: Recommendation) -> list[str]:
@@ -130,7 +130,7 @@ async def test_failing_model_is_replaced_by_popularity_and_counted(artifact: Art
     desk = Desk(artifact, scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
     await desk.tell((1, EventType.SKIP, "t0"))
     proposed = await desk.ask()
-    ranked = await desk.ask(Wish(candidates=["unheard", "t5", "t0", "t3", "t5"]))
+    ranked = await desk.ask(Query(candidates=["unheard", "t5", "t0", "t3", "t5"]))
 
     assert (proposed.source, tracks(proposed)) == ("popular", ["t1", "t2", "t3"])
     assert (ranked.source, tracks(ranked)) == ("popular", ["t3", "t5", "unheard"])
@@ -141,7 +141,7 @@ async def test_failing_store_is_replaced_by_popularity_and_counted(artifact: Art
     """The model is not asked about a listener of whom nothing is known."""
     scorer = RecordingScorer(artifact)
     desk = Desk(artifact, store=BrokenSessions(), scorer=scorer)
-    proposed = await desk.ask(Wish(count=2, exclude=["t1"]))
+    proposed = await desk.ask(Query(count=2, exclude=["t1"]))
 
     assert (proposed.source, tracks(proposed)) == ("popular", ["t0", "t2"])
     assert desk.reasons == ["redis"]
@@ -164,5 +164,5 @@ async def test_artists_apart_hold_for_candidates_and_popular_tracks_too(tmp_path
     failing = Desk(artifact, artist_gap=2, scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
     candidates = ["t0", "t1", "t2", "t4", "unheard", "unheard too"]
 
-    assert tracks(await desk.ask(Wish(candidates=candidates))) == ["t4", "t2", "unheard", "unheard too"]
-    assert tracks(await failing.ask(Wish(count=3))) == ["t0", "t4", "t8"]
+    assert tracks(await desk.ask(Query(candidates=candidates))) == ["t4", "t2", "unheard", "unheard too"]
+    assert tracks(await failing.ask(Query(count=3))) == ["t0", "t4", "t8"]

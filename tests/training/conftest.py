@@ -10,12 +10,12 @@ import torch
 from model.encoding import RowHistory
 from model.nets import build
 from model.nets.config import NetworkConfig
-from model.nets.memory import Memory
 from model.nets.network import Network
+from model.nets.session_memory import SessionMemory
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.worlds import small_recipe
 from training.exporting.export import export
-from training.fitting.remember import tables
+from training.fitting.session_memory import tables
 
 TRACKS = [f"t{number}" for number in range(30)]
 
@@ -39,10 +39,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         heads=2,
         feed_forward=24,
         block="ligr",
-        gains=True,
+        outcome_scaling=True,
         gaps=True,
         positions="distance",
-        echo=6,
+        artist_transition=6,
         artists=True,
         wanted_head=True,
         wanted_width=4,
@@ -56,7 +56,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
             parameter.add_(0.3 * torch.randn_like(parameter))
     ended_ms, number = np.arange(6)[::-1] * 86_400_000, np.repeat(np.arange(6), 10)
     heard = np.random.default_rng(0).integers(FIRST, rows, 60)
-    network.memory = Memory(tables(heard, number, ended_ms, rows), recent=20, weight=2.0)
+    network.session_memory = SessionMemory(tables(heard, number, ended_ms, rows), recent=20, weight=2.0)
     samples = [
         RowHistory(*([first + place % kinds for place in range(size)] for first, kinds in ((FIRST, 20), (1, 4), (0, 9))))
         for size in range(20)

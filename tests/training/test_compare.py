@@ -14,7 +14,7 @@ from training.data.log import Log
 from training.fitting.checkpoint import RunError
 from training.recipe import SplitRule
 from training.reporting.rows import read_rows, values_of
-from training.simulate import simulate
+from training.simulator.simulate import simulate
 
 
 @pytest.fixture(scope="module")

@@ -137,8 +137,11 @@ def test_only_training_is_shared_among_processes(monkeypatch: pytest.MonkeyPatch
     assert "found evaluate under torchrun; wanted train" in capsys.readouterr().err
 
 
-def test_a_folders_name_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_folders_name_is_printed_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Also where it looks like a mark that makes letters bold, or the end of one."""
+    monkeypatch.setenv("COLUMNS", "1000")  # no line breaks within the name
     log = tmp_path / "[b] [" / "b]"
     assert main(["simulate", "--out", str(log), "--listeners", "2", "--tracks", "20", "--artists", "12"]) == 0
 

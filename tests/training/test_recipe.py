@@ -92,9 +92,9 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
         ("[loss]\nfeedback = 0.1", "needs network.wanted_head"),
         ("[fit]\nselect = 'luck'", "fit.select"),
         ("[fit]\ndecay = 0.0", "fit.decay"),
-        ("[weigh]\nwanted = [0.0, 0.5]", "need network.wanted_head"),
-        ("[weigh]\ntheta = [1.0]", "weigh.theta"),
-        ("[network]\nkind = 'sine'\n[weigh]\ntheta = [0.3]", "takes no prior"),
+        ("[calibration]\nwanted = [0.0, 0.5]", "need network.wanted_head"),
+        ("[calibration]\ntheta = [1.0]", "calibration.theta"),
+        ("[network]\nkind = 'sine'\n[calibration]\ntheta = [0.3]", "takes no prior"),
         ("[network]\nkind = 'sine'\ngaps = true", "found gaps or wanted_head with kind 'sine'"),
         ("[network]\nkind = 'sine'\nskips = false", "found outcomes or skips off with kind 'sine'"),
         ("[network]\nkind = 'sine'\noutcomes = false", "found outcomes or skips off with kind 'sine'"),
@@ -102,9 +102,15 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
         ("[network]\nkind = 'sine'\n[loss]\nmain = 'sampled'", "wanted 'bpr' or 'bce', and no contrast"),
         ("[network]\nkind = 'sine'\n[loss]\nmain = 'bpr'\ncontrast = 0.5", "wanted 'bpr' or 'bce', and no contrast"),
         ("[network]\nrepeats = false\n[loss]\nsmoothing = 0.1", "spread over what cannot come"),
-        ("[network]\ngains = true\noutcomes = false", "found gains with kind 'sine' or without outcomes"),
-        ("[network]\nkind = 'cloze'\npositions = 'distance'", "found positions 'distance' or an echo with another kind"),
-        ("[network]\nskips = false\necho = 8", "found positions 'distance' or an echo with another kind"),
+        ("[network]\noutcome_scaling = true\noutcomes = false", "found outcome_scaling with kind 'sine' or without outcomes"),
+        (
+            "[network]\nkind = 'cloze'\npositions = 'distance'",
+            "found positions 'distance' or artist_transition with another kind",
+        ),
+        (
+            "[network]\nskips = false\nartist_transition = 8",
+            "found positions 'distance' or artist_transition with another kind",
+        ),
         ("[loss]\nmain = 'full'\n[fit]\ntables = 'sparse'", "which reaches every row"),
         ("[split]\nvalid_from = 2026-01-01T00:00:00Z", "wanted both or neither"),
         (
@@ -191,15 +197,15 @@ def test_recipe_can_be_changed_where_it_is_named(select: str) -> None:
 def test_a_list_can_be_given_where_a_recipe_is_named() -> None:
     """A comma within brackets or quotes parts no changes."""
     skip = "history.skip={limit_ms=5,end_share=0.5}"
-    recipe = read_recipe(f"nexttrack:weigh.theta=[0.0,0.2],memory.weights=[],fit.select=auc,{skip}")
+    recipe = read_recipe(f"nexttrack:calibration.theta=[0.0,0.2],session_memory.weights=[],fit.select=auc,{skip}")
 
     assert recipe.name == "nexttrack theta=0.0,0.2,weights=,select=auc,skip=limit_ms=5,end_share=0.5"
-    assert (recipe.weigh.theta, recipe.memory.weights, recipe.fit.select) == ((0.0, 0.2), (), "auc")
+    assert (recipe.calibration.theta, recipe.session_memory.weights, recipe.fit.select) == ((0.0, 0.2), (), "auc")
     assert recipe.history.skip == SkipRule(limit_ms=5, end_share=0.5)
     assert read_recipe("nexttrack:split.valid=0.02,name='a, b'").name == "a, b valid=0.02,name=a, b"
 
 
-@pytest.mark.parametrize("changes", ["loss.negative=4", "loss=4", "4", "weigh.theta=[0.0,0.2"])
+@pytest.mark.parametrize("changes", ["loss.negative=4", "loss=4", "4", "calibration.theta=[0.0,0.2"])
 def test_change_that_cannot_be_made_is_refused(changes: str) -> None:
     """In a sentence that names what was asked."""
     with pytest.raises(RecipeError, match=re.escape(f"mei-random:{changes}")):
@@ -234,3 +240,19 @@ def test_ablation_goes_step_by_step_from_the_blind_one() -> None:
         (True, False),
         (True, True),
     ]
+
+
+def test_keys_of_the_last_version_work_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "old.toml"
+    path.write_text(
+        'name = "old"\n[network]\ngains = true\necho = 8\nwanted_head = true\n[weigh]\nwanted = [0.5]\n[memory]\nrecent = 7\n'
+    )
+
+    with pytest.warns(FutureWarning) as warned:
+        recipe = read_recipe(f"{path}:memory.recent=9")
+
+    assert recipe.network.outcome_scaling
+    assert recipe.network.artist_transition == 8
+    assert recipe.calibration.wanted == (0.5,)
+    assert recipe.session_memory.recent == 9
+    assert any("the key network.echo is called network.artist_transition now" in str(one.message) for one in warned)

@@ -19,12 +19,13 @@ from model.nets import build
 from tests.training.goldens import golden_answers
 from training import run
 from training.__main__ import main
+from training.data.catalogue import artists_of
 from training.data.log import open_log
 from training.data.split import with_valid
+from training.fitting.calibration import rate_prior
 from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
-from training.fitting.weigh import rate_prior
-from training.recipe import WeighRule, read_recipe
+from training.recipe import CalibrationRule, read_recipe
 
 RECIPE = """
 name = "small"
@@ -40,7 +41,7 @@ pair = 0.5
 [fit]
 epochs = 2
 batch = 32
-[memory]
+[session_memory]
 weights = [1, 5]
 recent = 20
 """
@@ -205,7 +206,7 @@ def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys
 
 def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
     """The run says what was tried; the artifact's graphs were checked with the one taken."""
-    tried = json.loads((place.run / run.REMEMBERED).read_text())
+    tried = json.loads((place.run / run.SESSION_MEMORY).read_text())
 
     assert {one["memory"] for one in tried} == {1, 5}
     assert tried[0]["scores"]["ndcg@10"] == max(one["scores"]["ndcg@10"] for one in tried)
@@ -216,17 +217,17 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
     checkpoints are gone on from.
     """
     console, log = Console(file=StringIO()), open_log(place.log)
-    recipe = replace(read_recipe(place.recipe), weigh=WeighRule(theta=(0.5, 0.6, 0.7), hit_loss=0.9))
+    recipe = replace(read_recipe(place.recipe), calibration=CalibrationRule(theta=(0.5, 0.6, 0.7), hit_loss=0.9))
     plain = run.train(run.prepare(log, recipe, tmp_path / "plain"), console)
     refit = replace(recipe, fit=replace(recipe.fit, refit=True))
     current = run.prepare(log, refit, tmp_path / "refit")
     fitted = run.train(current, console)
     known = with_valid(current.split)
     by_hand = replace(refit, fit=replace(refit.fit, epochs=plain.best + 1))
-    artists = run.artists_of(log, current.split)
+    artists = artists_of(log, current.split)
     anew = fit(by_hand, known, None, folder=tmp_path / "by hand", artists=artists, console=console)
-    theta = json.loads((current.folder / run.WEIGHED).read_text())[0]["theta"]
-    anew.network.prefer(torch.from_numpy(rate_prior(known, theta)), 0.0)
+    theta = json.loads((current.folder / run.CALIBRATION).read_text())[0]["theta"]
+    anew.network.set_calibration(torch.from_numpy(rate_prior(known, theta)), 0.0)
     again = run.train(current, console)
 
     assert theta > 0
@@ -235,9 +236,9 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
     for network in (fitted.network, again.network):
         assert all(map(torch.equal, network.state_dict().values(), anew.network.state_dict().values()))
         assert not any(map(torch.equal, network.parameters(), plain.network.parameters()))
-        assert network.memory is not None
-        assert plain.network.memory is not None
-        assert network.memory.weight == plain.network.memory.weight
+        assert network.session_memory is not None
+        assert plain.network.session_memory is not None
+        assert network.session_memory.weight == plain.network.session_memory.weight
 
 
 def test_first_network_is_gone_before_the_second_is_learned(
@@ -268,21 +269,21 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
     recipe = replace(
         recipe,
         fit=replace(recipe.fit, start="cooccurrence", refit=True),
-        weigh=WeighRule(theta=(0.2,), hit_loss=0.9),
+        calibration=CalibrationRule(theta=(0.2,), hit_loss=0.9),
     )
     console = Console(file=StringIO())
     current = run.prepare(open_log(place.log), recipe, tmp_path / "run")
     first = run.train(current, console).network
-    for name in ("training.run.weigh", "training.run.weigh_memory", "training.fitting.fit.smoothed_vectors"):
+    for name in ("training.run.calibrate", "training.run.choose_session_memory", "training.fitting.fit.smoothed_vectors"):
         monkeypatch.setattr(name, None)
     again = run.train(run.resume(current.folder), console).network
 
     assert all(map(torch.equal, again.state_dict().values(), first.state_dict().values()))
-    assert again.memory is not None
-    assert first.memory is not None
-    assert again.memory.weight == first.memory.weight
-    (current.folder / run.WEIGHED).write_text('[{"share": 1}]')
-    with pytest.raises(RunError, match=r"weighed\.json is of another version"):
+    assert again.session_memory is not None
+    assert first.session_memory is not None
+    assert again.session_memory.weight == first.session_memory.weight
+    (current.folder / run.CALIBRATION).write_text('[{"share": 1}]')
+    with pytest.raises(RunError, match=r"calibration\.json is of another version"):
         run.train(current, console)
 
 
@@ -293,7 +294,7 @@ def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: 
     events = pl.read_parquet(place.log / "events.parquet")
     events.tail(len(events) // 4).write_parquet(log / "events.parquet")
     (log / "log.json").write_bytes((place.log / "log.json").read_bytes())
-    words = ["export", place.run, "--out", tmp_path / "artifacts", "--remember", log, "--threads", 1]
+    words = ["export", place.run, "--out", tmp_path / "artifacts", "--session-memory", log, "--threads", 1]
     assert main([str(word) for word in words]) == 0
     before, after = (artifact.load(root / "current").golden for root in (place.artifacts, tmp_path / "artifacts"))
 
@@ -310,13 +311,13 @@ def test_a_network_without_a_memory_is_given_none(place: Place) -> None:
     plain = build(current.recipe.network, len(current.split.vocabulary), current.recipe.history.length)
 
     with pytest.raises(RunError, match="remembers no sessions"):
-        run.renew_memory(current, plain, current.log)
+        run.renew_session_memory(current, plain, current.log)
 
 
 def test_artists_are_numbered_in_the_order_of_the_rows(place: Place, tmp_path: Path) -> None:
     """From 1 on, each one once, none for padding and unknown; a log without a catalogue names none."""
     current = run.resume(place.run)
-    artists = run.artists_of(current.log, current.split)
+    artists = artists_of(current.log, current.split)
     for name in ("events.parquet", "log.json"):
         (tmp_path / name).write_bytes((place.log / name).read_bytes())
 
@@ -324,4 +325,4 @@ def test_artists_are_numbered_in_the_order_of_the_rows(place: Place, tmp_path: P
     assert artists.shape == (len(current.split.vocabulary),)
     assert artists[:2].tolist() == [0, 0]
     assert set(artists[2:].tolist()) == set(range(1, int(artists.max()) + 1))
-    assert run.artists_of(open_log(tmp_path), current.split) is None
+    assert artists_of(open_log(tmp_path), current.split) is None

@@ -2,8 +2,8 @@
 
 Rows are read once, checked, and written aside as they come; so many broken ones that something must be wrong with the log
 refuse it, with the reasons and a row to look at for each. The sound ones are then sorted by listener in slices that fit in
-memory, and the finished folder takes its place in one step. Memory is bounded by the slice and the number of listeners, not
-by the log; the price is that the log is written twice, one of several slices four times (aside, cut, sorted, joined), with
+memory, and the finished folder takes its place in one step. SessionMemory is bounded by the slice and the number of listeners,
+not by the log; the price is that the log is written twice, one of several slices four times (aside, cut, sorted, joined), with
 room on disk for three.
 """
 

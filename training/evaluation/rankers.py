@@ -38,8 +38,8 @@ class NetworkRanker:
             place = self.items_VQ.device
             read = [torch.from_numpy(array).to(place) for array in batch]
             scores_BV = self.network.all_scores(self.network.query(*read), self.items_VQ)
-            if self.network.memory is not None:
-                scores_BV = self.network.memory.add(scores_BV, *read[:2])
+            if self.network.session_memory is not None:
+                scores_BV = self.network.session_memory.add(scores_BV, *read[:2])
             scores: Floats = self.network.proposable(scores_BV, read[0]).cpu().numpy()
         return scores
 

@@ -20,16 +20,17 @@ import onnxruntime
 import torch
 
 from model import artifact
-from model.artifact import Catalogue, Golden, Manifest
+from model.artifact import Golden, Manifest
+from model.catalogue import Catalogue
 from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
 from model.nets.network import Network
 from model.vocabulary import FIRST, Vocabulary
 from training.errors import TrainingError
 from training.evaluation.metrics import Floats
 from training.evaluation.rankers import NetworkRanker
-from training.exporting import tails
+from training.exporting import scoring_graphs
 from training.exporting.graphs import export_encoder, write_graph, write_weights
-from training.exporting.shrink import shrink
+from training.exporting.search.select_retrieval import select_retrieval
 from training.recipe import Recipe
 
 _GOLDEN_COUNT = 20
@@ -63,7 +64,7 @@ def export(
         draft.chmod(0o755)  # mkdtemp hides it from the service's own user
         encoder = export_encoder(network)
         records = write_weights(draft, encoder.weights)
-        for name, tail in ((artifact.MODEL, tails.top(network)), (artifact.RANK, tails.rank(network))):
+        for name, tail in ((artifact.MODEL, scoring_graphs.top(network)), (artifact.RANK, scoring_graphs.rank(network))):
             write_graph(draft / name, encoder.graph, tail, encoder.weights, records)
         length = recipe.history.length
         ranker = NetworkRanker(recipe.name, network.eval(), torch.from_numpy(encoder.weights["items"]))  # once in memory
@@ -71,7 +72,7 @@ def export(
         golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
         artifact.write_json(draft / artifact.TRACKS, vocabulary.tracks)
         artifact.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
-        chosen = shrink(
+        chosen = select_retrieval(
             network,
             encoder,
             draft,
@@ -95,7 +96,7 @@ def export(
             recipe=recipe.as_dict(),
             origin=dict(origin),
             quality=dict(quality),
-            scan=chosen.found,
+            retrieval=chosen.found,
             wanted_weight=weight_of(network),
             weights=chosen.records or records,
             files={},

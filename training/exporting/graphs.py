@@ -27,7 +27,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from model.artifact import FURTHER_INPUTS, WEIGHTS, WeightRecord
 from model.nets.network import Network
-from training.exporting.scan import Weights
+from training.exporting.search.int8_search import Weights
 
 _ALIGNMENT = 4096
 """Of each weight in the file, so that it can be memory-mapped on its own."""
@@ -46,7 +46,7 @@ class Encoder:
 
 def export_encoder(network: Network) -> Encoder:
     """The encoder of a network, which is folded."""
-    network.fold()
+    network.merge_artist_embeddings()
     with _short_table(network):
         encoder = _export_encoder(network)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in encoder.graph.initializer}
@@ -112,7 +112,7 @@ def _export_encoder(network: Network) -> ModelProto:
             verbose=False,
             opset_version=20,
             input_names=["tracks", "outcomes", *network.further_inputs],
-            output_names=["query"] if network.memory is None else ["query", "remembered", "more"],
+            output_names=["query"] if network.session_memory is None else ["query", "remembered", "more"],
             dynamic_shapes=(free, free, *(shape for _, shape in given.values())),
         )
     if program is None:

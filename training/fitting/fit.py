@@ -203,9 +203,9 @@ def _start(recipe: Recipe, split: Split, artists: Tensor | None, *, near: bool) 
     """
     network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
     prior = baselines.popular(split, half_life_days=recipe.fit.prior_half_life_days)
-    network.start_from(torch.from_numpy(prior.values_V))
+    network.start_from_popularity(torch.from_numpy(prior.values_V))
     if near:
-        network.start_near(smoothed_vectors(split, recipe.network.width, seed=recipe.seed))
+        network.start_from_vectors(smoothed_vectors(split, recipe.network.width, seed=recipe.seed))
     if sparse_tables(recipe.fit, network.rows):
         network.make_sparse()
     if not ranks().first:

@@ -15,7 +15,7 @@ from tests.load.peers.exchange import read_lists, write_split
 from tests.load.systems import SystemSkippedError
 from training.data.split import TEST, VALID, Split
 from training.evaluation.cases import select_cases
-from training.recipe import FitRule, LossRule, MemoryRule, Recipe, WeighRule
+from training.recipe import CalibrationRule, FitRule, LossRule, Recipe, SessionMemoryRule
 
 QUALITIES = ("hr@20", "ndcg@10", "mrr@20")
 
@@ -67,8 +67,8 @@ def same_network(recipe: Recipe, shape: Shape) -> Recipe:
         network=blind,
         loss=LossRule(main=recipe.loss.main, negatives=recipe.loss.negatives, targets="all"),
         fit=replace(recipe.fit, select="ndcg@10"),
-        weigh=WeighRule(),
-        memory=MemoryRule(),
+        calibration=CalibrationRule(),
+        session_memory=SessionMemoryRule(),
     )
 
 

@@ -31,7 +31,7 @@ def main(folder: Path) -> None:
     measured = {}
     for name, part in (("valid", VALID), ("test", TEST)):
         if part == TEST:
-            run.renew_memory(current, fitted.network)
+            run.renew_session_memory(current, fitted.network)
         measured[name] = evaluate(ranker, select_cases(current.split, part, cap=settings["cases"]), length=length).as_dict()
     (folder / "measured.json").write_text(json.dumps(measured), "utf-8")
     each = fitted.sequences / len(fitted.epochs)

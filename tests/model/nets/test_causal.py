@@ -26,15 +26,17 @@ CONFIGS = {
         width=8, layers=1, heads=4, feed_forward=16, wanted_head=True, wanted_width=3, wanted_weight=0.5
     ),
     "artists": NetworkConfig(width=8, layers=1, heads=1, feed_forward=16, artists=True),
-    "distances": NetworkConfig(width=8, layers=2, heads=2, feed_forward=16, positions="distance", gains=True, gaps=True),
-    "echo": NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, echo=4),
+    "distances": NetworkConfig(
+        width=8, layers=2, heads=2, feed_forward=16, positions="distance", outcome_scaling=True, gaps=True
+    ),
+    "artist transition": NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, artist_transition=4),
 }
 
 
 def network_of(name: str = "plain") -> Network:
     """A network whose every weight matters: fresh ones start near zero, where mistakes would hide in the tolerance."""
     torch.manual_seed(0)
-    network = build(CONFIGS[name], ROWS, LENGTH, ARTISTS if name in ("artists", "echo") else None).eval()
+    network = build(CONFIGS[name], ROWS, LENGTH, ARTISTS if name in ("artists", "artist transition") else None).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -216,8 +218,8 @@ def test_folding_leaves_the_scores_as_they_are() -> None:
     network = network_of("artists")
     inputs = histories(0, 3, LENGTH)
     before = scores(network, *inputs)
-    network.fold()
-    network.fold()
+    network.merge_artist_embeddings()
+    network.merge_artist_embeddings()
 
     assert torch.equal(scores(network, *inputs), before)
     assert not [key for key in network.state_dict() if "artist" in key]
@@ -245,7 +247,7 @@ def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
     """The biases start at the log of popularity, so nothing has to be unlearned first; what nobody wanted comes last."""
     torch.manual_seed(0)
     network = build(NetworkConfig(width=8, heads=2), 6, 4).eval()
-    network.start_from(torch.tensor([0.0, 0.0, 3.0, 50.0, 0.0, 9.0]))
+    network.start_from_popularity(torch.tensor([0.0, 0.0, 3.0, 50.0, 0.0, 9.0]))
     with torch.no_grad():
         scores = network(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1, dtype=torch.int64)) @ network.item_matrix().T
 
@@ -306,12 +308,12 @@ def test_training_states_have_not_read_their_own_entrys_gap() -> None:
 def test_outcome_scales_what_is_read_of_a_track() -> None:
     """Each dimension by a factor of its own, before the outcome's vector is added; what ranks is not scaled."""
     torch.manual_seed(0)
-    network = build(replace(CONFIGS["plain"], gains=True), ROWS, LENGTH).eval()
+    network = build(replace(CONFIGS["plain"], outcome_scaling=True), ROWS, LENGTH).eval()
     assert isinstance(network, CausalNetwork)
     tracks, outcomes = histories(2, 6)
     with torch.no_grad():
-        network.gain.weight[1:].normal_()
-    by_hand = network.track.weight[tracks] * (1 + network.gain.weight[outcomes]) + network.outcome.weight[outcomes]
+        network.outcome_scale.weight[1:].normal_()
+    by_hand = network.track.weight[tracks] * (1 + network.outcome_scale.weight[outcomes]) + network.outcome.weight[outcomes]
 
     assert torch.equal(network.entries(tracks, outcomes, None), by_hand)
     assert torch.equal(network.items().main[:, :-1], network.track.weight)
@@ -358,12 +360,12 @@ def test_pause_leans_on_whatever_came_before_it() -> None:
 
 def test_artist_of_the_newest_kept_track_echoes() -> None:
     """Its further dimensions, as loud as the state says, ask for tracks of its like: a refused track's do not, nor nobody's."""
-    network = network_of("echo")
+    network = network_of("artist transition")
     assert isinstance(network, CausalNetwork)
     tracks, outcomes = torch.tensor([[0, 2, 4, 7]]), torch.tensor([[0, int(Outcome.PLAYED), 3, int(Outcome.SKIPPED)]])
     with torch.no_grad():
         states = network.states(tracks, outcomes)[0]
-        loud = functional.softplus(network.echo_gate(states[:, :8]))
+        loud = functional.softplus(network.transition_gate(states[:, :8]))
         newest = torch.tensor([0, 0, 2, 4, 4])  # before each entry, and after the last; 0 is nobody
         by_hand = loud * network.artist.weight[ARTISTS[newest], 8:] * (newest > 0)[:, None]
 
@@ -374,7 +376,7 @@ def test_artist_of_the_newest_kept_track_echoes() -> None:
 def test_without_a_catalogue_nothing_echoes() -> None:
     """There is no artist to ask for others, and a track's own would be learned by heart."""
     torch.manual_seed(0)
-    network = build(CONFIGS["echo"], ROWS, LENGTH)
+    network = build(CONFIGS["artist transition"], ROWS, LENGTH)
 
     assert network.items().main.shape == (ROWS, 8 + 1)
     assert network.states(*histories(3)).shape == (1, LENGTH + 1, 8)

@@ -68,7 +68,7 @@ def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
     with_biases, without = (build(replace(config, item_bias=biased), ROWS, LENGTH).eval() for biased in (True, False))
     popularity = torch.tensor([0.0, 0, 5, 1, 9, 2, 7, 3, 8])
     for network in (with_biases, without):
-        network.start_from(popularity)
+        network.start_from_popularity(popularity)
 
     assert answer(with_biases, [], [], padding=1)[2:].argsort(descending=True).tolist() == [2, 6, 4, 0, 5, 3, 1]
     assert not without.get_parameter("bias").any()

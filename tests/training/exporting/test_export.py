@@ -97,9 +97,9 @@ def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker
         "blocks.each.1.feed_forward.2.bias",
         "blocks.norm.weight",
         "outcome.weight",
-        "gain.weight",
+        "outcome_scale.weight",
         "gap.weight",
-        "echo_gate.bias",
+        "transition_gate.bias",
     ],
 )
 def test_parity_notices_a_single_number(exported: Exported, name: str) -> None:

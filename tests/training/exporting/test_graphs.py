@@ -62,10 +62,10 @@ def answers(
 def torch_scores(exported: Exported, batch: Encoded, weight: npt.NDArray[np.float32] = WEIGHT) -> npt.NDArray[np.float32]:
     """What torch says of every row, [B, V]."""
     network, (tracks, outcomes, gaps) = exported.network, map(torch.from_numpy, batch)
-    assert network.memory is not None
+    assert network.session_memory is not None
     with torch.no_grad():
         query = network.query(tracks, outcomes, gaps, torch.from_numpy(weight))
-        scores: npt.NDArray[np.float32] = network.memory.add(query @ network.item_matrix().T, tracks, outcomes).numpy()
+        scores: npt.NDArray[np.float32] = network.session_memory.add(query @ network.item_matrix().T, tracks, outcomes).numpy()
     return scores
 
 
@@ -257,7 +257,7 @@ def test_the_tracks_vectors_are_in_memory_once() -> None:
 
 def test_what_is_remembered_counts(exported: Exported, model: onnxruntime.InferenceSession) -> None:
     """Without the memory the graph's scores would be others, for whoever has heard something, and nobody else."""
-    batch, memory = batch_of(0, 4, 9), exported.network.memory
+    batch, memory = batch_of(0, 4, 9), exported.network.session_memory
     assert memory is not None
     with torch.no_grad():
         rows, more = memory(*(torch.from_numpy(array) for array in batch[:2]))

@@ -66,7 +66,7 @@ def test_a_network_that_starts_near_ranks_by_nearness_to_the_last_track(block: L
     config = NetworkConfig(width=16, layers=2, heads=2, block=block, outcomes=False, item_bias=False)
     network = build(config, len(vectors), 8).eval()
 
-    network.start_near(vectors)
+    network.start_from_vectors(vectors)
 
     query = network(torch.tensor([[3, 5, 4]]), torch.tensor([[1, 1, 1]]))
     scores = network.all_scores(query, network.item_matrix())[0]

@@ -27,8 +27,8 @@ history = { length = 10 }
 network = { width = 16, layers = 1, heads = 2, feed_forward = 32, dropout = 0.0 }
 loss = { main = "full" }
 fit = { epochs = 2, batch = 33, warmup = 5, refit = true }
-weigh = { theta = [0.0, 0.3] }
-memory = { weights = [1, 5] }
+calibration = { theta = [0.0, 0.3] }
+session_memory = { weights = [1, 5] }
 """
 
 

@@ -1,0 +1,150 @@
+"""The busy routes without the framework's way to them.
+
+To match a path, open its exit stacks and solve a route's dependencies costs FastAPI more than all of our own work on a request.
+So the requests that make up the load are recognised here, checked by the same rules, and given to the same functions as in
+the routes that FastAPI knows and documents.
+
+Only plain and sound requests are taken. What is not (a parameter nobody knows, a body without a length, a wrong value) goes on
+to the framework as it came, which finds the words for it. So all that this can do is answer what the framework would have
+answered, and a contract test holds the two beside each other.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import ServiceError
+from service.http import fast_parse
+from service.http.problems import render
+from service.http.routes.events import record
+from service.http.routes.proposals import answer_next, propose
+from service.http.schemas import MAX_LISTED
+from service.recommender import Query
+from service.state import State
+
+_USERS = b"/v1/users/"
+_NEXT = re.compile(rb"/v1/users/([^/]+)/next")
+_COUNT = re.compile(r"[1-9][0-9]?|100")
+_SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, however its characters are encoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """What `metrics.answered` reads of a route."""
+
+    path: str
+
+
+_OF_NEXT = _Template("/v1/users/{user_id}/next")
+
+
+class FastPath:
+    """Answers sound requests for proposals and with events; stands before the framework, inside `middleware.RequestMiddleware`,
+    by whose
+    `scope["answer"]` it replies.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._posts: dict[bytes, tuple[_Template, Callable[[Scope, State, bytes], Awaitable[bytes] | None]]] = {
+            b"/v1/events": (_Template("/v1/events"), _post_events),
+            b"/v1/next": (_Template("/v1/next"), _post_next),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope.get("root_path"):
+            return await self._app(scope, receive, send)
+        path = scope.get("raw_path")
+        if scope["method"] == "GET" and path and (match := _NEXT.fullmatch(path)):
+            user_id, query = _user_id(match[1]), _query(scope["query_string"])
+            if user_id is not None and query is not None:
+                scope["route"] = _OF_NEXT
+                return await _answer(propose(scope, _state(scope), user_id, query), scope, receive, send)
+        elif scope["method"] == "POST" and path in self._posts and _has_plain_json(scope):
+            template, post = self._posts[path]
+            messages = await _read(receive)
+            made = post(scope, _state(scope), b"".join(message.get("body", b"") for message in messages))
+            if made is None:
+                return await self._app(scope, _again(messages, receive), send)
+            scope["route"] = template
+            return await _answer(made, scope, receive, send)
+        if path and path.startswith(_USERS):
+            scope["path"] = path.decode("latin-1")  # as sent, so that `a%2Fb` is one id for the router, not two steps of a path
+        return await self._app(scope, receive, send)
+
+
+def _post_events(_: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
+    now_ms = service.clock()
+    read = fast_parse.read_events(body, now_ms)
+    return None if read is None else record(read[0], service, now_ms, many=read[1])
+
+
+def _post_next(scope: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
+    asked = fast_parse.read_next(body)
+    return None if asked is None else answer_next(scope, service, asked.user_id, asked.plays, asked.query)
+
+
+async def _answer(made: Awaitable[bytes], scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        body = await made
+    except ServiceError as error:
+        return await render(error)(scope, receive, send)
+    answer: Callable[[bytes], Awaitable[None]] = scope["answer"]
+    return await answer(body)
+
+
+def _state(scope: Scope) -> State:
+    state: State = scope["state"]["service"]
+    return state
+
+
+def _user_id(raw: bytes) -> str | None:
+    try:
+        user_id = unquote_to_bytes(raw).decode() if b"%" in raw else raw.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return user_id if _SHORT_ID.fullmatch(user_id) else None
+
+
+def _query(query_string: bytes) -> Query | None:
+    """The query of a query string; None where it has anything but sound counts and exclusions."""
+    count, exclude = 10, list[str]()
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        if name == "count" and _COUNT.fullmatch(value):
+            count = int(value)
+        elif name == "exclude" and _SHORT_ID.fullmatch(value) and len(exclude) < MAX_LISTED:
+            exclude.append(value)
+        else:
+            return None
+    return Query(count=count, exclude=exclude)
+
+
+def _has_plain_json(scope: Scope) -> bool:
+    """Whether there is a body of a known length that says it is JSON; `RequestMiddleware` has seen to the length."""
+    sized = typed = False
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            sized = True
+        elif name == b"content-type":
+            typed = value == b"application/json"
+    return sized and typed
+
+
+async def _read(receive: Receive) -> list[Message]:
+    messages = [await receive()]
+    while messages[-1].get("more_body", False):
+        messages.append(await receive())
+    return messages
+
+
+def _again(messages: list[Message], receive: Receive) -> Receive:
+    """What has been received, once more, and then what comes."""
+    left = iter(messages)
+
+    async def replay() -> Message:
+        return next(left, None) or await receive()
+
+    return replay

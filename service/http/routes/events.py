@@ -1,0 +1,71 @@
+"""POST /v1/events: a player tells what happened."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from model.events import Event, EventType
+from service.errors import Fault, InvalidRequestError
+from service.http.replies import encode, packed
+from service.http.schemas import OneOrMany, PostedEvent, PostedEvents, Problem, Recorded
+from service.state import Service, State
+
+FUTURE_MS = 5 * 60 * 1000
+"""How far a player's clock may run ahead of ours."""
+
+router = APIRouter(tags=["events"])
+
+
+@router.post(
+    "/v1/events",
+    response_model=Recorded,
+    responses={
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem},
+        HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "nothing is counted twice: send it again"},
+    },
+)
+async def post_events(body: OneOrMany, service: Service) -> Response:
+    """Tell what happened: one event, or several at once. The same event again changes nothing."""
+    now_ms = service.clock()
+    posted = body.events if isinstance(body, PostedEvents) else [body]
+    told = [(event.user_id, _event(event, now_ms)) for event in posted]
+    return packed(await record(told, service, now_ms, many=isinstance(body, PostedEvents)))
+
+
+async def record(told: Sequence[tuple[str, Event]], service: State, now_ms: int, *, many: bool) -> bytes:
+    """Record events with their users' ids, posted as a list of them or not; the reply, encoded."""
+    faults = [
+        Fault(loc=("body", "events", place, "at") if many else ("body", "at"), msg="more than 5 minutes in the future")
+        for place, (_, event) in enumerate(told)
+        if event.at_ms > now_ms + FUTURE_MS
+    ]
+    if faults:
+        raise InvalidRequestError(faults)
+    of_users: defaultdict[str, list[Event]] = defaultdict(list)
+    for user_id, event in told:
+        of_users[user_id].append(event)
+    recorded = await service.store.record(of_users)
+    results = Counter(
+        (event.type.name.lower(), "accepted" if new else "duplicate")
+        for user_id, events in of_users.items()
+        for event, new in zip(events, recorded[user_id], strict=True)
+    )
+    for (type, result), count in results.items():
+        service.metrics.events_of(type, result).inc(count)
+    accepted = sum(count for (_, result), count in results.items() if result == "accepted")
+    return encode({"accepted": accepted, "duplicates": len(told) - accepted})
+
+
+def _event(posted: PostedEvent, now_ms: int) -> Event:
+    return Event(
+        at_ms=now_ms if posted.at is None else posted.at,
+        type=EventType[posted.type.upper()],
+        event_id=posted.event_id,
+        track_id=posted.track_id,
+        played_ms=posted.played_ms,
+        track_ms=posted.track_ms,
+        session_id=posted.session_id,
+        request_id=posted.request_id,
+    )

@@ -1,0 +1,64 @@
+"""What to play next: for a listener, or for a history that comes with the request."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from fastapi import Query as QueryParameter
+from starlette.types import Scope
+
+from model.events import Outcome
+from service.http.replies import encode, new_request_id, packed, proposal
+from service.http.schemas import Count, Excluded, NextRequest, PathId, Problem, Proposal
+from service.recommender import Query, Recommendation
+from service.state import Service, State
+
+router = APIRouter(
+    tags=["next"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "too many requests wait"}}
+)
+
+
+@router.get("/v1/users/{user_id}/next", response_model=Proposal)
+async def get_next(
+    request: Request,
+    service: Service,
+    user_id: PathId,
+    count: Annotated[Count, QueryParameter()] = 10,
+    exclude: Annotated[Excluded, QueryParameter()] = [],  # noqa: B006  # FastAPI copies defaults; nothing here changes it
+) -> Response:
+    """What to play next. Never what this session skipped, a disliked track, or what `exclude` names."""
+    return packed(await propose(request.scope, service, user_id, Query(count=count, exclude=exclude)))
+
+
+@router.post("/v1/next", response_model=Proposal, responses={HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem}})
+async def post_next(request: Request, service: Service, body: NextRequest) -> Response:
+    """The same with a body: for a history given here, or choosing from given candidates alone."""
+    plays = None
+    if body.history is not None:
+        plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history]
+    query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates)
+    return packed(await answer_next(request.scope, service, body.user_id, plays, query))
+
+
+async def propose(scope: Scope, service: State, user_id: str, query: Query) -> bytes:
+    """The reply to a listener's player, encoded."""
+    recommendation = await service.recommender.for_listener(user_id, query, service.clock())
+    return _reply(scope, service, recommendation, user_id)
+
+
+async def answer_next(
+    scope: Scope, service: State, user_id: str | None, plays: Sequence[tuple[str, Outcome]] | None, query: Query
+) -> bytes:
+    """The reply to a `NextRequest`, encoded: for a listener, or for the history that it brings."""
+    if plays is None and user_id is not None:
+        return await propose(scope, service, user_id, query)
+    recommendation = await service.recommender.for_history(plays or (), query)
+    return _reply(scope, service, recommendation, user_id)
+
+
+def _reply(scope: Scope, service: State, recommendation: Recommendation, user_id: str | None) -> bytes:
+    request_id = new_request_id(service.clock())
+    # Read by service.observing.logs and service.observing.metrics once the reply is out.
+    scope["proposal"], scope["source"], scope["onnx_s"] = request_id, recommendation.source, recommendation.ran_s
+    return encode(proposal(service.artifact, recommendation, user_id, request_id))

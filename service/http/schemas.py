@@ -1,0 +1,212 @@
+"""Requests as they are checked, replies as they are documented.
+
+Requests come through these types. Replies are made by us and sent as they are (see `service.http.replies`): their types are for
+the OpenAPI document, and a contract test holds real replies against it.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote_to_bytes
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+ID_BYTES = 256
+MAX_EVENTS = 1_000
+MAX_LISTED = 10_000
+_NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _short_enough(text: str) -> str:
+    if not text.isascii() and len(text.encode()) > ID_BYTES:
+        raise PydanticCustomError("id_length", f"found {len(text.encode())} bytes of UTF-8; an id has at most {ID_BYTES}")
+    return text
+
+
+def _decoded(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError as error:
+        raise PydanticCustomError("id_encoding", "the percent-encoded bytes are no UTF-8") from error
+
+
+def milliseconds(text: object) -> int:
+    """A time in RFC 3339 as Unix milliseconds; PydanticCustomError where it is none."""
+    try:
+        if isinstance(text, str) and _RFC_3339.fullmatch(text):
+            at_ms = int(datetime.fromisoformat(text.upper()).timestamp() * 1000)
+            if at_ms >= 0:
+                return at_ms
+    except (ValueError, OverflowError):  # such as the 30th of February
+        pass
+    wanted = "a time is a string in RFC 3339 with an offset, from 1970 on, such as 2026-11-22T08:15:00Z"
+    raise PydanticCustomError("time", wanted)
+
+
+Id = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL), AfterValidator(_short_enough)]
+"""The caller's own string: 1 to 256 bytes of UTF-8, no control characters."""
+PathId = Annotated[Id, BeforeValidator(_decoded)]
+"""An id in a path, which `fast_path.FastPath` leaves percent-encoded."""
+Time = Annotated[int, BeforeValidator(milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
+"""RFC 3339 outside, Unix milliseconds inside."""
+Milliseconds = Annotated[int, Field(ge=0, le=2**53, strict=True)]
+Count = Annotated[int, Field(ge=1, le=100)]
+Excluded = Annotated[list[Id], Field(max_length=MAX_LISTED)]
+
+
+class Body(BaseModel):
+    """A part of a request; an unknown field is a mistake that the sender wants to hear of."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PostedEvent(Body):
+    """One thing that happened on a player."""
+
+    event_id: Id = Field(description="the caller's unique id; the same id again changes nothing")
+    user_id: Id
+    track_id: Id
+    type: Literal["play", "skip", "complete", "like", "dislike"]
+    at: Time | None = Field(None, description="when it happened on the player; without it, now")
+    played_ms: Milliseconds | None = Field(None, description="how much was heard, with complete or skip")
+    track_ms: Milliseconds | None = Field(None, description="how long the track is")
+    request_id: Id | None = Field(None, description="the reply of next that proposed this track")
+    session_id: Id | None = Field(None, description="the player's own session")
+
+
+class PostedEvents(Body):
+    """Several events at once: all are stored or, where one is wrong, none."""
+
+    events: list[PostedEvent] = Field(min_length=1, max_length=MAX_EVENTS)
+
+
+def _one_or_many(body: Any) -> str | None:
+    if not isinstance(body, dict):
+        return None
+    return "<many>" if "events" in body else "<one>"  # in brackets: `errors` leaves these names out of what a client sees
+
+
+OneOrMany = Annotated[
+    Annotated[PostedEvent, Tag("<one>")] | Annotated[PostedEvents, Tag("<many>")],
+    Discriminator(
+        _one_or_many,
+        custom_error_type="event_expected",
+        custom_error_message='the body is one event or {"events": [...]}',
+    ),
+]
+
+
+class GivenEntry(Body):
+    """One play of a history that comes with the request."""
+
+    track_id: Id
+    outcome: Literal["played", "skipped", "liked", "disliked"] = "played"
+
+
+class NextRequest(Body):
+    """What to play next, for a listener or for a history given here."""
+
+    user_id: Id | None = None
+    history: list[GivenEntry] | None = Field(
+        None, max_length=MAX_LISTED, description="one session, oldest first; with it nothing is read from Redis"
+    )
+    count: Annotated[Count, Field(strict=True)] = 10
+    exclude: Excluded = []
+    candidates: list[Id] | None = Field(None, max_length=MAX_LISTED, description="rank just these")
+
+
+class Recorded(BaseModel):
+    """What became of the events; they are in Redis when this is read."""
+
+    accepted: int
+    duplicates: int
+
+
+class ModelName(BaseModel):
+    """Which model answered."""
+
+    name: str
+    version: str
+
+
+class Track(BaseModel):
+    """A proposed track; title and artist come along where the artifact carries a catalogue."""
+
+    track_id: str
+    score: float
+    title: str | None = None
+    artist: str | None = None
+
+
+class Proposal(BaseModel):
+    """What to play next, best first."""
+
+    user_id: str | None
+    request_id: str = Field(description="to send along with the events of the tracks proposed here")
+    model: ModelName
+    source: Literal["model", "popular"]
+    degraded: bool = Field(description="Redis or the model could not be used; the tracks are the most popular")
+    tracks: list[Track]
+
+
+class SessionEntry(BaseModel):
+    """One play of the current session."""
+
+    track_id: str
+    outcome: Literal["played", "skipped", "liked", "disliked"]
+    at: datetime
+
+
+class Session(BaseModel):
+    """The current session as the model sees it, oldest first."""
+
+    user_id: str
+    session: list[SessionEntry]
+    skipped: list[str] = Field(description="tracks that this session proposes no more")
+    expires_at: datetime | None = Field(description="when the listener's events are forgotten, without another one")
+
+
+class ModelDescription(BaseModel):
+    """The artifact in use."""
+
+    name: str
+    version: str
+    tracks: int
+    created_at: datetime
+    origin: dict[str, Any] = Field(description="what it was trained from")
+    quality: dict[str, Any] = Field(description="as measured on held-out data")
+    history: dict[str, Any] = Field(description="what the model reads of a listener")
+
+
+class Health(BaseModel):
+    """Whether the process lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(BaseModel):
+    """Whether requests are answered in full, and if not, why."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class ProblemFault(BaseModel):
+    """One thing wrong with a request."""
+
+    loc: list[str | int]
+    msg: str
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemFault] = []

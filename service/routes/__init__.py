@@ -1,5 +1,0 @@
-"""Routes translate between HTTP and the parts of the service; a decision found here is in the wrong place."""
-
-from service.routes import events, operations, proposals, users
-
-ROUTERS = (events.router, proposals.router, users.router, operations.router)

@@ -1,0 +1,1 @@
+"""The model at work: ONNX Runtime sessions and the batcher in front of them."""

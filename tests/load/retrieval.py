@@ -1,0 +1,157 @@
+"""`python -m tests.load.retrieval`: what looking for the best tracks costs by each way, and how near it comes to the exact
+lists.
+
+One line a catalogue size and way: CPU milliseconds a request, in one thread, alone and in batches of 16 (CPU time, so that what
+else the machine does counts less); recall@20 against the exact scan. Queries are noisy tracks (see `tests.load.artifacts`).
+This is where the thresholds in `training/exporting/search/select_retrieval.py` come from. With `--remembered`, besides, each
+way for a network with a memory, which raises the scores of so many rows; what looking these up costs, the same for all, is not
+in it.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import parser
+
+from model.artifact import MODEL
+from model.nets.config import NetworkConfig
+from model.nets.session_memory import SessionMemory
+from model.vocabulary import FIRST
+from tests.load.artifacts import WIDTH, clustered
+from training.exporting import scoring_graphs
+from training.exporting.export import names_of, open_graph
+from training.exporting.graphs import write_graph, write_weights
+from training.exporting.search import index
+from training.exporting.search.int8_search import Floats, Weights, quantise
+from training.exporting.search.partition import Ints
+from training.fitting.session_memory import tables
+
+BATCHES, COUNT, EXCLUDED = (1, 16), 20, 30
+QUERIES = 256
+IDENTITY = (
+    '<ir_version: 10, opset_import: ["" : 20]> identity (float[B,Q] given) => (float[B,Q] query) { query = Identity(given) }'
+)
+IDENTITY_REMEMBERING = """
+<ir_version: 10, opset_import: ["" : 20]>
+identity (float[B,Q] given, int64[B,R] given_rows, float[B,R] given_more)
+  => (float[B,Q] query, int64[B,R] remembered, float[B,R] more) {
+    query = Identity(given)
+    remembered = Identity(given_rows)
+    more = Identity(given_more)
+}"""
+
+
+def main() -> None:
+    """Measure all sizes, smallest first."""
+    options = argparse.ArgumentParser(prog="python -m tests.load.retrieval", description=str(__doc__).partition("\n")[0])
+    options.add_argument("--tracks", type=int, nargs="+", default=[10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000])
+    options.add_argument("--probes", type=int, nargs="+", default=[32, 128, 512])
+    options.add_argument("--remembered", type=int, default=0, help="rows (4,650 in our own memory); 0: no memory")
+    given = options.parse_args()
+    for tracks in given.tracks:
+        asked = _world(tracks + FIRST, given.remembered)
+        exact = _exact(asked)
+        for name, tail, besides in _ways(asked, given.probes):
+            with tempfile.TemporaryDirectory() as folder:
+                session = _session(Path(folder), tail, {"items": asked.items_VQ} | besides, remembers=given.remembered > 0)
+                alone, together = (_milliseconds(session, asked, batch) for batch in BATCHES)
+                recall = _recall(session, asked, exact)
+            print(f"{tracks:>10,}  {name:<16} {alone:8.3f} {together:8.3f}  recall@20 {recall:.4f}", flush=True)  # noqa: T201
+
+
+class _World(NamedTuple):
+    """Items [V, Q] with biases, queries [S, Q], the rows that are remembered to each and what they get more [S, R]."""
+
+    items_VQ: Floats
+    queries_SQ: Floats
+    remembered_SR: Ints
+    more_SR: Floats
+
+
+def _world(rows: int, remembered: int) -> _World:
+    """Queries resemble tracks."""
+    random = np.random.default_rng(1)
+    vectors = clustered(rows)
+    bias = -0.5 * np.log1p(random.permutation(rows) / 200)
+    heard = vectors[random.integers(FIRST, rows, 2 * QUERIES)]
+    heard += 0.3 * heard.std() * random.standard_normal(heard.shape)
+    queries = heard / heard.std(axis=1, keepdims=True)
+    ones = np.ones((len(queries), 1))
+    return _World(
+        np.concatenate([vectors, bias[:, None]], axis=1, dtype=np.float32),
+        np.hstack([queries, ones]).astype(np.float32),
+        random.integers(FIRST, rows, (len(queries), remembered)),
+        np.full((len(queries), remembered), 5, np.float32),  # the same wherever a row stands twice, as a memory has it
+    )
+
+
+def _ways(asked: _World, probes: list[int]) -> Iterator[tuple[str, onnx.ModelProto, Weights]]:
+    from model.nets import build
+
+    network, remembers = build(NetworkConfig(width=WIDTH), FIRST, 1), asked.more_SR.size > 0
+    if remembers:
+        nothing = np.zeros(1, np.int64)
+        network.session_memory = SessionMemory(tables(nothing, nothing, nothing, FIRST), recent=1)
+    yield "fp32", scoring_graphs.top(network), {}
+    yield "int8", scoring_graphs.top_in_eight_bits(remembers=remembers), quantise(asked.items_VQ)
+    cut = index.cut(asked.items_VQ, asked.queries_SQ[QUERIES:])
+    for number in probes:
+        yield f"index, {number}", scoring_graphs.top_by_index(number, remembers=remembers), cut
+
+
+def _session(folder: Path, tail: onnx.ModelProto, weights: Weights, *, remembers: bool) -> onnxruntime.InferenceSession:
+    encoder = parser.parse_model(IDENTITY_REMEMBERING if remembers else IDENTITY)
+    write_graph(folder / MODEL, encoder, tail, weights, write_weights(folder, weights))
+    return open_graph(folder / MODEL)
+
+
+def _milliseconds(session: onnxruntime.InferenceSession, asked: _World, batch: int, rounds: int = 40) -> float:
+    """The median CPU time of a request in batches of this size."""
+    spent = []
+    for turn in range(rounds + 5):
+        numbers = np.arange(turn * batch, (turn + 1) * batch) % QUERIES
+        started = time.thread_time()  # one thread, this one, does it all
+        _best(session, asked, numbers)
+        spent.append(time.thread_time() - started)
+    return 1000 * statistics.median(spent[5:]) / batch
+
+
+def _best(session: onnxruntime.InferenceSession, asked: _World, numbers: Ints) -> list[list[int]]:
+    inputs = {
+        "given": asked.queries_SQ[numbers],
+        "given_rows": asked.remembered_SR[numbers],
+        "given_more": asked.more_SR[numbers],
+        "excluded": np.zeros((len(numbers), EXCLUDED), np.int64),
+        "count": np.array(COUNT),
+    }
+    rows: list[list[int]] = session.run(["rows"], {name: inputs[name] for name in names_of(session)})[0].tolist()
+    return rows
+
+
+def _exact(asked: _World) -> list[list[int]]:
+    """By brute force, in numpy."""
+    lists = []
+    for query, remembered, more in zip(asked.queries_SQ[:QUERIES], asked.remembered_SR, asked.more_SR, strict=False):
+        scores = asked.items_VQ @ query
+        scores[remembered] += more
+        scores[:FIRST] = -np.inf
+        lists.append(np.argpartition(-scores, COUNT)[:COUNT].tolist())
+    return lists
+
+
+def _recall(session: onnxruntime.InferenceSession, asked: _World, exact: list[list[int]]) -> float:
+    found = [rows for start in range(0, QUERIES, 16) for rows in _best(session, asked, np.arange(start, start + 16))]
+    shares = [len(set(rows) & set(wanted)) / COUNT for rows, wanted in zip(found, exact, strict=True)]
+    return statistics.fmean(shares)
+
+
+if __name__ == "__main__":
+    main()

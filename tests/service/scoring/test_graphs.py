@@ -1,0 +1,128 @@
+"""ONNX graphs run in batches, checked against the model computed by hand, and refused where they differ."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.artifact import Artifact, ArtifactError
+from model.encoding import RowHistory
+from model.vocabulary import FIRST
+from service.scoring.graphs import Graphs
+from tests.service import artifacts
+
+HISTORIES = [
+    RowHistory(),
+    RowHistory([FIRST + 3], [1]),
+    RowHistory([FIRST + 3, FIRST + 2, FIRST + 2], [1, 2, 1]),
+    RowHistory([FIRST + number % 40 for number in range(60)], [1 + number % 2 for number in range(60)]),
+]
+
+
+@pytest.fixture(scope="module")
+def graphs(artifact: Artifact) -> Graphs:
+    """The small artifact's graphs."""
+    return Graphs(artifact, threads=1)
+
+
+def by_hand(history: RowHistory) -> dict[int, float]:
+    """The model of `artifacts.py`, written a second time: the score of each row."""
+    liking = np.zeros(artifacts.GENRES)
+    for row, outcome in zip(history.rows[-50:], history.outcomes[-50:], strict=True):
+        liking[(row - FIRST) % artifacts.GENRES] += -1 if outcome == 2 else 1
+    prior = np.linspace(0.5, 0.0, 42)
+    return {row: float(liking[(row - FIRST) % artifacts.GENRES] + prior[row]) for row in range(FIRST, 42)}
+
+
+def test_batch_of_ragged_histories_is_scored_each_as_alone(graphs: Graphs) -> None:
+    """Empty, short, long and truncated histories in one batch, different counts and exclusions: each as computed by hand."""
+    counts, excluded = [5, 1, 40, 3], [[], [FIRST + 7], [FIRST, FIRST + 1], [FIRST + 2]]
+    found = graphs.best(HISTORIES, excluded, counts)
+
+    for history, without, count, scores in zip(HISTORIES, excluded, counts, found, strict=True):
+        wanted = {row: score for row, score in by_hand(history).items() if row not in without}
+        best = sorted(wanted, key=lambda row: -wanted[row])[:count]
+        assert scores.rows == best
+        assert np.allclose(scores.scores, [wanted[row] for row in best], atol=1e-5)
+
+
+def test_time_of_a_run_is_that_of_onnx_runtime_alone(graphs: Graphs) -> None:
+    """Every request of a batch hears of the same run, and what is done around it does not count."""
+    started = time.perf_counter()
+    found = graphs.best(HISTORIES, [[]] * 4, [1] * 4)
+    elapsed_s = time.perf_counter() - started
+
+    assert {scores.ran_s for scores in found} == {found[0].ran_s}
+    assert 0 < found[0].ran_s < elapsed_s
+
+
+def test_fewer_tracks_than_asked_for_is_no_error(graphs: Graphs) -> None:
+    """All that is left is returned; padding, unknown and excluded rows never are."""
+    [found] = graphs.best([RowHistory()], [list(range(FIRST, 39))], [1_000])
+
+    assert found.rows == [39, 40, 41]
+
+
+def test_candidates_are_scored_in_their_order(graphs: Graphs) -> None:
+    """Different numbers of candidates in one batch; scores are those of the whole catalogue."""
+    candidates = [[FIRST + 5, FIRST], [FIRST + 7], [], [41]]
+    found = graphs.rank(HISTORIES, candidates)
+
+    assert [scores.rows for scores in found] == candidates
+    for history, scores in zip(HISTORIES, found, strict=True):
+        assert np.allclose(scores.scores, [by_hand(history)[row] for row in scores.rows], atol=1e-5)
+
+
+def test_artifact_that_answers_otherwise_than_at_training_is_refused(tmp_path: Path) -> None:
+    """Golden cases are replayed before anything is served."""
+    artifact = artifacts.load(tmp_path, golden_error=0.01)
+
+    with pytest.raises(ArtifactError, match="golden case 0: found scores"):
+        Graphs(artifact, threads=1)
+
+
+def test_rounding_of_another_processor_is_accepted(tmp_path: Path) -> None:
+    """A difference in the sixth digit is no other model."""
+    Graphs(artifacts.load(tmp_path, golden_error=1e-6), threads=1)
+
+
+def test_graph_that_does_not_load_is_refused(tmp_path: Path) -> None:
+    """Bytes that are no graph are an artifact error, with the file's name."""
+    artifact = artifacts.load(tmp_path)
+    (artifact.folder / "rank.onnx").write_bytes(b"no graph")
+
+    with pytest.raises(ArtifactError, match=r"rank\.onnx does not load"):
+        Graphs(artifact, threads=1)
+
+
+def test_weight_for_a_head_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """Instead of a setting that does nothing."""
+    with pytest.raises(ArtifactError, match="found no head that predicts 'wanted'"):
+        Graphs(artifacts.load(tmp_path), threads=1, wanted_weight=0.5)
+
+
+@pytest.mark.parametrize(("told", "weight"), [(None, 0.25), (2.0, 2.0), (0.0, 0.0)])
+def test_further_inputs_are_fed_as_the_manifest_lists_them(tmp_path: Path, told: float | None, weight: float) -> None:
+    """Gaps from the history; the weight is the manifest's, in golden cases too, unless the setting says another."""
+    graphs = Graphs(artifacts.load(tmp_path, wanted_weight=0.25), threads=1, wanted_weight=told)
+    history = RowHistory([FIRST + 3], [1], [6])
+    plain = by_hand(history)
+    candidates = [FIRST, FIRST + 3]
+
+    [ranked], [best] = graphs.rank([history], [candidates]), graphs.best([history], [[]], [40])
+
+    assert ranked.scores == pytest.approx([plain[row] + weight * row + 6 for row in candidates], abs=1e-4)
+    assert dict(zip(best.rows, best.scores, strict=True)) == pytest.approx(
+        {row: score + weight * row + 6 for row, score in plain.items()}, abs=1e-4
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
+def test_weights_are_mapped_not_read(tmp_path: Path) -> None:
+    """So that several worker processes have them in memory once."""
+    artifact = artifacts.load(tmp_path)
+    graphs = Graphs(artifact, threads=1)
+
+    assert str(artifact.folder / "weights.bin") in Path("/proc/self/maps").read_text()
+    assert graphs.best([RowHistory()], [[]], [1])

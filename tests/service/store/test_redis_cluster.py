@@ -1,0 +1,129 @@
+"""A Redis Cluster that loses nodes and moves slots under the service."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.crc import key_slot
+
+from model.events import Event, EventType, HistoryRule
+from service.errors import StoreUnavailableError
+from service.settings import Settings
+from service.store.connections import Link, connect
+from service.store.sessions import RedisSessions, Remembered
+from tests.service.store import clusters
+from tests.service.store.clusters import Node
+
+pytestmark = pytest.mark.anyio
+LONG = timedelta(seconds=20)
+USERS = [f"u{number}" for number in range(30)]
+EVENT = Event(1, EventType.LIKE, "e1", "t1")
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[list[Node]]:
+    """A cluster of three for one test, which may break it."""
+    with clusters.running(tmp_path, 3) as started:
+        yield started
+
+
+def users_of(node: Node) -> list[str]:
+    """Those of `USERS` that `node` has, by its share of the slots."""
+    return [user for user in USERS if key_slot(user.encode()) in node.slots]
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+async def test_dead_node_costs_its_own_users_alone(nodes: list[Node], victim: int) -> None:
+    """At once and later, asked one by one or together: its users hear that the store is unavailable and nothing else, all
+    others are served. The dead one may be the one in the URL. Nothing is left over of the requests that failed.
+    """
+    forgotten: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
+    link = connect(clusters.url(nodes[0]), LONG)
+    store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+    await store.record({user: [EVENT] for user in USERS})
+    nodes[victim].kill()
+    rounds = [await asyncio.gather(*map(store.read, USERS), return_exceptions=True) for _ in range(5)]
+    with pytest.raises(StoreUnavailableError):
+        await store.record({user: [EVENT] for user in USERS})
+    await link.ping()
+    await link.close()
+    await asyncio.sleep(0)
+    gc.collect()
+
+    lost = set(users_of(nodes[victim]))
+    assert 0 < len(lost) < len(USERS)
+    for found in rounds:
+        kinds = {user: type(answer) for user, answer in zip(USERS, found, strict=True)}
+        assert kinds == {user: StoreUnavailableError if user in lost else Remembered for user in USERS}
+    assert not forgotten
+
+
+async def test_node_that_is_back_is_used_again(nodes: list[Node]) -> None:
+    """What its users heard while it was gone is over when it listens again, without a restart of the service."""
+    user = users_of(nodes[1])[0]
+    link = connect(clusters.url(nodes[0]), LONG)
+    store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+    await store.record({user: [EVENT]})
+    nodes[1].kill()
+    with pytest.raises(StoreUnavailableError):
+        await store.read(user)
+    nodes[1].start()
+    recorded = await _patiently(store, user)
+    await link.close()
+
+    assert recorded == {user: [True]}  # these nodes keep nothing on disk
+
+
+async def _patiently(store: RedisSessions, user: str) -> object:
+    while True:
+        try:
+            return await store.record({user: [EVENT]})
+        except StoreUnavailableError:
+            await asyncio.sleep(0.01)
+
+
+async def test_moved_slot_is_followed(nodes: list[Node]) -> None:
+    """While a slot is on its way to another node, and afterwards, its users are served, and what they did before is known."""
+    user = users_of(nodes[0])[0]
+    slot, names = key_slot(user.encode()), [node.ask("MYID").decode() for node in nodes[:2]]
+    link = connect(clusters.url(nodes[0]), LONG)
+    store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+    await store.record({user: [EVENT]})
+    nodes[1].ask("SETSLOT", slot, "IMPORTING", names[0])
+    nodes[0].ask("SETSLOT", slot, "MIGRATING", names[1])
+    keys = [f"nexttrack:{{{user}}}:{what}" for what in ("events", "opinions")]
+    nodes[0].redis.migrate("127.0.0.1", nodes[1].port, keys, 0, 5_000)
+    on_its_way = await store.record({user: [EVENT]})
+    for node in nodes:
+        node.ask("SETSLOT", slot, "NODE", names[1])
+    afterwards = await store.record({user: [EVENT]})
+    found = await store.read(user)
+    await link.close()
+
+    assert on_its_way == afterwards == {user: [False]}
+    assert [entry.track_id for entry in found.history.entries] == ["t1"]
+
+
+async def test_cluster_that_is_down_is_not_ready(nodes: list[Node]) -> None:
+    """A node without most of the others refuses all keys, though it answers; the service is not ready then, and says why."""
+    nodes[0].redis.config_set("cluster-node-timeout", 200)
+    link = connect(clusters.url(nodes[0]), LONG)
+    await link.ping()
+    for node in nodes[1:]:
+        node.kill()
+    with pytest.raises(StoreUnavailableError, match="not in order"):
+        await _ping_as_long_as_ready(link)
+    with pytest.raises(StoreUnavailableError, match="CLUSTERDOWN"):
+        await RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext()).read(users_of(nodes[0])[0])
+    await link.close()
+
+
+async def _ping_as_long_as_ready(link: Link) -> None:
+    while True:
+        await link.ping()

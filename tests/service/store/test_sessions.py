@@ -1,0 +1,249 @@
+"""What any session store promises, held against Valkey, a cluster of Valkeys, and the tests' own stand-in."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from model.events import Event, EventType, HistoryRule, Outcome, fold
+from service.errors import StoreUnavailableError
+from service.settings import Settings
+from service.store.connections import connect
+from service.store.sessions import RedisSessions, Remembered, SessionStore
+from tests.service.fakes import MemorySessions
+
+pytestmark = pytest.mark.anyio
+RULE = HistoryRule()
+KEEP, KEEP_OPINIONS = 6, 2
+PLAY, SKIP, LIKE, DISLIKE = EventType.PLAY, EventType.SKIP, EventType.LIKE, EventType.DISLIKE
+
+
+class Where(NamedTuple):
+    """Which store to test; no URL means the stand-in."""
+
+    url: str | None
+
+
+@pytest.fixture(params=["valkey", "cluster", "memory"])
+def where(request: pytest.FixtureRequest) -> Where:
+    """Each store in turn."""
+    return Where(None if request.param == "memory" else request.getfixturevalue(request.param))
+
+
+@asynccontextmanager
+async def opened(where: Where, **changes: object) -> AsyncIterator[SessionStore]:
+    """The store, with small limits so that trimming happens."""
+    limits = Settings.model_validate(
+        {"history_events": KEEP, "opinions": KEEP_OPINIONS, "redis_timeout": timedelta(seconds=10), **changes}
+    )
+    if where.url is None:
+        yield MemorySessions(RULE, keep=KEEP, keep_opinions=KEEP_OPINIONS)
+        return
+    link = connect(where.url, limits.redis_timeout)
+    try:
+        yield RedisSessions(link, limits, RULE, lambda _: nullcontext())
+    finally:
+        await link.close()
+
+
+def user() -> str:
+    """A listener that no other test knows."""
+    return f"user {uuid4().hex}"
+
+
+def play(number: int, *, track: str | None = None, type: EventType = PLAY) -> Event:
+    """Event `number`, a second after the one before."""
+    return Event(1_000 * number, type, f"e{number}", track or f"t{number}")
+
+
+async def test_unknown_listener_has_an_empty_history(where: Where) -> None:
+    """Who was never seen is no error."""
+    async with opened(where) as store:
+        found = await store.read(user())
+
+    assert found == Remembered()
+
+
+async def test_recorded_events_are_read_as_the_history_they_fold_to(where: Where) -> None:
+    """All fields of an event survive, so that reading gives what folding the events themselves gives."""
+    events = [
+        Event(1, PLAY, "e1", "täglich", session_id="s1", request_id="r1"),
+        Event(2, EventType.COMPLETE, "e2", "täglich", 29_999, 200_000, "s1"),
+    ]
+    listener = user()
+    async with opened(where) as store:
+        await store.record({listener: events})
+        found = await store.read(listener)
+
+    assert found.history == fold(events, RULE)
+    assert found.history.entries[0].skipped  # by the skip rule, so the durations came through
+
+
+async def test_repeated_event_is_a_duplicate_and_changes_nothing(where: Where) -> None:
+    """Sending again is safe: within a batch, in another one, and with other contents."""
+    listener = user()
+    async with opened(where) as store:
+        first = await store.record({listener: [play(1), play(1), play(2)]})
+        again = await store.record({listener: [play(1)._replace(track_id="other"), play(3)]})
+        found = await store.read(listener)
+
+    assert first == {listener: [True, False, True]}
+    assert again == {listener: [False, True]}
+    assert [entry.track_id for entry in found.history.entries] == ["t1", "t2", "t3"]
+
+
+async def test_one_batch_may_hold_many_users_and_mixes_none(where: Where) -> None:
+    """Each user's events go to that user and results come back in place, whatever slots or nodes the users are on."""
+    listeners = [user() for _ in range(20)]
+    async with opened(where) as store:
+        await store.record({listeners[0]: [play(0)]})
+        results = await store.record({listener: [play(number)] for number, listener in enumerate(listeners)})
+        found = [await store.read(listener) for listener in listeners]
+
+    assert [results[listener] for listener in listeners] == [[False], *[[True]] * 19]
+    assert [[entry.track_id for entry in one.history.entries] for one in found] == [[f"t{n}"] for n in range(20)]
+
+
+async def test_only_the_newest_events_show(where: Where) -> None:
+    """However many events come, the newest `history_events` by time are the history, none more."""
+    listener = user()
+    async with opened(where) as store:
+        for number in (*range(5, 30), *range(5)):
+            await store.record({listener: [play(number)]})
+            found = await store.read(listener)
+
+    assert [entry.track_id for entry in found.history.entries] == [f"t{number}" for number in range(24, 30)]
+
+
+async def test_tracks_that_the_model_cannot_read_fill_no_history(valkey: str) -> None:
+    """Old sessions are left out once the newer ones hold enough known plays, and not before."""
+    listener, rule = user(), HistoryRule(length=2, gap_ms=1)
+    events = [play(1, track="known"), play(2, track="known"), *(play(number, track="new") for number in range(3, 6))]
+    link = connect(valkey, timedelta(seconds=10))
+    plain = RedisSessions(link, Settings(), rule, lambda _: nullcontext())
+    choosy = RedisSessions(link, Settings(), rule, lambda _: nullcontext(), known="known".__eq__)
+    await plain.record({listener: events})
+    newest, all_of_them = await plain.read(listener), await choosy.read(listener)
+    await link.close()
+
+    assert [entry.at_ms for entry in newest.history.entries] == [4_000, 5_000]
+    assert all_of_them.history == fold(events, rule)
+
+
+async def test_dislike_holds_until_a_later_like(where: Where) -> None:
+    """The newest opinion by the player's clock counts, not the one that arrived last."""
+    listener = user()
+    async with opened(where) as store:
+        await store.record({listener: [play(5, track="a", type=DISLIKE), play(3, track="b", type=DISLIKE)]})
+        await store.record({listener: [play(4, track="a", type=LIKE), play(6, track="b", type=LIKE)]})
+        found = await store.read(listener)
+
+    assert found.disliked == {"a"}
+
+
+async def test_dislike_outlives_the_history(where: Where) -> None:
+    """A disliked track stays out after the event itself has been trimmed from the history."""
+    listener = user()
+    async with opened(where) as store:
+        await store.record({listener: [play(0, track="bad", type=DISLIKE)]})
+        await store.record({listener: [play(number) for number in range(1, 50)]})
+        found = await store.read(listener)
+
+    assert found.disliked == {"bad"}
+    assert all(entry.outcome is Outcome.PLAYED for entry in found.history.entries)
+
+
+async def test_forgetting_leaves_nothing(where: Where) -> None:
+    """After forgetting, a listener is as one never seen, opinions included."""
+    listener = user()
+    async with opened(where) as store:
+        await store.record({listener: [play(1), play(2, type=DISLIKE)]})
+        keys = await store.forget(listener)
+        found = await store.read(listener)
+        again = await store.forget(listener)
+
+    assert keys > 0
+    assert found == Remembered()
+    assert again == 0
+
+
+@pytest.mark.parametrize("pair", [("{a}", "a"), ("a}b", "a"), ("}", ""), ("%7B", "{"), ("a:events", "a"), ("{}x", "{}y")])
+async def test_ids_with_braces_are_users_of_their_own(where: Where, pair: tuple[str, str]) -> None:
+    """No id can be mistaken for another's, nor break the rule that a user's keys share a cluster slot."""
+    one, other = (part + suffix for part, suffix in zip(pair, [user()] * 2, strict=True))
+    async with opened(where) as store:
+        await store.record({one: [play(1, type=DISLIKE)], other: [play(2)]})
+        found = [await store.read(listener) for listener in (one, other)]
+
+    assert [[entry.track_id for entry in known.history.entries] for known in found] == [["t1"], ["t2"]]
+    assert [known.disliked for known in found] == [{"t1"}, set()]
+
+
+async def test_only_writing_prolongs_what_is_kept(valkey: str) -> None:
+    """Both keys expire as set, from the last write on; reading prolongs nothing."""
+    listener = user()
+    keys = [f"nexttrack:{{{listener}}}:events", f"nexttrack:{{{listener}}}:opinions"]
+    with Redis.from_url(valkey) as redis:
+        async with opened(Where(valkey), history_ttl=timedelta(seconds=50), opinions_ttl=timedelta(seconds=90)) as store:
+            await store.record({listener: [play(1, type=LIKE)]})
+            fresh = [int(redis.pttl(key)) for key in keys]
+            for key in keys:
+                redis.pexpire(key, 20_000)
+            await store.read(listener)
+            after_reading = [int(redis.pttl(key)) for key in keys]
+            await store.record({listener: [play(2)]})
+            after_writing = [int(redis.pttl(key)) for key in keys]
+
+    assert 40_000 < fresh[0] <= 50_000
+    assert 80_000 < fresh[1] <= 90_000
+    assert max(after_reading) <= 20_000
+    assert 40_000 < after_writing[0] <= 50_000
+    assert 80_000 < after_writing[1] <= 90_000
+
+
+async def test_memory_of_a_listener_is_bounded(valkey: str) -> None:
+    """After any number of events no more than the limit and its slack are in Redis, and no more opinions than set."""
+    listener = user()
+    async with opened(Where(valkey)) as store:
+        for start in range(0, 200, 10):
+            await store.record({listener: [play(n, type=(PLAY, DISLIKE)[n % 2]) for n in range(start, start + 10)]})
+    with Redis.from_url(valkey) as redis:
+        kept = [int(redis.hlen(f"nexttrack:{{{listener}}}:{what}")) for what in ("events", "opinions")]
+
+    assert kept[0] <= KEEP + KEEP // 4 + 1
+    assert kept[1] == KEEP_OPINIONS
+
+
+async def test_what_redis_refuses_is_in_the_log(valkey: str, logged: list[dict[str, Any]]) -> None:
+    """Full memory: 503 to the player, and the reason where whoever looks after Redis finds it."""
+    with Redis.from_url(valkey) as redis:
+        redis.config_set("maxmemory", 1)
+        try:
+            async with opened(Where(valkey)) as store:
+                with pytest.raises(StoreUnavailableError, match="OOM"):
+                    await store.record({user(): [play(1)]})
+        finally:
+            redis.config_set("maxmemory", 0)
+
+    assert [line["event"] for line in logged] == ["sessions are out of reach"]
+    assert "OOM" in logged[0]["cause"]
+
+
+async def test_scripts_are_loaded_again_after_redis_lost_them(valkey: str) -> None:
+    """SCRIPT FLUSH, or a restart, between two requests is not noticed by anybody."""
+    listener = user()
+    async with opened(Where(valkey)) as store:
+        await store.record({listener: [play(1)]})
+        with Redis.from_url(valkey) as redis:
+            redis.script_flush()
+        results = await store.record({listener: [play(1)], user(): [play(2)]})
+        with Redis.from_url(valkey) as redis:
+            redis.script_flush()
+        found = await store.read(listener)
+
+    assert list(results.values()) == [[False], [True]]
+    assert len(found.history.entries) == 1

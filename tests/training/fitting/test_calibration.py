@@ -1,0 +1,109 @@
+"""Which weights are taken after training, beside the evaluation's own figures."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from model.events import Outcome
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.network import Network
+from tests.training.worlds import Play, rings_split, split_of
+from training.data.split import TRAIN, VALID
+from training.evaluation import evaluate as evaluation
+from training.evaluation.baselines import item_rate
+from training.evaluation.cases import select_cases
+from training.evaluation.evaluate import SCORES, evaluate
+from training.evaluation.rankers import NetworkRanker
+from training.fitting.calibration import Calibration, calibrate, choose, rate_prior
+from training.recipe import CalibrationRule, Targets
+
+P, S = Outcome.PLAYED, Outcome.SKIPPED
+FIGURES = ("hr@20", "refused@20", "auc")
+
+
+def tried(hits: float, refused: float) -> Calibration:
+    """With these figures."""
+    return Calibration(theta=0.0, wanted=0.0, scores={"hr@20": hits, "refused@20": refused})
+
+
+def crowded() -> list[list[Play]]:
+    """Thirty tracks, so that the first 20 are not all; the even ones are mostly refused."""
+    random = np.random.default_rng(3)
+    rows = random.integers(2, 32, (12, 40))
+    kept = random.random((12, 40)) < np.where(rows % 2, 0.9, 0.2)
+    parts = [TRAIN] * 25 + [VALID] * 15
+    return [
+        [(int(row), P if held else S, part) for row, held, part in zip(line, held_line, parts, strict=True)]
+        for line, held_line in zip(rows, kept, strict=True)
+    ]
+
+
+def network(*, repeats: bool = True) -> Network:
+    """Untrained, with weights large enough to matter."""
+    torch.manual_seed(0)
+    config = NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, wanted_head=True, wanted_width=4, repeats=repeats)
+    made = build(config, 32, 10)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made.eval()
+
+
+def test_fewest_refused_of_those_that_keep_the_hits_is_taken() -> None:
+    """Half a percent may be lost, not more; between equals the earlier."""
+    all_of_them = [tried(0.4, 0.3), tried(0.399, 0.2), tried(0.399, 0.2), tried(0.39, 0.1), tried(0.5, 0.25)]
+
+    assert choose(all_of_them, 0.005) is all_of_them[1]
+    assert choose(all_of_them, 0.0) is all_of_them[4]
+    assert choose(all_of_them, 0.05) is all_of_them[3]
+
+
+def test_rate_prior_by_hand() -> None:
+    """log(max(p - theta, .01) / p), p from plays in the training part, 20 more of them at the mean."""
+    split = split_of([[(2, P, TRAIN), (2, S, TRAIN), (3, S, TRAIN), (3, S, VALID)]], rows=4)
+    mean = 1 / 3
+    kept_rate = np.array([(1 + 20 * mean) / 22, 20 * mean / 21])
+
+    assert rate_prior(split, 0.2)[2:] == pytest.approx(np.log((kept_rate - 0.2) / kept_rate), rel=1e-5)
+    assert rate_prior(split, 0.9)[2:] == pytest.approx(np.log(0.01 / kept_rate), rel=1e-5)
+    assert rate_prior(split, 0.2, "all")[2:] == pytest.approx(np.log(kept_rate - 0.2), rel=1e-5)  # the main head knows no p
+    assert not rate_prior(split, 0.0).any()
+    assert not rate_prior(split, 0.0, "all").any()
+    assert item_rate(split).values_V[2:] == pytest.approx(kept_rate, rel=1e-6)
+
+
+@pytest.mark.parametrize(("scores_held", "repeats", "targets"), [(SCORES, True, "wanted"), (1, False, "all")])
+def test_what_was_tried_is_what_the_evaluation_says_of_such_a_network(
+    monkeypatch: pytest.MonkeyPatch, scores_held: int, repeats: bool, targets: Targets
+) -> None:
+    """Each pair's figures are those of a network that was given the pair, in many batches as in one; the one taken stands in
+    the network afterwards.
+    """
+    monkeypatch.setattr(evaluation, "SCORES", scores_held)
+    split = split_of(crowded(), rows=32)
+    cases = select_cases(split, VALID)
+    rule, weighed = CalibrationRule(wanted=(0.0, 0.5, 2.0), theta=(0.0, 0.3), hit_loss=0.2), network(repeats=repeats)
+    found = calibrate(weighed, split, cases, rule, length=10, targets=targets)
+
+    assert {(one.theta, one.wanted) for one in found} == set(product((0.0, 0.3), (0.0, 0.5, 2.0)))
+    for one in found:
+        other = network(repeats=repeats)
+        other.set_calibration(torch.from_numpy(rate_prior(split, one.theta, targets)), one.wanted)
+        values = evaluate(NetworkRanker.of("other", other), cases, length=10).values
+        assert one.scores == pytest.approx({name: values[name] for name in FIGURES}, rel=1e-6)
+    mine = evaluate(NetworkRanker.of("weighed", weighed), cases, length=10).values
+    assert found[0].scores == pytest.approx({name: mine[name] for name in FIGURES}, rel=1e-6)
+    assert found[0].scores["refused@20"] < next(one for one in found if one.theta == one.wanted == 0).scores["refused@20"]
+
+
+def test_nothing_to_choose_leaves_the_network_alone() -> None:
+    """The default rule; a validation part without cases too."""
+    split = rings_split(4)
+    small = build(NetworkConfig(kind="sine", width=8, heads=2), 14, 10)
+
+    assert calibrate(small, split, select_cases(split, VALID), CalibrationRule(), length=10) == []
+    with pytest.raises(ValueError, match="a SineNetwork takes no prior"):
+        small.set_calibration(torch.zeros(14), 1.0)

@@ -1,0 +1,227 @@
+"""What comes after the encoder in an artifact's graphs: scoring, masking and top-k, by hand in ONNX's text form.
+
+The names `items` and `query` are the encoder's: the item matrix [V, I] and the query [B, Q]; with a memory also `remembered`
+and `more`, rows and what each one's score gets more. The scoring is the network's own; masking and top-k are the same for all.
+
+Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, G sub-interests, D width of one with
+its bias, R remembered.
+"""
+
+from onnx import ModelProto, helper, parser
+
+from model.nets.network import Network
+from model.nets.sine import SineNetwork
+from training.exporting.search import index, int8_search
+
+_HEADER = '<ir_version: 10, opset_import: ["" : 20]>'
+
+_TOP = """
+top (float[B,Q] query, MEMORYint64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
+<VALUESfloat[B,V] scores_BV, float[B,V] masked_BV> {
+SCORING
+    batch = Shape<start=0, end=1>(excluded)
+    reserved = Constant<value_ints=[0, 1]>()
+    two = Shape(reserved)
+    reserved_shape = Concat<axis=0>(batch, two)
+    reserved_B2 = Expand(reserved, reserved_shape)
+    never = Concat<axis=1>(excluded, reserved_B2)
+    lowest = Constant<value=float {-inf}>()
+    never_shape = Shape(never)
+    lowest_BN = Expand(lowest, never_shape)
+    masked_BV = ScatterElements<axis=1>(scores_BV, never, lowest_BN)
+    rows_count = Shape<start=0, end=1>(items)
+    one = Constant<value_ints=[1]>()
+    count_1 = Reshape(count, one)
+    count_K = Min(count_1, rows_count)
+    scores, rows = TopK<axis=1>(masked_BV, count_K)
+}"""
+
+_RANK = """
+rank (float[B,Q] query, MEMORYint64[B,M] candidates) => (float[B,M] scores) {
+    items_BMI = Gather<axis=0>(items, candidates)
+SCORING
+}"""
+
+_DOT_ALL = """
+    scores_BV = Gemm<transB=1>(query, items)"""
+
+_DOT_CANDIDATES = """
+    last = Constant<value_ints=[2]>()
+    query_BQ1 = Unsqueeze(query, last)
+    scores_BM1 = MatMul(items_BMI, query_BQ1)
+    scores = Squeeze(scores_BM1, last)"""
+
+_REMEMBERED = "int64[B,R] remembered, float[B,R] more, "
+
+_REMEMBERED_ALL = """
+    before_BR = GatherElements<axis=1>(network_BV, remembered)
+    after_BR = Add(before_BR, more)
+    scores_BV = ScatterElements<axis=1>(network_BV, remembered, after_BR)"""
+
+_REMEMBERED_CANDIDATES = """
+    batch = Shape<start=0, end=1>(candidates)
+    height = Shape<start=0, end=1>(items)
+    whole_shape = Concat<axis=0>(batch, height)
+    nothing_BV = ConstantOfShape(whole_shape)
+    more_BV = ScatterElements<axis=1>(nothing_BV, remembered, more)
+    more_BM = GatherElements<axis=1>(more_BV, candidates)
+    scores = Add(network_BM, more_BM)"""
+
+_REMEMBERED_BESIDE = """
+beside (int64[B,R] remembered) => (int64[B,K] rows)
+<int32[B,V] blank_BV, int32[B,V] placed_BV, int32[B,V] free_BV> {
+    second = Constant<value_ints=[1]>()
+    third = Constant<value_ints=[2]>()
+    begin = Constant<value_int=1>()
+    outside = Constant<value=int32 {0}>()
+    bottom = Constant<value=float {-inf}>()
+    first_row = Constant<value=int64 {2}>()
+    height = Shape<start=0, end=1>(items)
+    remembered_shape = Shape(remembered)
+    lines = Shape<start=0, end=1>(remembered)
+    length = Shape<start=1, end=2>(remembered)
+    length_scalar = Squeeze(length)
+    end = Add(length_scalar, begin)
+    numbers_R = Range(begin, end, begin)
+    short_numbers_R = Cast<to=6>(numbers_R)
+    number_BR = Expand(short_numbers_R, remembered_shape)
+    excluded_shape = Shape(excluded)
+    outside_BN = Expand(outside, excluded_shape)
+    whole_shape = Concat<axis=0>(lines, height)
+    blank_BV = ConstantOfShape<value=int32[1] {0}>(whole_shape)
+    placed_BV = ScatterElements<axis=1>(blank_BV, remembered, number_BR)
+    free_BV = ScatterElements<axis=1>(placed_BV, excluded, outside_BN)
+
+    remembered_BRQ = Gather<axis=0>(items, remembered)
+    query_beside_BQ1 = Unsqueeze(query, third)
+    network_BR1 = MatMul(remembered_BRQ, query_beside_BQ1)
+    network_BR = Squeeze(network_BR1, third)
+    raised_BR = Add(network_BR, more)
+    at_BR = GatherElements<axis=1>(free_BV, remembered)
+    is_its_place_BR = Equal(at_BR, number_BR)
+    is_track_BR = GreaterOrEqual(remembered, first_row)
+    counts_BR = And(is_its_place_BR, is_track_BR)
+    beside_BR = Where(counts_BR, raised_BR, bottom)
+    near_at_BK = GatherElements<axis=1>(free_BV, near)
+    is_beside_BK = Greater(near_at_BK, outside)
+    others_BK = Where(is_beside_BK, bottom, near_scores)
+    both_scores = Concat<axis=1>(others_BK, beside_BR)
+    both_rows = Concat<axis=1>(near, remembered)
+    wanted_count = Reshape(count, second)
+    there_count = Shape<start=1, end=2>(both_rows)
+    list_count = Min(wanted_count, there_count, height)
+    scores, order_beside = TopK<axis=1>(both_scores, list_count)
+    rows = GatherElements<axis=1>(both_rows, order_beside)
+}"""
+"""What comes behind a tail whose lists, `near`, are of the network's scores alone.
+
+To be remembered adds to a score and never takes from it. So whoever is neither near nor remembered is in no list, and it is
+enough to score the remembered rows exactly besides, wherever the network has them. A row may be remembered at several places:
+`free_BV` says which of them counts, counted from 1, and 0 where a row is not remembered or is excluded.
+"""
+
+_PARTS = """
+    zero = Constant<value_ints=[0]>()
+    first = Constant<value_ints=[1]>()
+    last = Constant<value_ints=[2]>()
+    width = Constant<value_ints=[WIDTH]>()
+    fused_width = Constant<value_ints=[FUSED]>()
+    end = Constant<value_ints=[1000000000]>()
+    fused_shape = Constant<value_ints=[0, INTERESTS, WIDTH]>()
+    fused_flat = Slice(query, zero, fused_width, first)
+    fused_BGD = Reshape(fused_flat, fused_shape)
+    leaning_BG = Slice(query, fused_width, end, first)"""
+
+_INTERESTS_ALL = (
+    _PARTS
+    + """
+    vectors_VD = Slice(items, zero, width, first)
+    answers_VG = Slice(items, width, end, first)
+    vectors_DV = Transpose<perm=[1, 0]>(vectors_VD)
+    answers_GV = Transpose<perm=[1, 0]>(answers_VG)
+    leaning_BG1 = Unsqueeze(leaning_BG, last)
+    logits_BGV = Add(leaning_BG1, answers_GV)
+    shares_BGV = Softmax<axis=1>(logits_BGV)
+    scores_BGV = MatMul(fused_BGD, vectors_DV)
+    shared_BGV = Mul(shares_BGV, scores_BGV)
+    scores_BV = ReduceSum<keepdims=0>(shared_BGV, first)"""
+)
+
+_INTERESTS_CANDIDATES = (
+    _PARTS
+    + """
+    vectors_BMD = Slice(items_BMI, zero, width, last)
+    answers_BMG = Slice(items_BMI, width, end, last)
+    leaning_B1G = Unsqueeze(leaning_BG, first)
+    logits_BMG = Add(leaning_B1G, answers_BMG)
+    shares_BMG = Softmax<axis=2>(logits_BMG)
+    fused_BDG = Transpose<perm=[0, 2, 1]>(fused_BGD)
+    scores_BMG = MatMul(vectors_BMD, fused_BDG)
+    shared_BMG = Mul(shares_BMG, scores_BMG)
+    scores = ReduceSum<keepdims=0>(shared_BMG, last)"""
+)
+
+
+def top(network: Network) -> ModelProto:
+    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf, and without repeats
+    the encoder's `tracks` are excluded as well.
+    """
+    return _proposing(_parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL, _REMEMBERED_ALL), repeats=network.repeats)
+
+
+def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False) -> ModelProto:
+    """The same for a score that is a dot product, with the weights of `int8_search.quantise`; `remembers`, for one with a
+    memory.
+    """
+    return _quicker(int8_search.TOP, repeats=repeats, remembers=remembers)
+
+
+def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False) -> ModelProto:
+    """The same over the `probes` best blocks of an index, with the weights of `index.cut`."""
+    return _quicker(index.top(probes), repeats=repeats, remembers=remembers)
+
+
+def rank(network: Network) -> ModelProto:
+    """(query, candidates) -> scores, in the given order."""
+    return _parse(_RANK, network, _DOT_CANDIDATES, _INTERESTS_CANDIDATES, _REMEMBERED_CANDIDATES)
+
+
+def _quicker(text: str, *, repeats: bool, remembers: bool) -> ModelProto:
+    tail = parser.parse_model(_HEADER + text)
+    if remembers:
+        inner = {"rows": "near", "scores": "near_scores"}
+        for node in tail.graph.node:
+            for names in (node.input, node.output):
+                names[:] = [inner.get(name, name) for name in names]
+        beside = parser.parse_model(_HEADER + _REMEMBERED_BESIDE)
+        tail.graph.node.extend(beside.graph.node)
+        tail.graph.value_info.extend(beside.graph.value_info)
+    return _proposing(tail, repeats=repeats)
+
+
+def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
+    """The tail as it is, or excluding what the encoder has read, whose padding is a row that is never proposed anyway."""
+    if repeats:
+        return tail
+    nodes = list(tail.graph.node)
+    for node in nodes:
+        node.input[:] = ["excluded_or_read" if name == "excluded" else name for name in node.input]
+    del tail.graph.node[:]
+    tail.graph.node.append(helper.make_node("Concat", ["excluded", "tracks"], ["excluded_or_read"], axis=1))
+    tail.graph.node.extend(nodes)
+    return tail
+
+
+def _parse(text: str, network: Network, dot: str, interests: str, remembered: str) -> ModelProto:
+    scoring = dot
+    if isinstance(network, SineNetwork):
+        count, width = network.interests, network.fused_width
+        sizes = {"INTERESTS": count, "WIDTH": width, "FUSED": count * width}
+        scoring = interests
+        for name, size in sizes.items():
+            scoring = scoring.replace(name, str(size))
+    given = values = ""
+    if network.session_memory is not None:
+        given, values = _REMEMBERED, "float[B,V] network_BV, "
+        scoring = scoring.replace(" scores_BV = ", " network_BV = ").replace(" scores = ", " network_BM = ") + remembered
+    return parser.parse_model(_HEADER + text.replace("MEMORY", given).replace("VALUES", values).replace("SCORING", scoring))

@@ -1,0 +1,123 @@
+"""Who sits where in an index: rows in blocks, blocks in groups, and rows that stand alone.
+
+It knows nothing of graphs or of eight bits; `exporting.index` stores and asks what is seated here. What the shares of places
+filled and of rows alone were chosen by is said there.
+
+Shapes: V rows, Q width of a vector, S samples or slices, C blocks, G groups, L places of one, O rows that stand alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.vocabulary import FIRST
+from training.exporting.search.int8_search import DEEP, Floats
+from training.exporting.search.partition import Ints, partition
+
+PLACES, AT_A_TIME = 16, 4_096
+FILLED = 0.6
+"""Of a block's places. Room costs memory (blocks of 64 dimensions are some 120 bytes a track, with .9 filled 80), but nobody
+has to sit in a far block because the near is full."""
+ALONE, MOST_ALONE = 100, 0.25
+"""Rows that stand alone: so many times the root of the catalogue's size, and this share of it at most."""
+SPREADS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clusters:
+    """The rows of each block and the blocks of each group, 0 where a place is left over; what stands for blocks and groups."""
+
+    rows_CL: Ints
+    alone_O: Ints
+    blocks_CQ: Floats
+    groups_GL: Ints
+    groups_GQ: Floats
+
+
+def cluster_catalogue(items_VQ: Floats, queries_SQ: Floats) -> Clusters:
+    """Blocks and groups whose members score alike for queries like these. Block 0 is nobody's."""
+    weights_QQ, lift_Q = _weights(queries_SQ), _lift(queries_SQ)
+    weighed_VQ = items_VQ @ weights_QQ
+    rows_CL = _cut(weighed_VQ, FIRST)
+    alone_O = _take_furthest(weighed_VQ, rows_CL, len(items_VQ) - FIRST)
+    rows_CL = np.concatenate([np.zeros((1, PLACES), np.int64), rows_CL[rows_CL.any(axis=1)]])
+    blocks_CQ = _stand_ins(items_VQ, weighed_VQ, rows_CL, lift_Q)
+    weighed_CQ = blocks_CQ @ weights_QQ
+    groups_GL = _padded(_cut(weighed_CQ, 1))
+    return Clusters(
+        rows_CL=rows_CL,
+        alone_O=_padded(alone_O),
+        blocks_CQ=blocks_CQ,
+        groups_GL=groups_GL,
+        groups_GQ=_stand_ins(blocks_CQ, weighed_CQ, groups_GL, lift_Q),
+    )
+
+
+def slices(size: int) -> Iterator[slice]:
+    """At a time, to need little memory."""
+    return (slice(start, start + AT_A_TIME) for start in range(0, size, AT_A_TIME))
+
+
+def _cut(weighed_VQ: Floats, first: int) -> Ints:
+    """The numbers, `first` and up, of what sits together [C, L]; 0 where a place is left over."""
+    if len(weighed_VQ) == first:
+        return np.zeros((0, PLACES), np.int64)
+    places_CL = partition(weighed_VQ[first:], PLACES, filled=FILLED)
+    return np.where(places_CL < 0, 0, places_CL + first)
+
+
+def _take_furthest(weighed_VQ: Floats, rows_CL: Ints, tracks: int) -> Ints:
+    """The rows [O] furthest from their blocks' means, in order; their places are left over then."""
+    count = min(round(ALONE * tracks**0.5), round(MOST_ALONE * tracks))
+    if not count:
+        return np.empty(0, np.int64)
+    distances_CL = np.concatenate([_distances(weighed_VQ, rows_CL[some]) for some in slices(len(rows_CL))])
+    furthest = np.argpartition(distances_CL, -count, axis=None)[-count:]
+    alone_O = np.sort(rows_CL.ravel()[furthest])
+    rows_CL.ravel()[furthest] = 0
+    return alone_O
+
+
+def _stand_ins(vectors_VQ: Floats, weighed_VQ: Floats, rows_CL: Ints, lift_Q: Floats) -> Floats:
+    """What stands for each block [C, Q]: its mean, lifted by its spread."""
+    means_CQ = np.concatenate([_means(vectors_VQ, rows_CL[some]) for some in slices(len(rows_CL))])
+    spread_C = np.concatenate([(_distances(weighed_VQ, rows_CL[some]) ** 2).sum(axis=1) for some in slices(len(rows_CL))])
+    means_CQ += np.outer(SPREADS * np.sqrt(spread_C / np.maximum(1, (rows_CL > 0).sum(axis=1))), lift_Q)
+    return means_CQ
+
+
+def _weights(queries_SQ: Floats) -> Floats:
+    """By which [Q, Q] vectors come into a space where squared distances are those of scores, on average over the queries."""
+    values_Q, axes_QQ = np.linalg.eigh(queries_SQ.T.astype(np.float64) @ queries_SQ / len(queries_SQ))
+    weights_QQ: Floats = (axes_QQ * np.sqrt(values_Q.clip(min=1e-6 * values_Q.max()))).astype(np.float32)
+    return weights_QQ
+
+
+def _lift(queries_SQ: Floats) -> Floats:
+    """The vector [Q] that every query scores 1, along the one column that is the same in all; nothing without such a one."""
+    lift_Q = np.zeros(queries_SQ.shape[1], np.float32)
+    same = np.flatnonzero((queries_SQ == queries_SQ[0]).all(axis=0) & (queries_SQ[0] != 0))
+    if len(same):
+        lift_Q[same[0]] = 1 / queries_SQ[0, same[0]]
+    return lift_Q
+
+
+def _means(items_VQ: Floats, rows_SL: Ints) -> Floats:
+    there_SL = (rows_SL > 0).astype(np.float32)
+    sums_SQ = np.einsum("slq,sl->sq", items_VQ[rows_SL], there_SL)
+    means_SQ: Floats = sums_SQ / np.maximum(1, there_SL.sum(axis=1, keepdims=True))
+    return means_SQ
+
+
+def _distances(points_VQ: Floats, rows_SL: Ints) -> Floats:
+    """Of each place from its block's mean [S, L]; 0 where no row is."""
+    off_SLQ = points_VQ[rows_SL] - _means(points_VQ, rows_SL)[:, None]
+    distances_SL: Floats = np.linalg.norm(off_SLQ, axis=2) * (rows_SL > 0)
+    return distances_SL
+
+
+def _padded(rows: Ints) -> Ints:
+    """With rows 0 behind, which is no track, to a multiple of the grid's depth and at least that."""
+    behind = -len(rows) % DEEP if len(rows) else DEEP
+    return np.pad(rows, ((0, behind), *((0, 0),) * (rows.ndim - 1)))

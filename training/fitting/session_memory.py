@@ -1,0 +1,117 @@
+"""Filling a memory (`model.nets.session_memory`) with the sessions of a log, and choosing what it weighs beside the network.
+
+Nothing is trained: a memory of other, newer sessions takes the place of one in seconds, and the network stays as it is. The
+fresher a memory, the more it is worth beside the network, and what is measured and exported knows the validation part too. So
+what it weighs is chosen while it knows every second session of that part, on cases of the others. Where a log is cut by time
+this is somewhat kind: sessions later than a case are remembered then, which the test part's memory cannot know.
+
+Shapes: B batch, N remembered, S sessions, V rows.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from model.nets.network import Network
+from model.nets.session_memory import SessionMemory, Tables
+from training.data.sequences import Int64s, is_wanted
+from training.data.split import TRAIN, VALID, Split
+from training.errors import TrainingError
+from training.evaluation import metrics
+from training.evaluation.baselines import DAY_MS
+from training.evaluation.cases import Cases
+from training.evaluation.evaluate import at_a_time, masked
+from training.evaluation.session_knn import by_session
+from training.recipe import SessionMemoryRule
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionMemoryChoice:
+    """A memory's weight and what came of it on the validation part: hr@20, ndcg@10."""
+
+    memory: float
+    scores: Mapping[str, float]
+
+
+def build_session_memory(
+    split: Split, rule: SessionMemoryRule, *, parts: Collection[int] = (TRAIN,), weight: float = 0.0
+) -> SessionMemory:
+    """A memory of the wanted tracks of the newest sessions in `parts`. TrainingError where there are none."""
+    entries, number, _, ended_ms = by_session(split, parts)
+    if not len(entries):
+        raise TrainingError("found no kept play of a track that the network knows; a memory wants some")
+    entries, number = (array[number < rule.sessions] for array in (entries, number))
+    return SessionMemory(
+        tables(split.row[entries], number, ended_ms[: rule.sessions], len(split.vocabulary)), recent=rule.recent, weight=weight
+    )
+
+
+def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size: int) -> Tables:
+    """The tables of entries in the order in which they were heard: their rows [N] below `size`, the numbers of their sessions
+    [N], newest 0, and when each session ended [S].
+    """
+    last = len(row) - 1 - np.unique((number * size + row)[::-1], return_index=True)[1]  # of equal pairs it finds the first
+    last = last[np.lexsort((last, number[last]))]
+    row, number = row[last].astype(np.int64), number[last]
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=size))])
+    ages = (ended_ms.max(initial=0) - ended_ms) / DAY_MS
+    columns = (row, number, starts, np.lexsort((number, row)), ages.astype(np.float32))
+    return Tables(*map(torch.from_numpy, columns))
+
+
+def choose_session_memory(
+    network: Network, split: Split, cases: Cases, rule: SessionMemoryRule, *, length: int
+) -> list[SessionMemoryChoice]:
+    """Give the network a memory of the training part with the weight whose lists are best by NDCG@10, tried while the memory
+    knows half of the validation part too, on those of the validation `cases` that are of the other half. Returns all that were
+    tried, the one taken first; nothing, and the network is left as it was, where the rule has no weights, no case is left, or
+    there is nothing to remember. Where 0 is best it is given none.
+
+    By NDCG, since hits alone hardly tell weights apart of which one puts the right track third and another tenth.
+    """
+    half = with_half_of_valid(split)
+    asked = cases.take(np.flatnonzero(half.part[cases.entry] == VALID))
+    if not (rule.weights and len(asked) and is_wanted(split.sequences.outcome[split.known()]).any()):
+        return []
+    ranks = _ranks(network, build_session_memory(half, rule, weight=1.0), asked, rule.weights, length)
+    tried = [
+        SessionMemoryChoice(memory=weight, scores={"hr@20": metrics.hit_rate(rank, 20), "ndcg@10": metrics.ndcg(rank, 10)})
+        for weight, rank in zip(rule.weights, ranks, strict=True)
+    ]
+    taken = max(tried, key=lambda one: one.scores["ndcg@10"])
+    if taken.memory:
+        network.session_memory = build_session_memory(split, rule, weight=taken.memory)
+    return [taken, *(one for one in tried if one is not taken)]
+
+
+def with_half_of_valid(split: Split) -> Split:
+    """The same entries with every second session of the validation part, in the order of the log, in the training part."""
+    sequences = split.sequences
+    entries = np.flatnonzero(split.part == VALID)
+    session = sequences.sequence[entries].astype(np.int64) << 32 | sequences.session[entries]
+    number = np.unique(session, return_inverse=True)[1]
+    part = np.array(split.part)
+    part[entries[number % 2 == 1]] = TRAIN
+    return replace(split, part=part)
+
+
+def _ranks(network: Network, memory: SessionMemory, cases: Cases, weights: Sequence[float], length: int) -> list[Int64s]:
+    """For each weight of a memory that weighs 1 the ranks of the wanted targets; all from one pass over the cases."""
+    ranks: list[list[Int64s]] = [[] for _ in weights]
+    items_VQ = network.eval().item_matrix().detach()
+    size = at_a_time(cases)
+    for start in range(0, len(cases), size):
+        some = cases.take(slice(start, start + size))
+        read = [torch.from_numpy(array) for array in some.encode(length)]
+        with torch.no_grad():
+            scores_BV = network.all_scores(network.query(*read), items_VQ)
+            rows_BN, more_BN = memory(*read[:2])
+            plain_BN = scores_BV.gather(1, rows_BN)
+            for weight, found in zip(weights, ranks, strict=True):
+                scores_BV.scatter_(1, rows_BN, plain_BN + weight * more_BN)
+                proposed_BV = network.proposable(scores_BV, read[0])
+                found.append(metrics.ranks(masked(proposed_BV.numpy(), some), some.target)[some.wanted])
+    return [np.concatenate(found) for found in ranks]
