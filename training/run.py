@@ -36,7 +36,7 @@ from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
 from training.evaluation.session_knn import session_knn
 from training.exporting.export import export
-from training.fitting.calibration import Calibration, apply, calibrate
+from training.fitting.calibration import Calibration, apply_calibration, choose_calibration
 from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
@@ -110,15 +110,18 @@ def train(run: Run, console: Console) -> Fitted:
 
 
 def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calibration | None:
-    """Give the network the weights that `cases` prefer, and a memory: chosen once a run, by rank 0. Returns the weights."""
+    """Choose the calibration and the session memory on `cases`, once a run, and apply both. Returns the calibration.
+
+    Rank 0 chooses. All ranks apply the choice, whether it was made now or by an earlier command.
+    """
     recipe, length = run.recipe, run.recipe.history.length
     tried = _once(
         run.folder / CALIBRATION,
         Calibration,
-        lambda: calibrate(network, run.split, cases, recipe.calibration, length=length, targets=recipe.loss.targets),
+        lambda: choose_calibration(network, run.split, cases, recipe.calibration, length=length, targets=recipe.loss.targets),
     )
     if tried:
-        apply(network, run.split, tried[0], recipe.loss.targets)
+        apply_calibration(network, run.split, tried[0], recipe.loss.targets)
         if ranks().first:
             console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
     memories = _once(
@@ -127,10 +130,10 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
         lambda: choose_session_memory(network, run.split, cases, recipe.session_memory, length=length),
     )
     if memories:
-        if memories[0].memory and network.session_memory is None:
+        if memories[0].memory:
             network.session_memory = build_session_memory(run.split, recipe.session_memory, weight=memories[0].memory)
         if ranks().first:
-            console.print(f"weight of the memory chosen on validation: {memories[0].memory:g}")
+            console.print(f"weight of the session memory chosen on validation: {memories[0].memory:g}")
     return tried[0] if tried else None
 
 
@@ -159,7 +162,7 @@ def _refit(run: Run, chosen: Fitted, weights: Calibration | None, artists: Tenso
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
     anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists, console=console)
     if weights is not None:
-        apply(anew.network, known, weights, recipe.loss.targets)
+        apply_calibration(anew.network, known, weights, recipe.loss.targets)
     anew.network.session_memory = memory
     return replace(
         chosen,

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -241,6 +242,35 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
         assert network.session_memory.weight == plain.network.session_memory.weight
 
 
+def test_fresh_resumed_and_stepwise_runs_end_with_the_same_weights(place: Place, tmp_path: Path) -> None:
+    """Without a refit, with a prior (theta above 0) that must be in the weights exactly once.
+
+    Fresh and resumed runs are compared with the best epoch's weights and the prior added by hand. What `train`, `evaluate` and
+    `export` publish, each a command of its own, is read from the artifact's file.
+    """
+    recipe = tmp_path / "prior.toml"
+    recipe.write_text(RECIPE.replace('"small"', '"prior"') + "[calibration]\ntheta = [0.5, 0.6, 0.7]\nhit_loss = 0.9\n")
+    console = Console(file=StringIO())
+    fresh = run.train(run.prepare(open_log(place.log), read_recipe(str(recipe)), tmp_path / "fresh"), console).network
+    resumed = run.train(run.resume(tmp_path / "fresh"), console).network
+    by_hand = torch.load(next((tmp_path / "fresh").glob("best-*.pt")), weights_only=True)
+    theta = json.loads((tmp_path / "fresh" / run.CALIBRATION).read_text())[0]["theta"]
+    by_hand["bias"] += torch.from_numpy(rate_prior(run.resume(tmp_path / "fresh").split, theta))
+    steps, out = str(tmp_path / "steps"), str(tmp_path / "artifacts")
+    for words in (["train", str(place.log), "--recipe", str(recipe), "--run", steps], ["evaluate", steps]):
+        assert main([*words, "--threads", "1"]) == 0
+    assert main(["export", steps, "--out", out, "--threads", "1"]) == 0
+    published = artifact.load(tmp_path / "artifacts" / "current")
+    items = published.manifest.weights["items"]
+    exported = np.memmap(published.folder / artifact.WEIGHTS, items.dtype, "r", items.offset, items.shape)
+
+    assert theta > 0
+    for network in (fresh, resumed):
+        state = network.state_dict()
+        assert all(torch.equal(state[name], tensor) for name, tensor in by_hand.items())
+        assert np.array_equal(network.item_matrix().detach().numpy(), exported)
+
+
 def test_first_network_is_gone_before_the_second_is_learned(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +304,11 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
     console = Console(file=StringIO())
     current = run.prepare(open_log(place.log), recipe, tmp_path / "run")
     first = run.train(current, console).network
-    for name in ("training.run.calibrate", "training.run.choose_session_memory", "training.fitting.fit.smoothed_vectors"):
+    for name in (
+        "training.run.choose_calibration",
+        "training.run.choose_session_memory",
+        "training.fitting.fit.smoothed_vectors",
+    ):
         monkeypatch.setattr(name, None)
     again = run.train(run.resume(current.folder), console).network
 

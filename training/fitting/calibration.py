@@ -1,15 +1,18 @@
-"""How much an opinion of whether a track will be kept should weigh beside the guess of what comes next: chosen after training.
+"""Choose, after training, how much the second head and the items' own rates of being kept count in a score.
 
     score(i) = main(i) + g(i) + w * wanted(i),        g(i) = log( max(p(i) - theta, .01) / p(i) )
 
-`wanted` is the second head's logit, p the item's own rate of being kept in the training part, drawn towards the mean
-(`evaluation.baselines.item_rate`). To propose a track that would come and be kept is worth 1 - theta, one that would come and
-be refused costs theta: P(i comes) * (p - theta) in all. A main head that learned from what was kept has p in it already, hence
-the division; one that learned from all that came (`loss.targets = "all"`) has not: its g(i) is log max(p(i) - theta, .01).
+`wanted(i)` is the logit of the second head, which predicts whether track i would be kept. p(i) is the rate at which track i was
+kept in the training part, shrunk towards the mean (`evaluation.baselines.item_rate`). A proposal that would be played and kept
+is worth 1 - theta. One that would be played and refused costs theta. The expected value is P(i comes) * (p(i) - theta).
+A main head that learned from kept tracks already contains p, hence the division. A main head that learned from all tracks
+(`loss.targets = "all"`) does not: its g(i) is log max(p(i) - theta, .01).
 
-Every pair (theta, w) of the recipe is tried on validation cases. Taken is the one that puts the fewest refused tracks among the
-first 20, of those that keep the hit rate: HR@20 may fall short of that at (0, 0) by the rule's share at most. The test part is
-not looked at, and nothing is trained, so it costs one pass over the cases.
+Every pair (theta, w) of the recipe is tried on validation cases. Only pairs that keep the hit rate are considered: their HR@20
+is at most the share `hit_loss` below that of (0, 0). Of these, the pair with the fewest refused tracks among the first 20 is
+chosen. The test part is not read and nothing is trained, so the choice costs one pass over the cases.
+
+`choose_calibration` chooses and leaves the network as it is. `apply_calibration` changes the network, and is called once.
 
 Shapes: B batch, V rows, C cases.
 """
@@ -32,43 +35,45 @@ from training.evaluation.evaluate import at_a_time, masked
 from training.evaluation.metrics import Floats
 from training.recipe import CalibrationRule, Targets
 
-_LEAST = 0.01  # of p - theta: what nearly everybody refuses keeps a finite score
+_LEAST = 0.01  # lower bound of p - theta, so that a track that nearly everybody refuses keeps a finite score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """A pair of weights and what came of it on the validation part: hr@20, refused@20, auc."""
+    """A pair (theta, wanted) and its scores on the validation part: hr@20, refused@20, auc."""
 
     theta: float
     wanted: float
     scores: Mapping[str, float]
 
 
-def calibrate(
+def choose_calibration(
     network: Network, split: Split, cases: Cases, rule: CalibrationRule, *, length: int, targets: Targets = "wanted"
 ) -> list[Calibration]:
-    """Give the network the weights that the rule prefers on `cases`; returns all that were tried, the one taken first.
+    """Try the rule's pairs on `cases` and return all of them, the chosen one first. The network stays as it is.
 
-    `targets` are those that the main head learned from, as `training.recipe.LossRule` has them. Empty, and nothing done, where
-    the rule leaves nothing to choose or there are no cases.
+    The network must not be calibrated yet. `targets` are those that its main head learned from (`training.recipe.LossRule`).
+    Returns an empty list where the rule leaves nothing to choose or there are no cases.
     """
     pairs = [(0.0, 0.0), *((theta, wanted) for theta in rule.theta for wanted in rule.wanted if theta or wanted)]
     if len(pairs) == 1 or not len(cases):
         return []
     priors = {theta: torch.from_numpy(rate_prior(split, theta, targets)) for theta, _ in pairs}
     tried = _tried(network, cases, pairs, priors, length)
-    taken = choose(tried, rule.hit_loss)
-    network.set_calibration(priors[taken.theta], taken.wanted)
-    return [taken, *(one for one in tried if one is not taken)]
+    chosen = fewest_refused(tried, rule.hit_loss)
+    return [chosen, *(one for one in tried if one is not chosen)]
 
 
-def apply(network: Network, split: Split, taken: Calibration, targets: Targets = "wanted") -> None:
-    """Give the network the weights of a choice that was made, the prior from the rates in the split's training part."""
-    network.set_calibration(torch.from_numpy(rate_prior(split, taken.theta, targets)), taken.wanted)
+def apply_calibration(network: Network, split: Split, chosen: Calibration, targets: Targets = "wanted") -> None:
+    """Add the chosen prior to the network's biases and set the weight of its second head.
+
+    The prior is computed from the rates in the training part of `split`. Call it once for each network: the prior adds up.
+    """
+    network.set_calibration(torch.from_numpy(rate_prior(split, chosen.theta, targets)), chosen.wanted)
 
 
 def rate_prior(split: Split, theta: float, targets: Targets = "wanted") -> Floats:
-    """G of every row, [V], for a main head that learned from `targets`; 0 everywhere where `theta` is 0, which is no prior."""
+    """Return g(i) of every row, float32 [V], for a main head that learned from `targets`; 0 everywhere for `theta` 0."""
     rate_V = item_rate(split).values_V
     if not theta:
         return np.zeros_like(rate_V)
@@ -77,8 +82,11 @@ def rate_prior(split: Split, theta: float, targets: Targets = "wanted") -> Float
     return prior_V
 
 
-def choose(tried: Sequence[Calibration], hit_loss: float) -> Calibration:
-    """The fewest refused of those whose hit rate is at least the first one's less the share `hit_loss`; of equals the first."""
+def fewest_refused(tried: Sequence[Calibration], hit_loss: float) -> Calibration:
+    """Return the pair with the lowest refused@20 whose hr@20 is at most the share `hit_loss` below that of the first pair.
+
+    Of equal pairs the earliest one.
+    """
     least = tried[0].scores["hr@20"] * (1 - hit_loss)
     return min((one for one in tried if one.scores["hr@20"] >= least), key=lambda one: one.scores["refused@20"])
 
@@ -93,7 +101,7 @@ def _tried(
     size = at_a_time(cases)
     for start in range(0, len(cases), size):
         some = cases.take(slice(start, start + size))
-        main_BV, wanted_BV = _opinions(network, items, some, length)
+        main_BV, wanted_BV = _head_scores(network, items, some, length)
         for place, (theta, weight) in enumerate(pairs):
             scores_BV = masked((main_BV + priors[theta] + weight * wanted_BV).numpy(), some)
             ranks[place].append(metrics.ranks(scores_BV, some.target))
@@ -104,8 +112,8 @@ def _tried(
     ]
 
 
-def _opinions(network: Network, items: Heads, cases: Cases, length: int) -> tuple[Tensor, Tensor]:
-    """Scores [B, V] of both heads; 0 [1, 1] where there is no second one."""
+def _head_scores(network: Network, items: Heads, cases: Cases, length: int) -> tuple[Tensor, Tensor]:
+    """Return the scores [B, V] of both heads; without a second head its scores are one 0, [1, 1]."""
     with torch.no_grad():
         tracks_BT, outcomes_BT, gaps_BT = map(torch.from_numpy, cases.encode(length))
         query = network.queries(network.states(tracks_BT, outcomes_BT, gaps_BT, last=True)[:, -1])

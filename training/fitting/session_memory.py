@@ -1,9 +1,11 @@
-"""Filling a memory (`model.nets.session_memory`) with the sessions of a log, and choosing what it weighs beside the network.
+"""Build a session memory (`model.nets.session_memory`) from a log, and choose its weight beside the network.
 
-Nothing is trained: a memory of other, newer sessions takes the place of one in seconds, and the network stays as it is. The
-fresher a memory, the more it is worth beside the network, and what is measured and exported knows the validation part too. So
-what it weighs is chosen while it knows every second session of that part, on cases of the others. Where a log is cut by time
-this is somewhat kind: sessions later than a case are remembered then, which the test part's memory cannot know.
+Nothing is trained. A memory of newer sessions replaces an old one in seconds, and the network stays as it is.
+
+A memory of recent sessions is worth more than one of old sessions, and the measured and exported memory knows the validation
+part too. So the weight is chosen while the memory knows every second session of the validation part, on cases of the other
+sessions. Where a log is split by time this is optimistic: the memory then knows sessions later than a case, which the memory of
+the test part cannot know.
 
 Shapes: B batch, N remembered, S sessions, V rows.
 """
@@ -30,7 +32,7 @@ from training.recipe import SessionMemoryRule
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionMemoryChoice:
-    """A memory's weight and what came of it on the validation part: hr@20, ndcg@10."""
+    """A weight of the memory and its scores on the validation part: hr@20, ndcg@10."""
 
     memory: float
     scores: Mapping[str, float]
@@ -39,10 +41,10 @@ class SessionMemoryChoice:
 def build_session_memory(
     split: Split, rule: SessionMemoryRule, *, parts: Collection[int] = (TRAIN,), weight: float = 0.0
 ) -> SessionMemory:
-    """A memory of the wanted tracks of the newest sessions in `parts`. TrainingError where there are none."""
+    """Return a memory of the wanted tracks of the newest sessions in `parts`. TrainingError where there are none."""
     entries, number, _, ended_ms = by_session(split, parts)
     if not len(entries):
-        raise TrainingError("found no kept play of a track that the network knows; a memory wants some")
+        raise TrainingError("the log has no kept play of a track that the network knows; a session memory needs at least one")
     entries, number = (array[number < rule.sessions] for array in (entries, number))
     return SessionMemory(
         tables(split.row[entries], number, ended_ms[: rule.sessions], len(split.vocabulary)), recent=rule.recent, weight=weight
@@ -50,8 +52,10 @@ def build_session_memory(
 
 
 def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size: int) -> Tables:
-    """The tables of entries in the order in which they were heard: their rows [N] below `size`, the numbers of their sessions
-    [N], newest 0, and when each session ended [S].
+    """Return the memory's tables for entries in the order in which they were heard.
+
+    `row` [N] is below `size`. `number` [N] is the number of the entry's session, 0 for the newest. `ended_ms` [S] is when each
+    session ended.
     """
     last = len(row) - 1 - np.unique((number * size + row)[::-1], return_index=True)[1]  # of equal pairs it finds the first
     last = last[np.lexsort((last, number[last]))]
@@ -65,12 +69,12 @@ def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size:
 def choose_session_memory(
     network: Network, split: Split, cases: Cases, rule: SessionMemoryRule, *, length: int
 ) -> list[SessionMemoryChoice]:
-    """Give the network a memory of the training part with the weight whose lists are best by NDCG@10, tried while the memory
-    knows half of the validation part too, on those of the validation `cases` that are of the other half. Returns all that were
-    tried, the one taken first; nothing, and the network is left as it was, where the rule has no weights, no case is left, or
-    there is nothing to remember. Where 0 is best it is given none.
+    """Try the rule's weights and return all of them, the one with the best NDCG@10 first. The network stays as it is.
 
-    By NDCG, since hits alone hardly tell weights apart of which one puts the right track third and another tenth.
+    The memory that is tried knows the training part and half of the sessions of the validation part. The `cases` are those of
+    the other half. Returns an empty list where the rule has no weights, no case is left, or there is nothing to remember.
+
+    NDCG decides because hits alone hardly differ between a weight that puts the right track third and one that puts it tenth.
     """
     half = with_half_of_valid(split)
     asked = cases.take(np.flatnonzero(half.part[cases.entry] == VALID))
@@ -81,14 +85,12 @@ def choose_session_memory(
         SessionMemoryChoice(memory=weight, scores={"hr@20": metrics.hit_rate(rank, 20), "ndcg@10": metrics.ndcg(rank, 10)})
         for weight, rank in zip(rule.weights, ranks, strict=True)
     ]
-    taken = max(tried, key=lambda one: one.scores["ndcg@10"])
-    if taken.memory:
-        network.session_memory = build_session_memory(split, rule, weight=taken.memory)
-    return [taken, *(one for one in tried if one is not taken)]
+    chosen = max(tried, key=lambda one: one.scores["ndcg@10"])
+    return [chosen, *(one for one in tried if one is not chosen)]
 
 
 def with_half_of_valid(split: Split) -> Split:
-    """The same entries with every second session of the validation part, in the order of the log, in the training part."""
+    """Return the split with every second session of the validation part, in the order of the log, in the training part."""
     sequences = split.sequences
     entries = np.flatnonzero(split.part == VALID)
     session = sequences.sequence[entries].astype(np.int64) << 32 | sequences.session[entries]
@@ -99,7 +101,7 @@ def with_half_of_valid(split: Split) -> Split:
 
 
 def _ranks(network: Network, memory: SessionMemory, cases: Cases, weights: Sequence[float], length: int) -> list[Int64s]:
-    """For each weight of a memory that weighs 1 the ranks of the wanted targets; all from one pass over the cases."""
+    """Return for each weight the ranks of the wanted targets, in one pass over the cases; `memory` itself has weight 1."""
     ranks: list[list[Int64s]] = [[] for _ in weights]
     items_VQ = network.eval().item_matrix().detach()
     size = at_a_time(cases)

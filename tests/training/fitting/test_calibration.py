@@ -17,7 +17,7 @@ from training.evaluation.baselines import item_rate
 from training.evaluation.cases import select_cases
 from training.evaluation.evaluate import SCORES, evaluate
 from training.evaluation.rankers import NetworkRanker
-from training.fitting.calibration import Calibration, calibrate, choose, rate_prior
+from training.fitting.calibration import Calibration, apply_calibration, choose_calibration, fewest_refused, rate_prior
 from training.recipe import CalibrationRule, Targets
 
 P, S = Outcome.PLAYED, Outcome.SKIPPED
@@ -56,9 +56,9 @@ def test_fewest_refused_of_those_that_keep_the_hits_is_taken() -> None:
     """Half a percent may be lost, not more; between equals the earlier."""
     all_of_them = [tried(0.4, 0.3), tried(0.399, 0.2), tried(0.399, 0.2), tried(0.39, 0.1), tried(0.5, 0.25)]
 
-    assert choose(all_of_them, 0.005) is all_of_them[1]
-    assert choose(all_of_them, 0.0) is all_of_them[4]
-    assert choose(all_of_them, 0.05) is all_of_them[3]
+    assert fewest_refused(all_of_them, 0.005) is all_of_them[1]
+    assert fewest_refused(all_of_them, 0.0) is all_of_them[4]
+    assert fewest_refused(all_of_them, 0.05) is all_of_them[3]
 
 
 def test_rate_prior_by_hand() -> None:
@@ -76,27 +76,40 @@ def test_rate_prior_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("scores_held", "repeats", "targets"), [(SCORES, True, "wanted"), (1, False, "all")])
-def test_what_was_tried_is_what_the_evaluation_says_of_such_a_network(
+def test_scores_of_each_pair_are_those_of_a_network_that_was_given_the_pair(
     monkeypatch: pytest.MonkeyPatch, scores_held: int, repeats: bool, targets: Targets
 ) -> None:
-    """Each pair's figures are those of a network that was given the pair, in many batches as in one; the one taken stands in
-    the network afterwards.
-    """
+    """In many batches as in one, beside the evaluation's own figures."""
     monkeypatch.setattr(evaluation, "SCORES", scores_held)
     split = split_of(crowded(), rows=32)
     cases = select_cases(split, VALID)
-    rule, weighed = CalibrationRule(wanted=(0.0, 0.5, 2.0), theta=(0.0, 0.3), hit_loss=0.2), network(repeats=repeats)
-    found = calibrate(weighed, split, cases, rule, length=10, targets=targets)
+    rule = CalibrationRule(wanted=(0.0, 0.5, 2.0), theta=(0.0, 0.3), hit_loss=0.2)
+    found = choose_calibration(network(repeats=repeats), split, cases, rule, length=10, targets=targets)
 
     assert {(one.theta, one.wanted) for one in found} == set(product((0.0, 0.3), (0.0, 0.5, 2.0)))
     for one in found:
         other = network(repeats=repeats)
-        other.set_calibration(torch.from_numpy(rate_prior(split, one.theta, targets)), one.wanted)
+        apply_calibration(other, split, one, targets)
         values = evaluate(NetworkRanker.of("other", other), cases, length=10).values
         assert one.scores == pytest.approx({name: values[name] for name in FIGURES}, rel=1e-6)
-    mine = evaluate(NetworkRanker.of("weighed", weighed), cases, length=10).values
-    assert found[0].scores == pytest.approx({name: mine[name] for name in FIGURES}, rel=1e-6)
     assert found[0].scores["refused@20"] < next(one for one in found if one.theta == one.wanted == 0).scores["refused@20"]
+
+
+def test_choosing_leaves_the_network_as_it_is_and_applying_adds_the_prior_once() -> None:
+    """The prior is a part of the biases, so a function that both chose and applied would let a caller add it twice."""
+    split = split_of(crowded(), rows=32)
+    chosen_for, plain = network(), network()
+    rule = CalibrationRule(wanted=(0.5,), theta=(0.3,), hit_loss=0.9)
+    chosen = choose_calibration(chosen_for, split, select_cases(split, VALID), rule, length=10)[0]
+    before = {name: tensor.clone() for name, tensor in chosen_for.state_dict().items()}
+    apply_calibration(chosen_for, split, chosen)
+    after = chosen_for.state_dict()
+
+    assert chosen.theta == 0.3
+    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in before.items())
+    assert {name for name in after if not torch.equal(after[name], before[name])} == {"bias", "wanted_weight"}
+    assert torch.equal(after["bias"], before["bias"] + torch.from_numpy(rate_prior(split, 0.3)))
+    assert after["wanted_weight"] == 0.5
 
 
 def test_nothing_to_choose_leaves_the_network_alone() -> None:
@@ -104,6 +117,6 @@ def test_nothing_to_choose_leaves_the_network_alone() -> None:
     split = rings_split(4)
     small = build(NetworkConfig(kind="sine", width=8, heads=2), 14, 10)
 
-    assert calibrate(small, split, select_cases(split, VALID), CalibrationRule(), length=10) == []
+    assert choose_calibration(small, split, select_cases(split, VALID), CalibrationRule(), length=10) == []
     with pytest.raises(ValueError, match="a SineNetwork takes no prior"):
         small.set_calibration(torch.zeros(14), 1.0)
