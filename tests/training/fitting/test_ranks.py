@@ -64,8 +64,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
 def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
     """Nothing is drawn in a step here (no dropout, all tracks as negatives), so weights may differ by rounding alone: sums in
     another order. Adam blows them up where a gradient is nothing but rounding (the keys' bias, which softmax cancels): up to
-    2e-4 was seen after 16 steps that move a weight by 1e-2. Batches of odd size make the ranks' shares differ. What is weighed
-    and remembered is chosen once, and both learn anew with it.
+    2e-4 was seen after 16 steps that move a weight by 1e-2. Batches of odd size make the ranks' shares differ. Weights
+    and memory are chosen once, and both ranks refit with them.
     """
     log, recipe = str(tmp_path / "log"), tmp_path / "small.toml"
     recipe.write_text(RECIPE)
@@ -74,7 +74,7 @@ def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
     assert main([*train, str(tmp_path / "one")]) == 0
     found = on_two_ranks("-m", "--", "training", *train, tmp_path / "two")
     assert found.returncode == 0, found.stderr
-    said = ("was the best", "weights chosen on validation", "weight of the memory chosen on validation")
+    said = ("was the best", "weights chosen on validation", "weight of the session memory chosen on validation")
 
     assert [found.stderr.count(words) for words in said] == [1, 1, 1]
     for part in (".", REFIT):
