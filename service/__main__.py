@@ -42,7 +42,7 @@ def main() -> None:
     )
     parser.parse_args()
     settings = _settings(parser)
-    logs.configure(settings.log_level, settings.log_format)
+    log = logs.configure(settings.log_level, settings.log_format)
     # uvicorn passes a signal on once it has answered all requests; this ends the process the ordinary way then, so that
     # the embedded Valkey is stopped too.
     signal.signal(signal.SIGTERM, _end)
@@ -56,9 +56,9 @@ def main() -> None:
                 url = stack.enter_context(embedded_valkey.running(settings.state_dir))
                 settings = settings.model_copy(update={"redis_url": url})
             if settings.log_format == "console":
-                sys.stdout.write(_welcome(settings, artifact))
+                log.write(_welcome(settings, artifact))
             if settings.workers == 1:
-                app = create_app(settings, artifact, graphs)
+                app = create_app(settings, artifact, graphs, log=log)
                 settle()
                 serve(settings, app)
             else:

@@ -22,6 +22,7 @@ from service.http.fast_path import FastPath
 from service.http.middleware import RequestMiddleware
 from service.http.routes import ROUTERS
 from service.observing import logs
+from service.observing.log_writer import LogWriter
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
 from service.scoring.batcher import BatchingScorer, BatchRunner
@@ -46,18 +47,21 @@ def create_app(
     *,
     store: SessionStore | None = None,
     clock: Callable[[], int] | None = None,
+    log: LogWriter | None = None,
 ) -> FastAPI:
     """The application around a verified artifact and what runs its graphs.
 
-    Without a `store` sessions are in Redis at `settings.redis_url`, which must be set then. `clock`
-    gives Unix time in milliseconds.
+    Without a `store` sessions are in Redis at `settings.redis_url`, which must be set then. `clock` gives Unix time in
+    milliseconds. Requests are logged to `log`, which is drained as the application ends.
     """
     metrics = Metrics()
+    if log is not None:
+        log.report_to(metrics.log_dropped.inc)
     app = _Application(
         front=partial(
             RequestMiddleware,
             metrics=metrics,
-            log=logs.RequestLog(settings.log_level, settings.log_format),
+            log=logs.RequestLog(settings.log_level, settings.log_format, log),
             limit=MAX_BODY_BYTES,
         ),
         title="nexttrack",
@@ -65,7 +69,7 @@ def create_app(
         version=_version(),
         docs_url=None,  # service.http.documentation has it
         redoc_url=None,
-        lifespan=partial(_lifespan, settings, artifact, runner, store, metrics, clock or _now_ms),
+        lifespan=partial(_lifespan, settings, artifact, runner, store, metrics, clock or _now_ms, log),
     )
     problems.install(app)
     for router in ROUTERS:
@@ -94,9 +98,10 @@ def from_environment() -> FastAPI:
     """What each of several worker processes calls: an application of its own, set up as the environment says."""
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     settings = Settings()
-    logs.configure(settings.log_level, settings.log_format)
+    log = logs.configure(settings.log_level, settings.log_format)
     artifact = load(settings.artifact)
-    app = create_app(settings, artifact, Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight))
+    graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
+    app = create_app(settings, artifact, graphs, log=log)
     settle()
     return app
 
@@ -121,9 +126,12 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     store: SessionStore | None,
     metrics: Metrics,
     clock: Callable[[], int],
+    log: LogWriter | None,
     _: FastAPI,
 ) -> AsyncIterator[dict[str, State]]:
     async with AsyncExitStack() as stack:
+        if log is not None:
+            stack.callback(log.drain, logs.DRAIN_S)
         if store is None:
             if settings.redis_url is None:
                 raise ValueError("no redis_url; `python -m service` starts an embedded Valkey and sets it")

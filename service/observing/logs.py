@@ -1,32 +1,46 @@
-"""Structured logs on stdout, ours and uvicorn's alike, each line with the request id that is bound while it is handled.
+"""Structured logs on stdout, ours and uvicorn's alike. Each line carries the id of the request that it belongs to.
 
-A request's own line, one for each, does not go the general way: `RequestLog` encodes it at once, and writes those of one turn
-of the event loop together.
+No log call raises or waits: `LogWriter` queues the lines, and a line that cannot be rendered is dropped and counted. Control
+characters that listeners or clients sent are escaped, so that they do nothing to a terminal.
+
+A request's own line takes a shorter way: `RequestLog` encodes it without structlog.
 """
 
-import asyncio
+import atexit
+import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
 import structlog
 from starlette.types import Scope
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
-logger = structlog.get_logger()
-_encoder = msgspec.json.Encoder()
+from service.observing.log_writer import LogWriter
+
 AGAIN_S = 10.0
-"""How often a trouble that goes on is told."""
+"""How often a failure that goes on is logged."""
+DRAIN_S = 2.0
+"""Longest wait for queued lines when the process ends."""
+FRAMES, TRACEBACK_CHARACTERS = 12, 16_000
+"""The newest frames of each exception that are logged, and the last characters of a traceback."""
+
+_encoder = msgspec.json.Encoder()
+logger = structlog.get_logger()
 
 
-def configure(level: str, format: Literal["json", "console"]) -> None:
-    """Set up logging for this process; called once, by whoever starts it."""
+def configure(level: str, format: Literal["json", "console"], descriptor: int | None = None) -> LogWriter:
+    """Set up logging for this process, to stdout unless another descriptor is given. Whoever starts the process calls it once.
+
+    The returned writer is also where a start's other output goes.
+    """
+    writer = LogWriter(_stdout() if descriptor is None else descriptor)
     process = os.getpid()
 
     def add_process(_: object, __: str, line: EventDict) -> EventDict:
@@ -39,26 +53,28 @@ def configure(level: str, format: Literal["json", "console"]) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper("iso", utc=True),
     ]
-    last: list[Processor] = [structlog.processors.format_exc_info] if format == "json" else []
-    last.append(structlog.processors.JSONRenderer(_encode) if format == "json" else structlog.dev.ConsoleRenderer())
+    exceptions = structlog.processors.ExceptionRenderer(_format_traceback)
+    last: list[Processor] = [exceptions, *_renderers(format, writer)]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*shared, *last],
+        processors=[_guarded([*shared, *last], writer)],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(writer),  # type: ignore[arg-type]  # of a text file it needs these methods
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Handler(writer)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
         )
     )
     logging.basicConfig(handlers=[handler], level=number, force=True)
+    atexit.register(writer.drain, DRAIN_S)
+    return writer
 
 
 class Trouble:
-    """Warns of something that keeps failing: at once, and then once in `AGAIN_S`, with how often it has failed since."""
+    """Warns of something that keeps failing: at once, and then once in `AGAIN_S` with the number of failures since."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -73,17 +89,16 @@ class Trouble:
 
 
 class RequestLog:
-    """Writes a line for each request; by structlog where a person reads it."""
+    """Writes a line for each request; by structlog in the format for people. Without a writer it writes none."""
 
-    def __init__(self, level: str, format: Literal["json", "console"]) -> None:
-        self._silent = logging.getLevelNamesMapping()[level.upper()] > logging.INFO
+    def __init__(self, level: str, format: Literal["json", "console"], writer: LogWriter | None = None) -> None:
+        self._writer = None if logging.getLevelNamesMapping()[level.upper()] > logging.INFO else writer
         self._plain = format == "json"
         self._process = os.getpid()
-        self._lines: list[bytes] = []
 
     def __call__(self, scope: Scope, request_id: bytes, status: int, elapsed_s: float) -> None:
-        """Log a request that has ended; `proposal` and `source` are in its scope where it was one for tracks."""
-        if self._silent:
+        """Log a request that has ended, with `proposal` and `source` where its scope has them."""
+        if self._writer is None:
             return
         method, path, ms = scope["method"], scope["path"], round(elapsed_s * 1000, 2)
         notes = {name: scope[name] for name in ("proposal", "source") if name in scope}
@@ -102,17 +117,72 @@ class RequestLog:
             "level": "info",
             "timestamp": datetime.now(UTC),
         }
-        if not self._lines:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(_encoder.encode(line))
-
-    def _flush(self) -> None:
-        # A full disk, or a reader that went away, costs at most these lines; the next are tried again.
-        lines, self._lines = self._lines, []
-        with suppress(OSError):
-            sys.stdout.buffer.write(b"\n".join([*lines, b""]))
-            sys.stdout.buffer.flush()
+        try:
+            encoded = _encoder.encode(line) if path.isprintable() else _encode(line, repr).encode()
+        except Exception:  # whatever it is, the request has been answered
+            self._writer.drop(1)
+            return
+        self._writer.put(encoded + b"\n")
 
 
-def _encode(line: dict[str, Any], default: Callable[[Any], Any]) -> str:
-    return msgspec.json.encode(line, enc_hook=default).decode()
+class _Handler(logging.StreamHandler[LogWriter]):
+    """Hands the lines of `logging` to the writer. A line that cannot be rendered is counted, not printed on stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  # the name and argument of `logging`
+        self.stream.drop(1)
+
+
+def _stdout() -> int:
+    """The descriptor of stdout, or of nothing when the process was started without one: a socket might have its number."""
+    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else 1
+
+
+def _guarded(processors: Sequence[Processor], writer: LogWriter) -> Processor:
+    """All processors as one, which drops and counts a line that one of them fails on."""
+
+    def process(logger: object, method: str, line: EventDict) -> Any:
+        try:
+            rendered: Any = line
+            for processor in processors:
+                rendered = processor(logger, method, rendered)
+        except Exception as error:
+            writer.drop(1)
+            raise structlog.DropEvent from error
+        return rendered
+
+    return process
+
+
+def _renderers(format: Literal["json", "console"], writer: LogWriter) -> list[Processor]:
+    if format == "json":
+        return [structlog.processors.JSONRenderer(_encode)]
+    plain = structlog.dev.plain_traceback  # not the one that shows local variables where rich is installed
+    return [_escape_controls, structlog.dev.ConsoleRenderer(colors=writer.is_terminal(), exception_formatter=plain)]
+
+
+def _escape_controls(_: object, __: str, line: EventDict) -> EventDict:
+    """Escape what a terminal would obey. Values that are no strings are shown by `repr`, which escapes as well."""
+    for name, value in line.items():
+        if isinstance(value, str) and not value.isprintable():
+            line[name] = "\n".join(map(_escaped, value.split("\n"))) if name in {"exception", "stack"} else _escaped(value)
+    return line
+
+
+def _escaped(text: str) -> str:
+    r"""`text` with each character that is not printable in JSON's notation (`\u001b`)."""
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
+
+
+def _format_traceback(exc_info: ExcInfo) -> str:
+    """A traceback without local variables, of the newest frames."""
+    text = "".join(traceback.TracebackException(*exc_info, limit=-FRAMES, compact=True).format()).rstrip("\n")
+    return text[-TRACEBACK_CHARACTERS:]
+
+
+def _encode(line: EventDict, default: Callable[[Any], Any]) -> str:
+    """JSON on one line, in which only printable characters stand as they are."""
+    try:
+        text = msgspec.json.encode(line, enc_hook=default).decode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON allows and UTF-8 does not
+        text = json.dumps(line, default=default)
+    return text if text.isprintable() else _escaped(text)

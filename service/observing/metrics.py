@@ -82,6 +82,11 @@ class Metrics:
             ["type", "result"],  # the share of skips is the product's pulse; accepted or duplicate: retries
             registry=registry,
         )
+        self.log_dropped = Counter(
+            "nexttrack_log_lines_dropped",
+            "Log lines that nobody will see: the queue was full, or stdout failed",
+            registry=registry,
+        )
         self.model = Gauge(
             "nexttrack_model_info",
             "1 for the model in use",

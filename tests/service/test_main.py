@@ -1,10 +1,12 @@
 """The service as a process: how it starts, refuses to start, serves by several workers and stops."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,7 @@ def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, wo
     assert codes == [0, 0]
     assert (ready, tracks[0]["track_id"]) == (200, "t7")
     assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/v1/events"]
+    assert sum("Finished server process" in line["event"] for line in lines) == 2 * workers  # the last lines of each
 
 
 def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None:
@@ -92,6 +95,32 @@ def test_request_in_flight_is_answered_before_the_service_stops(artifact: Artifa
         service.wait(30)
 
     assert replies == [200]
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+def test_stdout_that_nobody_reads_stops_nothing(artifact: Artifact, tmp_path: Path, format: str) -> None:
+    """The pipe is full from the start: the service starts, answers, and ends all the same."""
+    port, log, (reading, writing) = free_port(), tmp_path / "log", os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"-" * 4096)
+    os.set_blocking(writing, True)
+    settings = environment(artifact=artifact.folder, port=port, redis_url=f"unix://{tmp_path}/nobody", log_format=format)
+    with log.open("wb") as errors:
+        service = subprocess.Popen([sys.executable, "-m", "service"], env=settings, stdout=writing, stderr=errors)
+    try:
+        until(lambda: answers(port))
+        with http(port) as client:
+            reply = client.get("/v1/users/u/next").json()
+        code = stop(service)
+    finally:
+        service.kill()
+    os.close(reading)
+    os.close(writing)
+
+    assert reply["source"] == "popular"  # Redis is out of reach, which is logged as well
+    assert (code, log.read_text()) == (0, "")
 
 
 def test_no_artifact_is_said_in_a_sentence(tmp_path: Path) -> None:

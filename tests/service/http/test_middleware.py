@@ -1,8 +1,6 @@
 """What happens to every request: its id, its limits, its client going away."""
 
 import asyncio
-import errno
-import io
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.artifact import Artifact
 from service.http.middleware import RequestMiddleware
-from service.observing.logs import AGAIN_S, RequestLog, Trouble
+from service.observing.logs import RequestLog
 from service.observing.metrics import Metrics
 from tests.service.applications import running
 from tests.service.fakes import MemorySessions
@@ -164,73 +162,6 @@ async def test_cancellation_from_elsewhere_is_passed_on() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await request
-
-
-@pytest.mark.anyio
-async def test_lines_of_one_turn_leave_together_at_the_next(capfd: pytest.CaptureFixture[str]) -> None:
-    """Each with its request's id and its notes; nothing is held back for a timer or for more lines."""
-    log = RequestLog("info", "json")
-    log({**http("GET"), "proposal": "p1", "source": "model"}, b"id-1", 200, 0.0015)
-    log(http("POST"), b"id-2", 0, 2.0)
-    await asyncio.sleep(0)
-    first, second = (json.loads(line) for line in capfd.readouterr().out.splitlines())
-
-    assert (first["request_id"], first["proposal"], first["status"], first["ms"]) == ("id-1", "p1", 200, 1.5)
-    assert (second["request_id"], second["method"], second["status"]) == ("id-2", "POST", 0)
-    assert {"event", "level", "timestamp", "pid", "path"} <= second.keys()
-
-
-class Disk(io.RawIOBase):
-    """A disk that may be full."""
-
-    def __init__(self) -> None:
-        self.full, self.written = True, b""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        if self.full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self.written += bytes(data)
-        return len(data)
-
-
-@pytest.mark.anyio
-async def test_requests_are_logged_again_after_a_write_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full for a moment stops no log for good, and no line comes twice."""
-    disk, log = Disk(), RequestLog("info", "json")
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(disk)))
-    for request_id, full in ((b"id-1", True), (b"id-2", False), (b"id-3", False)):
-        disk.full = full
-        log(http("GET"), request_id, 200, 0.0015)
-        await asyncio.sleep(0)
-
-    assert [json.loads(line)["request_id"] for line in disk.written.splitlines()] == ["id-1", "id-2", "id-3"]
-
-
-def test_trouble_is_told_at_once_and_then_now_and_again(logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its cause, and with how often it came where it was not told each time."""
-    now = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    trouble = Trouble("the cellar is wet")
-    for cause in ("rain", "rain", "snow"):
-        trouble(OSError(cause))
-    now += AGAIN_S
-    trouble(OSError("flood"))
-
-    assert [(line["event"], line["cause"], line["times"]) for line in logged] == [
-        ("the cellar is wet", "rain", 1),
-        ("the cellar is wet", "flood", 3),
-    ]
-
-
-@pytest.mark.anyio
-async def test_lines_for_people_go_the_general_way(logged: list[dict[str, Any]]) -> None:
-    """On a terminal a request looks like all other lines."""
-    RequestLog("info", "console")({**http("GET"), "source": "popular"}, b"id-1", 200, 0.0015)
-
-    assert [(line["event"], line["path"], line["source"], line["ms"]) for line in logged] == [("request", "/", "popular", 1.5)]
 
 
 def test_half_a_reply_is_not_mended() -> None:
