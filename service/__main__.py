@@ -20,11 +20,11 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from model.artifact import Artifact, ArtifactError, load
+from model.graphs import Graphs
 from service.app import create_app, from_environment, settle
 from service.http.protocol import OneWrite
 from service.observing import logs
 from service.observing.metrics import MULTIPROCESS
-from service.scoring.graphs import Graphs
 from service.settings import PREFIX, Settings, describe, unknown
 from service.store import embedded_valkey
 

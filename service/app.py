@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact, load
+from model.graphs import Graphs
 from service.http import documentation, openapi, problems
 from service.http.fast_path import FastPath
 from service.http.middleware import RequestMiddleware
@@ -26,7 +27,6 @@ from service.observing.log_writer import LogWriter
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
 from service.scoring.batcher import BatchingScorer, BatchRunner
-from service.scoring.graphs import Graphs
 from service.settings import Settings
 from service.state import State
 from service.store.connections import connect

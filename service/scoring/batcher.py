@@ -31,10 +31,10 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from model.encoding import RowHistory
+from model.graphs import Scores
 from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.observing.logs import Trouble
 from service.observing.metrics import Metrics
-from service.scoring.graphs import Scores
 from service.settings import Settings
 
 TURN_S = 0.00025
@@ -64,7 +64,7 @@ class Scorer(Protocol):
 
 
 class BatchRunner(Protocol):
-    """What runs a batch: `service.scoring.graphs.Graphs`, or a test's stand-in."""
+    """What runs a batch: `model.graphs.Graphs`, or a test's stand-in."""
 
     def best(
         self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]

@@ -8,9 +8,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact
+from model.graphs import Graphs
 from service.app import create_app
 from service.scoring.batcher import BatchRunner
-from service.scoring.graphs import Graphs
 from service.settings import Settings
 from service.store.sessions import SessionStore
 from tests.service.fakes import MemorySessions

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from model.artifact import Artifact
 from model.encoding import RowHistory
 from model.events import Event, EventType, HistoryRule, fold
+from model.graphs import Scores
 from service.errors import ServiceError, StoreUnavailableError
 from service.scoring.batcher import Scored
-from service.scoring.graphs import Scores
 from service.store.sessions import Remembered
 
 

@@ -214,7 +214,7 @@ from pathlib import Path
 import service.__main__
 from model.artifact import load
 from service.app import create_app
-from service.scoring.graphs import Graphs
+from model.graphs import Graphs
 from service.settings import Settings
 from tests.service.processes import answers, environment, free_port, http, process, stop, until
 artifact = load(Path({str(artifact.folder)!r}))

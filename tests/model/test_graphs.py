@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifact import Artifact, ArtifactError
+from model.artifact import ArtifactError
 from model.encoding import RowHistory
+from model.graphs import Graphs
 from model.vocabulary import FIRST
-from service.scoring.graphs import Graphs
 from tests.service import artifacts
 
 HISTORIES = [
@@ -21,9 +21,9 @@ HISTORIES = [
 
 
 @pytest.fixture(scope="module")
-def graphs(artifact: Artifact) -> Graphs:
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
     """The small artifact's graphs."""
-    return Graphs(artifact, threads=1)
+    return Graphs(artifacts.load(tmp_path_factory.mktemp("artifact")), threads=1)
 
 
 def by_hand(history: RowHistory) -> dict[int, float]:
