@@ -48,6 +48,8 @@ class SplitRule:
     test_from: AwareDatetime | None = None
     valid: float = Field(default=0.1, gt=0, lt=0.5)
     test: float = Field(default=0.1, gt=0, lt=0.5)
+    shares_of: Literal["log", "listener"] = "log"  # listener: each listener's own newest entries are held out
+    listeners: float = Field(default=0.0, ge=0, lt=1)  # share of listeners who are tested and never trained on
     min_count: int = Field(default=1, ge=1)  # a track met less often in the training part is an unknown one
 
     @model_validator(mode="after")
@@ -58,6 +60,8 @@ class SplitRule:
             raise ValueError(
                 f"found valid_from {self.valid_from} and test_from {self.test_from}; wanted the first before the second"
             )
+        if self.valid_from and self.shares_of == "listener":
+            raise ValueError("found moments and shares_of = 'listener'; wanted one or the other")
         return self
 
 

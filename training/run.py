@@ -28,10 +28,11 @@ from model.nets.network import Network
 from training.data.catalogue import artists_of, catalogue_of
 from training.data.log import Log, open_log
 from training.data.sequences import build
-from training.data.split import TEST, TRAIN, VALID, Split, numbered, split, with_valid
+from training.data.split import TEST, TRAIN, VALID, Split, doubts, numbered, split, with_valid
 from training.evaluation import baselines
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
+from training.evaluation.own_history import own_history
 from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
 from training.evaluation.session_knn import session_knn
@@ -195,6 +196,8 @@ def renew_session_memory(run: Run, network: Network, newer: Log | None = None) -
 
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:
     """The network and all baselines on the test part, over the full catalogue; the best possible first where it is known."""
+    for doubt in doubts(run.split):
+        console.print(f"warning: {doubt}", style="yellow", markup=False)
     cases = select_cases(run.split, TEST, cap=cap)
     renew_session_memory(run, fitted.network)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
@@ -220,6 +223,7 @@ def rivals(part: Split) -> list[Ranker]:
         baselines.markov(part, parts=known),
         baselines.markov(part, parts=known, refused=0.5),
         session_knn(part, parts=known),
+        *own_history(part),
     ]
 
 

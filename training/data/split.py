@@ -1,11 +1,17 @@
 """Which entries a model learns from, which choose its settings, which measure it: split by time, as a service meets them.
 
-An entry belongs to one part; its history may reach into earlier parts, as it does online. The vocabulary is counted on the
-training part alone, so a track that came out later is an unknown one, and a case about it is a miss, not left out.
+An entry belongs to one part. Its history may reach into earlier parts, as it does online. The vocabulary is counted on the
+training part alone. So a track that was released later is unknown, and a case about it counts as a miss.
 
-Shapes: N entries, R rows.
+Three rules hold entries out. The last shares of the whole log measure what a service meets tomorrow. The last shares of each
+listener (`shares_of = "listener"`) test all listeners alike, however long ago they stopped. With `listeners` above 0 a share of
+the listeners is never trained on, and the test part holds the newest entries of those listeners alone. Their older entries are
+histories to read and belong to no part, as do the newest entries of the others.
+
+Shapes: N entries, R rows, U listeners.
 """
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -18,7 +24,10 @@ from training.data.log import LogError
 from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences
 from training.recipe import SplitRule
 
-TRAIN, VALID, TEST = 0, 1, 2
+TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
+"""The part of an entry. `UNUSED` entries are read in histories and never learned from nor measured."""
+FEW_LISTENERS, MUCH_UNKNOWN = 100, 0.25
+"""`doubts` warns about a test part of fewer listeners, or of a larger share of unknown tracks."""
 _LOT = 1 << 20
 
 
@@ -28,7 +37,7 @@ class Split:
 
     sequences: Sequences
     vocabulary: Vocabulary
-    part: Int8s  # [N]: TRAIN, VALID, TEST
+    part: Int8s  # [N]: TRAIN, VALID, TEST, UNUSED
     row: npt.NDArray[np.int32]  # [N]: the entry's row, UNKNOWN where the training part has not enough of it
 
     @property
@@ -46,7 +55,7 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
     """Cut by time (or as the log's own split says) and count the vocabulary; LogError where a part is empty, or the log's own
     split does not say of each entry to which part it belongs.
     """
-    part = _parts(sequences, rule)
+    part = _without_trained(sequences, _parts(sequences, rule), rule.listeners)
     sizes = np.bincount(part, minlength=3)
     if not sizes[TRAIN] or not sizes[TEST]:
         raise LogError(f"the split leaves {sizes[TRAIN]} entries to train on and {sizes[TEST]} to test with; both need some")
@@ -93,6 +102,8 @@ def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
                 f"found {without:,} of {len(sequences.part):,} entries without a part; wanted a part for each or for none, "
                 "or moments in the recipe (split.valid_from, split.test_from)"
             )
+        if rule.shares_of == "listener":
+            return _parts_by_listener(sequences, rule)
         valid_from, test_from = (moment_after(sequences.at_ms, share) for share in (1 - rule.valid - rule.test, 1 - rule.test))
     else:
         valid_from, test_from = (int(moment.timestamp() * 1000) for moment in (rule.valid_from, rule.test_from))
@@ -100,6 +111,77 @@ def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
     for lot in sequences.lots():
         at_ms = sequences.at_ms[sequences.offsets[lot.start] : sequences.offsets[lot.stop]]
         parts.extend_by((at_ms >= valid_from).astype(np.int8) + (at_ms >= test_from))
+    return parts.finish()
+
+
+def kept_apart(users: Collection[str], share: float) -> Bools:
+    """Which listeners are never trained on, bool [U]: the given share of them, those whose ids have the lowest SHA-256.
+
+    A listener's lot depends on the id alone, so it stays the same in a longer log of the same listeners.
+    """
+    count = round(share * len(users))
+    digests = [hashlib.sha256(user.encode()).digest() for user in users]
+    chosen = sorted(range(len(digests)), key=digests.__getitem__)[:count]
+    apart = np.zeros(len(digests), np.bool_)
+    apart[chosen] = True
+    return apart
+
+
+def doubts(split: Split) -> list[str]:
+    """What makes the figures of a split's test part doubtful, one sentence each: few listeners, many unknown tracks."""
+    sequences = split.sequences
+    tested = np.flatnonzero((split.part == TEST) & sequences.asked)
+    owners = np.searchsorted(sequences.offsets, tested, side="right") - 1
+    listeners = len(np.unique(sequences.user[owners]))
+    unknown = float((split.row[tested] == UNKNOWN).mean()) if len(tested) else 0.0
+    found = []
+    if listeners < FEW_LISTENERS:
+        found.append(
+            f"the test part holds {listeners:,} of {len(sequences.users):,} listeners; figures of fewer than {FEW_LISTENERS} "
+            'listeners say little about others. split.shares_of = "listener" tests all listeners of the log'
+        )
+    if unknown > MUCH_UNKNOWN:
+        found.append(
+            f"{unknown:.0%} of the test part's entries are of tracks that the training part has not got, and count as misses. "
+            "A longer log or a smaller split.test leaves fewer of them"
+        )
+    return found
+
+
+def _without_trained(sequences: Sequences, part: Int8s, share: float) -> Int8s:
+    """The parts with a share of the listeners kept apart: only they are tested, and of them nothing is learned."""
+    if not share:
+        return part
+    apart = kept_apart(sequences.users, share)
+    if apart.all() or not apart.any():
+        raise LogError(
+            f"split.listeners = {share:g} keeps {apart.sum()} of {len(apart)} listeners apart; wanted at least one to test and "
+            "one to train on"
+        )
+    mine = np.repeat(apart[sequences.user], np.diff(sequences.offsets))
+    return np.where(mine == (part == TEST), part, UNUSED).astype(np.int8)
+
+
+def _parts_by_listener(sequences: Sequences, rule: SplitRule) -> Int8s:
+    """Cut each listener's entries by their own times, as many listeners at a time as have about `_LOT` entries."""
+    firsts = np.flatnonzero(np.diff(sequences.user, prepend=-1))  # sequences of a listener stand together
+    bounds = np.append(sequences.offsets[firsts], sequences.offsets[-1])
+    parts = Column(np.int8)
+    first = 0
+    while first < len(firsts):
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _LOT, side="right")) - 1)
+        counts = np.diff(bounds[first : last + 1])
+        at_ms = sequences.at_ms[bounds[first] : bounds[last]]
+        owner = np.repeat(np.arange(len(counts)), counts)
+        in_order = at_ms[np.lexsort((at_ms, owner))]
+        begins = np.cumsum(counts) - counts
+        found = np.zeros(len(at_ms), np.int8)
+        for share in (1 - rule.valid - rule.test, 1 - rule.test):
+            place = np.ceil(share * np.maximum(counts - 1, 0)).astype(np.int64)  # as `moment_after`, of one listener
+            moments = in_order[np.minimum(begins + place, len(in_order) - 1)]
+            found += at_ms >= moments[owner]
+        parts.extend_by(found)
+        first = last
     return parts.finish()
 
 

@@ -44,9 +44,12 @@ class Cases:
     outcome: Int8s  # [C], what became of the target
     user: Int32s  # [C]
     repeat: Bools  # [C], whether the target's track stands earlier in the sequence
+    in_session: Bools  # [C], whether it stands earlier in the same session
+    first: Int64s  # [C], where the case's sequence begins among the sequences' entries
     disliked: Int32s  # [D], rows
     disliked_offsets: Int64s  # [C + 1]
     size: int  # rows of the vocabulary
+    split: Split  # whose entries `first` up to `entry` are the whole history, unknown tracks among them
 
     def __len__(self) -> int:
         return len(self.entry)
@@ -94,7 +97,7 @@ class Cases:
         return excluded_Cn
 
 
-_BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", "repeat")
+_BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", "repeat", "in_session", "first")
 
 
 def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int = 1) -> Cases:
@@ -115,6 +118,7 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
     starts, stops = before[first[mine]], before[at]
     newest_ms = at_ms[np.maximum(stops - 1, 0)] if len(at_ms) else np.zeros(len(entry), np.int64)
     user = np.repeat(sequences.user, np.diff(sequences.offsets))
+    tracks = len(sequences.tracks)
     disliked, offsets = _disliked(entry, split.row, sequences.outcome, user)
     return Cases(
         rows=split.row[place][known],
@@ -127,16 +131,25 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
         target=split.row[entry],
         outcome=sequences.outcome[entry],
         user=user[entry],
-        repeat=_repeats(np.repeat(asked, lengths), sequences.track[place], len(sequences.tracks))[at],
+        repeat=_repeats(np.repeat(asked, lengths), sequences.track[place], tracks)[at],
+        in_session=_repeats(_sessions(np.repeat(asked, lengths), sequences.session[place]), sequences.track[place], tracks)[at],
+        first=sequences.offsets[asked][mine],
         disliked=disliked,
         disliked_offsets=offsets,
         size=len(split.vocabulary),
+        split=split,
     )
 
 
-def _repeats(sequence: Int64s, track: Int32s, tracks: int) -> Bools:
-    """Whether each entry's track stands earlier in its sequence, [N]."""
-    key = sequence * tracks + track
+def _sessions(sequence: Int64s, session: Int32s) -> Int64s:
+    """One number for each session of each sequence, [N]."""
+    numbers: Int64s = np.unique(sequence << 32 | session, return_inverse=True)[1]
+    return numbers
+
+
+def _repeats(group: Int64s, track: Int32s, tracks: int) -> Bools:
+    """Whether each entry's track stands earlier in its group, a sequence or a session, [N]."""
+    key = group * tracks + track
     repeats = np.ones(len(key), np.bool_)
     repeats[np.unique(key, return_index=True)[1]] = False
     return repeats

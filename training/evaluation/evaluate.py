@@ -25,6 +25,7 @@ from training.data.sequences import Bools, Int32s, Int64s
 from training.evaluation import metrics
 from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
+from training.evaluation.own_history import session_rows, targets_with_own
 
 LIST = 20
 """How many tracks an answer holds: the deepest cut of the metrics."""
@@ -46,7 +47,8 @@ class Ranker(Protocol):
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
         """Scores float32 [B, V] of all rows for the histories in `batch`; `cases` says whose they are. Higher is better, -inf
         is never proposed, NaN is an error. The rows of padding and of the unknown track, and the disliked ones, are
-        overwritten.
+        overwritten. Who also proposes a listener's own unknown tracks has further columns for them, [B, V + U], as
+        `evaluation.own_history` numbers them.
         """
 
 
@@ -57,6 +59,7 @@ class Answers(NamedTuple):
     score: Floats  # [C], of the target; NaN where it is unknown
     lists: Int32s  # [C, L], best first; 0 where nothing more is proposed
     list_scores: Floats  # [C, L]
+    rank_masked: Int64s | None = None  # [C], of the target where what the session has heard is not proposed; None: not asked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +99,8 @@ def answer(ranker: Ranker, cases: Cases, *, length: int, progress: Console | Non
     answers = [_answer_batch(ranker, cases.take(slice(start, start + size)), length) for start in bar]
     if not answers:
         nothing = np.zeros((0, LIST))
-        return Answers(np.zeros(0, np.int64), np.zeros(0, np.float32), nothing.astype(np.int32), nothing.astype(np.float32))
+        nobody = np.zeros(0, np.int64)
+        return Answers(nobody, np.zeros(0, np.float32), nothing.astype(np.int32), nothing.astype(np.float32), nobody)
     return Answers(*(np.concatenate(column) for column in zip(*answers, strict=True)))
 
 
@@ -138,16 +142,21 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
         "pairwise": pairwise,
         "refused@20": metrics.hit_rate(answers.rank[~wanted], 20),
         "refused_mrr@20": metrics.mrr(answers.rank[~wanted], 20),
-        "coverage@20": metrics.catalogue_coverage(answers.lists[:, :20], cases.size - FIRST),
+        "coverage@20": metrics.catalogue_coverage(
+            np.where(answers.lists[:, :20] < cases.size, answers.lists[:, :20], PADDING), cases.size - FIRST
+        ),
         "users@20": metrics.user_coverage(rank, cases.user[wanted], 20),
-        "hr@20_new": metrics.hit_rate(answers.rank[wanted & ~cases.repeat], 20),
-        "hr@20_repeat": metrics.hit_rate(answers.rank[wanted & cases.repeat], 20),
+        **_by_kind(cases, answers.rank),
     }
+    if answers.rank_masked is not None:
+        values["hr@20_masked"] = metrics.hit_rate(answers.rank_masked[wanted], 20)
+        values["ndcg@10_masked"] = metrics.ndcg(answers.rank_masked[wanted], 10)
     counts = {
         "cases": len(cases),
         "wanted": int(wanted.sum()),
         "refused": int((~wanted).sum()),
         "repeats": int((wanted & cases.repeat).sum()),
+        "in_session": int((wanted & cases.in_session).sum()),
         "unknown": int((cases.target == UNKNOWN).sum()),
         "users": len(np.unique(cases.user)),
         "read_cases": int((cases.lengths > 0).sum()),
@@ -163,6 +172,17 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
         counts=counts,
         by_length=_by_length(rank, cases.lengths[wanted]),
     )
+
+
+def _by_kind(cases: Cases, rank: Int64s) -> dict[str, float]:
+    """Hits among wanted targets by what the listener knew of them: new, heard before, heard in this session."""
+    kinds = {
+        "new": ~cases.repeat,
+        "repeat": cases.repeat,
+        "before": cases.repeat & ~cases.in_session,
+        "session": cases.in_session,
+    }
+    return {f"hr@20_{kind}": metrics.hit_rate(rank[cases.wanted & mine], 20) for kind, mine in kinds.items()}
 
 
 def top_lists(ranker: Ranker, cases: Cases, batch: Encoded) -> Int32s:
@@ -213,14 +233,15 @@ def _scores(ranker: Ranker, cases: Cases, batch: Encoded) -> Floats:
 
 
 def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:
-    scores_BV = _scores(ranker, cases, cases.encode(length))
-    lists, list_scores = _best(ranker, scores_BV)
-    return Answers(
-        rank=metrics.ranks(scores_BV, cases.target),
-        score=np.where(cases.target == UNKNOWN, np.nan, scores_BV[np.arange(len(cases)), cases.target]).astype(np.float32),
-        lists=lists,
-        list_scores=list_scores,
-    )
+    scores_BW = _scores(ranker, cases, cases.encode(length))
+    lists, list_scores = _best(ranker, scores_BW)
+    target = targets_with_own(cases)
+    target = np.where(target < scores_BW.shape[1], target, UNKNOWN)  # this ranker may not propose such tracks
+    rank = metrics.ranks(scores_BW, target)
+    score = np.where(cases.target == UNKNOWN, np.nan, scores_BW[np.arange(len(cases)), cases.target]).astype(np.float32)
+    for line, rows in zip(scores_BW, session_rows(cases), strict=True):
+        line[rows[rows < len(line)]] = -np.inf
+    return Answers(rank, score, lists, list_scores, metrics.ranks(scores_BW, target))
 
 
 def _best(ranker: Ranker, scores_BV: Floats) -> tuple[Int32s, Floats]:

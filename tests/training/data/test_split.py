@@ -1,6 +1,8 @@
 """What is learned from, what chooses, what measures."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from model.vocabulary import FIRST, UNKNOWN, Vocabulary
 from training.data.log import LogError
 from training.data.sequences import NO_PART, Sequences
-from training.data.split import TEST, TRAIN, VALID, moment_after, numbered, split, with_valid
+from training.data.split import TEST, TRAIN, UNUSED, VALID, doubts, kept_apart, moment_after, numbered, split, with_valid
 from training.recipe import SplitRule
 
 
@@ -133,3 +135,79 @@ def test_another_log_takes_the_rows_that_are_there() -> None:
     assert found.row.tolist() == [FIRST + 2, UNKNOWN, FIRST, FIRST + 2]
     assert found.part.tolist() == [TRAIN] * 4
     assert len(found.vocabulary) == FIRST + 3
+
+
+def _of_users(lengths: list[int]) -> Sequences:
+    """Listeners u0, u1, … with so many entries each, in time order, one listener after the other."""
+    count = sum(lengths)
+    whole = _sequences([0] * count, list(range(count)))
+    return replace(
+        whole,
+        users=[f"u{number}" for number in range(len(lengths))],
+        offsets=np.cumsum([0, *lengths]),
+        user=np.arange(len(lengths), dtype=np.int32),
+    )
+
+
+def test_each_listener_can_be_cut_by_their_own_times() -> None:
+    """The newest tenth of each is the test part, also of one who stopped before the other began."""
+    parts = split(_of_users([10, 20]), SplitRule(shares_of="listener")).part
+
+    assert parts[:10].tolist() == [TRAIN] * 8 + [VALID, TEST]
+    assert parts[10:].tolist() == [TRAIN] * 16 + [VALID] * 2 + [TEST] * 2
+
+
+def test_cutting_by_listener_agrees_with_cutting_each_alone() -> None:
+    """Whatever stands together in a lot, and in any order of times within a listener."""
+    random = np.random.default_rng(2)
+    sequences = _of_users(random.integers(1, 40, 12).tolist())
+    sequences = replace(sequences, at_ms=random.integers(0, 500, len(sequences.track)))
+    found = split(sequences, SplitRule(shares_of="listener", valid=0.2, test=0.3)).part
+    for start, stop in pairwise(sequences.offsets.tolist()):
+        at_ms = sequences.at_ms[start:stop]
+        moments = [moment_after(at_ms, share) for share in (1 - 0.2 - 0.3, 1 - 0.3)]
+
+        assert found[start:stop].tolist() == [sum(at >= moment for moment in moments) for at in at_ms.tolist()]
+
+
+def test_a_share_of_the_listeners_is_tested_and_never_trained_on() -> None:
+    """Their newest entries are the whole test part; of the others the newest are nobody's."""
+    sequences = _of_users([10] * 5)
+    found = split(sequences, SplitRule(shares_of="listener", listeners=0.4)).part.reshape(5, 10)
+    apart = kept_apart(sequences.users, 0.4)
+
+    assert apart.sum() == 2
+    for mine, tested in zip(found.tolist(), apart.tolist(), strict=True):
+        assert mine == ([UNUSED] * 9 + [TEST] if tested else [TRAIN] * 8 + [VALID, UNUSED])
+
+
+def test_who_is_kept_apart_depends_on_the_id_alone() -> None:
+    """Another order of the same listeners keeps the same ones apart."""
+    users = [f"listener {number}" for number in range(20)]
+
+    assert kept_apart(users, 0.25).tolist() == kept_apart(users[::-1], 0.25)[::-1].tolist()
+
+
+@pytest.mark.parametrize("share", [0.05, 0.99])
+def test_keeping_nobody_or_everybody_apart_is_refused(share: float) -> None:
+    """Two listeners have no twentieth."""
+    with pytest.raises(LogError, match=r"keeps \d of 2 listeners apart"):
+        split(_of_users([10, 10]), SplitRule(listeners=share))
+
+
+def test_moments_and_shares_of_listeners_are_refused_together() -> None:
+    """One rule would silently win over the other."""
+    with pytest.raises(ValueError, match="one or the other"):
+        SplitRule(valid_from=datetime(2030, 1, 1, tzinfo=UTC), test_from=datetime(2030, 1, 2, tzinfo=UTC), shares_of="listener")
+
+
+def test_a_small_or_unknown_test_part_is_doubtful() -> None:
+    """One listener, half of the tested tracks unknown; many listeners with known tracks raise no doubt."""
+    few = split(_sequences([0, 0, 0, 1], [1, 2, 3, 4], [TRAIN, VALID, TEST, TEST]), SplitRule())
+    many = split(_of_users([10] * 100), SplitRule(shares_of="listener"))
+
+    few_listeners, unknown = doubts(few)
+
+    assert "1 of 1 listeners" in few_listeners
+    assert "50% of the test part's entries" in unknown
+    assert doubts(many) == []

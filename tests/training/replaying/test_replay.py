@@ -124,7 +124,8 @@ def test_service_that_sees_the_same_world_gives_the_same_lists_and_figures() -> 
 
     assert same_lists(online, offline).all()
     assert online.score == pytest.approx(offline.score, nan_ok=True)
-    found, expected = summarise("online", cases, online), summarise("offline", cases, offline)
+    expected = summarise("offline", cases, offline._replace(rank_masked=None))  # nobody asks the service for masked lists
+    found = summarise("online", cases, online)
     assert found.values == pytest.approx(expected.values)
     assert {"auc", "hr@20", "refused@20"} <= found.values.keys()
 

@@ -1,0 +1,171 @@
+"""What a listener's own past says, counted by hand and by going through it play by play."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import exp
+
+import numpy as np
+import pytest
+
+from model.vocabulary import UNKNOWN
+from tests.training.logs import L, P, S, split_of
+from training.data.split import TEST, Split
+from training.evaluation.cases import Cases, select_cases
+from training.evaluation.evaluate import answer, evaluate
+from training.evaluation.metrics import MISS
+from training.evaluation.own_history import (
+    WEIGHTS,
+    Kept,
+    back_off,
+    counts,
+    markov,
+    own_history,
+    own_sessions,
+    own_unknown_tracks,
+    recency,
+    session_rows,
+    targets_with_own,
+)
+
+A, B, C, X = range(4)
+
+
+def _kept(track: Sequence[int], session: Sequence[int] | None = None) -> Kept:
+    return Kept(np.array(track), np.zeros(len(track), np.int64) if session is None else np.array(session))
+
+
+def test_the_newest_kept_play_of_a_track_decides_its_recency() -> None:
+    """A stands where it was kept last, before B and C; X was never kept."""
+    assert recency(_kept([A, B, C, A]), 4).tolist() == [1.0, 0.5, 0.75, 0.0]
+
+
+def test_counts_halve_with_age() -> None:
+    """A hundred kept plays later a play counts half."""
+    found = counts(_kept([A, *[B] * 99, C]), 4)
+
+    assert found[A] == pytest.approx(0.5)
+    assert found[C] == 1
+
+
+def test_markov_counts_what_followed_the_same_context() -> None:
+    """After A came B twice and C once; after C, A only X; the end itself has no follower."""
+    track = _kept([A, B, A, C, A, X, A, B, C, A])
+
+    assert markov(track, 4).tolist() == [0, 2, 1, 1]
+    assert markov(track, 4, 2).tolist() == [0, 0, 0, 1]
+    assert markov(track, 4, 3).tolist() == [0, 0, 0, 0]
+
+
+def test_a_context_longer_than_the_past_says_nothing() -> None:
+    """One kept play has no predecessor."""
+    assert markov(_kept([A]), 4, 3).tolist() == [0, 0, 0, 0]
+
+
+def test_own_sessions_by_hand() -> None:
+    """The last track A was kept two places before C in another session; B, the second newest, one before it.
+
+    The plays of the session that is going on are matched as well: A stands one place behind B, B one before A.
+    """
+    found = own_sessions(_kept([A, B, C, B, A], [0, 0, 0, 1, 1]), 4)
+
+    other = 0.72  # lag 1; lag 2 is C
+    third = 0.72 * exp(-1 / 3)
+    after, before = [distance**-0.55 for distance in (1, 2)], [0.65 * distance**-0.5 for distance in (1, 2)]
+    assert found[C] == pytest.approx(after[1] + other * after[0], rel=1e-5)
+    assert found[B] == pytest.approx(after[0] + before[0] + third * before[0], rel=1e-5)
+    assert found[A] == pytest.approx(other * (before[0] + after[0]) + third * before[1], rel=1e-5)
+    assert found[X] == 0
+
+
+def test_own_sessions_agree_with_going_through_all_pairs() -> None:
+    """Against the definition: each match with each play of its session up to 15 places away, on 20 random pasts."""
+    random = np.random.default_rng(4)
+    for _ in range(20):
+        size = int(random.integers(1, 60))
+        kept = _kept(random.integers(0, 12, size).tolist(), np.sort(random.integers(0, 3, size)).tolist())
+        newest = list(dict.fromkeys(kept.track[::-1].tolist()))[:9]
+        wanted = np.zeros(12)
+        for match in range(size):
+            if kept.track[match] not in newest:
+                continue
+            lag = newest.index(int(kept.track[match]))
+            for play in range(size):
+                away = play - match
+                if away and abs(away) <= 15 and kept.session[play] == kept.session[match]:
+                    near = away**-0.55 if away > 0 else 0.65 * (-away) ** -0.5
+                    wanted[kept.track[play]] += (1 if lag == 0 else 0.72 * exp(-(lag - 1) / 3)) * near
+
+        assert own_sessions(kept, 12) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_back_off_is_the_weighted_sum_of_shares() -> None:
+    """A past in which every part speaks."""
+    kept = _kept([A, B, C, X, A, B, C], [0, 0, 0, 0, 1, 1, 1])
+    parts = [markov(kept, 4, 3), markov(kept, 4, 2), markov(kept, 4), own_sessions(kept, 4), counts(kept, 4)]
+
+    assert all(part.sum() > 0 for part in parts)
+    assert back_off(kept, 4) == pytest.approx(
+        sum(weight * part / part.sum() for weight, part in zip(WEIGHTS, parts, strict=True)), rel=1e-5
+    )
+
+
+def _unknown() -> tuple[Split, Cases]:
+    """A listener who met `new` and `newer` after the training part, and hears a, new and never in a session of their own."""
+    lines = [("u", "a", P, "train"), ("u", "new", P, "valid"), ("u", "newer", P, "valid"), ("u", "a", P, "test")]
+    split = split_of([*lines, ("u", "new", P, "test"), ("u", "never", P, "test")])
+    split = replace(split, sequences=replace(split.sequences, session=np.array([0, 0, 0, 1, 1, 1], np.int32)))
+    return split, select_cases(split, TEST)
+
+
+def test_unknown_own_tracks_have_rows_after_the_last_one() -> None:
+    """Numbered from the one heard last; a track that nobody knows stays unknown."""
+    split, cases = _unknown()
+    names = [split.sequences.tracks[track] for track in own_unknown_tracks(cases, 1).tolist()]
+
+    assert names == ["newer", "new"]
+    assert cases.target.tolist() == [split.vocabulary.row("a"), UNKNOWN, UNKNOWN]
+    assert targets_with_own(cases).tolist() == [split.vocabulary.row("a"), cases.size + 1, UNKNOWN]
+
+
+def test_an_unknown_own_track_is_a_hit_for_who_proposes_it_and_a_miss_for_the_rest() -> None:
+    """Own Markov has `new` first, since it followed `a`; popularity cannot have it."""
+    split, cases = _unknown()
+    own = {ranker.name: answer(ranker, cases, length=5).rank.tolist() for ranker in own_history(split)}
+
+    assert own["own Markov"][1] == 1
+    assert own["most recent"][1] == 3  # a, newer, new
+    assert own["own Markov"][2] == MISS
+
+
+def test_what_this_session_has_heard_can_be_masked() -> None:
+    """Of the last case's session `a` and `new` are masked, under the rows that the case gives them."""
+    split, cases = _unknown()
+
+    assert [rows.tolist() for rows in session_rows(cases)] == [
+        [],
+        [split.vocabulary.row("a")],
+        [split.vocabulary.row("a"), cases.size],
+    ]
+
+
+def test_reports_tell_targets_of_the_session_from_those_heard_before() -> None:
+    """Most recent finds what was just heard, and masking what the session has played takes it away."""
+    lines = [
+        ("u", "a", P, "train"),
+        ("u", "b", P, "train"),
+        ("u", "b", P, "test"),
+        ("u", "a", P, "test"),
+        ("u", "c", L, "test"),
+    ]
+    split = split_of([*lines, ("u", "d", S, "test"), ("u", "b", P, "test")])
+    split = replace(split, sequences=replace(split.sequences, session=np.array([0, 0, 1, 1, 1, 1, 1], np.int32)))
+    cases = select_cases(split, TEST)
+
+    measured = evaluate(own_history(split)[0], cases, length=5)
+
+    assert cases.in_session.tolist() == [False, False, False, False, True]
+    assert measured.values["hr@20_session"] == measured.values["hr@20_before"] == 1
+    assert measured.values["hr@20_new"] == 0
+    assert measured.values["hr@20"] == 3 / 4
+    assert measured.values["hr@20_masked"] == 2 / 4
+    assert measured.counts["in_session"] == 1
