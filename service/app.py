@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact, load
 from model.graphs import Graphs
-from service.http import documentation, openapi, problems
+from service.http import documentation, openapi, pages, problems
 from service.http.fast_path import FastPath
 from service.http.middleware import RequestMiddleware
 from service.http.routes import ROUTERS
@@ -76,6 +76,7 @@ def create_app(
         app.include_router(router)
     openapi.install(app)
     documentation.install(app)
+    pages.install(app)
     return app
 
 

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from fastapi import APIRouter, Response
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.errors import StoreUnavailableError
@@ -12,12 +12,6 @@ from service.http.schemas import Health, ModelDescription, Readiness
 from service.state import Service
 
 router = APIRouter(tags=["operations"])
-
-
-@router.get("/", include_in_schema=False)
-async def start() -> Response:
-    """To where a person can try the service."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/healthz", response_model=Health)

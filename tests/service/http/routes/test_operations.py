@@ -54,11 +54,3 @@ def test_model_is_described_from_its_manifest(artifact: Artifact) -> None:
 
     assert (found["name"], found["version"], found["tracks"]) == ("tiny", "tiny-1", 40)
     assert (found["origin"], found["quality"]) == ({"source": "made by hand"}, {"HR@20": 1.0})
-
-
-def test_start_page_leads_to_the_documentation(artifact: Artifact) -> None:
-    """A person who opens the address sees something to try."""
-    with running(artifact) as client:
-        reply = client.get("/", follow_redirects=False)
-
-    assert (reply.status_code, reply.headers["location"]) == (307, "/docs")

@@ -1,0 +1,1 @@
+"""The demo player: static files without a build step. `service.http.pages` serves them."""

@@ -1,0 +1,171 @@
+// The demo player: posts what the listener does, asks what comes next, and shows what changed.
+
+import { asCurl, call, onCall, onKeyNeeded } from "/web/api.js";
+import { compare, shareChanged } from "/web/changes.js";
+import { Playback, TRACK_S } from "/web/playback.js";
+import { rulesOf, showRules } from "/web/rules.js";
+import { $, addCall, element, showLastSkip, showNotice, showNow, showQueue, showSession } from "/web/view.js";
+
+const LISTENERS = "nexttrack.listeners";
+const LENGTH = 12;
+const state = { listener: "", queue: [], requestId: null, now: null, titles: new Map(), working: Promise.resolve() };
+const playback = new Playback({ onTick: showTime, onEnd: () => perform("complete") });
+
+onCall((made) => addCall(made, asCurl(made)));
+onKeyNeeded(askForKey);
+wire();
+showNow(null);
+await showRules(() => inTurn(() => refresh(null)));
+await switchTo(known()[0] ?? madeUpName());
+
+function wire() {
+  $("listener-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    switchTo($("listener").value.trim() || madeUpName());
+  });
+  $("new-listener").addEventListener("click", () => switchTo(madeUpName()));
+  $("play").addEventListener("click", playOrPause);
+  for (const type of ["skip", "like", "dislike"]) $(type).addEventListener("click", () => perform(type));
+  $("position").addEventListener("input", () => playback.seek(Number($("position").value)));
+  $("speed").addEventListener("change", () => (playback.speed = Number($("speed").value)));
+  playback.speed = Number($("speed").value);
+  document.addEventListener("keydown", onKey);
+}
+
+function onKey(event) {
+  const typing = event.target.closest("input:not([type=range]):not([type=checkbox]), select, textarea, dialog");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || !$("shortcuts").checked) return;
+  const actions = {
+    p: playOrPause, s: () => perform("skip"), l: () => perform("like"), d: () => perform("dislike"),
+    j: () => playback.seek(playback.seconds - 10), k: () => playback.seek(playback.seconds + 10),
+  };
+  const action = actions[event.key.toLowerCase()];
+  if (action) {
+    event.preventDefault();
+    action();
+  }
+}
+
+/** Run `work` after everything that was asked before it, so that replies arrive in the order of the clicks. */
+function inTurn(work) {
+  state.working = state.working.then(work).catch((error) => showNotice(`The page failed: ${error.message}`));
+  return state.working;
+}
+
+function switchTo(listener) {
+  return inTurn(async () => {
+    playback.reset();
+    Object.assign(state, { listener, queue: [], requestId: null, now: null });
+    $("listener").value = listener;
+    $("last-skip").hidden = true;
+    remember(listener);
+    showNow(null);
+    showPlaying();
+    await refresh(null);
+  });
+}
+
+function playOrPause() {
+  if (!state.now) return inTurn(startNext);
+  if (playback.running) playback.pause();
+  else playback.start();
+  showPlaying();
+}
+
+/** Take the first track of the queue, post its play, and ask again. */
+async function startNext() {
+  const track = state.queue[0];
+  if (!track) return;
+  state.now = { ...track, requestId: state.requestId };
+  playback.reset();
+  showNow(state.now);
+  if (await post("play")) await refresh({ type: "play", track });
+  playback.start();
+  showPlaying();
+}
+
+/** What the listener does to the track that plays: skip, like, dislike, complete. */
+function perform(type) {
+  return inTurn(async () => {
+    const track = state.now;
+    if (!track) return;
+    const before = state.queue;
+    const moveOn = type !== "like";
+    if (moveOn) playback.pause();
+    if (!(await post(type))) return;
+    await refresh({ type, track });
+    if (type === "skip") showLastSkip(track, before, state.queue, shareChanged(before, state.queue));
+    if (moveOn) {
+      state.now = null;
+      await startNext();
+    }
+  });
+}
+
+async function post(type) {
+  const { now, listener } = state;
+  const event = { event_id: randomId(), user_id: listener, track_id: now.track_id, type };
+  if (now.requestId) event.request_id = now.requestId;
+  if (type === "skip" || type === "complete") {
+    event.played_ms = Math.round(playback.heardS * 1000);
+    event.track_ms = TRACK_S * 1000;
+  }
+  const result = await call("POST", "/v1/events", event);
+  if (!result.ok) showNotice(`The ${type} was not stored: ${problem(result)} Do it again; nothing counts twice.`);
+  return result.ok;
+}
+
+/** Ask for the queue and the session; `action` is what the listener just did, to explain the changes. */
+async function refresh(action) {
+  const user = encodeURIComponent(state.listener);
+  const next = await call("GET", `/v1/users/${user}/next?${new URLSearchParams({ count: LENGTH, ...rulesOf() })}`);
+  if (!next.ok) return showNotice(`No queue: ${problem(next)}`);
+  const { tracks, request_id, degraded, model } = next.body;
+  for (const track of [...tracks, ...(state.now ? [state.now] : [])]) state.titles.set(track.track_id, track);
+  const { rows, gone } = compare(state.queue, tracks, action);
+  showQueue(rows, gone, `${next.ms.toFixed(1)} ms · ${degraded ? "popular tracks" : model.version}`);
+  showNotice(degraded ? "Degraded: Redis or the model cannot be used now. These are popular tracks, not a personal queue." : null);
+  Object.assign(state, { queue: tracks, requestId: request_id });
+  const session = await call("GET", `/v1/users/${user}/session`);
+  if (session.ok) showSession(session.body.session, state.titles);
+}
+
+function showTime(seconds) {
+  const clock = (time) => `${Math.floor(time / 60)}:${String(Math.floor(time % 60)).padStart(2, "0")}`;
+  $("position").value = seconds;
+  $("position").setAttribute("aria-valuetext", clock(seconds));
+  $("clock").textContent = `${clock(seconds)} / ${clock(TRACK_S)}`;
+}
+
+function showPlaying() {
+  $("play").textContent = playback.running ? "Pause" : "Play";
+}
+
+function askForKey() {
+  const dialog = $("key-dialog");
+  $("key").value = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve($("key").value || null), { once: true }));
+}
+
+function problem(result) {
+  return result.body?.detail ?? `the service answered ${result.status}.`;
+}
+
+function known() {
+  return JSON.parse(localStorage.getItem(LISTENERS) ?? "[]");
+}
+
+function remember(listener) {
+  const names = [listener, ...known().filter((name) => name !== listener)].slice(0, 20);
+  localStorage.setItem(LISTENERS, JSON.stringify(names));
+  $("known-listeners").replaceChildren(...names.map((name) => element("option", { value: name })));
+}
+
+function madeUpName() {
+  return `listener-${randomId().slice(0, 6)}`;
+}
+
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

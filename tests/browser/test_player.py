@@ -1,0 +1,125 @@
+"""The demo player in a real browser, against a real service."""
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from service.store import embedded_valkey
+from tests.service import artifacts
+from tests.service.processes import free_port, process, until
+
+QUEUE = "#queue li"
+
+
+def opened(page: Page, address: str, listener: str) -> None:
+    """Open the player as a listener of its own."""
+    page.goto(address)
+    expect(page.locator(QUEUE).first).to_be_visible()
+    page.fill("#listener", listener)
+    page.click("text=Switch")
+    expect(page.locator("#ribbon li")).to_have_count(0)
+
+
+def test_a_listener_plays_skips_likes_and_sees_what_changed(page: Page, address: str) -> None:
+    opened(page, address, "journey")
+    first = page.locator(QUEUE).first.get_attribute("data-track")
+
+    page.click("#play")
+    expect(page.locator("#ribbon li.played")).to_have_count(1)
+    expect(page.locator(f"{QUEUE}[data-track={first}]")).to_have_count(0)
+
+    page.click("#skip")
+    expect(page.locator("#ribbon li.skipped")).to_have_count(1)
+    expect(page.locator("#last-skip")).to_be_visible()
+    expect(page.locator("#skip-summary")).to_contain_text("You skipped")
+    expect(page.locator("#ribbon li.played")).to_have_count(1)  # the next track plays by itself
+
+    page.click("#like")
+    expect(page.locator("#ribbon li.liked")).to_have_count(1)
+    page.click("#dislike")
+    expect(page.locator("#ribbon li.disliked")).to_have_count(1)
+    expect(page.locator("#calls tr").filter(has_text="POST /v1/events")).to_have_count(6)
+
+
+def test_every_control_has_a_key(page: Page, address: str) -> None:
+    opened(page, address, "keys")
+    page.locator("#queue-heading").focus()
+
+    page.keyboard.press("p")
+    expect(page.locator("#play")).to_have_text("Pause")
+    page.keyboard.press("p")
+    expect(page.locator("#play")).to_have_text("Play")
+    page.keyboard.press("k")
+    expect(page.locator("#clock")).to_contain_text(re.compile(r"^0:1\d"))
+    page.keyboard.press("j")
+    expect(page.locator("#clock")).to_contain_text(re.compile(r"^0:0\d"))
+    page.keyboard.press("l")
+    expect(page.locator("#ribbon li.liked")).to_have_count(1)
+    page.keyboard.press("s")
+    expect(page.locator("#last-skip")).to_be_visible()
+    page.keyboard.press("d")
+    expect(page.locator("#ribbon li.disliked")).to_have_count(1)
+
+
+def test_keys_do_nothing_while_a_person_types(page: Page, address: str) -> None:
+    opened(page, address, "typing")
+
+    page.locator("#listener").press_sequentially("pslr")
+
+    expect(page.locator("#play")).to_have_text("Play")
+    expect(page.locator("#ribbon li")).to_have_count(0)
+
+
+def test_a_track_that_ends_is_complete_and_the_next_one_starts(page: Page, address: str) -> None:
+    opened(page, address, "ending")
+    page.select_option("#speed", "60")
+
+    page.click("#play")
+    page.locator("#position").fill("199")
+
+    expect(page.locator("#ribbon li.played")).to_have_count(2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_no_violation(page: Page, address: str, scheme: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    opened(page, address, f"axe-{scheme}-{width}")
+    page.click("#play")
+    page.click("#skip")
+    expect(page.locator("#last-skip")).to_be_visible()
+
+    found = Axe().run(page)
+
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing is cut off at the side
+
+
+def test_redis_dies_and_comes_back_under_the_player(page: Page, tmp_path: Path) -> None:
+    """The queue goes on with popular tracks and says so; what was not stored is said; afterwards all is well again."""
+    artifact, port = artifacts.build(tmp_path / "artifacts", catalogue=True), free_port()
+    with ExitStack() as first:
+        url = first.enter_context(embedded_valkey.running(tmp_path))
+        settings = {"artifact": artifact, "redis_url": url, "redis_timeout": 0.5}
+        with process("-m", "service", port=port, log=tmp_path / "log", **settings):
+            opened(page, f"http://127.0.0.1:{port}", "unlucky")
+            page.click("#play")
+            expect(page.locator("#ribbon li.played")).to_have_count(1)
+
+            first.close()  # Redis is gone
+            page.click("#skip")
+            expect(page.locator("#notice")).to_contain_text("was not stored")
+            page.click("text=Switch")
+            expect(page.locator("#notice")).to_contain_text("Degraded")
+            expect(page.locator(QUEUE)).not_to_have_count(0)
+
+            with embedded_valkey.running(tmp_path):  # and back, at the same address
+                until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+                page.click("text=Switch")
+                expect(page.locator("#notice")).to_be_hidden()
