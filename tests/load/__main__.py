@@ -26,7 +26,7 @@ from tests.load.systems import System, SystemSkippedError
 from tests.load.traffic import World
 
 GB_A_MILLION = 2.0
-"""SessionMemory that an artifact of a million tracks may want while it is made and served, with some to spare."""
+"""Memory that an artifact of a million tracks needs while it is made and served, with some to spare."""
 
 
 def main() -> None:
@@ -47,22 +47,23 @@ def main() -> None:
     sys.exit(1 if failed else 0)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of artifacts and rivals")
+    made.add_argument("--out", type=Path, help="file for the JSON lines, plots beside it; default: results.jsonl in the cache")
+    made.add_argument("--tracks", type=int, nargs="+", default=[100_000, 10_000, 1_000_000, 10_000_000], help="catalogue sizes")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
+    made.add_argument("--users", type=int, default=1_000_000, help="listeners of the row that has many")
+    made.add_argument("--only", default="", help="rows whose work or setting contains this")
+    made.add_argument("--long", action="store_true", help="with the rows that last ten minutes and an hour")
+    made.add_argument("--quick", action="store_true", help="one round, no rivals, sizes that need no minutes first")
+    return made
+
+
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.load", description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of artifacts and rivals")
-    parser.add_argument(
-        "--out", type=Path, help="file for the JSON lines, plots beside it; default: results.jsonl in the cache"
-    )
-    parser.add_argument(
-        "--tracks", type=int, nargs="+", default=[100_000, 10_000, 1_000_000, 10_000_000], help="catalogue sizes"
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
-    parser.add_argument("--users", type=int, default=1_000_000, help="listeners of the row that has many")
-    parser.add_argument("--only", default="", help="rows whose work or setting contains this")
-    parser.add_argument("--long", action="store_true", help="with the rows that last ten minutes and an hour")
-    parser.add_argument("--quick", action="store_true", help="one round, no rivals, sizes that need no minutes first")
-    options = parser.parse_args()
+    options = parser().parse_args()
     if options.quick:
         options.rounds, options.seconds = 1, min(options.seconds, 3.0)
         options.users = min(options.users, 100_000)

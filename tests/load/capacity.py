@@ -86,12 +86,22 @@ the next track a play, a peak of {audience.peak:g} times the mean, machines {aud
 | machines | {alone:,.0f} daily listeners | {needed.machines} |"""
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.capacity", description=str(__doc__).partition("\n")[0])
+    made.add_argument(
+        "results",
+        type=Path,
+        nargs="?",
+        default=Path(".nexttrack/load/results.jsonl"),
+        help="the benchmark's lines (%(default)s)",
+    )
+    return made
+
+
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load.capacity", description=str(__doc__).partition("\n")[0])
-    default = Path(".nexttrack/load/results.jsonl")
-    parser.add_argument("results", type=Path, nargs="?", default=default, help=f"the benchmark's lines; default: {default}")
-    results = parser.parse_args().results
+    results = parser().parse_args().results
     try:
         sys.stdout.write(table(carried(latest(results)), Audience()) + "\n")
     except NotMeasuredError as error:

@@ -40,16 +40,21 @@ from training.recipe import read_recipe
 LISTENERS, PLAYS = 20_000, 50
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.catalogues", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--tracks", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    made.add_argument("--tables", nargs="+", default=["sparse", "dense"], choices=["sparse", "dense"])
+    made.add_argument("--steps", type=int, default=50)
+    made.add_argument("--cases", type=int, default=64, help="to validate on")
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--here", action="store_true", help="the first size and kind of tables, in this process")
+    return made
+
+
 def main() -> None:
-    """Measure all sizes asked for, or, with `--here`, one in this process."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load.catalogues", description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--tracks", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
-    parser.add_argument("--tables", nargs="+", default=["sparse", "dense"], choices=["sparse", "dense"])
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--cases", type=int, default=64, help="to validate on")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--here", action="store_true", help="the first size and kind of tables, in this process")
-    options = parser.parse_args()
+    """Measure each size and kind of tables in a process of its own, or one in this process with `--here`."""
+    options = parser().parse_args()
     if options.here:
         print(json.dumps(measure(options)))  # noqa: T201  # a terminal program
         return

@@ -35,7 +35,7 @@ def write_page(results: Path) -> None:
     captions = {
         "latency": f"Latency over load, ms at requests a second, the full job with 100,000 tracks. {_not_carried(rows)}",
         "cpu": "CPU time over catalogue size: ms a request of the full job, 16 connections",
-        "memory": "SessionMemory over catalogue size: MB resident, the mapped item matrix included",
+        "memory": "Memory over catalogue size: MB resident, the mapped item matrix included",
     }
     figures = []
     for name, plot in plots.items():

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
-from onnx import parser
 
 from model.artifact import MODEL
 from model.nets.config import NetworkConfig
@@ -49,13 +49,18 @@ identity (float[B,Q] given, int64[B,R] given_rows, float[B,R] given_more)
 }"""
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.retrieval", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--tracks", type=int, nargs="+", default=[10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000])
+    made.add_argument("--probes", type=int, nargs="+", default=[32, 128, 512])
+    made.add_argument("--remembered", type=int, default=0, help="rows (4,650 in our own memory); 0: no memory")
+    return made
+
+
 def main() -> None:
     """Measure all sizes, smallest first."""
-    options = argparse.ArgumentParser(prog="python -m tests.load.retrieval", description=str(__doc__).partition("\n")[0])
-    options.add_argument("--tracks", type=int, nargs="+", default=[10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000])
-    options.add_argument("--probes", type=int, nargs="+", default=[32, 128, 512])
-    options.add_argument("--remembered", type=int, default=0, help="rows (4,650 in our own memory); 0: no memory")
-    given = options.parse_args()
+    given = parser().parse_args()
     for tracks in given.tracks:
         asked = _world(tracks + FIRST, given.remembered)
         exact = _exact(asked)
@@ -108,7 +113,7 @@ def _ways(asked: _World, probes: list[int]) -> Iterator[tuple[str, onnx.ModelPro
 
 
 def _session(folder: Path, tail: onnx.ModelProto, weights: Weights, *, remembers: bool) -> onnxruntime.InferenceSession:
-    encoder = parser.parse_model(IDENTITY_REMEMBERING if remembers else IDENTITY)
+    encoder = onnx.parser.parse_model(IDENTITY_REMEMBERING if remembers else IDENTITY)
     write_graph(folder / MODEL, encoder, tail, weights, write_weights(folder, weights))
     return open_graph(folder / MODEL)
 

@@ -50,7 +50,7 @@ Step = Callable[[Size, Path], tuple[str, int, float]]
 
 def main() -> None:
     """Measure all steps, or in a child process one of them."""
-    options = _options()
+    options = parser().parse_args()
     size = Size(events=options.events, windows=options.windows, recipe=options.recipe)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,15 +66,16 @@ def main() -> None:
             )
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.load.training", description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--events", type=int, default=1_000_000, help="of the log that is imported")
-    parser.add_argument("--tracks", type=int, nargs="+", default=[10_000, 100_000], help="catalogue sizes to train over")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of torch's threads")
-    parser.add_argument("--windows", type=int, default=4_000, help="sequences to train on, each a full history long")
-    parser.add_argument("--recipe", default="nexttrack")
-    parser.add_argument("--profile", action="store_true", help="say where the time went, too")
-    return parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.training", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--events", type=int, default=1_000_000, help="of the log that is imported")
+    made.add_argument("--tracks", type=int, nargs="+", default=[10_000, 100_000], help="catalogue sizes to train over")
+    made.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of torch's threads")
+    made.add_argument("--windows", type=int, default=4_000, help="sequences to train on, each a full history long")
+    made.add_argument("--recipe", default="nexttrack")
+    made.add_argument("--profile", action="store_true", help="say where the time went, too")
+    return made
 
 
 def run(step: str, size: Size, folder: Path, *, profile: bool = False) -> Mapping[str, str | float]:

@@ -80,23 +80,26 @@ def main() -> None:
 _GIVEN = ("width", "layers", "heads", "dropout", "negatives", "batch", "epochs", "patience")
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.load.peers", description=str(__doc__).partition("\n")[0])
-    parser.add_argument("log", type=Path, help="folder of an imported or simulated log")
-    parser.add_argument("--recipe", default="nexttrack", help="ours; its history and split are everybody's")
-    parser.add_argument(
-        "--cache", type=Path, default=Path(".nexttrack/load"), help="folder of runs and of RecTools' environment"
-    )
-    parser.add_argument("--out", type=Path, help="file for the JSON lines; default: peers.jsonl in the cache")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cases", type=int, help="at most so many cases of each part, the same for all; default: all")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="grid of its learning rates")
-    parser.add_argument("--loss", choices=["sampled", "full"], default=Shape().loss, help="its softmax")
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.peers", description=str(__doc__).partition("\n")[0])
+    made.add_argument("log", type=Path, help="folder of an imported or simulated log")
+    made.add_argument("--recipe", default="nexttrack", help="ours; its history and split are everybody's")
+    made.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of runs and of RecTools' environment")
+    made.add_argument("--out", type=Path, help="file for the JSON lines; default: peers.jsonl in the cache")
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--cases", type=int, help="at most so many cases of each part, the same for all; default: all")
+    made.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="grid of its learning rates")
+    made.add_argument("--loss", choices=["sampled", "full"], default=Shape().loss, help="its softmax")
     for name in _GIVEN:
         default = getattr(Shape(), name)
-        parser.add_argument(f"--{name}", type=type(default), default=default)
-    parser.add_argument("--only", default="", help="rows whose name contains this")
-    options = parser.parse_args()
+        made.add_argument(f"--{name}", type=type(default), default=default)
+    made.add_argument("--only", default="", help="rows whose name contains this")
+    return made
+
+
+def _options() -> argparse.Namespace:
+    options = parser().parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     options.out = options.out or options.cache / "peers.jsonl"
     return options
