@@ -30,6 +30,7 @@ from service.scoring.batcher import BatchingScorer, BatchRunner
 from service.settings import Settings
 from service.state import State
 from service.store.connections import connect
+from service.store.recent_masks import RecentMasks
 from service.store.sessions import RedisSessions, SessionStore
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -143,15 +144,19 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             )
         scorer = await stack.enter_async_context(BatchingScorer(runner, settings, metrics))
         metrics.use(artifact.manifest)
+        masks = RecentMasks(artifact.manifest.history.skip, settings.redis_timeout)
         recommender = Recommender(
             artifact,
             scorer,
             store,
+            masks,
             exclude_played=settings.exclude_played,
             artist_gap=settings.artist_gap,
             degraded=lambda reason: metrics.degraded.labels(reason).inc(),
         )
-        yield {"service": State(artifact=artifact, store=store, recommender=recommender, metrics=metrics, clock=clock)}
+        yield {
+            "service": State(artifact=artifact, store=store, masks=masks, recommender=recommender, metrics=metrics, clock=clock)
+        }
 
 
 def _end_with_parent() -> None:

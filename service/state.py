@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from model.artifact import Artifact
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
+from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
 
 
@@ -18,6 +19,7 @@ class State:
 
     artifact: Artifact
     store: SessionStore
+    masks: RecentMasks
     recommender: Recommender
     metrics: Metrics
     clock: Callable[[], int]  # now, as Unix time in milliseconds

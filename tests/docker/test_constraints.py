@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
@@ -19,13 +19,13 @@ PINS = {
 EXTRAS = ("service", "training", "dev")
 
 
-def needed(extra: str) -> set[str]:
+def needed(extra: str) -> set[NormalizedName]:
     """All packages that `pip install '.[extra]'` brings here, those of its build and of dependencies' dependencies included."""
     described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = described["project"]
     wanted = [*described["build-system"]["requires"], *project["dependencies"], *project["optional-dependencies"][extra]]
     todo = [one for one in map(Requirement, wanted) if one.marker is None or one.marker.evaluate()]
-    found: dict[tuple[str, frozenset[str]], None] = {}
+    found: dict[tuple[NormalizedName, frozenset[str]], None] = {}
     while todo:
         one = todo.pop()
         key = canonicalize_name(one.name), frozenset(one.extras)
@@ -50,7 +50,7 @@ def test_every_package_that_is_installed_is_pinned(extra: str) -> None:
 
 def test_each_pin_is_one_release_and_the_one_that_the_tests_run_with() -> None:
     """`==` and nothing else. A local build, such as torch's for CPUs, is the same release."""
-    names = set[str]().union(*map(needed, EXTRAS))
+    names = set[NormalizedName]().union(*map(needed, EXTRAS))
     installed = {name: Version(distribution(name).version).public for name in names}
 
     assert {name: str(PINS[name]) for name in names} == {name: f"=={version}" for name, version in installed.items()}
@@ -58,7 +58,7 @@ def test_each_pin_is_one_release_and_the_one_that_the_tests_run_with() -> None:
 
 def test_nothing_else_is_pinned() -> None:
     """A pin of a package that nothing needs is a leftover."""
-    assert PINS.keys() - set[str]().union(*map(needed, EXTRAS)) == set()
+    assert PINS.keys() - set[NormalizedName]().union(*map(needed, EXTRAS)) == set()
 
 
 @pytest.mark.parametrize("name", ["service", "trainer"])

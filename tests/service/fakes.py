@@ -64,6 +64,31 @@ class BrokenSessions:
         raise StoreUnavailableError("gone fishing")
 
 
+class LosableSessions(MemorySessions):
+    """A session store in memory that is out of reach while `lost` is set."""
+
+    lost = False
+
+    async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
+        self._reach()
+        return await super().record(events)
+
+    async def read(self, user_id: str) -> Remembered:
+        self._reach()
+        return await super().read(user_id)
+
+    async def forget(self, user_id: str) -> int:
+        self._reach()
+        return await super().forget(user_id)
+
+    async def ping(self) -> None:
+        self._reach()
+
+    def _reach(self) -> None:
+        if self.lost:
+            raise StoreUnavailableError("lost")
+
+
 class RecordingScorer:
     """A scorer that prefers high rows and remembers what it was asked."""
 
