@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     queue_patience: Positive = Field(timedelta(seconds=1), description="longest wait to be taken by the model; longer gets 503")
     shutdown_grace: Positive = Field(timedelta(seconds=20), description="time for requests in flight when stopping")
 
+    fast_path: bool = Field(True, description="answer the busy routes past FastAPI's routing; false to debug or to measure it")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
 
