@@ -154,9 +154,16 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             artist_gap=settings.artist_gap,
             degraded=lambda reason: metrics.degraded.labels(reason).inc(),
         )
-        yield {
-            "service": State(artifact=artifact, store=store, masks=masks, recommender=recommender, metrics=metrics, clock=clock)
-        }
+        state = State(
+            artifact=artifact,
+            store=store,
+            masks=masks,
+            scorer=scorer,
+            recommender=recommender,
+            metrics=metrics,
+            clock=clock,
+        )
+        yield {"service": state}
 
 
 def _end_with_parent() -> None:

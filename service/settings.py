@@ -63,7 +63,11 @@ class Settings(BaseSettings):
     )
 
     wanted_weight: float | None = Field(
-        None, description="what the model's guess whether a track will be kept weighs; none: what its validation chose"
+        None,
+        ge=-1_000_000,
+        le=1_000_000,
+        allow_inf_nan=False,  # scores of nothing but NaN or infinity
+        description="what the model's guess whether a track will be kept weighs; none: what its validation chose",
     )
 
     # Well over what a healthy Redis takes (under 1 ms), even on a machine that is short of processors for a moment; well

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from model.artifact import Artifact
 from model.encoding import RowHistory
@@ -105,6 +106,9 @@ class RecordingScorer:
         self.histories.append(history)
         return Scored(candidates, [float(row) for row in candidates], 0.001)
 
+    def fault(self) -> str | None:
+        return None
+
 
 class FailingScorer(RecordingScorer):
     """A scorer that raises the given error, once it has been asked."""
@@ -152,6 +156,16 @@ class GatedRunner:
         self.batches.append(size)
         self.entered.release()
         self.gate.wait(30)
+
+
+class UnsoundRunner(GatedRunner):
+    """A batch runner whose scores for histories that begin with row 13 are not sound."""
+
+    def best(
+        self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
+    ) -> Sequence[Scores]:
+        found = super().best(histories, excluded, counts)
+        return [replace(scores, sound=history.rows[0] != 13) for scores, history in zip(found, histories, strict=True)]
 
 
 class FailingRunner(GatedRunner):

@@ -23,11 +23,13 @@ async def health() -> Response:
 @router.get("/readyz", response_model=Readiness, responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness}})
 async def readiness(service: Service) -> Response:
     """Whether requests are answered in full: 503 with the reasons where not. The model was checked before the port opened."""
+    reasons = [] if (fault := service.scorer.fault()) is None else [fault]
     try:
         await service.store.ping()
     except StoreUnavailableError as error:
-        return reply({"ready": False, "reasons": [str(error)]}, HTTPStatus.SERVICE_UNAVAILABLE)
-    return reply({"ready": True, "reasons": []})
+        reasons.append(str(error))
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    return reply({"ready": not reasons, "reasons": reasons}, status)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -1,8 +1,11 @@
 """Health, readiness, metrics, the model in use."""
 
+from datetime import timedelta
+
 from model.artifact import Artifact
 from tests.service.applications import running
-from tests.service.fakes import BrokenSessions
+from tests.service.fakes import BrokenSessions, GatedRunner
+from tests.service.processes import until
 
 
 def test_ready_service_says_so(artifact: Artifact) -> None:
@@ -20,6 +23,21 @@ def test_service_without_its_store_lives_and_is_not_ready(artifact: Artifact) ->
 
     assert (ready.status_code, ready.json()) == (503, {"ready": False, "reasons": ["gone fishing"]})
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
+
+
+def test_service_whose_model_does_not_answer_lives_and_is_not_ready(artifact: Artifact) -> None:
+    """A run that hangs is noticed by those who wait; then readiness says so until it ends."""
+    runner = GatedRunner(is_open=False)
+    with running(artifact, runner=runner, queue_patience=timedelta(milliseconds=20)) as client:
+        asked = client.post("/v1/next", json={"history": [{"track_id": "t1"}]})
+        ready, health = client.get("/readyz"), client.get("/healthz")
+        degraded = client.get("/v1/users/u/next").json()
+        runner.gate.set()
+        until(lambda: client.get("/readyz").status_code == 200)
+
+    assert (asked.status_code, ready.status_code, health.status_code) == (503, 503, 200)
+    assert ready.json()["reasons"] == ["the model has answered nothing for 0 s although requests wait"]
+    assert (degraded["source"], degraded["degraded"]) == ("popular", True)
 
 
 def test_metrics_speak_of_routes_not_of_users(artifact: Artifact) -> None:
