@@ -28,7 +28,7 @@ from model.events import Event, EventType, History, HistoryRule, fold, recent
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
 from service.settings import Settings
-from service.store.connections import Link
+from service.store.connections import RedisClient
 from service.store.redis_connection import Command
 
 Timer = Callable[[str], AbstractContextManager[object]]
@@ -60,17 +60,23 @@ class SessionStore(Protocol):
         """Delete all that is kept under a user id; returns how many keys there were."""
 
     async def ping(self) -> None:
-        """Return once the store answers."""
+        """Returns once the store answers and accepts writes."""
 
 
 class RedisSessions:
     """The session store on Redis 6.2 or later, Valkey, or a cluster of them."""
 
     def __init__(
-        self, link: Link, settings: Settings, rule: HistoryRule, timer: Timer, *, known: Callable[[str], bool] = lambda _: True
+        self,
+        client: RedisClient,
+        settings: Settings,
+        rule: HistoryRule,
+        timer: Timer,
+        *,
+        known: Callable[[str], bool] = lambda _: True,
     ) -> None:
         """`known` says of a track id whether the model can read it: others do not fill a history."""
-        self._link = link
+        self._client = client
         self._rule, self._known = rule, known
         self._timer = timer
         self._record, self._read = _Script.load("record.lua"), _Script.load("read.lua")
@@ -110,7 +116,11 @@ class RedisSessions:
         return int(deleted)
 
     async def ping(self) -> None:
-        await self._link.ping()
+        try:
+            await self._client.ping()
+        except StoreUnavailableError as error:
+            self._trouble(error)
+            raise
 
     async def _call(self, script: "_Script", calls: Sequence[Command]) -> list[Any]:
         """Run a script for each of `calls` (two keys, then arguments), loading it where Redis has lost it."""
@@ -125,7 +135,7 @@ class RedisSessions:
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
         """What Redis replies; the one refusal that may be among it is that it does not know a script."""
         try:
-            return [_checked(reply) for reply in await self._link.run(commands)]
+            return [_checked(reply) for reply in await self._client.run(commands)]
         except StoreUnavailableError as error:
             self._trouble(error)
             raise
@@ -151,7 +161,7 @@ def _array_header(count: int) -> bytes:
 def _checked(reply: Any) -> Any:
     # Out of memory, read-only replica, loading: not the caller's fault.
     if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError):
-        raise StoreUnavailableError(f"Redis refused: {reply}") from reply
+        raise StoreUnavailableError("Redis refused the request", cause=reply) from reply
     return reply
 
 
