@@ -1,19 +1,29 @@
-"""What a player tells us, and what it amounts to.
+"""Turns what a player reported into the history that a model reads.
 
-A player posts *events* (`Event`): a play started, a skip, an end, a like, a dislike. What a model reads is a *history*:
-one `Entry` a play, with its `Outcome`. `fold` makes the second from the first and is the only place that does, for the
-service and for the trainer. It is a pure function of the *set* of events, so neither their order of arrival nor a
-repetition changes its result. It knows nothing about users, rows, Redis or tensors.
+A player posts *events* (`Event`): a play started, a skip, an end, a like, a dislike. A model reads a *history*: one `Entry`
+for each play, with its `Outcome`. `fold` makes the history from the events, for the service and for the trainer, and no other
+function does. It is a pure function of the *set* of events. So neither their order of arrival nor a repetition changes its
+result. It knows nothing about users, rows, Redis or tensors.
 
-To fold anew at each request costs time by the event; the gain is that no state can go wrong. So that a long life costs no more
-than a short one, `recent` leaves out first what can no longer make a difference.
+Folding again at each request costs time for each event. In return, no stored state can go wrong. `recent` first drops the old
+events that cannot change the next proposal, so that a listener's cost does not grow with their past.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
+from itertools import groupby
+from operator import eq, itemgetter
 from typing import Any, Literal, NamedTuple
+
+LATE_MS = 24 * 60 * 60 * 1000
+"""An event that the service received later than this after it happened is a late report. It revives no session."""
+
+AHEAD_MS = 5 * 60 * 1000
+"""How far a player's clock may run ahead of the service's."""
 
 
 class EventType(IntEnum):
@@ -27,7 +37,7 @@ class EventType(IntEnum):
 
 
 class Outcome(IntEnum):
-    """How a play ended, as the number that the network reads; 0 is left to padding."""
+    """How a play ended, as the number that the network reads. 0 is padding."""
 
     PLAYED = 1
     SKIPPED = 2
@@ -43,26 +53,29 @@ class Outcome(IntEnum):
 class Event(NamedTuple):
     """One report of a player. Tuples compare field by field, so sorting events puts them in canonical order.
 
-    `at_ms` is Unix time in milliseconds on the player's clock; `played_ms` and `track_ms` are how much was heard and how
-    long the track is, where the player said so.
+    `at_ms` is Unix time in milliseconds on the player's clock. `delay_ms` is how much later the service received the event, by
+    its own clock; 0 if it was not later, or if nobody knows. `played_ms` and `track_ms` are how much was heard and how long the
+    track is, if the player said so. A `private` event counts in the current session only.
     """
 
     at_ms: int
     type: EventType
     event_id: str
     track_id: str
+    delay_ms: int = 0
     played_ms: int | None = None
     track_ms: int | None = None
     session_id: str | None = None
     request_id: str | None = None
+    private: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SkipRule:
-    """When an ended play counts as skipped: heard for less than `limit_ms` and for less than `end_share` of the track.
+    """Decides when an ended play counts as skipped: heard for less than `limit_ms` and less than `end_share` of the track.
 
-    30 seconds is what music services count as a play; the share keeps a short interlude, heard to its end, from counting
-    as skipped. Without `played_ms` there is nothing to decide from, and the event's own type stands.
+    Music services count a play from 30 seconds on. The share prevents that a short interlude, heard to its end, counts as
+    skipped. Without `played_ms` the event's own type decides.
     """
 
     limit_ms: int = 30_000
@@ -86,26 +99,33 @@ class HistoryRule:
     length: int = 50  # entries
     scope: Literal["user", "session"] = "user"  # whether the history goes back past the session's start
     gap_ms: int = 30 * 60 * 1000  # a session without a name ends after this long without an event
+    named_gap_ms: int = 24 * 60 * 60 * 1000  # the same for a session that the player named
     skip: SkipRule = SkipRule()
 
     def __post_init__(self) -> None:
-        """Refuse a rule by which nobody has a history."""
-        if self.length < 1 or self.gap_ms < 0:
-            raise ValueError(f"found length {self.length} and gap_ms {self.gap_ms}; wanted at least 1 and 0")
+        """Refuse a rule that leaves every history empty."""
+        if self.length < 1 or self.gap_ms < 0 or self.named_gap_ms < 0:
+            raise ValueError(
+                f"found length {self.length}, gap_ms {self.gap_ms} and named_gap_ms {self.named_gap_ms};"
+                " expected at least 1, 0 and 0"
+            )
 
 
-# Looked up once: an enum's members are slow to find, and `fold` asks for some at every event.
+# Module-level names: looking up an enum's member is slow, and `fold` needs several for each event.
 _PLAY, _COMPLETE, _LIKE = EventType.PLAY, EventType.COMPLETE, EventType.LIKE
 _PLAYED, _SKIPPED, _LIKED, _DISLIKED = Outcome.PLAYED, Outcome.SKIPPED, Outcome.LIKED, Outcome.DISLIKED
 
-_OUTCOME_AT, _SKIPPED_AT = 1, 3  # places of `Entry`'s fields
+_OUTCOME_AT, _SKIPPED_AT = 1, 3  # positions of `Entry`'s fields
+_at_of, _delay_of, _name_of, _private_of = (
+    itemgetter(Event._fields.index(name)) for name in ("at_ms", "delay_ms", "session_id", "private")
+)
 
 
 class Entry(NamedTuple):
     """One play in a history.
 
-    `outcome` is the latest word on it: an explicit like or dislike stands over how the play ended. `skipped` says that it
-    was left early whatever the opinion, `session` numbers the listener's sessions from 0, `at_ms` is when it started.
+    `outcome` is the newest report: an explicit like or dislike replaces how the play ended. `skipped` is whether it was left
+    early, whatever the opinion. `session` numbers the listener's sessions from 0. `at_ms` is when it started.
     """
 
     track_id: str
@@ -115,91 +135,193 @@ class Entry(NamedTuple):
     session: int
 
 
+_entry = partial(tuple.__new__, Entry)  # a third of the time that `Entry._make` takes
+
+
+class Span(NamedTuple):
+    """When a session was last seen, until when it goes on without another event, and whether the player named it."""
+
+    seen_ms: int
+    until_ms: int
+    named: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """A listener's plays, oldest first, and where the newest event stands."""
+    """A listener's plays, oldest first, and the span of each session by its number."""
 
     entries: tuple[Entry, ...] = ()
-    last_at_ms: int = 0  # the newest event's time; 0 without events
-    last_session: int = -1  # the newest event's session; -1 without events
+    spans: tuple[Span, ...] = ()
 
-    def session(self, now_ms: int, gap_ms: int) -> tuple[Entry, ...]:
-        """The entries of the session still going on at `now_ms`: none where `gap_ms` has passed since the last event."""
-        if now_ms - self.last_at_ms > gap_ms:
+    def session(self, now_ms: int) -> tuple[Entry, ...]:
+        """Returns the entries of the current session: of those that go on at `now_ms`, the one that was seen last.
+
+        Sessions without a name that go on at the same time are one: a clock that is slow, or was set right, told them apart.
+        A session seen in the future shows that our own clock was set back, so one that was seen before goes first.
+        """
+        going_on = self._going_on(now_ms)
+        if not going_on:
             return ()
-        return tuple([entry for entry in self.entries if entry.session == self.last_session])
+        spans, latest_ms = self.spans, now_ms + AHEAD_MS
+        newest = max(going_on, key=lambda number: (spans[number].seen_ms <= latest_ms, spans[number].seen_ms, number))
+        current = {newest} if spans[newest].named else {number for number in going_on if not spans[number].named}
+        return tuple([entry for entry in self.entries if entry.session in current])
+
+    def skipped(self, now_ms: int) -> Sequence[str]:
+        """Returns the tracks skipped in any session that goes on at `now_ms`: two players of one listener may take turns."""
+        going_on = self._going_on(now_ms)
+        return list(dict.fromkeys(entry.track_id for entry in self.entries if entry.skipped and entry.session in going_on))
+
+    def opinions(self, now_ms: int) -> Mapping[str, Outcome]:
+        """Returns the tracks liked or disliked in a session that goes on at `now_ms`, each with the last word on it."""
+        going_on = self._going_on(now_ms)
+        return {
+            entry.track_id: entry.outcome for entry in self.entries if entry.session in going_on and entry.outcome >= _LIKED
+        }
+
+    def _going_on(self, now_ms: int) -> set[int]:
+        return {number for number, span in enumerate(self.spans) if now_ms <= span.until_ms}
 
 
-def fold(events: Iterable[Event], rule: HistoryRule) -> History:
-    """The history that a set of events of one listener amounts to.
+def fold(events: Iterable[Event], rule: HistoryRule, *, now_ms: int | None = None) -> History:
+    """Makes the history of one listener from the set of their events.
 
-    A session is the player's own where an event names one, else it ends with a gap of more than the rule's. A play counts
-    as played until a skip of the same track in the same session turns it into a skip; an end without an open play is an
-    entry of its own, and so is a like or dislike of a track not heard in that session.
+    A play counts as played until a skip of the same track in the same session turns it into a skip. An end without an open
+    play is an entry of its own. So is a like or dislike of a track that was not heard in that session.
+
+    An event that names a session belongs to it. One without a name belongs to the session of the event before it. A gap
+    between the events' own times ends a session. With `now_ms`, private events of sessions that have ended by then are left
+    out.
     """
-    drafts: list[list[Any]] = []  # an entry's fields each, as long as later events may still change them
-    open_plays: dict[tuple[int, str], list[Any]] = {}
-    newest: dict[tuple[int, str], list[Any]] = {}
-    named: dict[str, int] = {}  # a named session may be interrupted and go on
-    count, session, at_ms, last_ms = 0, -1, 0, -math.inf
-    before: Event | None = None
-    for event in _in_order(events):
-        if event == before:
-            continue
-        before = event
-        at_ms, type, _, track_id, played_ms, track_ms, session_id, _ = event
-        if session_id is not None:
-            session = named.setdefault(session_id, count)
-            count = max(count, session + 1)
-        elif at_ms - last_ms > rule.gap_ms:
-            session, count = count, count + 1
+    ordered = _in_order(events)
+    if any(map(eq, ordered, ordered[1:])):
+        ordered = [event for event, _ in groupby(ordered)]
+    return _fold_ordered(ordered, rule, now_ms)
+
+
+def fold_recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool], *, now_ms: int) -> History:
+    """Makes the history from the `recent` ones of different events: all that a proposal at `now_ms` needs."""
+    return _fold_ordered(recent(events, rule, known, now_ms=now_ms), rule, now_ms)
+
+
+def _fold_ordered(ordered: Sequence[Event], rule: HistoryRule, now_ms: int | None) -> History:
+    history = _fold(ordered, rule)
+    if now_ms is None or not any(map(_private_of, ordered)):
+        return history
+    return _fold(ordered, rule, {number for number, span in enumerate(history.spans) if now_ms > span.until_ms})
+
+
+class _Session:
+    """A session while its events are folded: when it was seen, and for each track the newest entry and the open play."""
+
+    __slots__ = ("by_name_ms", "named_at_ms", "newest", "number", "open_plays", "seen_ms")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.seen_ms = 0
+        self.named_at_ms, self.by_name_ms = -math.inf, -math.inf
+        self.newest: dict[str, list[Any]] = {}
+        self.open_plays: dict[str, list[Any]] = {}
+
+    def span(self, rule: HistoryRule) -> Span:
+        until_ms = max(self.seen_ms + rule.gap_ms, self.by_name_ms + rule.named_gap_ms)
+        return Span(self.seen_ms, int(until_ms), self.by_name_ms >= 0)
+
+
+def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cost each request a third more
+    ordered: Sequence[Event], rule: HistoryRule, ended: Collection[int] = ()
+) -> History:
+    """Folds events in canonical order, without the private ones of the sessions in `ended`."""
+    drafts: list[list[Any]] = []  # the fields of an entry each, as long as later events may change them
+    sessions: list[_Session] = []
+    named: dict[str, _Session] = {}
+    session, last_ms = _Session(-1), -math.inf
+    gap_ms, named_gap_ms, skipped = rule.gap_ms, rule.named_gap_ms, rule.skip.skipped
+    for at_ms, type, _, track_id, delay_ms, played_ms, track_ms, name, _, private in ordered:
+        seen_ms = at_ms + delay_ms if delay_ms <= LATE_MS else at_ms
+        if name is not None:
+            found = named.get(name)
+            if found is None or at_ms - found.named_at_ms > named_gap_ms:
+                found = named[name] = _Session(len(sessions))
+                sessions.append(found)
+            session, found.named_at_ms = found, at_ms
+            if seen_ms > session.by_name_ms:  # noqa: PLR1730  # `max` costs four times as much
+                session.by_name_ms = seen_ms
+        elif at_ms - last_ms > gap_ms:
+            session = _Session(len(sessions))
+            sessions.append(session)
         last_ms = at_ms
-        key = (session, track_id)
-        draft = newest.get(key) if type > _COMPLETE else None if type is _PLAY else open_plays.pop(key, None)
+        if seen_ms > session.seen_ms:  # noqa: PLR1730  # as above
+            session.seen_ms = seen_ms
+        if private and session.number in ended:
+            continue
+        if type is _PLAY:
+            draft = None
+        elif type > _COMPLETE:
+            draft = session.newest.get(track_id)
+        else:
+            draft = session.open_plays.pop(track_id, None)
         if draft is None:
-            draft = newest[key] = [track_id, _PLAYED, at_ms, False, session]
+            draft = session.newest[track_id] = [track_id, _PLAYED, at_ms, False, session.number]
             drafts.append(draft)
         if type is _PLAY:
-            open_plays[key] = draft
+            session.open_plays[track_id] = draft
         elif type > _COMPLETE:
             draft[_OUTCOME_AT] = _LIKED if type is _LIKE else _DISLIKED
-        elif rule.skip.skipped(type, played_ms, track_ms):
+        elif skipped(type, played_ms, track_ms):
             draft[_SKIPPED_AT] = True
             if draft[_OUTCOME_AT] is _PLAYED:
                 draft[_OUTCOME_AT] = _SKIPPED
-    return History(entries=tuple(map(Entry._make, drafts)), last_at_ms=at_ms, last_session=session)
+    return History(entries=tuple(map(_entry, drafts)), spans=tuple([one.span(rule) for one in sessions]))
 
 
-def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool]) -> Sequence[Event]:
-    """Of a listener's different events those that tell what to play next: the newest sessions, in order.
+def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool], *, now_ms: int) -> Sequence[Event]:
+    """Returns the newest events of a listener that matter for a proposal at `now_ms`, in canonical order.
 
-    They are whole and hold `rule.length` plays of `known` tracks or more, or are all there are. What they fold to is the end
-    of what all fold to; only sessions are numbered from the first that is left. A session that is named again later keeps all
-    since its beginning.
+    They hold whole sessions: all that go on at `now_ms`, and at least `rule.length` plays of `known` tracks if there are so
+    many. They fold to the end of the history that all events fold to; only the numbers of sessions begin at the first one
+    left. Plays later than `now_ms` do not count: after a clock was set back, they would push out what the listener does now.
     """
     ordered = _in_order(events)
-    wanted, earliest = rule.length, len(ordered)
+    wanted = rule.length
     if len(ordered) <= wanted:
         return ordered
+    earliest = len(ordered)
     begins: dict[str | None, int] = {}
     for place in range(len(ordered) - 1, 0, -1):
-        at_ms, type, _, track_id, _, _, session_id, _ = ordered[place]
-        if type is _PLAY and known(track_id):
+        at_ms, type, _, track_id, _, _, _, name, _, _ = ordered[place]
+        if type is _PLAY and at_ms <= now_ms and known(track_id):
             wanted -= 1
-        if session_id is not None:
-            begins = begins or {event.session_id: first for first, event in reversed(list(enumerate(ordered)))}
-            earliest = min(earliest, begins[session_id])
-        if wanted <= 0 and place <= earliest and (session_id is not None or at_ms - ordered[place - 1].at_ms > rule.gap_ms):
-            return ordered[place:]
+        if name is not None:
+            begins = begins or dict(zip(map(_name_of, reversed(ordered)), range(len(ordered) - 1, -1, -1), strict=True))
+            earliest = min(earliest, begins[name])
+        if wanted <= 0 and place <= earliest and (name is not None or at_ms - ordered[place - 1].at_ms > rule.gap_ms):
+            earliest = min(earliest, _ended(ordered, place, rule, now_ms))
+            if place <= earliest:
+                return ordered[place:]
     return ordered
 
 
+def _ended(ordered: Sequence[Event], place: int, rule: HistoryRule, now_ms: int) -> int:
+    """Returns how many of the events before `place`, the oldest first, are of sessions that have ended at `now_ms`."""
+    widest_ms = max(rule.gap_ms, rule.named_gap_ms)
+    if ordered[place - 1].at_ms < now_ms - widest_ms - LATE_MS:
+        return place
+    longest_ms = min(LATE_MS, max(map(_delay_of, ordered)))
+    for first in range(bisect_left(ordered, now_ms - widest_ms - longest_ms, 0, place, key=_at_of), place):
+        at_ms, _, _, _, delay_ms, _, _, name, _, _ = ordered[first]
+        seen_ms = at_ms + delay_ms if delay_ms <= LATE_MS else at_ms
+        if now_ms <= seen_ms + (rule.gap_ms if name is None else rule.named_gap_ms):
+            return first
+    return place
+
+
 def _in_order(events: Iterable[Event]) -> list[Event]:
-    """Events in canonical order: equal ones stand together."""
+    """Sorts events into canonical order, in which equal ones are neighbours."""
     events = list(events)
     try:
         return sorted(events)
-    except TypeError:  # two that differ only in a field that one of them leaves out
+    except TypeError:  # two events differ only in a field that one of them lacks
         return sorted(events, key=_none_first)
 
 

@@ -9,8 +9,6 @@ from fastapi import Depends, Request
 from model.artifact import Artifact
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
-from service.scoring.batcher import Scorer
-from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
 
 
@@ -20,8 +18,6 @@ class State:
 
     artifact: Artifact
     store: SessionStore
-    masks: RecentMasks
-    scorer: Scorer
     recommender: Recommender
     metrics: Metrics
     clock: Callable[[], int]  # now, as Unix time in milliseconds

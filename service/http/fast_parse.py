@@ -32,6 +32,7 @@ class _Event(Struct, forbid_unknown_fields=True, frozen=True):
     track_ms: _Milliseconds | None = None
     request_id: _Id | None = None
     session_id: _Id | None = None
+    private: bool = False
 
 
 class _Events(Struct, forbid_unknown_fields=True, frozen=True):
@@ -98,15 +99,18 @@ def read_next(body: bytes) -> Asked | None:
 
 
 def _told(posted: _Event, now_ms: int) -> Event:
+    at_ms = now_ms if posted.at is None else milliseconds(posted.at)
     return Event(
-        now_ms if posted.at is None else milliseconds(posted.at),
+        at_ms,
         _TYPES[posted.type],
         posted.event_id,
         posted.track_id,
+        max(0, now_ms - at_ms),
         posted.played_ms,
         posted.track_ms,
         posted.session_id,
         posted.request_id,
+        posted.private,
     )
 
 

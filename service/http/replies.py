@@ -43,14 +43,14 @@ def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | 
     }
 
 
-def session(user_id: str, entries: Sequence[Entry], expires_at_ms: int | None) -> dict[str, Any]:
+def session(user_id: str, entries: Sequence[Entry], skipped: Sequence[str], expires_at_ms: int | None) -> dict[str, Any]:
     """A `schemas.Session`."""
     return {
         "user_id": user_id,
         "session": [
             {"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": _moment(entry.at_ms)} for entry in entries
         ],
-        "skipped": list(dict.fromkeys(entry.track_id for entry in entries if entry.skipped)),
+        "skipped": skipped,
         "expires_at": None if expires_at_ms is None else _moment(expires_at_ms),
     }
 

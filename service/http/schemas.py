@@ -76,6 +76,9 @@ class PostedEvent(Body):
     track_ms: Milliseconds | None = Field(None, description="how long the track is")
     request_id: Id | None = Field(None, description="the reply of next that proposed this track")
     session_id: Id | None = Field(None, description="the player's own session")
+    private: Annotated[bool, Field(strict=True)] = Field(
+        False, description="counts in the current session only: not in the long-term memory, not in the collected log"
+    )
 
 
 class PostedEvents(Body):

@@ -87,6 +87,12 @@ class Metrics:
             "Log lines that nobody will see: the queue was full, or stdout failed",
             registry=registry,
         )
+        self.unreadable = Counter(
+            "nexttrack_unreadable_values",
+            "Stored values that could not be read and were skipped",
+            ["kind", "reason"],  # kind: of the key; reason: another version of the service wrote it, or it is broken
+            registry=registry,
+        )
         self.model = Gauge(
             "nexttrack_model_info",
             "1 for the model in use",

@@ -1,15 +1,34 @@
--- Read what is kept of one listener, in one round trip and as few values as possible: the packed events come as one
--- string, which the reader decodes at once. Reads only; nothing expires later because somebody looked.
+-- Reads what is kept of one listener, in one round trip and as few values as possible. The packed events are returned as one
+-- string, which the reader decodes at once. It only reads, so no key expires later.
 --
--- KEYS as in record.lua; ARGV[1] the number of the type dislike
--- Returns the number of events, the events, the ms until they expire (negative: there are none), the disliked tracks.
+-- KEYS as in record.lua. ARGV[1] the first characters of a stored dislike, of which the first is the version
+-- Returns the number of events, the events, how many of them are private, the ms until they expire (negative: there are none),
+-- the disliked tracks, how many opinions have an unknown version, and how many keys hold no hash.
 
-local events = redis.call('HVALS', KEYS[1])
-local opinions = redis.call('HGETALL', KEYS[2])
-local disliked = {}
-for i = 1, #opinions, 2 do
-  if tonumber(opinions[i + 1]) % 8 == tonumber(ARGV[1]) then
-    disliked[#disliked + 1] = opinions[i]
+local unknown, broken = 0, 0
+
+local function read(command, key)
+  local found = redis.pcall(command, key)
+  if found.err then
+    broken = broken + 1
+    return {}
+  end
+  return found
+end
+
+local events, private, opinions = read('HVALS', KEYS[1]), read('HVALS', KEYS[2]), read('HGETALL', KEYS[3])
+local count, hidden = #events, #private
+for i = 1, hidden do
+  events[count + i] = private[i]
+end
+local version, dislike, disliked = string.byte(ARGV[1], 1), string.byte(ARGV[1], 2), {}
+for i = 2, #opinions, 2 do
+  local found, type = string.byte(opinions[i], 1, 2)
+  if found ~= version then
+    unknown = unknown + 1
+  elseif type == dislike then
+    disliked[#disliked + 1] = opinions[i - 1]
   end
 end
-return {#events, table.concat(events), redis.call('PTTL', KEYS[1]), disliked}
+local expires = math.max(redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]))
+return {count + hidden, table.concat(events), hidden, expires, disliked, unknown, broken}

@@ -1,16 +1,19 @@
-"""What is remembered of listeners: their newest events and their opinions, in Redis.
+"""Stores what listeners did in Redis: their newest events and their opinions.
 
-    nexttrack:{USER}:events     hash: event id -> packed event; the newest `history_events`, for `history_ttl`
-    nexttrack:{USER}:opinions   hash: track id -> stamp of its newest like or dislike; for `opinions_ttl`
+    nexttrack:{USER}:events     hash: event id -> event; the newest `history_events`, for `history_ttl`
+    nexttrack:{USER}:private    hash: event id -> private event; until its session must have ended
+    nexttrack:{USER}:opinions   hash: track id -> its newest like or dislike; for `opinions_ttl`
 
-Two hashes a listener and two scripts, `record.lua` and `read.lua`: one atomic round trip writes, one reads. Kept is a *set*
-of events; `model.events.fold` makes a history of it anew at each read, from as many `recent` ones as matter. So the state
-depends neither on the order nor on the repetition in which events arrive. (The exception: of two events with one id, the
-first counts.) An event older than all that are kept is accepted and falls out again at once; what has fallen out is not known
-any more, so that sent again it is reported as accepted once more. Writes alone prolong both expiries.
+`service.store.formats` packs the values. A write or a read is one atomic round trip, by the script `record.lua` or `read.lua`.
+Redis stores a *set* of events, and `model.events.fold_recent` makes the history anew at each read. So the state depends neither
+on the order nor on the repetition in which events arrive, with one exception: of two events with one id, the first counts. An
+event older than all that are kept is accepted and dropped at once. If it is sent again, it is accepted again. Only writes
+prolong the expiry.
 
-USER is the listener's id with braces escaped, inside braces: the part between the first braces decides a key's cluster
-slot, and with a brace of its own an id could put a listener's keys into different slots, or be taken for another's.
+USER is the listener's id with braces escaped, inside braces. The text between the first braces decides a key's cluster slot.
+An id with a brace of its own could put a listener's keys into different slots, or be taken for another listener's id.
+
+A value that cannot be read is counted, logged once and skipped.
 """
 
 import hashlib
@@ -22,25 +25,31 @@ from importlib import resources
 from typing import Any, Protocol
 
 import msgspec
+import structlog
 from redis.exceptions import NoScriptError, ResponseError
 
-from model.events import Event, EventType, History, HistoryRule, fold, recent
+from model.events import AHEAD_MS, Event, EventType, History, HistoryRule, Outcome, fold_recent
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
 from service.settings import Settings
-from service.store.connections import RedisClient
+from service.store.connections import Link
+from service.store.formats import BROKEN, UNKNOWN, VERSION, pack_event, pack_opinion, unpack_events, unpack_readable
 from service.store.redis_connection import Command
+
+logger = structlog.get_logger()
 
 Timer = Callable[[str], AbstractContextManager[object]]
 """Given an operation's name, a context that measures it."""
-
+Count = Callable[[str, str], None]
+"""Counts a value that cannot be read, given the kind of its key and the reason."""
 
 EMPTY = History()
+_DISLIKE = f"{VERSION}{EventType.DISLIKE.value}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembered:
-    """What is known of a listener; without arguments, of one never seen."""
+    """What is known of a listener. The defaults are those of a listener never seen."""
 
     history: History = EMPTY
     disliked: frozenset[str] = frozenset()
@@ -48,19 +57,19 @@ class Remembered:
 
 
 class SessionStore(Protocol):
-    """Remembers what listeners did. All methods raise StoreUnavailableError where the store does not answer in time."""
+    """Stores what listeners did. All methods raise StoreUnavailableError if the store does not answer in time."""
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
-        """Record events by user id. For each event, in the same place, whether it was new."""
+        """Records events by user id. Returns for each event, in the same place, whether it was new."""
 
-    async def read(self, user_id: str) -> Remembered:
-        """What is known of a listener; of an unknown one, nothing."""
+    async def read(self, user_id: str, now_ms: int) -> Remembered:
+        """Returns what matters of a listener at `now_ms`; of an unknown one, nothing."""
 
     async def forget(self, user_id: str) -> int:
-        """Delete all that is kept under a user id; returns how many keys there were."""
+        """Deletes everything stored under a user id. Returns how many keys there were."""
 
     async def ping(self) -> None:
-        """Returns once the store answers and accepts writes."""
+        """Returns once the store answers."""
 
 
 class RedisSessions:
@@ -68,25 +77,28 @@ class RedisSessions:
 
     def __init__(
         self,
-        client: RedisClient,
+        link: Link,
         settings: Settings,
         rule: HistoryRule,
         timer: Timer,
         *,
         known: Callable[[str], bool] = lambda _: True,
+        unreadable: Count = lambda _, __: None,
     ) -> None:
-        """`known` says of a track id whether the model can read it: others do not fill a history."""
-        self._client = client
+        """`known` tells whether the model can read a track: other tracks do not fill a history."""
+        self._link = link
         self._rule, self._known = rule, known
-        self._timer = timer
+        self._timer, self._unreadable = timer, unreadable
         self._record, self._read = _Script.load("record.lua"), _Script.load("read.lua")
         self._trouble = Trouble("sessions are out of reach")
+        self._told = set[tuple[str, str]]()
         self._keep = settings.history_events
-        # Trimming sorts all of a listener's events; with slack it does so at every so-many-th write only. It never shows.
+        # Trimming sorts all of a listener's events. The slack lets it run at few writes only; readers never see it.
         slack = max(1, self._keep // 4)
         history_ttl_ms = round(settings.history_ttl.total_seconds() * 1000)
+        private_ttl_ms = max(rule.gap_ms, rule.named_gap_ms) + AHEAD_MS
         opinions_ttl_ms = round(settings.opinions_ttl.total_seconds() * 1000)
-        self._limits = (self._keep, slack, history_ttl_ms, settings.opinions, opinions_ttl_ms)
+        self._limits = (self._keep, slack, history_ttl_ms, private_ttl_ms, settings.opinions, opinions_ttl_ms)
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         calls = [
@@ -95,18 +107,28 @@ class RedisSessions:
         ]
         with self._timer("record"):
             replies = await self._call(self._record, calls)
-        return {user_id: [new == ord("1") for new in reply] for user_id, reply in zip(events, replies, strict=True)}
+        for _, replaced in replies:
+            self._count("key", *[BROKEN] * replaced)
+        return {user_id: [new == ord("1") for new in fresh] for user_id, (fresh, _) in zip(events, replies, strict=True)}
 
-    async def read(self, user_id: str) -> Remembered:
+    async def read(self, user_id: str, now_ms: int) -> Remembered:
+        keys = _keys(user_id)
         with self._timer("read"):
-            [reply] = await self._call(self._read, [(*_keys(user_id), int(EventType.DISLIKE))])
-        count, packed, expires_in_ms, disliked = reply
-        events = _decoder.decode(_array_header(count) + packed)
+            [reply] = await self._call(self._read, [(*keys, _DISLIKE)])
+        count, packed, private, expires_in_ms, found, unknown, broken = reply
+        self._count("opinions", *[UNKNOWN] * unknown)
+        self._count("key", *[BROKEN] * broken)
+        try:
+            events = unpack_events(count, packed)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            events = await self._readable(keys)
         if count > self._keep:
             events = sorted(events)[-self._keep :]
+        history = fold_recent(events, self._rule, self._known, now_ms=now_ms)
+        disliked = self._decoded(found)
         return Remembered(
-            history=fold(recent(events, self._rule, self._known), self._rule),
-            disliked=frozenset(track_id.decode() for track_id in disliked),
+            history=history,
+            disliked=_with_private(disliked, events, history, now_ms) if private else disliked,
             expires_in_ms=expires_in_ms if expires_in_ms >= 0 else None,
         )
 
@@ -116,52 +138,84 @@ class RedisSessions:
         return int(deleted)
 
     async def ping(self) -> None:
+        await self._link.ping()
+
+    async def _readable(self, keys: Sequence[str]) -> list[Event]:
+        """Reads the events again one by one, and returns those that can be read."""
+        events = list[Event]()
+        for key, values in zip(_KINDS, await self._run([("HVALS", key) for key in keys[:2]]), strict=False):
+            if not isinstance(values, ResponseError):  # no hash: `read.lua` has counted it
+                found, reasons = unpack_readable(values)
+                events += found
+                self._count(key, *reasons)
+        return events
+
+    def _decoded(self, track_ids: Sequence[bytes]) -> frozenset[str]:
         try:
-            await self._client.ping()
-        except StoreUnavailableError as error:
-            self._trouble(error)
-            raise
+            return frozenset([track_id.decode() for track_id in track_ids])
+        except UnicodeDecodeError:
+            decoded = [track_id.decode(errors="ignore") for track_id in track_ids]
+            sound = [text for text, track_id in zip(decoded, track_ids, strict=True) if text.encode() == track_id]
+            self._count("opinions", *[BROKEN] * (len(track_ids) - len(sound)))
+            return frozenset(sound)
+
+    def _count(self, kind: str, *reasons: str) -> None:
+        """Counts values that cannot be read, and logs the first of each kind and reason."""
+        for reason in reasons:
+            self._unreadable(kind, reason)
+            if (kind, reason) not in self._told:
+                self._told.add((kind, reason))
+                logger.warning(
+                    "stored values cannot be read and are skipped; only the first is logged", kind=kind, reason=reason
+                )
 
     async def _call(self, script: "_Script", calls: Sequence[Command]) -> list[Any]:
-        """Run a script for each of `calls` (two keys, then arguments), loading it where Redis has lost it."""
-        replies = await self._run([("EVALSHA", script.sha, 2, *call) for call in calls])
+        """Runs a script for each of `calls` (all keys of a listener, then arguments). Loads it where Redis has lost it."""
+        replies = await self._run([("EVALSHA", script.sha, len(_KINDS), *call) for call in calls])
         missing = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
-            again = await self._run([("EVAL", script.text, 2, *calls[place]) for place in missing])
+            again = await self._run([("EVAL", script.text, len(_KINDS), *calls[place]) for place in missing])
             for place, reply in zip(missing, again, strict=True):
                 replies[place] = reply
         return replies
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """What Redis replies; the one refusal that may be among it is that it does not know a script."""
+        """Returns the replies of Redis. An error among them says that a script is unknown or a key holds no hash."""
         try:
-            return [_checked(reply) for reply in await self._client.run(commands)]
+            return [_checked(reply) for reply in await self._link.run(commands)]
         except StoreUnavailableError as error:
             self._trouble(error)
             raise
 
 
-def _keys(user_id: str) -> tuple[str, str]:
-    """All keys of a listener; the only place that names them."""
+_KINDS = ("events", "private", "opinions")
+
+
+def _keys(user_id: str) -> tuple[str, ...]:
+    """Names all keys of a listener, in the order of `_KINDS`. No other function does."""
     user = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-    return f"nexttrack:{{{user}}}:events", f"nexttrack:{{{user}}}:opinions"
+    return tuple([f"nexttrack:{{{user}}}:{kind}" for kind in _KINDS])
 
 
 def _arguments(event: Event) -> tuple[str | bytes | int, ...]:
-    if event.type in (EventType.LIKE, EventType.DISLIKE):
-        return event.event_id, _encoder.encode(event), event.track_id, event.at_ms * 8 + event.type
-    return event.event_id, _encoder.encode(event), "", ""
+    """Returns what `record.lua` reads of an event."""
+    if event.type < EventType.LIKE or event.private:
+        return event.event_id, pack_event(event), "", "", int(event.private)
+    return event.event_id, pack_event(event), event.track_id, pack_opinion(event), 0
 
 
-def _array_header(count: int) -> bytes:
-    """What msgpack puts before `count` values to make them an array."""
-    return b"\xdd" + count.to_bytes(4, "big")
+def _with_private(disliked: frozenset[str], events: Sequence[Event], history: History, now_ms: int) -> frozenset[str]:
+    """Applies the private likes and dislikes of the sessions that go on."""
+    tracks = {event.track_id for event in events if event.private and event.type >= EventType.LIKE}
+    said = {track_id: outcome for track_id, outcome in history.opinions(now_ms).items() if track_id in tracks}
+    liked = {track_id for track_id, outcome in said.items() if outcome is Outcome.LIKED}
+    return (disliked - liked) | (said.keys() - liked)
 
 
 def _checked(reply: Any) -> Any:
     # Out of memory, read-only replica, loading: not the caller's fault.
-    if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError):
-        raise StoreUnavailableError("Redis refused the request", cause=reply) from reply
+    if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and not str(reply).startswith("WRONGTYPE"):
+        raise StoreUnavailableError(f"Redis refused: {reply}") from reply
     return reply
 
 
@@ -174,7 +228,3 @@ class _Script:
     def load(cls, name: str) -> "_Script":
         text = resources.files("service.store").joinpath(name).read_text(encoding="utf-8")
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())  # Redis names scripts by SHA-1
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Event])

@@ -28,6 +28,7 @@ PATHS = {
 FIELDS = {
     "PostedEvent": {
         *("event_id", "user_id", "track_id", "type", "at", "played_ms", "track_ms", "request_id", "session_id"),
+        "private",
     },
     "PostedEvents": {"events"},
     "Recorded": {"accepted", "duplicates"},

@@ -6,11 +6,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.events import Entry, Event, EventType, History, HistoryRule, Outcome, SkipRule, fold, recent
+from model.events import (
+    AHEAD_MS,
+    LATE_MS,
+    Entry,
+    Event,
+    EventType,
+    History,
+    HistoryRule,
+    Outcome,
+    SkipRule,
+    fold,
+    fold_recent,
+    recent,
+)
 
 PLAY, SKIP, COMPLETE, LIKE, DISLIKE = EventType
 PLAYED, SKIPPED, LIKED, DISLIKED = Outcome
-MINUTE = 60_000
+MINUTE, HOUR = 60_000, 60 * 60_000
 RULE = HistoryRule(gap_ms=30 * MINUTE)
 
 
@@ -23,10 +36,22 @@ def event(
     played_ms: int | None = None,
     track_ms: int | None = None,
     session: str | None = None,
+    delay: float = 0,
+    private: bool = False,
 ) -> Event:
-    """An event some minutes after the epoch, with an id of its own."""
+    """An event some minutes after the epoch, received `delay` minutes later, with an id of its own."""
     at_ms = round(minute * MINUTE)
-    return Event(at_ms, type, id or f"{at_ms}-{type.name}-{track}", track, played_ms, track_ms, session)
+    return Event(
+        at_ms,
+        type,
+        id or f"{at_ms}-{type.name}-{track}",
+        track,
+        delay_ms=round(delay * MINUTE),
+        played_ms=played_ms,
+        track_ms=track_ms,
+        session_id=session,
+        private=private,
+    )
 
 
 def outcomes(*events: Event) -> list[tuple[str, Outcome]]:
@@ -66,10 +91,14 @@ def test_limits_of_the_skip_rule_are_the_recipes() -> None:
     assert [rule.skipped(SKIP, heard, 12_000) for heard in (5_999, 6_000, 10_000)] == [True, False, False]
 
 
-def test_rule_without_room_for_an_entry_is_refused() -> None:
-    """A history of no entries is nobody's wish; -1 would have meant all but the oldest."""
+def test_rule_that_makes_no_sense_is_refused() -> None:
+    """With what was found: a history of no entries (-1 would have meant all but the oldest), a session that ends too early."""
     with pytest.raises(ValueError, match="found length 0"):
         HistoryRule(length=0)
+    with pytest.raises(ValueError, match="gap_ms -1"):
+        HistoryRule(gap_ms=-1)
+    with pytest.raises(ValueError, match="named_gap_ms -2"):
+        HistoryRule(named_gap_ms=-2)
 
 
 def test_open_play_counts_as_played() -> None:
@@ -177,9 +206,27 @@ def test_session_lasts_as_long_as_no_gap_does() -> None:
 
 def test_named_session_outlasts_a_gap() -> None:
     """The player's own word goes before ours."""
-    history = fold([event(0, PLAY, session="s"), event(500, SKIP, session="s")], RULE)
+    history = fold([event(0, PLAY, session="s"), event(24 * 60, SKIP, session="s")], RULE)
 
     assert [(entry.outcome, entry.session) for entry in history.entries] == [(SKIPPED, 0)]
+
+
+def test_named_session_ends_after_a_day_without_an_event() -> None:
+    """Then the same name begins another session. The recipe sets how long it lasts."""
+    events = [event(0, PLAY, session="s"), event(24 * 60 + 1, SKIP, session="s")]
+    shorter = HistoryRule(named_gap_ms=HOUR)
+
+    assert [(entry.outcome, entry.session) for entry in fold(events, RULE).entries] == [(PLAYED, 0), (SKIPPED, 1)]
+    assert fold(events[:1], RULE).skipped(0) == fold(events[:1], RULE).skipped(25 * HOUR) == []
+    assert [bool(fold(events[:1], rule).session(2 * HOUR)) for rule in (RULE, shorter)] == [True, False]
+
+
+def test_event_without_a_name_joins_the_named_session_before_it() -> None:
+    """A player that names its session with plays only. Such an event prolongs the session by the gap alone."""
+    history = fold([event(0, PLAY, session="s"), event(20, SKIP), event(24 * 60 - 1, PLAY, "b", session="s")], RULE)
+
+    assert [(entry.outcome, entry.session) for entry in history.entries] == [(SKIPPED, 0), (PLAYED, 0)]
+    assert fold([event(0, PLAY, session="s"), event(20, SKIP)], RULE).spans[0].until_ms == 24 * HOUR
 
 
 def test_named_session_ends_where_another_name_begins() -> None:
@@ -198,15 +245,119 @@ def test_interrupted_named_session_goes_on() -> None:
         ("a", SKIPPED, 0),
         ("b", PLAYED, 1),
     ]
-    assert history.last_session == 0
+    assert [entry.track_id for entry in history.session(2 * MINUTE)] == ["a"]
 
 
 def test_session_is_over_when_the_gap_has_passed() -> None:
     """What was skipped yesterday may be proposed today."""
     history = fold([event(0, PLAY, "a"), event(40, PLAY, "b"), event(50, COMPLETE, "b")], RULE)
 
-    assert [entry.track_id for entry in history.session(80 * MINUTE, RULE.gap_ms)] == ["b"]
-    assert history.session(80 * MINUTE + 1, RULE.gap_ms) == ()
+    assert [entry.track_id for entry in history.session(80 * MINUTE)] == ["b"]
+    assert history.session(80 * MINUTE + 1) == ()
+
+
+@pytest.mark.parametrize(("name", "lasts"), [(None, 30 * MINUTE), ("s", 24 * HOUR)])
+def test_session_of_a_player_whose_clock_is_slow_goes_on(name: str | None, lasts: int) -> None:
+    """The time of receipt counts: 31 minutes old when it arrives, a skip still masks, for as long as any other."""
+    history = fold([event(0, SKIP, session=name, delay=31)], RULE)
+
+    assert history.skipped(31 * MINUTE + lasts) == ["a"]
+    assert history.skipped(31 * MINUTE + lasts + 1) == []
+
+
+def test_event_that_is_a_day_old_on_receipt_revives_nothing() -> None:
+    """Up to 24 hours it counts as a slow clock, beyond as a late report, which counts for its own time only."""
+    day = LATE_MS / MINUTE
+    slow, late = (fold([event(0, SKIP, session="s", delay=delay)], RULE) for delay in (day, day + 1))
+
+    assert slow.skipped(LATE_MS + HOUR) == ["a"]
+    assert late.skipped(LATE_MS + HOUR) == []
+    assert late.skipped(HOUR) == ["a"]
+
+
+def test_event_from_a_clock_ahead_counts_from_its_own_time() -> None:
+    """The later of both times decides, whichever it is."""
+    history = fold([event(5, SKIP)], RULE)
+
+    assert history.skipped(35 * MINUTE) == ["a"]
+
+
+def test_sessions_are_told_apart_by_the_events_own_times() -> None:
+    """So the service splits what an offline player sends at once as the trainer splits it in the log."""
+    events = [event(0, PLAY, "a", delay=180), event(60, PLAY, "b", delay=120), event(61, SKIP, "b", delay=119)]
+    history = fold(events, RULE)
+
+    assert [(entry.track_id, entry.session) for entry in history.entries] == [("a", 0), ("b", 1)]
+    assert [entry.track_id for entry in history.session(200 * MINUTE)] == ["a", "b"]  # both were seen just now
+
+
+def test_players_with_unequal_clocks_mask_for_each_other() -> None:
+    """One clock is 40 minutes slow: both sessions are seen at the same time, so both are the current one."""
+    history = fold([event(0, SKIP, "slow", delay=40), event(40, PLAY, "right")], RULE)
+
+    assert [entry.track_id for entry in history.session(41 * MINUTE)] == ["slow", "right"]
+    assert history.skipped(41 * MINUTE) == ["slow"]
+
+
+def test_skip_in_one_of_two_named_sessions_masks_in_both() -> None:
+    """Two players take turns: only the newest session is the current one, but neither proposes what the other skipped."""
+    history = fold([event(0, SKIP, "a", session="s"), event(1, PLAY, "b", session="t")], RULE)
+
+    assert [entry.track_id for entry in history.session(2 * MINUTE)] == ["b"]
+    assert history.skipped(2 * MINUTE) == ["a"]
+
+
+def test_named_session_is_current_again_when_a_newer_one_has_ended() -> None:
+    """It lasts for 24 hours without an event, whatever else began and ended."""
+    history = fold([event(0, PLAY, "a", session="s"), event(60, PLAY, "b")], RULE)
+
+    assert [[entry.track_id for entry in history.session(minute * MINUTE)] for minute in (90, 91)] == [["b"], ["a"]]
+
+
+@pytest.mark.parametrize("name", [None, "new"])
+def test_skip_after_our_clock_was_set_back_masks(name: str | None) -> None:
+    """What was recorded before lies in the future. The sessions of both times are current then."""
+    back = 120
+    history = fold([event(back, SKIP, "before", session=name and "old"), event(0, SKIP, "after", session=name)], RULE)
+    current = [entry.track_id for entry in history.session(MINUTE)]
+
+    assert history.skipped(MINUTE) == ["after", "before"]
+    assert current == (["after"] if name else ["after", "before"])
+
+
+def test_player_whose_clock_is_ahead_has_the_newest_session() -> None:
+    """Up to five minutes ahead is no sign that our own clock was set back."""
+    ahead = AHEAD_MS / MINUTE
+    history = fold([event(0, PLAY, "a", session="s"), event(1 + ahead, PLAY, "b", session="t")], RULE)
+
+    assert [entry.track_id for entry in history.session(MINUTE)] == ["b"]
+
+
+def test_private_events_count_until_their_session_ends() -> None:
+    """A private play, a private skip of an ordinary play and a private dislike are gone afterwards, and change nothing."""
+    events = [
+        event(0, PLAY, "a"),
+        event(1, SKIP, "a", private=True),
+        event(2, PLAY, "b", private=True),
+        event(3, DISLIKE, "a", private=True),
+    ]
+    during, after = (fold(events, RULE, now_ms=minute * MINUTE) for minute in (33, 34))
+
+    assert [(entry.track_id, entry.outcome, entry.skipped) for entry in during.entries] == [
+        ("a", DISLIKED, True),
+        ("b", PLAYED, False),
+    ]
+    assert during.opinions(33 * MINUTE) == {"a": DISLIKED}
+    assert [(entry.track_id, entry.outcome, entry.skipped) for entry in after.entries] == [("a", PLAYED, False)]
+    assert after.opinions(34 * MINUTE) == {}
+
+
+def test_private_event_of_an_earlier_session_is_gone() -> None:
+    """Whatever goes on now. Its session is still a session, so nothing moves from one to another."""
+    events = [event(0, PLAY, "a", private=True), event(1, PLAY, "b"), event(60, PLAY, "c", private=True)]
+    history = fold(events, RULE, now_ms=61 * MINUTE)
+
+    assert [(entry.track_id, entry.session) for entry in history.entries] == [("b", 0), ("c", 1)]
 
 
 def test_no_events_are_an_empty_history() -> None:
@@ -214,13 +365,14 @@ def test_no_events_are_an_empty_history() -> None:
     history = fold([], RULE)
 
     assert history.entries == ()
-    assert history.session(0, RULE.gap_ms) == ()
+    assert history.session(0) == ()
+    assert history.skipped(0) == []
 
 
 def test_events_that_differ_in_what_is_left_out_can_be_told_apart() -> None:
     """Logs have no event ids: two rows of one millisecond may differ only in what one of them does not know."""
     rows = [
-        Event(0, COMPLETE, "", "a", heard, whole, name) for heard in (None, 5) for whole in (None, 9) for name in (None, "s")
+        Event(0, COMPLETE, "", "a", 0, heard, whole, name) for heard in (None, 5) for whole in (None, 9) for name in (None, "s")
     ]
 
     assert fold(rows, RULE) == fold(reversed(rows), RULE)
@@ -234,20 +386,29 @@ def _events() -> st.SearchStrategy[Event]:
         type=st.sampled_from(EventType),
         event_id=st.sampled_from("xyz"),
         track_id=st.sampled_from("ab"),
+        delay_ms=st.sampled_from([0, 0, MINUTE, 20 * MINUTE, 2 * HOUR, LATE_MS, LATE_MS + 1]),
         played_ms=st.sampled_from([None, 1_000, 60_000]),
         track_ms=st.sampled_from([None, 200_000]),
         session_id=st.sampled_from([None, None, "s", "t"]),
+        private=st.sampled_from([False, False, True]),
     )
 
 
+BRIEF = HistoryRule(gap_ms=RULE.gap_ms, named_gap_ms=50 * MINUTE)
+"""A rule by which named sessions end within the two hours of `_events`."""
+TIMES = st.integers(0, 30).map(lambda step: step * 10 * MINUTE)
+
+
 @settings(deadline=None)  # a busy machine is no failure
-@given(st.lists(_events(), max_size=12), st.data())
-def test_neither_order_nor_repetition_of_events_changes_the_history(events: list[Event], data: st.DataObject) -> None:
+@given(st.lists(_events(), max_size=12), TIMES, st.data())
+def test_neither_order_nor_repetition_of_events_changes_the_history(
+    events: list[Event], now_ms: int, data: st.DataObject
+) -> None:
     """State depends on the set of events: a client may retry, and a network may reorder."""
     repeated = data.draw(st.lists(st.sampled_from(events), max_size=4)) if events else []
     shuffled = data.draw(st.permutations(events + repeated))
 
-    assert fold(shuffled, RULE) == fold(events, RULE)
+    assert fold(shuffled, BRIEF, now_ms=now_ms) == fold(events, BRIEF, now_ms=now_ms)
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -261,40 +422,68 @@ def test_history_runs_forward_in_time(events: list[Event]) -> None:
     assert len(entries) <= len(set(events))
 
 
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.tuples(TIMES, st.integers(0, 3)), min_size=1, max_size=8, unique_by=lambda pair: pair[0]), TIMES)
+def test_skips_mask_while_an_event_of_their_session_was_seen_a_gap_ago(pairs: list[tuple[int, int]], now_ms: int) -> None:
+    """Against the plain definition, without names: events with no gap between any two neighbours are a session."""
+    pairs = sorted(pairs)
+    gap_ms, step_ms = BRIEF.gap_ms, 25 * MINUTE
+    events = [Event(at_ms, SKIP, "", f"t{place}", steps * step_ms) for place, (at_ms, steps) in enumerate(pairs)]
+
+    def together(one: int, other: int) -> bool:
+        first, last = sorted((one, other))
+        return all(pairs[place + 1][0] - pairs[place][0] <= gap_ms for place in range(first, last))
+
+    expected = {
+        f"t{place}"
+        for place in range(len(pairs))
+        for other, (at_ms, steps) in enumerate(pairs)
+        if together(place, other) and now_ms <= at_ms + steps * step_ms + gap_ms
+    }
+
+    assert set(fold(events, BRIEF).skipped(now_ms)) == expected
+
+
 def _plain(history: History) -> list[Entry]:
     """Entries with sessions numbered from 0 in the order of their first ones, so that histories of unequal ends compare."""
     numbers: dict[int, int] = {}
     return [entry._replace(session=numbers.setdefault(entry.session, len(numbers))) for entry in history.entries]
 
 
-@settings(deadline=None)  # a busy machine is no failure
-@given(st.lists(_events(), max_size=20, unique=True), st.integers(1, 4), st.sets(st.sampled_from("ab")))
-def test_recent_events_fold_to_the_end_of_what_all_fold_to(events: list[Event], length: int, tracks: set[str]) -> None:
-    """To leave old events out changes no entry that is left, nor the current session, and leaves `length` known plays."""
-    rule = HistoryRule(length=length, gap_ms=RULE.gap_ms)
-    whole, part = fold(events, rule), fold(recent(events, rule, tracks.__contains__), rule)
+@settings(deadline=None, max_examples=300)  # a busy machine is no failure
+@given(st.lists(_events(), max_size=20, unique=True), st.integers(1, 4), st.sets(st.sampled_from("ab")), TIMES)
+def test_recent_events_fold_to_the_end_of_what_all_fold_to(
+    events: list[Event], length: int, tracks: set[str], now_ms: int
+) -> None:
+    """Leaving old events out changes no entry that is left, no mask, nor the current session; `length` known plays are left."""
+    rule = replace(BRIEF, length=length)
+    whole, part = fold(events, rule, now_ms=now_ms), fold_recent(events, rule, tracks.__contains__, now_ms=now_ms)
     left_out = len(whole.entries) - len(part.entries)
-    found = [entry for entry in part.entries if entry.track_id in tracks]
+    plays = [event for event in recent(events, rule, tracks.__contains__, now_ms=now_ms) if event.type is PLAY]
 
     assert _plain(part) == _plain(replace(whole, entries=whole.entries[left_out:]))
-    assert _plain(replace(part, entries=part.session(part.last_at_ms, 0))) == _plain(
-        replace(whole, entries=whole.session(whole.last_at_ms, 0))
-    )
-    assert part.last_at_ms == whole.last_at_ms
-    assert not left_out or len(found) >= length
+    assert part.skipped(now_ms) == whole.skipped(now_ms)
+    assert part.opinions(now_ms) == whole.opinions(now_ms)
+    assert _plain(replace(part, entries=part.session(now_ms))) == _plain(replace(whole, entries=whole.session(now_ms)))
+    assert not left_out or sum(play.track_id in tracks and play.at_ms <= now_ms for play in plays) >= length
 
 
 def test_old_sessions_are_left_out_once_there_are_enough_plays() -> None:
     """Whole sessions, by their gap or by their names; one that is named again later keeps all since its beginning."""
-    rule = HistoryRule(length=2, gap_ms=RULE.gap_ms)
+    rule = HistoryRule(length=2, gap_ms=RULE.gap_ms, named_gap_ms=HOUR)
     by_gap = [event(60 * day + minute, PLAY) for day in range(9) for minute in range(2)]
     by_name = [event(minute, PLAY, session=f"s{minute // 4}") for minute in range(36)]
     again = [*by_name, event(40, PLAY, session="s3")]
 
-    assert recent(by_gap, rule, "a".__contains__) == by_gap[-2:]
-    assert recent(by_name, rule, "a".__contains__) == by_name[-4:]
-    assert recent(again, rule, "a".__contains__) == again[12:]
-    assert recent(by_gap, rule, "b".__contains__) == by_gap
+    def left(events: list[Event], minute: float, track: str = "a") -> list[Event]:
+        return list(recent(events, rule, track.__contains__, now_ms=round(minute * MINUTE)))
+
+    assert left(by_gap, 500) == by_gap[-2:]
+    assert left(by_name, 96) == by_name[-4:]
+    assert left(by_name, 91) == by_name[-8:]  # the eighth session may go on
+    assert left(again, 100) == again[12:]
+    assert left(by_gap, 500, "b") == by_gap
+    assert left(by_gap, 421) == by_gap[-4:]  # the last two plays lie in the future
 
 
 @pytest.mark.parametrize(("outcome", "wanted"), [(PLAYED, True), (LIKED, True), (SKIPPED, False), (DISLIKED, False)])

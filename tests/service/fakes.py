@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from model.artifact import Artifact
 from model.encoding import RowHistory
@@ -28,17 +27,20 @@ class MemorySessions:
             recorded[user_id] = [known.setdefault(event.event_id, event) is event for event in of_user]
         return recorded
 
-    async def read(self, user_id: str) -> Remembered:
+    async def read(self, user_id: str, now_ms: int) -> Remembered:
         self.reads += 1
         events = sorted(self._events.get(user_id, {}).values())
+        history = fold(events[-self._keep :], self._rule, now_ms=now_ms)
         opinions: dict[str, tuple[int, EventType, str]] = {}
         for event in events:
-            if event.type >= EventType.LIKE:
+            if event.type >= EventType.LIKE and not event.private:
                 opinions[event.track_id] = (event.at_ms, event.type, event.track_id)
-        kept = sorted(opinions.values())[-self._keep_opinions :]
+        said = {track_id: type for _, type, track_id in sorted(opinions.values())[-self._keep_opinions :]}
+        if any(event.private for event in events):
+            said |= {track_id: EventType[outcome.name[:-1]] for track_id, outcome in history.opinions(now_ms).items()}
         return Remembered(
-            history=fold(events[-self._keep :], self._rule),
-            disliked=frozenset(track_id for _, type, track_id in kept if type is EventType.DISLIKE),
+            history=history,
+            disliked=frozenset(track_id for track_id, type in said.items() if type is EventType.DISLIKE),
             expires_in_ms=1_000 if events else None,
         )
 
@@ -55,39 +57,14 @@ class BrokenSessions:
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         raise StoreUnavailableError(f"cannot record {len(events)} users")
 
-    async def read(self, user_id: str) -> Remembered:
-        raise StoreUnavailableError(f"cannot read {user_id}")
+    async def read(self, user_id: str, now_ms: int) -> Remembered:
+        raise StoreUnavailableError(f"cannot read {user_id} at {now_ms}")
 
     async def forget(self, user_id: str) -> int:
         raise StoreUnavailableError(f"cannot forget {user_id}")
 
     async def ping(self) -> None:
         raise StoreUnavailableError("gone fishing")
-
-
-class LosableSessions(MemorySessions):
-    """A session store in memory that is out of reach while `lost` is set."""
-
-    lost = False
-
-    async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
-        self._reach()
-        return await super().record(events)
-
-    async def read(self, user_id: str) -> Remembered:
-        self._reach()
-        return await super().read(user_id)
-
-    async def forget(self, user_id: str) -> int:
-        self._reach()
-        return await super().forget(user_id)
-
-    async def ping(self) -> None:
-        self._reach()
-
-    def _reach(self) -> None:
-        if self.lost:
-            raise StoreUnavailableError("lost")
 
 
 class RecordingScorer:
@@ -105,9 +82,6 @@ class RecordingScorer:
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
         self.histories.append(history)
         return Scored(candidates, [float(row) for row in candidates], 0.001)
-
-    def fault(self) -> str | None:
-        return None
 
 
 class FailingScorer(RecordingScorer):
@@ -156,16 +130,6 @@ class GatedRunner:
         self.batches.append(size)
         self.entered.release()
         self.gate.wait(30)
-
-
-class UnsoundRunner(GatedRunner):
-    """A batch runner whose scores for histories that begin with row 13 are not sound."""
-
-    def best(
-        self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
-    ) -> Sequence[Scores]:
-        found = super().best(histories, excluded, counts)
-        return [replace(scores, sound=history.rows[0] != 13) for scores, history in zip(found, histories, strict=True)]
 
 
 class FailingRunner(GatedRunner):

@@ -137,6 +137,7 @@ def _event_columns(part: pl.DataFrame) -> list[list[Any]]:
     known = {name: part[name].to_list() for name in ("at_ms", "track_id", "played_ms", "track_ms", "session_id")}
     known["type"] = list(map(_CODES.__getitem__, part["type"].to_physical().to_list()))
     known["event_id"], known["request_id"] = [""] * len(part), [None] * len(part)
+    known["delay_ms"], known["private"] = [0] * len(part), [False] * len(part)
     return [known[name] for name in Event._fields]
 
 

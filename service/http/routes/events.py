@@ -6,14 +6,11 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from model.events import Event, EventType
+from model.events import AHEAD_MS, Event, EventType
 from service.errors import Fault, InvalidRequestError
 from service.http.replies import encode, packed
 from service.http.schemas import OneOrMany, PostedEvent, PostedEvents, Problem, Recorded
 from service.state import Service, State
-
-FUTURE_MS = 5 * 60 * 1000
-"""How far a player's clock may run ahead of ours."""
 
 router = APIRouter(tags=["events"])
 
@@ -39,14 +36,13 @@ async def record(told: Sequence[tuple[str, Event]], service: State, now_ms: int,
     faults = [
         Fault(loc=("body", "events", place, "at") if many else ("body", "at"), msg="more than 5 minutes in the future")
         for place, (_, event) in enumerate(told)
-        if event.at_ms > now_ms + FUTURE_MS
+        if event.at_ms > now_ms + AHEAD_MS
     ]
     if faults:
         raise InvalidRequestError(faults)
     of_users: defaultdict[str, list[Event]] = defaultdict(list)
     for user_id, event in told:
         of_users[user_id].append(event)
-    service.masks.post(of_users)  # before the write: they stay out of a reply without Redis even if the write fails
     recorded = await service.store.record(of_users)
     results = Counter(
         (event.type.name.lower(), "accepted" if new else "duplicate")
@@ -60,13 +56,16 @@ async def record(told: Sequence[tuple[str, Event]], service: State, now_ms: int,
 
 
 def _event(posted: PostedEvent, now_ms: int) -> Event:
+    at_ms = now_ms if posted.at is None else posted.at
     return Event(
-        at_ms=now_ms if posted.at is None else posted.at,
+        at_ms=at_ms,
         type=EventType[posted.type.upper()],
         event_id=posted.event_id,
         track_id=posted.track_id,
+        delay_ms=max(0, now_ms - at_ms),
         played_ms=posted.played_ms,
         track_ms=posted.track_ms,
         session_id=posted.session_id,
         request_id=posted.request_id,
+        private=posted.private,
     )

@@ -14,6 +14,7 @@ from service.errors import StoreUnavailableError
 from service.settings import Settings
 from service.store.connections import connect
 from service.store.sessions import RedisSessions, Remembered, SessionStore
+from tests.service.applications import NOW_MS
 from tests.service.fakes import MemorySessions
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +64,7 @@ def play(number: int, *, track: str | None = None, type: EventType = PLAY) -> Ev
 async def test_unknown_listener_has_an_empty_history(where: Where) -> None:
     """Who was never seen is no error."""
     async with opened(where) as store:
-        found = await store.read(user())
+        found = await store.read(user(), NOW_MS)
 
     assert found == Remembered()
 
@@ -72,12 +73,12 @@ async def test_recorded_events_are_read_as_the_history_they_fold_to(where: Where
     """All fields of an event survive, so that reading gives what folding the events themselves gives."""
     events = [
         Event(1, PLAY, "e1", "täglich", session_id="s1", request_id="r1"),
-        Event(2, EventType.COMPLETE, "e2", "täglich", 29_999, 200_000, "s1"),
+        Event(2, EventType.COMPLETE, "e2", "täglich", 7, 29_999, 200_000, "s1"),
     ]
     listener = user()
     async with opened(where) as store:
         await store.record({listener: events})
-        found = await store.read(listener)
+        found = await store.read(listener, NOW_MS)
 
     assert found.history == fold(events, RULE)
     assert found.history.entries[0].skipped  # by the skip rule, so the durations came through
@@ -89,7 +90,7 @@ async def test_repeated_event_is_a_duplicate_and_changes_nothing(where: Where) -
     async with opened(where) as store:
         first = await store.record({listener: [play(1), play(1), play(2)]})
         again = await store.record({listener: [play(1)._replace(track_id="other"), play(3)]})
-        found = await store.read(listener)
+        found = await store.read(listener, NOW_MS)
 
     assert first == {listener: [True, False, True]}
     assert again == {listener: [False, True]}
@@ -102,7 +103,7 @@ async def test_one_batch_may_hold_many_users_and_mixes_none(where: Where) -> Non
     async with opened(where) as store:
         await store.record({listeners[0]: [play(0)]})
         results = await store.record({listener: [play(number)] for number, listener in enumerate(listeners)})
-        found = [await store.read(listener) for listener in listeners]
+        found = [await store.read(listener, NOW_MS) for listener in listeners]
 
     assert [results[listener] for listener in listeners] == [[False], *[[True]] * 19]
     assert [[entry.track_id for entry in one.history.entries] for one in found] == [[f"t{n}"] for n in range(20)]
@@ -114,7 +115,7 @@ async def test_only_the_newest_events_show(where: Where) -> None:
     async with opened(where) as store:
         for number in (*range(5, 30), *range(5)):
             await store.record({listener: [play(number)]})
-            found = await store.read(listener)
+            found = await store.read(listener, NOW_MS)
 
     assert [entry.track_id for entry in found.history.entries] == [f"t{number}" for number in range(24, 30)]
 
@@ -127,7 +128,7 @@ async def test_tracks_that_the_model_cannot_read_fill_no_history(valkey: str) ->
     plain = RedisSessions(link, Settings(), rule, lambda _: nullcontext())
     choosy = RedisSessions(link, Settings(), rule, lambda _: nullcontext(), known="known".__eq__)
     await plain.record({listener: events})
-    newest, all_of_them = await plain.read(listener), await choosy.read(listener)
+    newest, all_of_them = await plain.read(listener, NOW_MS), await choosy.read(listener, NOW_MS)
     await link.close()
 
     assert [entry.at_ms for entry in newest.history.entries] == [4_000, 5_000]
@@ -140,9 +141,34 @@ async def test_dislike_holds_until_a_later_like(where: Where) -> None:
     async with opened(where) as store:
         await store.record({listener: [play(5, track="a", type=DISLIKE), play(3, track="b", type=DISLIKE)]})
         await store.record({listener: [play(4, track="a", type=LIKE), play(6, track="b", type=LIKE)]})
-        found = await store.read(listener)
+        found = await store.read(listener, NOW_MS)
 
     assert found.disliked == {"a"}
+
+
+async def test_private_events_count_in_their_session_only(where: Where) -> None:
+    """While it goes on they are plays, skips and opinions like others. Afterwards neither they nor their opinions are known."""
+    listener = user()
+    events = [
+        play(1),
+        play(2, track="b"),
+        play(3, track="b", type=SKIP),
+        play(4, type=DISLIKE),
+        play(5, track="liked", type=LIKE),
+    ]
+    async with opened(where) as store:
+        await store.record({listener: [play(0, track="liked", type=DISLIKE)]})
+        results = await store.record({listener: [event._replace(private=True) for event in events]})
+        again = await store.record({listener: events})
+        during, after = await store.read(listener, 10_000), await store.read(listener, 10_000 + RULE.gap_ms)
+
+    assert (results[listener], again[listener]) == ([True] * 5, [False] * 5)
+    assert [entry.track_id for entry in during.history.entries] == ["liked", "t1", "b", "t4"]
+    assert during.history.skipped(10_000) == ["b"]
+    assert during.disliked == {"t4"}
+    assert [entry.track_id for entry in after.history.entries] == ["liked"]
+    assert after.history.skipped(10_000) == []
+    assert after.disliked == {"liked"}
 
 
 async def test_dislike_outlives_the_history(where: Where) -> None:
@@ -151,7 +177,7 @@ async def test_dislike_outlives_the_history(where: Where) -> None:
     async with opened(where) as store:
         await store.record({listener: [play(0, track="bad", type=DISLIKE)]})
         await store.record({listener: [play(number) for number in range(1, 50)]})
-        found = await store.read(listener)
+        found = await store.read(listener, NOW_MS)
 
     assert found.disliked == {"bad"}
     assert all(entry.outcome is Outcome.PLAYED for entry in found.history.entries)
@@ -163,7 +189,7 @@ async def test_forgetting_leaves_nothing(where: Where) -> None:
     async with opened(where) as store:
         await store.record({listener: [play(1), play(2, type=DISLIKE)]})
         keys = await store.forget(listener)
-        found = await store.read(listener)
+        found = await store.read(listener, NOW_MS)
         again = await store.forget(listener)
 
     assert keys > 0
@@ -177,32 +203,34 @@ async def test_ids_with_braces_are_users_of_their_own(where: Where, pair: tuple[
     one, other = (part + suffix for part, suffix in zip(pair, [user()] * 2, strict=True))
     async with opened(where) as store:
         await store.record({one: [play(1, type=DISLIKE)], other: [play(2)]})
-        found = [await store.read(listener) for listener in (one, other)]
+        found = [await store.read(listener, NOW_MS) for listener in (one, other)]
 
     assert [[entry.track_id for entry in known.history.entries] for known in found] == [["t1"], ["t2"]]
     assert [known.disliked for known in found] == [{"t1"}, set()]
 
 
 async def test_only_writing_prolongs_what_is_kept(valkey: str) -> None:
-    """Both keys expire as set, from the last write on; reading prolongs nothing."""
+    """Each key expires as set, from the last write on; reading prolongs nothing."""
     listener = user()
-    keys = [f"nexttrack:{{{listener}}}:events", f"nexttrack:{{{listener}}}:opinions"]
+    keys = [f"nexttrack:{{{listener}}}:{kind}" for kind in ("events", "opinions", "private")]
     with Redis.from_url(valkey) as redis:
         async with opened(Where(valkey), history_ttl=timedelta(seconds=50), opinions_ttl=timedelta(seconds=90)) as store:
-            await store.record({listener: [play(1, type=LIKE)]})
+            await store.record({listener: [play(1, type=LIKE), play(3)._replace(private=True)]})
             fresh = [int(redis.pttl(key)) for key in keys]
             for key in keys:
                 redis.pexpire(key, 20_000)
-            await store.read(listener)
+            await store.read(listener, NOW_MS)
             after_reading = [int(redis.pttl(key)) for key in keys]
             await store.record({listener: [play(2)]})
             after_writing = [int(redis.pttl(key)) for key in keys]
 
     assert 40_000 < fresh[0] <= 50_000
     assert 80_000 < fresh[1] <= 90_000
+    assert RULE.named_gap_ms < fresh[2] < RULE.named_gap_ms + 600_000
     assert max(after_reading) <= 20_000
     assert 40_000 < after_writing[0] <= 50_000
     assert 80_000 < after_writing[1] <= 90_000
+    assert after_writing[2] <= 20_000  # nothing private was written
 
 
 async def test_memory_of_a_listener_is_bounded(valkey: str) -> None:
@@ -211,11 +239,13 @@ async def test_memory_of_a_listener_is_bounded(valkey: str) -> None:
     async with opened(Where(valkey)) as store:
         for start in range(0, 200, 10):
             await store.record({listener: [play(n, type=(PLAY, DISLIKE)[n % 2]) for n in range(start, start + 10)]})
+            await store.record({listener: [play(-n)._replace(private=True) for n in range(start + 1, start + 11)]})
     with Redis.from_url(valkey) as redis:
-        kept = [int(redis.hlen(f"nexttrack:{{{listener}}}:{what}")) for what in ("events", "opinions")]
+        kept = [int(redis.hlen(f"nexttrack:{{{listener}}}:{what}")) for what in ("events", "private", "opinions")]
 
-    assert kept[0] <= KEEP + KEEP // 4 + 1
-    assert kept[1] == KEEP_OPINIONS
+    assert min(kept[:2]) >= KEEP
+    assert max(kept[:2]) <= KEEP + KEEP // 4 + 1
+    assert kept[2] == KEEP_OPINIONS
 
 
 async def test_what_redis_refuses_is_in_the_log(valkey: str, logged: list[dict[str, Any]]) -> None:
@@ -243,7 +273,7 @@ async def test_scripts_are_loaded_again_after_redis_lost_them(valkey: str) -> No
         results = await store.record({listener: [play(1)], user(): [play(2)]})
         with Redis.from_url(valkey) as redis:
             redis.script_flush()
-        found = await store.read(listener)
+        found = await store.read(listener, NOW_MS)
 
     assert list(results.values()) == [[False], [True]]
     assert len(found.history.entries) == 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from model.events import Event, EventType
 from service.store.sessions import Remembered
+from tests.service.applications import NOW_MS
 from tests.service.store.test_sessions import Where, opened, user
 
 EVENTS = st.builds(
@@ -16,10 +17,12 @@ EVENTS = st.builds(
     type=st.sampled_from(EventType),
     event_id=st.text("abé{", min_size=1, max_size=2),
     track_id=st.sampled_from(["t1", "t2", "t3", "t4"]),
+    delay_ms=st.sampled_from([0, 3, 10**10]),
     played_ms=st.sampled_from([None, 1_000, 60_000]),
     track_ms=st.none(),
     session_id=st.sampled_from([None, "s1"]),
     request_id=st.none(),
+    private=st.sampled_from([False, False, True]),
 )
 
 
@@ -35,14 +38,14 @@ def test_order_and_repetition_change_nothing(valkey: str, events: Sequence[Event
     async def states() -> list[Remembered]:
         async with opened(Where(None)) as memory, opened(Where(valkey)) as store:
             await memory.record({"all at once": events})
-            found = [await memory.read("all at once")]
+            found = [await memory.read("all at once", NOW_MS)]
             for order in orders:
                 listener, left = user(), list(order)
                 while left:
                     size = data.draw(st.integers(1, len(left)))
                     await store.record({listener: left[:size]})
                     left = left[size:]
-                found.append(await store.read(listener))
+                found.append(await store.read(listener, NOW_MS))
             return found
 
     expected, *found = anyio.run(states)

@@ -105,7 +105,8 @@ def test_any_log_is_folded_as_the_service_folds(tmp_path: Path, monkeypatch: pyt
         events, flags = [], dict[tuple[int, str], tuple[bool, int]]()
         for row in rows:
             kind = EventType[row["type"].upper()]
-            events.append(Event(row["at_ms"], kind, "", row["track_id"], row["played_ms"], None, row["session_id"]))
+            told = {"played_ms": row["played_ms"], "session_id": row["session_id"]}
+            events.append(Event(row["at_ms"], kind, "", row["track_id"], **told))
             part = NO_PART if row["part"] is None else PARTS.index(row["part"])
             if (row["asked"], part) != (True, NO_PART):
                 flags.setdefault((row["at_ms"], row["track_id"]), (row["asked"], part))

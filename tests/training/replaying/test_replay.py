@@ -266,7 +266,7 @@ def test_a_session_of_just_now_has_no_gaps_online_or_offline() -> None:
     assert (offline == GOING_ON).all()
     rule, vocabulary, now_ms = HistoryRule(scope="session"), service.split.vocabulary, time.time_ns() // 1_000_000
     for events in service.events.values():
-        session = fold(events.values(), rule).session(now_ms, rule.gap_ms)
+        session = fold(events.values(), rule).session(now_ms)
         assert list(rows_of(session, vocabulary, length=LENGTH, now_ms=now_ms).gaps) == [GOING_ON] * LENGTH
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from httpx import Client, Response
 
 from model.artifact import Artifact
-from tests.service.applications import running
+from tests.service.applications import NOW_MS, Clock, running
 from tests.service.fakes import BrokenSessions
 
 AT = "2027-01-15T08:00:00Z"
@@ -86,6 +87,8 @@ FAULTY = [
     ({"played_ms": "5"}, ["played_ms"]),
     ({"played_ms": 1e300}, ["played_ms"]),
     ({"session_id": "\x00"}, ["session_id"]),
+    ({"private": "yes"}, ["private"]),
+    ({"private": 1}, ["private"]),
     ({"colour": "red"}, ["colour"]),
 ]
 
@@ -148,6 +151,80 @@ def test_a_thousand_events_are_taken_and_one_more_is_not(client: Client) -> None
     assert full.json() == {"accepted": 1_000, "duplicates": 0}
     assert over.status_code == 422
     assert over.json()["errors"][0]["loc"] == ["body", "events"]
+
+
+def tracks(client: Client) -> list[str]:
+    """All tracks that the user may hear next."""
+    found = client.get("/v1/users/u/next", params={"count": 100}).json()
+    assert found["source"] == "model"
+    return [track["track_id"] for track in found["tracks"]]
+
+
+def minutes_ago(minutes: float) -> str:
+    """That long before the clock of these applications."""
+    return datetime.fromtimestamp(NOW_MS / 1000 - 60 * minutes, UTC).isoformat()
+
+
+@pytest.mark.parametrize("session_id", [None, "s"])
+def test_skip_of_a_player_whose_clock_is_slow_masks(client: Client, session_id: str | None) -> None:
+    """31 minutes old on receipt, with or without a name for its session: not proposed again."""
+    skipped = tracks(client)[0]
+    client.post("/v1/events", json=event(track_id=skipped, type="skip", at=minutes_ago(31), session_id=session_id))
+
+    assert skipped not in tracks(client)
+    assert session(client) == [{"track_id": skipped, "outcome": "skipped", "at": "2027-01-15T07:29:00Z"}]
+
+
+def test_late_report_revives_nothing(client: Client) -> None:
+    """More than a day old on receipt, it is part of the history and not of any session that goes on."""
+    skipped = tracks(client)[0]
+    client.post("/v1/events", json=event(track_id=skipped, type="skip", at=minutes_ago(24 * 60 + 1), session_id="s"))
+
+    assert skipped in tracks(client)
+    assert session(client) == []
+
+
+def test_named_session_lasts_a_day_without_an_event(artifact: Artifact) -> None:
+    """And not a millisecond longer."""
+    clock = Clock()
+    with running(artifact, clock=clock) as client:
+        skipped = tracks(client)[0]
+        client.post("/v1/events", json=event(track_id=skipped, type="skip", session_id="s"))
+        clock.now_ms += 24 * 60 * 60 * 1000
+        at_the_end = tracks(client)
+        clock.now_ms += 1
+        afterwards = tracks(client)
+
+    assert skipped not in at_the_end
+    assert skipped in afterwards
+
+
+@pytest.mark.parametrize("step_minutes", [-120, -40, -1, 29])
+def test_skip_without_a_time_masks_after_our_clock_was_set(artifact: Artifact, step_minutes: int) -> None:
+    """Back or forward: both the earlier skip and the new one are kept out."""
+    clock = Clock()
+    with running(artifact, clock=clock) as client:
+        first, second = tracks(client)[:2]
+        client.post("/v1/events", json=event(1, track_id=first, type="skip", at=None))
+        clock.now_ms += step_minutes * 60_000
+        client.post("/v1/events", json=event(2, track_id=second, type="skip", at=None))
+
+        assert {first, second}.isdisjoint(tracks(client))
+
+
+def test_private_events_count_in_the_session_alone(artifact: Artifact) -> None:
+    """A skip and a dislike mask while the session goes on. Afterwards nothing is known of them."""
+    clock = Clock()
+    with running(artifact, clock=clock) as client:
+        skipped, disliked = tracks(client)[:2]
+        client.post("/v1/events", json=event(1, track_id=skipped, type="skip", private=True))
+        client.post("/v1/events", json=event(2, track_id=disliked, type="dislike", private=True))
+        during = tracks(client)
+        clock.now_ms += artifact.manifest.history.gap_ms + 1
+        afterwards = tracks(client)
+
+    assert {skipped, disliked}.isdisjoint(during)
+    assert {skipped, disliked} <= set(afterwards)
 
 
 def test_store_out_of_reach_says_when_to_try_again(artifact: Artifact) -> None:
