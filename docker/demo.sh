@@ -1,11 +1,12 @@
 #!/bin/sh
-# Compose's one-shot trainer: makes the demo artifact in /artifacts where there is none, and leaves any other alone.
+# Compose's one-shot trainer: trains the demo model if /artifacts has no model yet. It never replaces a model.
 set -eu
 PATH=/venv/bin:$PATH
 if [ -e /artifacts/current/manifest.json ]; then
-  echo "found an artifact in the volume; nothing to train"
+  echo "Found a model in the volume. Nothing to train."
   exit 0
 fi
+echo "No model yet. Training the demo model on simulated listeners takes about a minute on two free cores."
 cd /tmp
 python -m training simulate --out /tmp/logs/demo --force
 python -m training run /tmp/logs/demo --recipe demo --run /tmp/run --cases 2000 --out /artifacts

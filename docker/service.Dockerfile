@@ -2,11 +2,13 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /venv
+# Every release is pinned, that of the tool that builds this package too: newer releases of pip look for it in the second variable.
+ENV PIP_CONSTRAINT=/src/constraints.txt PIP_BUILD_CONSTRAINT=/src/constraints.txt
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY model ./model
 COPY service ./service
 COPY training/__init__.py ./training/__init__.py
-RUN /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[service]'
+RUN /venv/bin/pip install --no-cache-dir '.[service]'
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --no-create-home nexttrack

@@ -2,10 +2,12 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /venv
+# Every release is pinned, that of the tool that builds this package too: newer releases of pip look for it in the second variable.
+ENV PIP_CONSTRAINT=/src/constraints.txt PIP_BUILD_CONSTRAINT=/src/constraints.txt
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Dependencies first, so that a change of code does not install torch again.
 RUN mkdir model service training && touch model/__init__.py service/__init__.py training/__init__.py \
-    && /venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[training]'
+    && /venv/bin/pip install --no-cache-dir '.[training]'
 COPY model ./model
 COPY training ./training
 RUN /venv/bin/pip install --no-cache-dir --no-deps --force-reinstall .

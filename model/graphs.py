@@ -28,12 +28,14 @@ Floats = npt.NDArray[np.float32]
 class Scores:
     """Rows and their scores for one request, best first; no row whose score is -inf, which is how graphs mask.
 
-    `ran_s` is how long ONNX Runtime ran for the batch, what was done before and after left out.
+    `ran_s` is how long ONNX Runtime ran for the batch, what was done before and after left out. The scores are not `sound` if
+    one is not a finite number, or if there are none although not all tracks were masked. Broken weights do that.
     """
 
     rows: Sequence[int]
     scores: Sequence[float]
     ran_s: float = 0.0
+    sound: bool = True
 
 
 class Graphs:
@@ -68,8 +70,12 @@ class Graphs:
         started = time.perf_counter()
         rows_Bk, scores_Bk = self._model.run(self._outputs, given)
         ran_s = time.perf_counter() - started
-        wanted = zip(rows_Bk.tolist(), scores_Bk.tolist(), np.isfinite(scores_Bk).sum(axis=1).tolist(), counts, strict=True)
-        return [Scores(rows[: min(real, k)], scores[: min(real, k)], ran_s) for rows, scores, real, k in wanted]
+        masked_Bk = np.isneginf(scores_Bk)
+        unmasked_B = [self._tracks - len(rows) - len(history.rows) for rows, history in zip(excluded, histories, strict=True)]
+        sound_B = (np.isfinite(scores_Bk) | masked_Bk).all(axis=1) & (~masked_Bk.all(axis=1) | (np.array(unmasked_B) <= 0))
+        real_B = (~masked_Bk).sum(axis=1)
+        wanted = zip(rows_Bk.tolist(), scores_Bk.tolist(), real_B.tolist(), counts, sound_B.tolist(), strict=True)
+        return [Scores(rows[: min(real, k)], scores[: min(real, k)], ran_s, sound) for rows, scores, real, k, sound in wanted]
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> list[Scores]:
         """For each history the score of each of its candidates, in the candidates' order."""
@@ -78,7 +84,10 @@ class Graphs:
         started = time.perf_counter()
         [scores_Bm] = self._rank.run([self._outputs[1]], given)
         ran_s = time.perf_counter() - started
-        return [Scores(rows, scores[: len(rows)].tolist(), ran_s) for rows, scores in zip(candidates, scores_Bm, strict=True)]
+        return [
+            Scores(rows, scores[: len(rows)].tolist(), ran_s, bool(np.isfinite(scores[: len(rows)]).all()))
+            for rows, scores in zip(candidates, scores_Bm, strict=True)
+        ]
 
     def _replay(self, number: int, case: Golden) -> None:
         [found] = self.best([RowHistory(case.rows, case.outcomes, case.gaps)], [case.excluded], [len(case.best)])

@@ -22,7 +22,6 @@ from uvicorn.supervisors import Multiprocess
 from model.artifact import Artifact, ArtifactError, load
 from model.graphs import Graphs
 from service.app import create_app, from_environment, settle
-from service.http.protocol import OneWrite
 from service.observing import logs
 from service.observing.metrics import MULTIPROCESS
 from service.settings import PREFIX, Settings, describe, unknown
@@ -82,7 +81,7 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        http=OneWrite,
+        http="httptools",
         proxy_headers=False,  # nobody here asks for a client's address
         lifespan="on",
         log_config=None,  # service.observing.logs has set it up

@@ -3,7 +3,7 @@
     ServiceError
     ├── InvalidRequestError          422  the request is understood and wrong; `errors` says where
     └── UnavailableError             503  try again after `Retry-After`
-        ├── StoreUnavailableError         Redis did not answer
+        ├── StoreUnavailableError         Redis did not answer, or refused
         ├── ScorerUnavailableError        the model did not answer
         └── OverloadedError               more requests wait for the model than may wait
 
@@ -23,10 +23,18 @@ class Fault(TypedDict):
 
 
 class ServiceError(Exception):
-    """Anything that the service answers with a problem; the text becomes `detail`."""
+    """Anything that the service answers with a problem.
+
+    The text is for the log. A client gets `detail`, which is the same text unless a class says otherwise.
+    """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     headers: ClassVar[Mapping[str, str]] = {}
+
+    @property
+    def detail(self) -> str:
+        """What a client is told."""
+        return str(self)
 
 
 class InvalidRequestError(ServiceError):
@@ -47,7 +55,19 @@ class UnavailableError(ServiceError):
 
 
 class StoreUnavailableError(UnavailableError):
-    """Redis did not answer, or not in time."""
+    """Redis did not answer in time, could not be reached, or refused.
+
+    `cause` may name addresses, paths and commands, so only the log gets it.
+    """
+
+    def __init__(self, detail: str, *, cause: object = None) -> None:
+        super().__init__(detail if cause is None else f"{detail}: {cause}")
+        self._detail = detail
+
+    @property
+    def detail(self) -> str:
+        """What a client is told."""
+        return self._detail
 
 
 class ScorerUnavailableError(UnavailableError):

@@ -1,8 +1,10 @@
-"""From a listener to the tracks to play next: read, encode, score, mask, take the top.
+"""Decides what a listener should hear next: reads the history, encodes it, scores, masks, takes the best tracks.
 
-Masked are the tracks skipped in the current session, disliked ones, those the request excludes, and, unless switched off,
-those already played in the session. The graph masks before it takes the top, so a mask never shortens a reply. Where the
-store or the model fails the answer is the artifact's popular tracks under the same masks, said to be so and counted.
+The masks are the tracks skipped in the current session, the disliked ones, those that the request excludes, and, unless
+switched off, those already played in the session. The graph masks before it takes the best, so a mask never shortens a reply.
+
+If the store or the model fails, the reply has the artifact's popular tracks, says so and is counted. The same masks apply. If
+the store is the one that failed, the masks are those that this process has seen lately (`service.store.recent_masks`).
 
 It knows neither HTTP nor Redis nor ONNX: it is given a session store and a scorer.
 """
@@ -17,6 +19,7 @@ from model.events import Entry, History, Outcome, Span
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import ScorerUnavailableError, StoreUnavailableError
 from service.scoring.batcher import Scored, Scorer
+from service.store.recent_masks import Masks, RecentMasks
 from service.store.sessions import Remembered, SessionStore
 
 SPARE = 5
@@ -49,19 +52,20 @@ class Recommender:
         artifact: Artifact,
         scorer: Scorer,
         store: SessionStore,
+        masks: RecentMasks,
         *,
         exclude_played: bool,
         artist_gap: int,
         degraded: Callable[[str], None],
     ) -> None:
-        """`degraded` is told the reason (`redis`, `model`) of each reply from popularity."""
+        """`degraded` is told the reason (`redis`, `model`) of each reply from popularity; `masks` serve if the store fails."""
         self._vocabulary = artifact.vocabulary
         self._rule = artifact.manifest.history
         self._reads_gaps = "gaps" in artifact.manifest.inputs
         self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
         self._artists = artifact.catalogue.artists if artifact.catalogue else None
         self._artist_gap = artist_gap if artifact.catalogue else 0
-        self._scorer, self._store = scorer, store
+        self._scorer, self._store, self._recent = scorer, store, masks
         self._exclude_played = exclude_played
         self._degraded = degraded
 
@@ -71,8 +75,8 @@ class Recommender:
             remembered = await self._store.read(user_id, now_ms)
         except StoreUnavailableError:
             self._degraded("redis")
-            return self._popular_ones(query, set(query.exclude))
-        return await self._propose(remembered, query, now_ms)
+            return self._popular_ones(query, self._masked(self._recent.of(user_id), query))
+        return await self._propose(remembered, query, now_ms, user_id)
 
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], query: Query) -> Recommendation:
         """What should follow `plays` (oldest first, one session that goes on), of nobody in particular. No store is asked."""
@@ -86,13 +90,19 @@ class Recommender:
         )
         return await self._propose(remembered, query, now_ms=len(plays))
 
-    async def _propose(self, remembered: Remembered, query: Query, now_ms: int) -> Recommendation:
+    async def _propose(self, remembered: Remembered, query: Query, now_ms: int, user_id: str | None = None) -> Recommendation:
         session = remembered.history.session(now_ms)
         entries = remembered.history.entries if self._rule.scope == "user" else session
         asked_ms = now_ms if self._reads_gaps else None
         history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=asked_ms)
-        masked = {entry.track_id for entry in session} if self._exclude_played else set()
-        masked.update(remembered.history.skipped(now_ms), remembered.disliked, query.exclude)
+        masks = Masks(
+            skipped=remembered.history.skipped(now_ms),
+            played=[entry.track_id for entry in session],
+            disliked=remembered.disliked,
+        )
+        if user_id is not None:
+            self._recent.read(user_id, masks)
+        masked = self._masked(masks, query)
         try:
             if query.candidates is None:
                 return await self._best(history, masked, query.count)
@@ -118,6 +128,9 @@ class Recommender:
 
     def _reply(self, tracks: Sequence[tuple[str, float]], count: int, scored: Scored) -> Recommendation:
         return Recommendation(tracks=self._apart(tracks)[:count], ran_s=scored.ran_s)
+
+    def _masked(self, masks: Masks, query: Query) -> set[str]:
+        return {*masks.skipped, *masks.disliked, *query.exclude, *(masks.played if self._exclude_played else ())}
 
     def _popular_ones(self, query: Query, masked: set[str]) -> Recommendation:
         """The most popular tracks that may be proposed, of the candidates where there are any; scores fall from 1."""

@@ -63,7 +63,11 @@ class Settings(BaseSettings):
     )
 
     wanted_weight: float | None = Field(
-        None, description="what the model's guess whether a track will be kept weighs; none: what its validation chose"
+        None,
+        ge=-1_000_000,
+        le=1_000_000,
+        allow_inf_nan=False,  # scores of nothing but NaN or infinity
+        description="what the model's guess whether a track will be kept weighs; none: what its validation chose",
     )
 
     # Well over what a healthy Redis takes (under 1 ms), even on a machine that is short of processors for a moment; well
@@ -74,6 +78,8 @@ class Settings(BaseSettings):
     queue_limit: int = Field(1_024, ge=1, description="most requests that may wait for the model; more get 503")
     queue_patience: Positive = Field(timedelta(seconds=1), description="longest wait to be taken by the model; longer gets 503")
     shutdown_grace: Positive = Field(timedelta(seconds=20), description="time for requests in flight when stopping")
+
+    fast_path: bool = Field(True, description="answer the busy routes past FastAPI's routing; false to debug or to measure it")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")

@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from model.artifact import Artifact
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
+from service.scoring.batcher import Scorer
+from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
 
 
@@ -18,6 +20,8 @@ class State:
 
     artifact: Artifact
     store: SessionStore
+    masks: RecentMasks
+    scorer: Scorer
     recommender: Recommender
     metrics: Metrics
     clock: Callable[[], int]  # now, as Unix time in milliseconds

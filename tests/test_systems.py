@@ -11,6 +11,7 @@ from training import run
 from training.data.log import Log, open_log
 from training.recipe import read_recipe
 from training.replaying.replay import replay
+from training.run_folder import prepare
 from training.simulator.simulate import simulate
 
 SMALL = "network.width=16,network.feed_forward=16,network.layers=1,fit.epochs=1,fit.valid_cases=50"
@@ -28,7 +29,7 @@ def test_system_is_served_as_it_was_evaluated(name: str, log: Log, tmp_path: Pat
     """Posted event by event, listeners get the very lists that the trainer's own runtime gives for the same histories."""
     console = Console(file=StringIO())
     heads = ",network.heads=1" if name == "sine" else ",network.heads=2"
-    current = run.prepare(log, read_recipe(f"{name}:{SMALL}{heads}"), tmp_path / "run")
+    current = prepare(log, read_recipe(f"{name}:{SMALL}{heads}"), tmp_path / "run")
     artifact = run.publish(current, run.train(current, console), {"hr@20": 0.0}, tmp_path / "artifacts")
     with served(tmp_path) as url:
         replayed = replay(open_log(log.folder), artifact, url, listeners=6)

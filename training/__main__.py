@@ -119,7 +119,11 @@ def _add_log_and_recipe(one: argparse.ArgumentParser) -> None:
     one.add_argument("log", type=Path, metavar="LOG", help="a folder that `import` or `simulate` wrote")
     one.add_argument("--recipe", default="nexttrack", help="one of nexttrack's own, or a TOML file (%(default)s)")
     one.add_argument("--seed", type=int, help="instead of the recipe's")
-    one.add_argument("--run", type=Path, help=f"the run's folder ({_RUNS}/LOG-RECIPE-SEED)")
+    one.add_argument("--run", type=Path, help=f"the run's folder (default: one below {_RUNS}/LOG-RECIPE-SEED)")
+    one.add_argument("--anew", action="store_true", help="delete what the run's folder holds, and train from the start")
+    one.add_argument(
+        "--keep-runs", type=int, default=3, metavar="N", help="of this log, recipe and seed, the newest (%(default)s)"
+    )
     _add_threads(one)
 
 
@@ -183,7 +187,8 @@ that any model could reach on it: `evaluate` prints it beside the model's.
   python -m training simulate --out logs/demo"""
 _TRAIN = """\
 Fit the recipe's network to a log, until the validation score stops rising. A run that was killed goes on where it
-stopped, and ends with the weights it would have had.
+stopped, and ends with the weights it would have had. A run of a log that has changed since is a new run, in a folder of its
+own; of older ones --keep-runs are kept.
 
   python -m training train logs/demo --recipe sasrec
 
@@ -194,7 +199,9 @@ _EVALUATE = """\
 Measure a trained network and the baselines on the log's last part, over the full catalogue. Prints a table, and writes
 report.json and report.html into the run's folder.
 
-  python -m training evaluate .nexttrack/runs/demo-sasrec-1"""
+  python -m training evaluate .nexttrack/runs/demo-sasrec-1
+
+RUN is a run's own folder, or the folder above, which stands for the run that was used last."""
 _EXPORT = """\
 Write the network as an artifact and make it the current one. The service takes it at its next start.
 

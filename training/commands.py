@@ -15,16 +15,16 @@ from training.data.import_log import import_log
 from training.data.log import Log, LogError, open_log
 from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted
-from training.fitting.ranks import joined
+from training.fitting.ranks import joined, ranks
 from training.machine import machine
 from training.recipe import read_recipe
 from training.replaying.replay import replay
 from training.reporting.page import write_page
 from training.reporting.report import Report, print_table, write_report_json
+from training.run_folder import PAGE, REPORT, Run, prepare, prepare_below, prune, resume
 from training.simulator.simulate import simulate
 
 RUNS = Path(".nexttrack/runs")
-REPORT, PAGE = "report.json", "report.html"
 
 
 def import_(options: argparse.Namespace, console: Console) -> None:
@@ -61,13 +61,12 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
 
 def train(options: argparse.Namespace, console: Console) -> None:
     """`train`: fit, alone or as one of several processes, and say where the run is kept."""
-    with joined() as ranks:
-        current = _start(options)
+    with joined() as among:
+        current = _start(options, console)
         fitted = run.train(current, console)
-    if ranks.first:
-        console.print(
-            f"epoch {fitted.best + 1} of {len(fitted.epochs)} was the best; the run is kept in {current.folder}", markup=False
-        )
+        _prune(options, current, console)
+    if among.first:
+        console.print(f"epoch {fitted.best + 1} of {len(fitted.epochs)} was the best")
 
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:
@@ -85,10 +84,11 @@ def export(options: argparse.Namespace, console: Console) -> None:
 
 def run_all(options: argparse.Namespace, console: Console) -> None:
     """`run`: train, evaluate, export."""
-    current = _start(options)
+    current = _start(options, console)
     fitted = run.train(current, console)
     _report(current, fitted, console, options.cases)
     _publish(current, fitted, options.out, console)
+    _prune(options, current, console)
 
 
 def compare_(options: argparse.Namespace, console: Console) -> None:
@@ -119,18 +119,29 @@ def replay_(options: argparse.Namespace, console: Console) -> None:
     )
 
 
-def _start(options: argparse.Namespace) -> run.Run:
+def _start(options: argparse.Namespace, console: Console) -> Run:
     _set_threads(options)
     recipe = read_recipe(options.recipe)
     if options.seed is not None:
         recipe = recipe.with_seed(options.seed)
-    folder = options.run or RUNS / f"{options.log.resolve().name}-{recipe.name}-{recipe.seed}"
-    return run.prepare(open_log(options.log), recipe, folder)
+    log = open_log(options.log)
+    if options.run:
+        current = prepare(log, recipe, options.run, anew=options.anew)
+    else:
+        current = prepare_below(RUNS, log, recipe, anew=options.anew)
+    if ranks().first:
+        console.print(f"the run is kept in {current.folder}", markup=False)
+    return current
 
 
-def _go_on(options: argparse.Namespace) -> run.Run:
+def _prune(options: argparse.Namespace, current: Run, console: Console) -> None:
+    for folder in prune(RUNS, current, options.keep_runs):
+        console.print(f"deleted the older run {folder} (--keep-runs {options.keep_runs})", markup=False)
+
+
+def _go_on(options: argparse.Namespace) -> Run:
     _set_threads(options)
-    return run.resume(options.run)
+    return resume(options.run)
 
 
 def _set_threads(options: argparse.Namespace) -> None:
@@ -138,7 +149,7 @@ def _set_threads(options: argparse.Namespace) -> None:
         torch.set_num_threads(options.threads)
 
 
-def _report(current: run.Run, fitted: Fitted, console: Console, cap: int | None) -> None:
+def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> None:
     recipe, name = current.recipe, current.log.folder.name
     measured = run.measure(current, fitted, console, cap=cap)
     facts = {
@@ -156,7 +167,7 @@ def _report(current: run.Run, fitted: Fitted, console: Console, cap: int | None)
     console.print(f"more of it, with plots: {current.folder / PAGE}", markup=False)
 
 
-def _publish(current: run.Run, fitted: Fitted, root: Path, console: Console, newer: Log | None = None) -> None:
+def _publish(current: Run, fitted: Fitted, root: Path, console: Console, newer: Log | None = None) -> None:
     path = current.folder / REPORT
     if not path.exists():
         raise RunError(f"{current.folder} is not measured yet; `python -m training evaluate {current.folder}` does that")

@@ -1,17 +1,16 @@
-"""Recipes beside each other: logs, seeds, the same cases, one table with means and spreads.
+"""Compare recipes over logs and seeds, on the same cases: one table with means and spreads.
 
     DIR/
-      LOG-RECIPE-SEED-…/   a run's folder, as `train` leaves it; its last part changes with the recipe
-      rows.jsonl           a line a finished row (`training.reporting.rows`)
-      compare.html         a section a log: means and spreads over the seeds, plots
+      LOG-RECIPE-SEED/…    folders of runs, see `training.run_folder`
+      rows.jsonl           a line for each finished row (`training.reporting.rows`)
+      compare.html         a section for each log: means and spreads over the seeds, plots
 
-A row that stands in `rows.jsonl` is not computed again, so a comparison that was stopped goes on, and one more recipe, seed or
-log costs only itself. Baselines have no seed and are measured once a log. All recipes of a log must follow one protocol: the
-same split, skip rule, validation cases and start of the biases. `follow` gives them another recipe's.
+A row that is in `rows.jsonl` is not computed again. So a comparison that was stopped goes on, and one more recipe, seed or log
+costs only itself. A log whose content has changed is another log. Baselines have no seed and are measured once for each log.
+All recipes of a log must follow one protocol: the same split, skip rule, validation cases and start of the biases. `follow`
+gives them that of another recipe.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,6 +32,7 @@ from training.recipe import Recipe
 from training.reporting.page import write_page
 from training.reporting.report import COLUMNS, Report, print_table
 from training.reporting.rows import Row, append_row, by_name, cost_of, curve_of, mean_of, protocol_of, read_rows
+from training.run_folder import Run, prepare_below
 
 ROWS, PAGE = "rows.jsonl", "compare.html"
 
@@ -63,7 +63,7 @@ def compare(
     cap: int | None = None,
     reference: str | None = None,
 ) -> list[Row]:
-    """Measure what is not measured yet; print a table a log and write the page of all logs that the folder knows.
+    """Measure what is not measured yet. Print a table for each log, and write the page of all logs that the folder knows.
 
     Training times are to the best validation scores of `reference`, by default the first recipe. RunError where the recipes
     follow different protocols.
@@ -71,7 +71,7 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     rows = read_rows(folder / ROWS)
     for log in logs:
-        bench = _Bench(log=log, folder=folder, rows=rows, console=console, cap=cap)
+        bench = _Bench(log=log, content=log.content(), folder=folder, rows=rows, console=console, cap=cap)
         bench.check(recipes)
         bench.baselines(recipes[0])
         for recipe in recipes:
@@ -135,6 +135,7 @@ class _Bench:
     """A log on which rows are measured, and where they are kept."""
 
     log: Log
+    content: str
     folder: Path
     rows: list[Row]
     console: Console
@@ -142,9 +143,9 @@ class _Bench:
 
     def check(self, recipes: Sequence[Recipe]) -> None:
         """RunError where their figures would be of different cases."""
-        first = protocol_of(self.log, recipes[0], self.cap)
+        first = protocol_of(self.content, recipes[0], self.cap)
         for recipe in recipes:
-            other = protocol_of(self.log, recipe, self.cap)
+            other = protocol_of(self.content, recipe, self.cap)
             if differing := [key for key in first if first[key] != other[key]]:
                 raise RunError(
                     f"{recipe.name} follows another protocol than {recipes[0].name} ({', '.join(differing)}), so their figures "
@@ -153,25 +154,25 @@ class _Bench:
 
     def baselines(self, recipe: Recipe) -> None:
         """The rows without a seed, where they are not there yet; the recipe says how the log is cut."""
-        protocol = protocol_of(self.log, recipe, self.cap)
+        protocol = protocol_of(self.content, recipe, self.cap)
         if self._known(protocol):
             return
         plain = replace(recipe, name="baselines", history=replace(recipe.history, length=HistoryRule().length))
         current = self._prepare(plain)
-        rankers = [*run.best_possible(current), *run.rivals(current.split)]
+        rankers = [*run.best_possible(current), *run.baseline_rankers(current.split)]
         cases = select_cases(current.split, TEST, cap=self.cap)
         for measured in with_share_of_best([run.measure_one(current, one, cases, self.console) for one in rankers]):
             self._keep(measured, protocol)
 
     def trained(self, recipe: Recipe) -> None:
         """The row of a recipe with its seed, where it is not there yet."""
-        protocol, plain = protocol_of(self.log, recipe, self.cap), recipe.as_dict()
+        protocol, plain = protocol_of(self.content, recipe, self.cap), recipe.as_dict()
         key = (self.log.folder.name, recipe.name, recipe.seed)
         if any((row.key, row.protocol, row.recipe) == (key, protocol, plain) for row in self.rows):
             return
         current = self._prepare(recipe)
         fitted = run.train(current, self.console)
-        run.renew_session_memory(current, fitted.network)
+        run.refresh_session_memory(current, fitted.network)
         ranker = NetworkRanker.of(recipe.name, fitted.network)
         measured = run.measure_one(current, ranker, select_cases(current.split, TEST, cap=self.cap), self.console)
         self._keep(with_share_of_best([measured, *self._known(protocol)])[0], protocol, recipe, fitted)
@@ -180,9 +181,8 @@ class _Bench:
         mine = [row for row in self.rows if row.log == self.log.folder.name and row.seed is None]
         return [Measured(**row.measured) for row in mine if row.protocol == protocol]
 
-    def _prepare(self, recipe: Recipe) -> run.Run:
-        mark = hashlib.sha256(json.dumps(recipe.as_dict(), sort_keys=True).encode()).hexdigest()[:6]
-        return run.prepare(self.log, recipe, self.folder / f"{self.log.folder.name}-{recipe.name}-{recipe.seed}-{mark}")
+    def _prepare(self, recipe: Recipe) -> Run:
+        return prepare_below(self.folder, self.log, recipe)
 
     def _keep(
         self, measured: Measured, protocol: Mapping[str, object], recipe: Recipe | None = None, fitted: Fitted | None = None

@@ -1,20 +1,11 @@
-"""A run from log to artifact, step by step: prepare, train, measure, publish.
-
-A run's folder holds what the steps leave to each other and to a person:
-
-    run.json                   the log and the recipe
-    checkpoint.pt, best-N.pt   see `training.fitting.checkpoint`; a killed run goes on from them
-    calibration.json    the weights that were tried after training, the ones taken first; where the recipe has a choice
-    session_memory.json the same of a memory's weight
-    refit/          the checkpoint of what was learned anew from training and validation parts; where the recipe wants that
-    report.json, report.html, written by `training.commands`
+"""The steps of a run, from a log to an artifact: train, measure, publish.
 
 It wires the other modules together and decides nothing that a recipe could.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,9 +17,9 @@ from torch import Tensor
 from model.encoding import RowHistory
 from model.nets.network import Network
 from training.data.catalogue import artists_of, catalogue_of
-from training.data.log import Log, open_log
+from training.data.log import Log
 from training.data.sequences import build
-from training.data.split import TEST, TRAIN, VALID, Split, doubts, numbered, split, with_valid
+from training.data.split import TEST, TRAIN, VALID, Split, doubts, numbered, with_valid
 from training.evaluation import baselines
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
@@ -38,60 +29,14 @@ from training.evaluation.response import response
 from training.evaluation.session_knn import session_knn
 from training.exporting.export import export
 from training.fitting.calibration import Calibration, apply_calibration, choose_calibration
-from training.fitting.checkpoint import RunError, written_whole
+from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
 from training.fitting.session_memory import SessionMemoryChoice, build_session_memory, choose_session_memory
-from training.recipe import Recipe, RecipeError, recipe_of
+from training.run_folder import CALIBRATION, REFIT, SESSION_MEMORY, Run, write_json
 from training.simulator.truth import read_truth
 
-RUN, CALIBRATION, SESSION_MEMORY, REFIT = "run.json", "calibration.json", "session_memory.json", "refit"
 Tried = TypeVar("Tried", Calibration, SessionMemoryChoice)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
-    """A log cut and numbered by a recipe, and the folder where the run is kept."""
-
-    recipe: Recipe
-    log: Log
-    split: Split
-    folder: Path
-
-
-def prepare(log: Log, recipe: Recipe, folder: Path) -> Run:
-    """Fold and split the log and open the run's folder. RunError where it holds another run."""
-    about = {"log": str(log.folder.resolve()), "recipe": recipe.as_dict()}
-    path = folder / RUN
-    if path.exists() and _about(path) != about:
-        raise RunError(f"{folder} holds a run of another recipe or log; name another folder with --run, or delete it")
-    folder.mkdir(parents=True, exist_ok=True)
-    if ranks().first and not path.exists():  # other ranks may be reading it
-        _write_json(path, about)
-    return Run(recipe=recipe, log=log, split=split(build(log, recipe.history), recipe.split), folder=folder)
-
-
-def resume(folder: Path) -> Run:
-    """The run in a folder; RunError where there is none."""
-    path = folder / RUN
-    if not path.exists():
-        raise RunError(f"no run in {folder}: found no {RUN} there; `python -m training train` starts one")
-    about = _about(path)
-    try:
-        recipe = recipe_of(about["recipe"], str(path))
-    except RecipeError as error:
-        raise RunError(f"found a recipe of another version, train anew in another folder: {error}") from error
-    return prepare(open_log(Path(about["log"])), recipe, folder)
-
-
-def _about(path: Path) -> dict[str, Any]:
-    try:
-        about: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is no JSON ({error}); delete it, and `train` with the log and recipe goes on") from error
-    if not isinstance(about, dict) or about.keys() != {"log", "recipe"}:
-        raise RunError(f"{path} names no log and recipe; delete it, and `train` with both goes on")
-    return about
 
 
 def train(run: Run, console: Console) -> Fitted:
@@ -149,7 +94,7 @@ def _once(path: Path, kind: type[Tried], choose: Callable[[], list[Tried]]) -> l
     elif ranks().first:
         tried = choose()
         if tried:
-            _write_json(path, [asdict(one) for one in tried])
+            write_json(path, [asdict(one) for one in tried])
     return ranks().said_by_first(tried)
 
 
@@ -174,12 +119,7 @@ def _refit(run: Run, chosen: Fitted, weights: Calibration | None, artists: Tenso
     )
 
 
-def _write_json(path: Path, value: object) -> None:
-    with written_whole(path) as draft:
-        draft.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
-
-
-def renew_session_memory(run: Run, network: Network, newer: Log | None = None) -> None:
+def refresh_session_memory(run: Run, network: Network, newer: Log | None = None) -> None:
     """Let a network that remembers the training part know all that came before the test part, as the baselines do, or the
     sessions of another log instead. RunError where there is one, and the network remembers nothing.
     """
@@ -199,21 +139,21 @@ def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = Non
     for doubt in doubts(run.split):
         console.print(f"warning: {doubt}", style="yellow", markup=False)
     cases = select_cases(run.split, TEST, cap=cap)
-    renew_session_memory(run, fitted.network)
+    refresh_session_memory(run, fitted.network)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
-    rankers: list[Ranker] = [*best_possible(run), model, *rivals(run.split)]
+    rankers: list[Ranker] = [*best_possible(run), model, *baseline_rankers(run.split)]
     return with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
 
 
 def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Measured:
     """A ranker on `cases`; its response to a skip besides, but for the best possible's, which reads no history."""
     length = run.recipe.history.length
-    measured = evaluate(ranker, cases, length=length, progress=console)
+    measured = evaluate(ranker, cases, length=length, console=console)
     answered = nan if isinstance(ranker, BestPossible) else response(ranker, cases, baselines.markov(run.split), length=length)
     return measured if isnan(answered) else replace(measured, values={**measured.values, "response@20": answered})
 
 
-def rivals(part: Split) -> list[Ranker]:
+def baseline_rankers(part: Split) -> list[Ranker]:
     """The baselines that stand beside every model, fitted on what came before the test part."""
     known = (TRAIN, VALID)
     return [
@@ -237,7 +177,7 @@ def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *,
     """Export the network as the current artifact under `root`, remembering the sessions of the log `newer` where there is one;
     returns the artifact's folder.
     """
-    renew_session_memory(run, fitted.network, newer)
+    refresh_session_memory(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
     cases = select_cases(
         run.split, TEST, cap=1024

@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http import problems
-from service.http.protocol import WHOLE, Write
 from service.observing.logs import RequestLog
 from service.observing.metrics import Metrics
 
@@ -47,7 +46,6 @@ class RequestMiddleware:
             return await self._app(scope, receive, send)
         exchange = _Exchange(scope, receive, send, self._limit)
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id.decode())
-        scope["answer"] = exchange.answer  # for `fast_path.FastPath`
         self._under_way.add(exchange)
         if self._round is None:
             self._round = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._look_round)
@@ -138,16 +136,6 @@ class _Exchange:
         elif not message.get("more_body", False):
             self.complete = True
         await self._send(message)
-
-    async def answer(self, body: bytes) -> None:
-        """Reply with JSON, by the server's shorter way where it has one."""
-        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        write: Write | None = self._scope.get("extensions", {}).get(WHOLE, {}).get("write")
-        if write is not None and write([*headers, (b"x-request-id", self.request_id)], body):
-            self.status, self.complete = HTTPStatus.OK.value, True
-            return
-        await self.send({"type": "http.response.start", "status": HTTPStatus.OK.value, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
 
     async def refuse(self) -> None:
         reply = problems.problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())

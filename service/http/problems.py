@@ -30,7 +30,7 @@ def problem(
 def render(error: ServiceError) -> Response:
     """A service error as the client sees it."""
     faults = error.faults if isinstance(error, InvalidRequestError) else None
-    return problem(error.status, str(error), faults=faults, headers=error.headers)
+    return problem(error.status, error.detail, faults=faults, headers=error.headers)
 
 
 def mistake() -> Response:

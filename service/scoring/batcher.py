@@ -16,6 +16,11 @@ A thread of its own and one `call_soon_threadsafe` a batch, where an executor wo
 thread and be woken by it takes 20 to 30 µs; but a lone request's model, run on the loop itself, was quicker by 8 % with one
 connection in one set of turns and not at all in another, and cost a tenth of the p90 of a thousand requests a second: whoever
 came meanwhile waited for the loop.
+
+The loop does not rely on the thread. It answers requests that waited past their patience by itself, and if the thread has
+answered nothing for so long, it says so (`fault`) and refuses new requests at once. Nothing in the thread runs outside of a
+guard, so an error costs the batch that it came in.
+
 It knows nothing of ONNX, HTTP or tracks' names.
 """
 
@@ -23,9 +28,9 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
@@ -42,6 +47,8 @@ TURN_S = 0.00025
 
 With 16 connections and 100,000 tracks the model ran for .54 of the time when batches took all.
 """
+SHORTEST_LOOK_S = 0.01
+"""How often the loop looks at waiting requests at most; else four times within their patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,9 @@ class Scorer(Protocol):
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
         """The scores of `candidates` after `history`, in the given order."""
 
+    def fault(self) -> str | None:
+        """Why it does not answer at present; None while it does."""
+
 
 class BatchRunner(Protocol):
     """What runs a batch: `model.graphs.Graphs`, or a test's stand-in."""
@@ -73,7 +83,7 @@ class BatchRunner(Protocol):
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Job:
     """One waiting request: with a count it wants the best rows outside `rows`, without one the scores of `rows`."""
 
@@ -81,21 +91,28 @@ class _Job:
     rows: Sequence[int]
     count: int | None
     future: asyncio.Future[Scored]
-    since: float = field(default_factory=time.perf_counter)
+    since: float
+    is_taken: bool = False  # set by the thread once the job is in a batch
 
 
 class BatchingScorer:
     """A scorer over a batch runner; an async context manager, as its thread must end."""
 
-    def __init__(self, runner: BatchRunner, settings: Settings, metrics: Metrics) -> None:
-        self._runner, self._metrics = runner, metrics
+    def __init__(
+        self, runner: BatchRunner, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """`clock` gives seconds since whenever."""
+        self._runner, self._metrics, self._clock = runner, metrics, clock
         self._max_batch = settings.max_batch
         self._limit = settings.queue_limit
         self._patience_s = settings.queue_patience.total_seconds()
         self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
-        self._waiting = 0  # this and the next two are changed on the event loop only
+        self._jobs: dict[_Job, None] = {}  # unanswered, oldest first; this and the next five are the event loop's
         self._fresh: list[_Job] = []  # not handed over yet
         self._seen = 0  # how many there were when that was last looked at
+        self._answered_at = 0.0
+        self._silent_s: float | None = None  # for how long the thread had answered nothing, if that was too long
+        self._look: asyncio.TimerHandle | None = None
         self._shortest_s = math.inf  # of all runs for proposals; touched by the thread only
         self._thread: threading.Thread | None = None
         self._trouble = Trouble("the model failed")
@@ -113,7 +130,9 @@ class BatchingScorer:
         self._fresh = []
         self._queue.put(None)
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, self._patience_s if self._silent_s is None else 0)
+        if self._look is not None:
+            self._look.cancel()
 
     async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
         return await self._submit(history, excluded, count)
@@ -121,39 +140,79 @@ class BatchingScorer:
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
         return await self._submit(history, candidates, None)
 
+    def fault(self) -> str | None:
+        if self._silent_s is not None:
+            return f"the model has answered nothing for {self._silent_s:.0f} s although requests wait"
+        return None
+
     async def _submit(self, history: RowHistory, rows: Sequence[int], count: int | None) -> Scored:
-        if self._waiting >= self._limit:
-            raise OverloadedError(f"{self._waiting} requests wait for the model already")
-        job = _Job(history, rows, count, asyncio.get_running_loop().create_future())
-        self._waiting += 1
+        if self._silent_s is not None:
+            raise ScorerUnavailableError(self.fault())
+        if len(self._jobs) >= self._limit:
+            raise OverloadedError(f"{len(self._jobs)} requests wait for the model already")
+        loop = asyncio.get_running_loop()
+        job = _Job(history, rows, count, loop.create_future(), self._clock())
+        self._jobs[job] = None
+        if self._look is None:
+            self._look = loop.call_later(self._look_s(), self._look_round)
         self._fresh.append(job)
         if len(self._fresh) == 1:
-            job.future.get_loop().call_soon(self._hand_over)
+            loop.call_soon(self._hand_over)
         return await job.future
 
     def _hand_over(self) -> None:
         """Give the thread who has come, unless it is idle and more are coming."""
         count, seen = len(self._fresh), self._seen
-        if count == self._waiting and seen < count < self._max_batch:
+        if count == len(self._jobs) and seen < count < self._max_batch:
             self._seen = count
             asyncio.get_running_loop().call_soon(self._hand_over)
             return
         self._queue.put(self._fresh)
         self._fresh, self._seen = [], 0
 
+    def _look_s(self) -> float:
+        return max(SHORTEST_LOOK_S, self._patience_s / 4)
+
+    def _look_round(self) -> None:
+        """Answer requests past their patience, and notice a thread that answers nobody. One timer for all of them."""
+        self._look = None
+        if not self._jobs:
+            return
+        now = self._clock()
+        silent_s = now - max(self._answered_at, next(iter(self._jobs)).since)
+        self._silent_s = silent_s if silent_s > self._patience_s else None
+        for job in self._jobs:
+            if now - job.since <= self._patience_s:
+                break  # the rest came later
+            if not job.future.done() and (self._silent_s is not None or not job.is_taken):
+                job.future.set_exception(self._late())
+        self._look = asyncio.get_running_loop().call_later(self._look_s(), self._look_round)
+
+    def _late(self) -> OverloadedError:
+        return OverloadedError(f"the model was not free within {self._patience_s:g} s")
+
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread: batch after batch, until it takes None."""
         waiting: list[_Job] = []
         going_on = True
         while going_on or waiting:
-            going_on = going_on and self._take(waiting)
-            most = self._most()
-            jobs, waiting = waiting[:most], waiting[most:]
-            loop.call_soon_threadsafe(self._deliver, jobs, self._run(jobs))
+            jobs: list[_Job] = []
+            answers: dict[int, Scored | ServiceError]
+            try:
+                going_on = going_on and self._take(waiting)
+                most = self._most()
+                jobs = waiting[:most]
+                del waiting[:most]
+                answers = self._run(jobs)
+            except Exception as error:  # a mistake of ours, or no memory: the thread must go on
+                self._trouble(error, traceback=True)
+                answers = dict.fromkeys(range(len(jobs)), ScorerUnavailableError(f"the scorer failed: {error}"))
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(self._deliver, jobs, answers)
 
     def _most(self) -> int:
         """How many the next batch may hold."""
-        under_way = self._waiting  # those of the batch before too, of whom the loop has not heard yet
+        under_way = len(self._jobs)  # those of the batch before too, of whom the loop has not heard yet
         halved = under_way * TURN_S > 2 * self._shortest_s
         return min(self._max_batch, -(-under_way // 2)) if halved else self._max_batch
 
@@ -169,16 +228,17 @@ class BatchingScorer:
 
     def _run(self, jobs: Sequence[_Job]) -> dict[int, Scored | ServiceError]:
         """The answers by the jobs' places; none for those who have gone."""
-        now = time.perf_counter()
+        now = self._clock()
         answers: dict[int, Scored | ServiceError] = {}
         batches: dict[str, list[int]] = {"model": [], "rank": []}
         for place, job in enumerate(jobs):
             self._metrics.waited.observe(now - job.since)
-            if job.future.cancelled():
+            if job.future.done():
                 continue
             if now - job.since > self._patience_s:
-                answers[place] = OverloadedError(f"the model was not free within {self._patience_s:g} s")
+                answers[place] = self._late()
             else:
+                job.is_taken = True
                 batches[_graph(job)].append(place)
         for graph, places in batches.items():
             if places:
@@ -200,13 +260,22 @@ class BatchingScorer:
             self._shortest_s = min(self._shortest_s, ran_s)
         self._metrics.batch.observe(len(jobs))
         self._metrics.onnx_of(graph).observe(ran_s)
-        return [Scored(scores.rows, scores.scores, ran_s) for scores in found]
+        return [self._checked(scores) for scores in found]
+
+    def _checked(self, scores: Scores) -> Scored | ServiceError:
+        if scores.sound:
+            return Scored(scores.rows, scores.scores, scores.ran_s)
+        error = ScorerUnavailableError("the model gave scores that are no finite numbers")
+        self._trouble(error)
+        return error
 
     def _deliver(self, jobs: Sequence[_Job], answers: dict[int, Scored | ServiceError]) -> None:
-        self._waiting -= len(jobs)
+        self._answered_at, self._silent_s = self._clock(), None
+        for job in jobs:
+            del self._jobs[job]
         for place, answer in answers.items():
             future = jobs[place].future
-            if future.done():  # its client went away while the batch ran
+            if future.done():  # its client went away while the batch ran, or it waited for too long
                 continue
             if isinstance(answer, ServiceError):
                 future.set_exception(answer)

@@ -1,4 +1,4 @@
-"""Opens the connection to Redis that the URL names: to one server (`redis_connection`) or to a cluster (`redis_cluster`)."""
+"""Makes the client of the Redis that a URL names: of one server (`redis_connection`) or of a cluster (`redis_cluster`)."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -7,50 +7,50 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
-from service.store.redis_cluster import Cluster
-from service.store.redis_connection import Command, Single
+from service.store.redis_cluster import ClusterClient
+from service.store.redis_connection import Command, ServerClient
 
 
-class Link(Protocol):
-    """A way to Redis. All methods raise StoreUnavailableError where it does not answer in time."""
+class RedisClient(Protocol):
+    """A client of Redis. All methods raise StoreUnavailableError if it does not answer in time."""
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Run commands in one round trip and give their replies; a command that Redis refuses has its error as reply.
+        """Runs commands in one round trip and returns their replies. A command that Redis refuses has its error as reply.
 
-        Several commands are one transaction on a single server, and one each on a cluster, which finds a command's key as
-        `service.store.redis_cluster.key_of` says.
+        On one server, several commands are one transaction. On a cluster each is a transaction of its own, and
+        `service.store.redis_cluster.key_of` says which key decides its node.
         """
 
     async def ping(self) -> None:
-        """Return once Redis answers."""
+        """Returns once Redis answers and accepts writes."""
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Closes all connections."""
 
 
-def connect(url: str, timeout: timedelta) -> Link:
-    """The way to a URL that `check` lets pass; nothing is connected yet, so a Redis that comes up later is no error."""
+def connect(url: str, timeout: timedelta) -> RedisClient:
+    """Returns a client for a URL that `check` accepted. It connects at the first use, so Redis may start later."""
     if url.startswith(("redis+cluster://", "rediss+cluster://")):
-        return Cluster(url.replace("+cluster", "", 1), timeout)
-    return Single(url, timeout)
+        return ClusterClient(url.replace("+cluster", "", 1), timeout)
+    return ServerClient(url, timeout)
 
 
 def check(url: str) -> str:
-    """`url` as it is; ValueError where no connection can be made of it, saying why without anything of a password."""
+    """Returns `url` if a connection can be made from it. ValueError otherwise, whose text has no part of a password."""
     _check_parts(url)
     try:
         connect(url, timedelta(seconds=1))
     except (TypeError, RedisError) as error:
-        # An option that redis-py does not know is one too many for its connection.
-        raise ValueError(f"no connection can be made of its options: {error}") from error
+        # An option that redis-py does not know is an argument too many for its connection.
+        raise ValueError(f"no connection can be made from its options: {error}") from error
     return url
 
 
 def _check_parts(url: str) -> None:
-    """What redis-py lets pass, or refuses with words that may hold a part of the password."""
+    """Refuses what redis-py lets pass, or refuses with a text that may have a part of the password."""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018  # looking at it checks it
+        parts.port  # noqa: B018  # reading it checks it
     except ValueError as error:
         raise ValueError("its host is no host, or its port no number from 0 to 65535") from error
     if parts.scheme == "unix":

@@ -32,7 +32,7 @@ from model.events import AHEAD_MS, Event, EventType, History, HistoryRule, Outco
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
 from service.settings import Settings
-from service.store.connections import Link
+from service.store.connections import RedisClient
 from service.store.formats import BROKEN, UNKNOWN, VERSION, pack_event, pack_opinion, unpack_events, unpack_readable
 from service.store.redis_connection import Command
 
@@ -69,7 +69,7 @@ class SessionStore(Protocol):
         """Deletes everything stored under a user id. Returns how many keys there were."""
 
     async def ping(self) -> None:
-        """Returns once the store answers."""
+        """Returns once the store answers and accepts writes."""
 
 
 class RedisSessions:
@@ -77,7 +77,7 @@ class RedisSessions:
 
     def __init__(
         self,
-        link: Link,
+        client: RedisClient,
         settings: Settings,
         rule: HistoryRule,
         timer: Timer,
@@ -86,7 +86,7 @@ class RedisSessions:
         unreadable: Count = lambda _, __: None,
     ) -> None:
         """`known` tells whether the model can read a track: other tracks do not fill a history."""
-        self._link = link
+        self._client = client
         self._rule, self._known = rule, known
         self._timer, self._unreadable = timer, unreadable
         self._record, self._read = _Script.load("record.lua"), _Script.load("read.lua")
@@ -138,7 +138,11 @@ class RedisSessions:
         return int(deleted)
 
     async def ping(self) -> None:
-        await self._link.ping()
+        try:
+            await self._client.ping()
+        except StoreUnavailableError as error:
+            self._trouble(error)
+            raise
 
     async def _readable(self, keys: Sequence[str]) -> list[Event]:
         """Reads the events again one by one, and returns those that can be read."""
@@ -182,7 +186,7 @@ class RedisSessions:
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
         """Returns the replies of Redis. An error among them says that a script is unknown or a key holds no hash."""
         try:
-            return [_checked(reply) for reply in await self._link.run(commands)]
+            return [_checked(reply) for reply in await self._client.run(commands)]
         except StoreUnavailableError as error:
             self._trouble(error)
             raise
@@ -215,7 +219,7 @@ def _with_private(disliked: frozenset[str], events: Sequence[Event], history: Hi
 def _checked(reply: Any) -> Any:
     # Out of memory, read-only replica, loading: not the caller's fault.
     if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and not str(reply).startswith("WRONGTYPE"):
-        raise StoreUnavailableError(f"Redis refused: {reply}") from reply
+        raise StoreUnavailableError("Redis refused the request", cause=reply) from reply
     return reply
 
 

@@ -21,7 +21,7 @@ from tests.load.latencies import spread
 from tests.load.measure import Measured, in_turns, together
 from tests.load.page import write_page
 from tests.load.report import keep, show
-from tests.load.rows import CEILING, OURS, THREADS, TWO, Row, plan
+from tests.load.rows import CEILING, OURS, ROUTED, THREADS, TWO, Row, plan
 from tests.load.systems import System, SystemSkippedError
 from tests.load.traffic import World
 
@@ -123,6 +123,7 @@ def _start(
         TWO: partial(systems.service, folder, url, workers=2),
         THREADS: partial(systems.service, folder, url, threads=2),
         CEILING: partial(systems.ceiling, url),
+        ROUTED: partial(systems.service, folder, url, fast_path=False),
     }
     starts |= {name: partial(systems.rival, name, folder, options.cache) for name in systems.RIVALS}
     found: dict[str, System | str] = {}

@@ -43,7 +43,7 @@ def _once(row: Row, system: System, seconds: float) -> dict[str, float]:
     assert row.kind != "start"
     kind: Kind = system.kind or row.kind
     before = scrape(system.port) if row.metrics else Scrape()
-    result = _generate(
+    result = generate(
         Order(
             port=system.port,
             kind=kind,
@@ -73,7 +73,8 @@ def _once(row: Row, system: System, seconds: float) -> dict[str, float]:
     return figures
 
 
-def _generate(order: Order) -> Result:
+def generate(order: Order) -> Result:
+    """Carry out an order in a process of its own; GeneratorError where it fails."""
     command = [sys.executable, "-m", "tests.load.generator"]
     done = subprocess.run(command, input=json.dumps(asdict(order)), capture_output=True, text=True, check=False)
     if done.returncode:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tests.load.traffic import Kind, World
 
-OURS, TWO, THREADS, CEILING = "nexttrack", "two workers", "two threads", "ceiling"
+OURS, TWO, THREADS, CEILING, ROUTED = "nexttrack", "two workers", "two threads", "ceiling", "without the fast path"
 RATES = {10_000: 2000.0, 100_000: 1000.0, 1_000_000: 2000.0, 10_000_000: 800.0}
 """Requests a second of the open loop at a catalogue size."""
 
@@ -54,6 +54,10 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
     rows = [Row(work="start", kind="start", tracks=size) for size in sizes]
     rows += [Row(work="model", kind="history", tracks=first, connections=number, beside=rivals) for number in loops]
     rows += [Row(work="full", kind="next", tracks=first, connections=number, beside=(CEILING, TWO)) for number in loops]
+    rows += [
+        Row(work="full, beside FastAPI's own routing", kind="next", tracks=first, connections=number, beside=(ROUTED,))
+        for number in (16, 64)
+    ]
     if less:
         rows.append(Row(work="full, beside bare model calls, which do less", kind="next", tracks=first, beside=(TWO, *less)))
     rates = (250.0, 500.0, 1000.0, 1500.0, 2000.0, 3000.0)

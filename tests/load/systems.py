@@ -85,13 +85,14 @@ class System:
 
 
 @contextmanager
-def service(artifact: Path, redis_url: str, *, workers: int = 1, threads: int = 1) -> Iterator[System]:
-    """Our service with its settings as they come, `workers` and the model's `threads` apart; ready when `/readyz` says so."""
+def service(artifact: Path, redis_url: str, *, workers: int = 1, threads: int = 1, fast_path: bool = True) -> Iterator[System]:
+    """Our service with default settings except for the given ones; ready when `/readyz` says so."""
     settings = {
         "ARTIFACT": str(artifact),
         "REDIS_URL": redis_url,
         "WORKERS": str(workers),
         "ONNX_THREADS": str(threads),
+        "FAST_PATH": str(fast_path),
     }
     with tempfile.TemporaryDirectory() as state:
         environment = {f"NEXTTRACK_{name}": value for name, value in {**settings, "STATE_DIR": state}.items()}

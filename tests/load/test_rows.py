@@ -1,6 +1,6 @@
 """The plan holds every row of the bar, and a run without rivals needs none."""
 
-from tests.load.rows import CEILING, THREADS, TWO, Row, plan
+from tests.load.rows import CEILING, ROUTED, THREADS, TWO, Row, plan
 from tests.load.systems import RIVALS
 
 SIZES = (100_000, 10_000, 1_000_000, 10_000_000)
@@ -21,7 +21,7 @@ def test_without_rivals_nobody_needs_an_environment_of_its_own() -> None:
     """The quick round stands on what the development environment has."""
     rows = plan(sizes=SIZES, rivals=(), users=1)
 
-    assert {name for row in rows for name in row.beside} == {CEILING, TWO, THREADS}
+    assert {name for row in rows for name in row.beside} == {CEILING, TWO, THREADS, ROUTED}
 
 
 def test_tiers_are_named() -> None:

@@ -1,5 +1,6 @@
 """ONNX graphs run in batches, checked against the model computed by hand, and refused where they differ."""
 
+import math
 import time
 from pathlib import Path
 
@@ -116,6 +117,27 @@ def test_further_inputs_are_fed_as_the_manifest_lists_them(tmp_path: Path, told:
     assert dict(zip(best.rows, best.scores, strict=True)) == pytest.approx(
         {row: score + weight * row + 6 for row, score in plain.items()}, abs=1e-4
     )
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_finite_numbers_are_not_sound(tmp_path: Path, weight: float) -> None:
+    """Broken weights are no empty list of tracks; a request for which all tracks are excluded is."""
+    graphs = Graphs(artifacts.load(tmp_path, wanted_weight=0.25), threads=1, wanted_weight=weight)
+    history = RowHistory([FIRST + 3], [1], [6])
+
+    found = graphs.best([history, RowHistory()], [[], []], [5, 5])
+    ranked = graphs.rank([history], [[FIRST]])
+
+    assert [scores.sound for scores in (*found, *ranked)] == [False, False, False]
+
+
+def test_empty_list_because_all_is_excluded_is_sound(graphs: Graphs) -> None:
+    """Beside a request for which nothing is."""
+    all_of_them = list(range(FIRST, len(artifacts.TRACKS) + FIRST))
+    none, some = graphs.best([RowHistory(), RowHistory()], [all_of_them, []], [5, 5])
+
+    assert (list(none.rows), none.sound) == ([], True)
+    assert (len(some.rows), some.sound) == (5, True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")

@@ -35,9 +35,13 @@ def running(
     store: SessionStore | None = None,
     runner: BatchRunner | None = None,
     clock: Clock | None = None,
+    reached_framework: list[str] | None = None,
     **settings: object,
 ) -> Iterator[httpx.Client]:
-    """A client of a running application; without other parts, of the real graphs and a store in memory."""
+    """A client of a running application; without other parts, of the real graphs and a store in memory.
+
+    The paths of requests that reach FastAPI are added to `reached_framework`.
+    """
     app = create_app(
         Settings.model_validate({"log_level": "error"} | settings),  # a line for each request would be in the way
         artifact,
@@ -45,6 +49,8 @@ def running(
         store=store or MemorySessions(artifact.manifest.history),
         clock=clock or Clock(),
     )
+    if reached_framework is not None:
+        app.add_middleware(_Watching, seen=reached_framework)
     with start_blocking_portal() as portal:
         lifespan = portal.wrap_async_context_manager(app.router.lifespan_context(app))
         with lifespan as state:
@@ -54,6 +60,17 @@ def running(
 
             with httpx.Client(transport=_Transport(portal, with_state), base_url="http://nexttrack") as client:
                 yield client
+
+
+class _Watching:
+    """Middleware of the framework that notes the paths of its requests."""
+
+    def __init__(self, app: ASGIApp, seen: list[str]) -> None:
+        self._app, self._seen = app, seen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._seen.append(scope["path"])
+        await self._app(scope, receive, send)
 
 
 class _Transport(httpx.BaseTransport):

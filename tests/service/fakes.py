@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from model.artifact import Artifact
 from model.encoding import RowHistory
@@ -67,6 +68,31 @@ class BrokenSessions:
         raise StoreUnavailableError("gone fishing")
 
 
+class LosableSessions(MemorySessions):
+    """A session store in memory that is out of reach while `lost` is set."""
+
+    lost = False
+
+    async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
+        self._reach()
+        return await super().record(events)
+
+    async def read(self, user_id: str, now_ms: int) -> Remembered:
+        self._reach()
+        return await super().read(user_id, now_ms)
+
+    async def forget(self, user_id: str) -> int:
+        self._reach()
+        return await super().forget(user_id)
+
+    async def ping(self) -> None:
+        self._reach()
+
+    def _reach(self) -> None:
+        if self.lost:
+            raise StoreUnavailableError("lost")
+
+
 class RecordingScorer:
     """A scorer that prefers high rows and remembers what it was asked."""
 
@@ -82,6 +108,9 @@ class RecordingScorer:
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
         self.histories.append(history)
         return Scored(candidates, [float(row) for row in candidates], 0.001)
+
+    def fault(self) -> str | None:
+        return None
 
 
 class FailingScorer(RecordingScorer):
@@ -130,6 +159,16 @@ class GatedRunner:
         self.batches.append(size)
         self.entered.release()
         self.gate.wait(30)
+
+
+class UnsoundRunner(GatedRunner):
+    """A batch runner whose scores for histories that begin with row 13 are not sound."""
+
+    def best(
+        self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
+    ) -> Sequence[Scores]:
+        found = super().best(histories, excluded, counts)
+        return [replace(scores, sound=history.rows[0] != 13) for scores, history in zip(found, histories, strict=True)]
 
 
 class FailingRunner(GatedRunner):

@@ -1,5 +1,6 @@
 """From a listener to tracks, with a scorer and a store that only keep their protocols."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from model.vocabulary import FIRST
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.recommender import Query, Recommendation, Recommender
 from service.scoring.batcher import Scorer
+from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
 from tests.service import artifacts
-from tests.service.fakes import BrokenSessions, FailingScorer, MemorySessions, RecordingScorer
+from tests.service.fakes import BrokenSessions, FailingScorer, LosableSessions, MemorySessions, RecordingScorer
 
 pytestmark = pytest.mark.anyio
 GAP = HistoryRule().gap_ms
@@ -31,11 +33,13 @@ class Desk:
         artist_gap: int = 0,
     ) -> None:
         self.memory = MemorySessions(artifact.manifest.history)
+        self.masks = RecentMasks(artifact.manifest.history.skip, timedelta(seconds=1))
         self.reasons: list[str] = []
         self._recommender = Recommender(
             artifact,
             scorer or RecordingScorer(artifact),
             store or self.memory,
+            self.masks,
             exclude_played=exclude_played,
             artist_gap=artist_gap,
             degraded=self.reasons.append,
@@ -146,6 +150,32 @@ async def test_failing_store_is_replaced_by_popularity_and_counted(artifact: Art
     assert (proposed.source, tracks(proposed)) == ("popular", ["t0", "t2"])
     assert desk.reasons == ["redis"]
     assert scorer.histories == []
+
+
+@pytest.mark.parametrize(("exclude_played", "left_out"), [(True, ["t0", "t1", "t2", "t4"]), (False, ["t1", "t2", "t4"])])
+async def test_reply_without_the_store_keeps_the_masks_of_an_earlier_read(
+    artifact: Artifact, exclude_played: bool, left_out: list[str]
+) -> None:
+    """What was skipped, disliked and, unless switched off, played stays out, and so does what the request excludes."""
+    store = LosableSessions(artifact.manifest.history)
+    desk = Desk(artifact, store=store, exclude_played=exclude_played)
+    await store.record(
+        {
+            "u": [
+                Event(1, EventType.PLAY, "e1", "t0"),
+                Event(2, EventType.SKIP, "e2", "t1"),
+                Event(3, EventType.DISLIKE, "e3", "t2"),
+            ]
+        }
+    )
+    await desk.ask()
+    store.lost = True
+    proposed = await desk.ask(Query(count=40, exclude=["t4"]))
+    ranked = await desk.ask(Query(candidates=["t4", "t1", "t2", "t0", "unheard"], exclude=["t4"]))
+
+    assert proposed.source == ranked.source == "popular"
+    assert sorted({f"t{number}" for number in range(40)} - set(tracks(proposed))) == left_out
+    assert set(tracks(ranked)) == {"t4", "t1", "t2", "t0", "unheard"} - set(left_out)
 
 
 async def test_overload_is_passed_on(artifact: Artifact) -> None:

@@ -21,7 +21,15 @@ def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"port": 70_000}, {"workers": 0}, {"redis_url": "http://x"}, {"redis_timeout": 0}, {"history_ttl": -1}, {"prot": 1}],
+    [
+        {"port": 70_000},
+        {"workers": 0},
+        {"redis_url": "http://x"},
+        {"redis_timeout": 0},
+        {"history_ttl": -1},
+        {"prot": 1},
+        *({"wanted_weight": weight} for weight in ("nan", "inf", "-inf", "1e38")),
+    ],
 )
 def test_nonsense_is_refused(changes: dict[str, object]) -> None:
     """At the start, not at the first request."""

@@ -4,13 +4,14 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.console import Console
 
 from tests.training.worlds import small_recipe
 from training.__main__ import main
 from training.compare import PAGE, ROWS, compare, follow
-from training.data.log import Log
+from training.data.log import EVENTS, Log, open_log
 from training.fitting.checkpoint import RunError
 from training.recipe import SplitRule
 from training.reporting.rows import read_rows, values_of
@@ -88,6 +89,21 @@ def test_recipe_that_changed_is_measured_again(log: Log, tmp_path: Path) -> None
 
     assert [row.recipe and row.recipe["loss"]["pair"] for row in rows if row.name == "one"] == [0.5]
     assert read_rows(tmp_path / ROWS) == rows
+
+
+def test_log_that_changed_is_measured_again(tmp_path: Path) -> None:
+    """A row is of a log's content, not of its name and size: here some skips are counted as plays in the same events."""
+    out, one = tmp_path / "out", small_recipe("one")
+    before = simulate(tmp_path / "world", listeners=60, tracks=80, artists=20)
+    compare([before], [one], [1], out, console(), cap=50)
+    events = pl.read_parquet(before.folder / EVENTS)
+    mended = events.with_columns(played_ms=pl.when(pl.col("type") == "skip").then(10**6).otherwise("played_ms"))
+    mended.write_parquet(before.folder / EVENTS)
+    rows = compare([open_log(before.folder)], [one], [1], out, console(), cap=50)
+
+    assert len({str(row.protocol) for row in rows}) == 1
+    assert len([row for row in rows if row.name == "one"]) == 1
+    assert len((out / ROWS).read_text().splitlines()) == 2 * len(rows)
 
 
 def test_time_to_the_references_best_is_shown(log: Log, tmp_path: Path) -> None:

@@ -82,20 +82,21 @@ def test_run_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("", "is no JSON"),
-        ("{}", "names no log and recipe"),
-        ('{"log": "log", "recipe": {"name": "mine", "network": {"widht": 3}}}', "network.widht"),
+        ("", "is damaged or of another version"),
+        ("{}", "wanted the run's recipe, log, content and size"),
+        ('{"log": "log", "content": "", "size": "", "recipe": {"name": "mine", "network": {"widht": 3}}}', "network.widht"),
     ],
 )
 def test_run_that_cannot_be_read_is_said_in_a_sentence(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, text: str, wanted: str
 ) -> None:
-    """Half a file, or the recipe of another version: what is wrong, and in which file."""
+    """Half a file, or the recipe of another version: what is wrong, in which file, and what to do."""
     (tmp_path / "run.json").write_text(text)
     said = sentence(capsys, command, str(tmp_path))
 
     assert wanted in said
     assert "run.json" in said
+    assert f"--run {tmp_path} --anew`" in said
 
 
 def test_folder_that_cannot_be_written_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

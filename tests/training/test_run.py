@@ -27,6 +27,7 @@ from training.fitting.calibration import rate_prior
 from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
 from training.recipe import CalibrationRule, read_recipe
+from training.run_folder import CALIBRATION, RUN, SESSION_MEMORY, prepare, resume
 
 RECIPE = """
 name = "small"
@@ -143,7 +144,7 @@ def test_report_shows_the_baselines_and_the_best_possible_beside_the_model(place
 def test_popular_tracks_are_the_whole_catalogue_best_first(place: Place) -> None:
     """The fallback can answer with any track, and begins with one that really was played often of late."""
     loaded = artifact.load(place.artifacts / "current")
-    current = run.resume(place.run)
+    current = resume(place.run)
     counts = current.split.counts[list(loaded.popular)]
 
     assert sorted(loaded.popular) == list(range(2, len(loaded.vocabulary)))
@@ -171,20 +172,20 @@ def test_evaluating_again_gives_the_same_numbers(place: Place) -> None:
 
 def test_another_recipe_in_the_runs_folder_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Found before anything is trained, said in a sentence; the run stays as it was."""
-    before = (place.run / run.RUN).read_bytes()
+    before = (place.run / RUN).read_bytes()
     words = ["train", str(place.log), "--recipe", place.recipe, "--run", str(place.run), "--seed", "2"]
 
     assert main(words) == 1
-    assert "holds a run of another recipe or log" in capsys.readouterr().err
-    assert (place.run / run.RUN).read_bytes() == before
+    assert "holds another run: its recipe has seed = 1, not 2. " in capsys.readouterr().err
+    assert (place.run / RUN).read_bytes() == before
 
 
 def test_what_a_run_is_of_is_written_once(place: Place) -> None:
     """Another process may be reading it, and who is killed while writing leaves a part."""
-    before = (place.run / run.RUN).stat().st_mtime_ns
-    run.resume(place.run)
+    before = (place.run / RUN).stat().st_mtime_ns
+    resume(place.run)
 
-    assert (place.run / run.RUN).stat().st_mtime_ns == before
+    assert (place.run / RUN).stat().st_mtime_ns == before
 
 
 def test_full_disk_is_said_in_a_sentence(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +194,7 @@ def test_full_disk_is_said_in_a_sentence(place: Place, tmp_path: Path, capsys: p
 
     assert main(["train", str(place.log), "--recipe", place.recipe, "--run", str(tmp_path)]) == 1
     assert "run.json cannot be written: [Errno 28] No space left on device" in capsys.readouterr().err.replace("\n", " ")
-    assert not (tmp_path / run.RUN).exists()
+    assert not (tmp_path / RUN).exists()
 
 
 def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +208,7 @@ def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys
 
 def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
     """The run says what was tried; the artifact's graphs were checked with the one taken."""
-    tried = json.loads((place.run / run.SESSION_MEMORY).read_text())
+    tried = json.loads((place.run / SESSION_MEMORY).read_text())
 
     assert {one["memory"] for one in tried} == {1, 5}
     assert tried[0]["scores"]["ndcg@10"] == max(one["scores"]["ndcg@10"] for one in tried)
@@ -219,15 +220,15 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
     """
     console, log = Console(file=StringIO()), open_log(place.log)
     recipe = replace(read_recipe(place.recipe), calibration=CalibrationRule(theta=(0.5, 0.6, 0.7), hit_loss=0.9))
-    plain = run.train(run.prepare(log, recipe, tmp_path / "plain"), console)
+    plain = run.train(prepare(log, recipe, tmp_path / "plain"), console)
     refit = replace(recipe, fit=replace(recipe.fit, refit=True))
-    current = run.prepare(log, refit, tmp_path / "refit")
+    current = prepare(log, refit, tmp_path / "refit")
     fitted = run.train(current, console)
     known = with_valid(current.split)
     by_hand = replace(refit, fit=replace(refit.fit, epochs=plain.best + 1))
     artists = artists_of(log, current.split)
     anew = fit(by_hand, known, None, folder=tmp_path / "by hand", artists=artists, console=console)
-    theta = json.loads((current.folder / run.CALIBRATION).read_text())[0]["theta"]
+    theta = json.loads((current.folder / CALIBRATION).read_text())[0]["theta"]
     anew.network.set_calibration(torch.from_numpy(rate_prior(known, theta)), 0.0)
     again = run.train(current, console)
 
@@ -251,11 +252,11 @@ def test_fresh_resumed_and_stepwise_runs_end_with_the_same_weights(place: Place,
     recipe = tmp_path / "prior.toml"
     recipe.write_text(RECIPE.replace('"small"', '"prior"') + "[calibration]\ntheta = [0.5, 0.6, 0.7]\nhit_loss = 0.9\n")
     console = Console(file=StringIO())
-    fresh = run.train(run.prepare(open_log(place.log), read_recipe(str(recipe)), tmp_path / "fresh"), console).network
-    resumed = run.train(run.resume(tmp_path / "fresh"), console).network
+    fresh = run.train(prepare(open_log(place.log), read_recipe(str(recipe)), tmp_path / "fresh"), console).network
+    resumed = run.train(resume(tmp_path / "fresh"), console).network
     by_hand = torch.load(next((tmp_path / "fresh").glob("best-*.pt")), weights_only=True)
-    theta = json.loads((tmp_path / "fresh" / run.CALIBRATION).read_text())[0]["theta"]
-    by_hand["bias"] += torch.from_numpy(rate_prior(run.resume(tmp_path / "fresh").split, theta))
+    theta = json.loads((tmp_path / "fresh" / CALIBRATION).read_text())[0]["theta"]
+    by_hand["bias"] += torch.from_numpy(rate_prior(resume(tmp_path / "fresh").split, theta))
     steps, out = str(tmp_path / "steps"), str(tmp_path / "artifacts")
     for words in (["train", str(place.log), "--recipe", str(recipe), "--run", steps], ["evaluate", steps]):
         assert main([*words, "--threads", "1"]) == 0
@@ -286,7 +287,7 @@ def test_first_network_is_gone_before_the_second_is_learned(
 
     monkeypatch.setattr(run, "fit", watched)
     refit = replace(recipe, fit=replace(recipe.fit, refit=True))
-    run.train(run.prepare(open_log(place.log), refit, tmp_path / "run"), Console(file=StringIO()))
+    run.train(prepare(open_log(place.log), refit, tmp_path / "run"), Console(file=StringIO()))
 
     assert [set(devices) for devices in held] == [set(), {"meta"}]
 
@@ -302,7 +303,7 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
         calibration=CalibrationRule(theta=(0.2,), hit_loss=0.9),
     )
     console = Console(file=StringIO())
-    current = run.prepare(open_log(place.log), recipe, tmp_path / "run")
+    current = prepare(open_log(place.log), recipe, tmp_path / "run")
     first = run.train(current, console).network
     for name in (
         "training.run.choose_calibration",
@@ -310,13 +311,13 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
         "training.fitting.fit.smoothed_vectors",
     ):
         monkeypatch.setattr(name, None)
-    again = run.train(run.resume(current.folder), console).network
+    again = run.train(resume(current.folder), console).network
 
     assert all(map(torch.equal, again.state_dict().values(), first.state_dict().values()))
     assert again.session_memory is not None
     assert first.session_memory is not None
     assert again.session_memory.weight == first.session_memory.weight
-    (current.folder / run.CALIBRATION).write_text('[{"share": 1}]')
+    (current.folder / CALIBRATION).write_text('[{"share": 1}]')
     with pytest.raises(RunError, match=r"calibration\.json is of another version"):
         run.train(current, console)
 
@@ -341,16 +342,16 @@ def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: 
 
 def test_a_network_without_a_memory_is_given_none(place: Place) -> None:
     """Said in a sentence; nothing is exported."""
-    current = run.resume(place.run)
+    current = resume(place.run)
     plain = build(current.recipe.network, len(current.split.vocabulary), current.recipe.history.length)
 
     with pytest.raises(RunError, match="remembers no sessions"):
-        run.renew_session_memory(current, plain, current.log)
+        run.refresh_session_memory(current, plain, current.log)
 
 
 def test_artists_are_numbered_in_the_order_of_the_rows(place: Place, tmp_path: Path) -> None:
     """From 1 on, each one once, none for padding and unknown; a log without a catalogue names none."""
-    current = run.resume(place.run)
+    current = resume(place.run)
     artists = artists_of(current.log, current.split)
     for name in ("events.parquet", "log.json"):
         (tmp_path / name).write_bytes((place.log / name).read_bytes())

@@ -13,7 +13,7 @@ Shapes: N entries, R rows, U listeners.
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,18 @@ class Split:
         """Which entries belong to one of `parts` and are of a track that has a row, [N]."""
         known: Bools = np.isin(self.part, list(parts)) & (self.row != UNKNOWN)
         return known
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the vocabulary and of every entry: a checkpoint is of exactly these."""
+        digest = hashlib.sha256()
+        columns = [getattr(self.sequences, field.name) for field in fields(self.sequences)]
+        for column in (self.vocabulary.tracks, *columns, self.part, self.row):
+            if isinstance(column, np.ndarray):
+                digest.update(np.ascontiguousarray(column).data)
+            else:
+                for start in range(0, len(column), _LOT):
+                    digest.update(repr(list(column[start : start + _LOT])).encode())
+        return digest.hexdigest()
 
 
 def split(sequences: Sequences, rule: SplitRule) -> Split:

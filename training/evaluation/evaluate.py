@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
-from rich.progress import track
 
 from model.encoding import Encoded
 from model.vocabulary import FIRST, PADDING, UNKNOWN
@@ -26,6 +25,7 @@ from training.evaluation import metrics
 from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
 from training.evaluation.own_history import session_rows, targets_with_own
+from training.progress import progress
 
 LIST = 20
 """How many tracks an answer holds: the deepest cut of the metrics."""
@@ -82,21 +82,24 @@ class Measured:
         return asdict(self)
 
 
-def evaluate(ranker: Ranker, cases: Cases, *, length: int, progress: Console | None = None) -> Measured:
-    """Answer all `cases` from histories of at most `length` entries and sum up. With `progress`, a bar is shown there."""
-    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, progress=progress))
+def evaluate(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Measured:
+    """Answer all `cases` from histories of at most `length` entries and sum up. Progress is shown on `console`."""
+    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, console=console))
     scores = frozen_scores(ranker, cases, length=length)
     scored = ~np.isnan(scores)
     frozen, _ = metrics.auc_within_users(scores[scored], cases.wanted[scored], cases.user[scored])
     return measured if isnan(frozen) else replace(measured, values={**measured.values, "auc_frozen": frozen})
 
 
-def answer(ranker: Ranker, cases: Cases, *, length: int, progress: Console | None = None) -> Answers:
+def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Answers:
     """A ranker's answer to each case, over the full catalogue; ValueError where it scores a track with NaN."""
     size = at_a_time(cases)
     starts = range(0, len(cases), size)
-    bar = track(starts, f"evaluate {ranker.name}", console=progress, transient=True, disable=progress is None)
-    answers = [_answer_batch(ranker, cases.take(slice(start, start + size)), length) for start in bar]
+    answers = []
+    with progress(f"evaluate {ranker.name}", len(starts), console, transient=True) as steps:
+        for start in starts:
+            answers.append(_answer_batch(ranker, cases.take(slice(start, start + size)), length))
+            steps.advance()
     if not answers:
         nothing = np.zeros((0, LIST))
         nobody = np.zeros(0, np.int64)

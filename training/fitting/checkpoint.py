@@ -1,10 +1,11 @@
-"""What a run leaves on disk after each epoch, and goes on from.
+"""The files that a run leaves on disk after each epoch, and from which it goes on.
 
-    checkpoint.pt   weights, optimiser, whatever else changes; random states, curves
+    checkpoint.pt   weights, optimiser state, whatever else changes; random states, curves
     best-N.pt       the weights of the best epoch so far, number N
 
-Each is written in one step, the best weights first: a checkpoint never names weights that are not there. They stay on disk,
-since a copy in memory of a catalogue of millions is dear. Reading runs no code (`weights_only`).
+Each file is written in one step. The best weights are written first, so a checkpoint never names weights that are not there.
+They stay on disk because a second copy in memory is expensive for a catalogue of millions. Reading them runs no code
+(`weights_only`).
 """
 
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
@@ -22,14 +24,15 @@ from training.errors import TrainingError
 from training.fitting.ranks import Ranks
 
 CHECKPOINT = "checkpoint.pt"
+_ANEW = "`--anew` with the same train command starts anew"
 
 
 class RunError(TrainingError):
-    """A run that cannot go on; the text says why."""
+    """A run that cannot go on. The text says why."""
 
 
 class Part(Protocol):
-    """Something of a run that changes as it goes: the network, its optimiser, the average of its weights."""
+    """A part of a run that changes during training: the network, its optimiser, the average of its weights."""
 
     def state_dict(self) -> Any: ...
 
@@ -38,7 +41,7 @@ class Part(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class Epoch:
-    """What an epoch came to: mean loss terms, validation scores, seconds spent in training steps."""
+    """One epoch: mean loss terms, validation scores, seconds spent in training steps."""
 
     number: int
     losses: dict[str, float]
@@ -48,13 +51,13 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The checkpoint in a run's folder; `identity` is what a run must share with the one that it goes on from."""
+    """The checkpoint in a run's folder. A run may go on from it only if their `identity` is the same."""
 
     folder: Path
     identity: dict[str, Any]
 
     def exists(self) -> bool:
-        """Whether there is something to go on from."""
+        """Return whether there is a checkpoint to go on from."""
         return (self.folder / CHECKPOINT).exists()
 
     def keep(self, network: Network, number: int) -> None:
@@ -63,7 +66,7 @@ class Checkpoint:
         _write(network.state_dict(), self._best(number))
 
     def save(self, parts: Mapping[str, Part], epochs: list[Epoch], counters: dict[str, int], ranks: Ranks) -> None:
-        """Write where a run and its parts stand; all ranks call it, the first one writes."""
+        """Write the state of the run and of its parts. All ranks call it, the first one writes."""
         random = ranks.gathered_words(_random_states())
         if not ranks.first:
             return
@@ -79,27 +82,34 @@ class Checkpoint:
             old.unlink()
 
     def restore(self, parts: Mapping[str, Part], ranks: Ranks) -> tuple[list[Epoch], dict[str, int], int] | None:
-        """Load the parts and random states; returns epochs, counters and the number of processes that left them, None where
-        there is no checkpoint.
+        """Load the parts and random states. Returns epochs, counters and the number of processes that wrote the checkpoint.
 
-        RunError where the checkpoint is another run's. Random states are each process's own: where now there are more or fewer,
-        none is loaded, and who calls decides whether training can go on.
+        Returns None where there is no checkpoint. RunError where it is of another run, damaged, or of another version.
+        Random states are each process's own. If the number of processes has changed, none is loaded, and the caller decides
+        whether training can go on.
         """
         path = self.folder / CHECKPOINT
         if not self.exists():
             return None
-        state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
-        if state["identity"] != self.identity:
-            raise RunError(f"{path} belongs to another run (recipe, seed or log differ); name another run folder or delete it")
-        for name, part in parts.items():
-            part.load_state_dict(state["parts"][name])
-        if len(state["random"]) == ranks.count:
-            _set_random_states(state["random"][ranks.number])
-        return [Epoch(**epoch) for epoch in state["epochs"]], state["counters"], len(state["random"])
+        state = _read(path)
+        if state.get("identity") != self.identity:
+            raise RunError(f"{path} was left by another run: its recipe or its data differ. {_ANEW}")
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state["parts"][name])
+            if len(state["random"]) == ranks.count:
+                _set_random_states(state["random"][ranks.number])
+            return [Epoch(**epoch) for epoch in state["epochs"]], state["counters"], len(state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(f"{path} is of another version ({_one_line(error)}). {_ANEW}") from error
 
     def restore_best(self, network: Network, best: int) -> None:
-        """Load the weights of the best epoch."""
-        network.load_state_dict(torch.load(self._best(best), weights_only=True, mmap=True, map_location="cpu"))
+        """Load the weights of the best epoch. RunError where they are missing, damaged or of another network."""
+        path = self._best(best)
+        try:
+            network.load_state_dict(_read(path))
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise RunError(f"{path} has the weights of another network ({_one_line(error)}). {_ANEW}") from error
 
     def _best(self, number: int) -> Path:
         return self.folder / f"best-{number}.pt"
@@ -107,15 +117,31 @@ class Checkpoint:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A draft that becomes `path` when the block ends well: who reads it meanwhile, or after a kill, finds the old file or the
-    new one, never a part. RunError where it cannot be written.
+    """Yield a draft that becomes `path` when the block ends without an error.
+
+    A reader finds the old file or the new one, never a part of it, also after a kill. RunError where it cannot be written.
     """
     draft = path.with_suffix(".draft")
     try:
         yield draft
         os.replace(draft, path)
-    except (OSError, RuntimeError) as error:  # torch's word for a full disk is a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
         raise RunError(f"{path} cannot be written: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, weights_only=True, mmap=True, map_location="cpu")
+    except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
+        raise RunError(f"{path} cannot be read ({_one_line(error)}). {_ANEW}") from error
+    if not isinstance(state, dict):
+        raise RunError(f"{path} holds {type(state).__name__}, wanted a dictionary. {_ANEW}")
+    return state
+
+
+def _one_line(error: Exception) -> str:
+    """Return the beginning of an error's text: torch's are many lines long."""
+    return " ".join(str(error).split())[:200]
 
 
 def _write(state: dict[str, Any], path: Path) -> None:

@@ -13,7 +13,6 @@ from time import perf_counter
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from model.nets import build
@@ -27,6 +26,7 @@ from training.fitting.cooccurrence import smoothed_vectors
 from training.fitting.objective import objective, term_names
 from training.fitting.optimise import Optimiser, sparse_tables
 from training.fitting.ranks import Ranks, device, ranks
+from training.progress import progress
 from training.recipe import FitRule, LossRule, Recipe
 
 Validate = Callable[[Network], Mapping[str, float]]
@@ -57,13 +57,13 @@ def fit(
     """Train the recipe's network on the split's training part, going on from the checkpoint in `folder` where there is one.
     With nothing to `validate` by, all of the recipe's epochs are taken, and the last one's weights.
 
-    RunError where the checkpoint belongs to another recipe or vocabulary or was left half-way by another number of processes,
-    the loss is no finite number, or the validation part gives nothing to select by.
+    RunError where the checkpoint belongs to another recipe, vocabulary or log, where it was left half-way by another number of
+    processes, where the loss is no finite number, or where the validation part gives nothing to select by.
     """
     torch.manual_seed(recipe.seed)
     rule = recipe.fit
     windows = Windows(split, length=recipe.history.length, targets=recipe.loss.targets, newest=rule.windows == "newest")
-    checkpoint = Checkpoint(folder, {"recipe": recipe.as_dict(), "rows": len(split.vocabulary), "entries": len(windows)})
+    checkpoint = Checkpoint(folder, {"recipe": recipe.as_dict(), "data": split.digest()})
     started = perf_counter()
     network = _start(recipe, split, artists, near=recipe.fit.start == "cooccurrence" and not checkpoint.exists())
     start_seconds = perf_counter() - started
@@ -75,18 +75,18 @@ def fit(
         checkpoint=checkpoint,
     )
     run.restore()
-    with _progress(console, run.ranks) as progress:
-        task = progress.add_task(recipe.name, total=rule.epochs * windows.count(rule.batch), score="")
-        progress.update(task, completed=len(run.epochs) * windows.count(rule.batch))
+    batches = windows.count(rule.batch)
+    shown = (console or Console(stderr=True)) if run.ranks.first else None
+    with progress(f"train {recipe.name}", rule.epochs * batches, shown, done=len(run.epochs) * batches) as steps:
         while not run.finished:
-            epoch = run.train(windows, lambda: progress.advance(task))
+            epoch = run.train(windows, steps.advance)
             with nullcontext() if run.average is None else run.average.in_place():
                 if run.ranks.first and validate is not None:
                     epoch.scores = _scores(validate, network, rule.select)
                 run.judge(run.ranks.said_by_first(epoch))
             run.save()
             if validate is not None:
-                progress.update(task, score=f"{rule.select} {run.epochs[-1].scores[rule.select]:.4f}")
+                steps.note(f"{rule.select} {run.epochs[-1].scores[rule.select]:.4f} after epoch {len(run.epochs)}")
     run.ranks.said_by_first("the last checkpoint is written")
     run.checkpoint.restore_best(network, run.best)
     seconds = sum(epoch.seconds for epoch in run.epochs)
@@ -224,14 +224,3 @@ def _scores(validate: Validate, network: Network, select: str) -> dict[str, floa
             f"the validation part has no case that gives {select}, by which the recipe selects; found {sorted(scores)}"
         )
     return scores
-
-
-def _progress(console: Console | None, me: Ranks) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[score]}"),
-    )
-    return Progress(*columns, console=console or Console(stderr=True), disable=not me.first)

@@ -13,7 +13,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from training.data.log import Log
 from training.errors import TrainingError
 from training.evaluation.evaluate import Measured
 from training.fitting.fit import Fitted
@@ -54,11 +53,14 @@ class Row:
         return self.log, self.name, self.seed
 
 
-def protocol_of(log: Log, recipe: Recipe, cap: int | None) -> dict[str, Any]:
-    """What figures must share to be compared; how much of a history a model reads is its own matter."""
+def protocol_of(content: str, recipe: Recipe, cap: int | None) -> dict[str, Any]:
+    """Return what figures must share to be compared: a log of this `content` (`Log.content`), split and measured alike.
+
+    How much of a history a model reads is its own matter.
+    """
     plain = recipe.as_dict()
     return {
-        "events": log.about["events"],
+        "log": content,
         "split": plain["split"],
         "history": {key: value for key, value in plain["history"].items() if key != "length"},
         "cases": cap,

@@ -1,81 +1,74 @@
-"""Made-up artists and titles, so that a demo reads like a record shop and not like a database.
+"""Made-up artists and titles, so that the demo reads like a record shop and not like a database.
 
-Each mood has its own words, so that a person can see in a list of titles whether a recommendation keeps the mood.
+Each mood has its own words. A person can therefore see in a list of titles whether a recommendation keeps the mood. Surnames
+are invented, so no artist here has the name of a real person.
+
+Some 3,200 titles and 800 artists are unique. Beyond that, names come again with a number: "Neon Taxi (Part 2)".
 """
+
+from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
 _MOODS = (
-    (("Midnight", "Neon", "Electric", "Afterhours"), ("Avenue", "Signal", "Skyline", "Taxi", "Arcade")),
-    (("Golden", "Summer", "Lazy", "Barefoot"), ("Afternoon", "Orchard", "Lemonade", "Porch", "Meadow")),
-    (("Slow", "Silver", "Drifting", "Quiet"), ("Rain", "Harbour", "Window", "Tide", "Lantern")),
-    (("Wild", "Broken", "Burning", "Loud"), ("Engine", "Thunder", "Highway", "Riot", "Amplifier")),
-    (("Velvet", "Crimson", "Tender", "Secret"), ("Letter", "Waltz", "Kiss", "Perfume", "Rose")),
-    (("Frozen", "Northern", "Winter", "Pale"), ("Fjord", "Aurora", "Birch", "Snowfield", "Compass")),
-    (("Dusty", "Lonesome", "Wooden", "Faded"), ("Road", "Prairie", "Banjo", "Freight Train", "Saddle")),
-    (("Cosmic", "Weightless", "Lunar", "Distant"), ("Orbit", "Nebula", "Satellite", "Comet", "Gravity")),
-    (("Morning", "Gentle", "Paper", "Little"), ("Coffee", "Sparrow", "Balcony", "Teacup", "Postcard")),
-    (("Sacred", "Hollow", "Ancient", "Solemn"), ("Cathedral", "Choir", "Candle", "Bell", "Stone")),
-    (("Tropical", "Sunlit", "Coral", "Salty"), ("Lagoon", "Hammock", "Mango", "Breeze", "Island")),
-    (("Restless", "Concrete", "Chrome", "Underground"), ("Rhythm", "Bassline", "Subway", "Mirror", "Pulse")),
+    (
+        ("Midnight", "Neon", "Electric", "Afterhours", "Violet"),
+        ("Escalator", "Signal", "Skyline", "Taxi", "Arcade", "Billboard"),
+    ),
+    (("Golden", "Summer", "Lazy", "Barefoot", "Honey"), ("Afternoon", "Orchard", "Lemonade", "Porch", "Meadow", "Bicycle")),
+    (("Slow", "Silver", "Drifting", "Quiet", "Grey"), ("Rain", "Harbour", "Window", "Tide", "Lantern", "Ferry")),
+    (("Wild", "Broken", "Burning", "Loud", "Reckless"), ("Engine", "Thunder", "Highway", "Riot", "Amplifier", "Fuse")),
+    (("Velvet", "Crimson", "Tender", "Secret", "Scarlet"), ("Letter", "Waltz", "Kiss", "Perfume", "Rose", "Ribbon")),
+    (("Frozen", "Northern", "Winter", "Pale", "Icy"), ("Fjord", "Aurora", "Birch", "Snowfield", "Compass", "Sleigh")),
+    (("Dusty", "Lonesome", "Wooden", "Faded", "Rusty"), ("Road", "Prairie", "Banjo", "Freight Train", "Saddle", "Barn")),
+    (("Cosmic", "Weightless", "Lunar", "Distant", "Starlit"), ("Orbit", "Nebula", "Satellite", "Comet", "Gravity", "Eclipse")),
+    (("Morning", "Gentle", "Paper", "Little", "Cotton"), ("Coffee", "Sparrow", "Balcony", "Teacup", "Postcard", "Kettle")),
+    (("Sacred", "Hollow", "Ancient", "Solemn", "Marble"), ("Cathedral", "Choir", "Candle", "Bell", "Stone", "Cloister")),
+    (("Tropical", "Sunlit", "Coral", "Salty", "Turquoise"), ("Lagoon", "Hammock", "Mango", "Breeze", "Island", "Surf")),
+    (("Restless", "Concrete", "Chrome", "Underground", "Iron"), ("Rhythm", "Bassline", "Subway", "Mirror", "Pulse", "Machine")),
 )
-_TITLES = (
-    "{0} {1}",
-    "The {0} {1}",
-    "{0} {1}, Part Two",
-    "My {0} {1}",
-    "{0} {1} Blues",
-    "That {0} {1}",
-    "Dear {0} {1}",
-    "{1} Song",
-    "Under the {1}",
-    "Waiting for the {1}",
-    "One More {1}",
-    "{0} Again",
+_SHORT = (
+    *("{q} {t}", "{t} Hearts", "Waiting for the {t}", "Under the {t}", "Goodbye, {t}", "One More {t}", "Ask the {t}"),
+    *("Back to the {t}", "Beyond the {t}", "Not Your {t}", "{t} in Blue"),
 )
-_FIRST = (
-    "Mira",
-    "Odin",
-    "Juno",
-    "Ezra",
-    "Lila",
-    "Silas",
-    "Noor",
-    "Ivo",
-    "Tamsin",
-    "Rafael",
-    "Saskia",
-    "Anouk",
-    "Dario",
-    "Wren",
+_LONG = ("My {q} {t}", "{q} {t} Blues", "No More {q} {t}", "{q} {t} at Dawn", "Another {q} {t}", "{q} {t} for Two")
+"""Forms of titles, with a quality and a thing of a mood. The short ones are used up first."""
+_GIVEN = ("Mira", "Odin", "Juno", "Ezra", "Lila", "Silas", "Noor", "Ivo", "Tamsin", "Rafa", "Saskia", "Anouk", "Dario", "Wren")
+_SURNAMES = (
+    *("Vantolo", "Marravec", "Ostrande", "Belloway", "Finnisque", "Cassoray", "Thistlemere", "Quillander", "Harrowyn"),
+    *("Zellamar", "Orravane", "Duskerley", "Plumworth", "Kestravel"),
 )
-_LAST = ("Vale", "Okafor", "Lindqvist", "Marlowe", "Castellan", "Ferreira", "Hollis", "Nakamura", "Bright", "Amari", "Sorrel")
-_ADJECTIVES = ("Paper", "Hidden", "Amber", "Seven", "Wandering", "Blue", "Gentle", "Copper", "Last", "Honest", "Distant")
-_NOUNS = ("Foxes", "Lighthouses", "Gardens", "Telescopes", "Rivers", "Sisters", "Machines", "Parades", "Cousins", "Oceans")
+_ADJECTIVES = ("Paper", "Hidden", "Amber", "Wandering", "Gentle", "Copper", "Honest", "Distant", "Sleepless", "Borrowed")
+_NOUNS = ("Falcon", "Lighthouse", "Garden", "Telescope", "River", "Carousel", "Parade", "Cousin", "Orchid", "Umbrella")
+_BANDS = ("The {0} {1}s", "{0} {1} Club", "{0} {1} Theory", "{0} {1} and the Echoes", "Hotel {0} {1}", "{0} {1} Society")
 
 
 def artist_names(count: int, rng: np.random.Generator) -> list[str]:
-    """Different names of `count` artists: people and bands."""
-    people = [f"{first} {last}" for first in _FIRST for last in _LAST]
-    bands = [f"The {adjective} {noun}" for adjective in _ADJECTIVES for noun in _NOUNS]
-    return _spread(people + bands, count, rng)
+    """Different names of `count` artists: people and bands, about as many of each as long as there are people left."""
+    people = _shuffled([f"{given} {surname}" for given, surname in product(_GIVEN, _SURNAMES)], rng)
+    bands = _shuffled([form.format(*pair) for form in _BANDS for pair in product(_ADJECTIVES, _NOUNS)], rng)
+    pairs = [name for both in zip(people, bands, strict=False) for name in both]
+    return _take([*pairs, *bands[len(people) :]], count)
 
 
 def track_titles(moods: np.ndarray[tuple[int], np.dtype[np.int64]], rng: np.random.Generator) -> list[str]:
-    """A title for each track, in the words of its mood; different within a mood."""
+    """Different titles, one for each track, in the words of its mood."""
     titles = np.full(len(moods), "", dtype=object)
-    for mood in np.unique(moods):
-        qualities, things = _MOODS[mood % len(_MOODS)]
-        choice = list(
-            dict.fromkeys(form.format(quality, thing) for form in _TITLES for quality in qualities for thing in things)
-        )
-        members = np.flatnonzero(moods == mood)
-        titles[members] = _spread(choice, len(members), rng)
+    for number, words in enumerate(_MOODS):
+        short, long = ([form.format(q=q, t=t) for form in forms for q, t in product(*words)] for forms in (_SHORT, _LONG))
+        members = np.flatnonzero(moods % len(_MOODS) == number)
+        titles[members] = _take([*_shuffled(short, rng), *_shuffled(long, rng)], len(members))
     return [str(title) for title in titles]
 
 
-def _spread(names: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    """`count` names in random order; past the end of the list they come again with a number."""
-    order = rng.permutation(len(names))
-    rounds = [index // len(names) for index in range(count)]
-    return [names[order[index % len(names)]] + (f" {turn + 1}" if turn else "") for index, turn in enumerate(rounds)]
+def _shuffled(names: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """The different names among `names`, in random order."""
+    different = list(dict.fromkeys(names))
+    return [different[place] for place in rng.permutation(len(different))]
+
+
+def _take(names: Sequence[str], count: int) -> list[str]:
+    """The first `count` names in order; past the end of the list they come again with a number."""
+    turns = [divmod(index, len(names)) for index in range(count)]
+    return [names[place] + (f" (Part {turn + 1})" if turn else "") for turn, place in turns]

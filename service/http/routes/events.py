@@ -43,6 +43,7 @@ async def record(told: Sequence[tuple[str, Event]], service: State, now_ms: int,
     of_users: defaultdict[str, list[Event]] = defaultdict(list)
     for user_id, event in told:
         of_users[user_id].append(event)
+    service.masks.post(of_users)  # before the write: they stay out of a reply without Redis even if the write fails
     recorded = await service.store.record(of_users)
     results = Counter(
         (event.type.name.lower(), "accepted" if new else "duplicate")

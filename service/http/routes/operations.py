@@ -1,4 +1,4 @@
-"""For those who run the service: is it alive, is it ready, how is it doing, which model is it."""
+"""Health, readiness, metrics and the model in use, for those who operate the service."""
 
 from http import HTTPStatus
 
@@ -16,29 +16,31 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/healthz", response_model=Health)
 async def health() -> Response:
-    """The process lives."""
+    """Answers while the process lives."""
     return reply({"status": "ok"})
 
 
 @router.get("/readyz", response_model=Readiness, responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness}})
 async def readiness(service: Service) -> Response:
-    """Whether requests are answered in full: 503 with the reasons where not. The model was checked before the port opened."""
+    """Says whether requests are answered in full. 503 with the reasons if not: Redis or the model does not do its work."""
+    reasons = [] if (fault := service.scorer.fault()) is None else [fault]
     try:
         await service.store.ping()
     except StoreUnavailableError as error:
-        return reply({"ready": False, "reasons": [str(error)]}, HTTPStatus.SERVICE_UNAVAILABLE)
-    return reply({"ready": True, "reasons": []})
+        reasons.append(error.detail)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    return reply({"ready": not reasons, "reasons": reasons}, status)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(service: Service) -> Response:
-    """All metrics in Prometheus' text format."""
+    """Returns all metrics in Prometheus' text format."""
     return Response(service.metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 @router.get("/v1/model", response_model=ModelDescription)
 async def model(service: Service) -> Response:
-    """The artifact in use: what it is, from what it was made, how well it measured."""
+    """Describes the artifact in use: its name and version, what it was made from, its measured quality."""
     manifest = service.artifact.manifest
     fields = {"name", "version", "tracks", "created_at", "origin", "quality", "history"}
     return reply(manifest.model_dump(mode="json", include=fields))

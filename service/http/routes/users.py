@@ -29,5 +29,6 @@ async def get_session(service: Service, user_id: PathId) -> Response:
 @router.delete("/v1/users/{user_id}", status_code=HTTPStatus.NO_CONTENT)
 async def delete_user(service: Service, user_id: PathId) -> None:
     """Forget a person: everything kept under the id is gone when the reply arrives."""
+    service.masks.forget(user_id)
     keys = await service.store.forget(user_id)
     audit.info("audit: user forgotten", user_id=user_id, keys=keys)

@@ -18,6 +18,7 @@ from training.evaluation.cases import select_cases
 from training.evaluation.evaluate import evaluate
 from training.evaluation.rankers import NetworkRanker
 from training.recipe import Recipe
+from training.run_folder import prepare
 
 
 def main(folder: Path) -> None:
@@ -25,13 +26,13 @@ def main(folder: Path) -> None:
     settings = json.loads((folder / "settings.json").read_text("utf-8"))
     torch.set_num_threads(settings["threads"])
     recipe = TypeAdapter(Recipe).validate_python(settings["recipe"])
-    current = run.prepare(open_log(Path(settings["log"])), recipe, folder / "run")
+    current = prepare(open_log(Path(settings["log"])), recipe, folder / "run")
     fitted = run.train(current, Console(stderr=True))
     ranker, length = NetworkRanker.of(recipe.name, fitted.network), recipe.history.length
     measured = {}
     for name, part in (("valid", VALID), ("test", TEST)):
         if part == TEST:
-            run.renew_session_memory(current, fitted.network)
+            run.refresh_session_memory(current, fitted.network)
         measured[name] = evaluate(ranker, select_cases(current.split, part, cap=settings["cases"]), length=length).as_dict()
     (folder / "measured.json").write_text(json.dumps(measured), "utf-8")
     each = fitted.sequences / len(fitted.epochs)

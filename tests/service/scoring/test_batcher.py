@@ -1,6 +1,7 @@
 """The batcher: alone at once, together when busy, bounded, and nothing spent on who has gone."""
 
 import asyncio
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -10,9 +11,9 @@ import pytest
 from model.encoding import RowHistory
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.observing.metrics import Metrics
-from service.scoring.batcher import TURN_S, BatchingScorer
+from service.scoring.batcher import TURN_S, BatchingScorer, Scored
 from service.settings import Settings
-from tests.service.fakes import FailingRunner, GatedRunner
+from tests.service.fakes import FailingRunner, GatedRunner, UnsoundRunner
 
 pytestmark = pytest.mark.anyio
 
@@ -20,6 +21,18 @@ pytestmark = pytest.mark.anyio
 def scorer(runner: GatedRunner, **settings: object) -> BatchingScorer:
     """A batcher over `runner`."""
     return BatchingScorer(runner, Settings.model_validate(settings), Metrics())
+
+
+class SteppedRunner(GatedRunner):
+    """A batch runner that a test lets through a batch at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = threading.Semaphore(0)
+
+    def _pass(self, size: int) -> None:
+        super()._pass(size)
+        self.steps.acquire(timeout=30)
 
 
 async def entered(runner: GatedRunner) -> None:
@@ -174,17 +187,110 @@ async def test_who_comes_as_the_scorer_ends_is_answered() -> None:
 
 
 async def test_lone_request_waits_for_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits a moment for company: the loop is asked for no timer, and the thread does not sleep."""
+    """Nobody waits a moment for company: it is answered though timers never end, and the thread never sleeps."""
     loop, runner = asyncio.get_running_loop(), GatedRunner()
+    real = loop.call_at
 
-    def no_timer(*_: object, **__: object) -> asyncio.TimerHandle:
+    def never(_: float, *arguments: Any, **options: Any) -> asyncio.TimerHandle:
+        return real(loop.time() + 1_000, *arguments, **options)
+
+    def no_sleep(_: float) -> None:
         raise AssertionError("somebody waits for a time")
 
     async with scorer(runner) as batching:
-        for name in ("call_later", "call_at"):
-            monkeypatch.setattr(loop, name, no_timer)
-        monkeypatch.setattr(time, "sleep", no_timer)
+        monkeypatch.setattr(loop, "call_later", never)
+        monkeypatch.setattr(loop, "call_at", never)
+        monkeypatch.setattr(time, "sleep", no_sleep)
         await batching.best(RowHistory([2], [1]), [], 1)
         monkeypatch.undo()
 
     assert runner.batches == [1]
+
+
+async def test_model_that_does_not_answer_is_noticed_and_nobody_waits_for_it() -> None:
+    """Whoever is in the batch or waits gets an error once the patience is over, who comes later at once; then all is well."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, queue_patience=timedelta(milliseconds=20)) as batching:
+        first = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
+        await entered(runner)
+        second = asyncio.create_task(batching.best(RowHistory([3], [1]), [], 1))
+        failed = await asyncio.gather(first, second, return_exceptions=True)
+        reason = batching.fault()
+
+        with pytest.raises(ScorerUnavailableError, match="has answered nothing for 0 s although requests wait"):
+            await batching.best(RowHistory([4], [1]), [], 1)
+        runner.gate.set()
+        while batching.fault() is not None:  # noqa: ASYNC110  # the scorer has no event for it
+            await asyncio.sleep(0)
+        answer = await batching.best(RowHistory([5], [1]), [], 1)
+
+    assert [type(error) for error in failed] == [OverloadedError, OverloadedError]
+    assert reason is not None
+    assert list(answer.rows) == [5]
+    assert runner.batches == [1, 1]  # the second was dropped before it cost a run
+
+
+async def test_busy_model_refuses_late_requests_and_is_not_at_fault() -> None:
+    """It answered somebody a moment ago: only a request that no batch took in time is refused, while the batch runs on."""
+    runner, now = SteppedRunner(), 100.0
+    settings = Settings(max_batch=1, queue_patience=timedelta(milliseconds=20))
+    async with BatchingScorer(runner, settings, Metrics(), lambda: now) as batching:
+        first, second, third = (asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(3))
+        await entered(runner)
+        now += 0.015
+        runner.steps.release()
+        await first
+        await entered(runner)
+        now += 0.015  # since the first answer; the others have waited for twice as long
+
+        with pytest.raises(OverloadedError, match="was not free within"):
+            await third
+        reason = batching.fault()
+        runner.steps.release()
+        await second
+
+    assert reason is None
+    assert runner.batches == [1, 1]
+
+
+async def test_service_ends_though_the_model_does_not_answer() -> None:
+    """Its thread is left behind."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, queue_patience=timedelta(milliseconds=20)) as batching:
+        with pytest.raises(OverloadedError):
+            await batching.best(RowHistory([2], [1]), [], 1)
+    runner.gate.set()
+
+
+async def test_mistake_of_ours_in_the_thread_costs_one_batch(
+    logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails outside of the model, such as a metric or the log: who waits hears of it, and the next is served."""
+    metrics, fails = Metrics(), [True]
+    observe = metrics.waited.observe
+
+    def fail_once(value: float) -> None:
+        if fails.pop() if fails else False:
+            raise MemoryError("no memory for a metric")
+        observe(value)
+
+    monkeypatch.setattr(metrics.waited, "observe", fail_once)
+    async with BatchingScorer(GatedRunner(), Settings(), metrics) as batching:
+        with pytest.raises(ScorerUnavailableError, match="no memory for a metric"):
+            await batching.best(RowHistory([2], [1]), [], 1)
+        answer = await batching.best(RowHistory([2], [1]), [], 1)
+
+    assert list(answer.rows) == [2]
+    assert [line["cause"] for line in logged] == ["no memory for a metric"]
+
+
+async def test_scores_that_are_no_finite_numbers_are_a_failure_of_the_model(logged: list[dict[str, Any]]) -> None:
+    """Of the requests that have them alone; others of the same batch are answered."""
+    async with scorer(UnsoundRunner()) as batching:
+        sound, unsound = await asyncio.gather(
+            batching.best(RowHistory([2], [1]), [], 1), batching.best(RowHistory([13], [1]), [], 1), return_exceptions=True
+        )
+
+    assert isinstance(sound, Scored)
+    assert isinstance(unsound, ScorerUnavailableError)
+    assert [line["cause"] for line in logged] == ["the model gave scores that are no finite numbers"]

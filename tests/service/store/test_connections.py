@@ -17,7 +17,7 @@ from model.events import Event, EventType, HistoryRule
 from service.errors import StoreUnavailableError
 from service.settings import Settings
 from service.store import embedded_valkey
-from service.store.connections import Link, connect
+from service.store.connections import RedisClient, connect
 from service.store.sessions import RedisSessions
 from tests.service.applications import NOW_MS
 
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.anyio
 LONG = timedelta(seconds=20)
 
 
-async def _echo(link: Link, number: int) -> tuple[int, int]:
-    [reply] = await link.run([("ECHO", number)])
+async def _echo(client: RedisClient, number: int) -> tuple[int, int]:
+    [reply] = await client.run([("ECHO", number)])
     return number, int(reply)
 
 
@@ -35,11 +35,11 @@ async def test_cancelled_requests_leave_their_replies_to_nobody(valkey: str) -> 
 
     No luck: a request is cancelled after it has been sent and before the loop has looked at any socket for its reply.
     """
-    link = connect(valkey, LONG)
-    await link.ping()
-    [before] = await link.run([("CLIENT", "ID")])
+    client = connect(valkey, LONG)
+    await client.ping()
+    [before] = await client.run([("CLIENT", "ID")])
     for start in range(0, 500, 50):
-        asks = [asyncio.create_task(_echo(link, number)) for number in range(start, start + 50)]
+        asks = [asyncio.create_task(_echo(client, number)) for number in range(start, start + 50)]
         await asyncio.sleep(0)  # each of them has something to send
         await asyncio.sleep(0)  # it leaves
         for ask in asks[::2]:
@@ -48,8 +48,8 @@ async def test_cancelled_requests_leave_their_replies_to_nobody(valkey: str) -> 
 
         assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
         assert answers[1::2] == [(number, number) for number in range(start + 1, start + 50, 2)]
-    [after] = await link.run([("CLIENT", "ID")])
-    await link.close()
+    [after] = await client.run([("CLIENT", "ID")])
+    await client.close()
 
     assert after == before  # one connection did all of it; none was lost, none was left over
 
@@ -76,8 +76,8 @@ async def test_nothing_acknowledged_is_lost_when_redis_is_killed(tmp_path: Path)
         assert killed.is_set()
 
     with embedded_valkey.running(tmp_path) as url:
-        link = connect(url, LONG)
-        store = RedisSessions(link, settings, HistoryRule(), lambda _: nullcontext())
+        client = connect(url, LONG)
+        store = RedisSessions(client, settings, HistoryRule(), lambda _: nullcontext())
         killed = threading.Event()
         writing = asyncio.create_task(write(store, killed))
         await enough.wait()
@@ -87,7 +87,7 @@ async def test_nothing_acknowledged_is_lost_when_redis_is_killed(tmp_path: Path)
         os.kill(process, signal.SIGKILL)
         await writing
         found = await _patiently(store)
-        await link.close()
+        await client.close()
 
     assert len(found) >= len(acknowledged) >= 300
     assert set(range(len(acknowledged))) <= set(found)
@@ -105,42 +105,42 @@ async def _patiently(store: RedisSessions) -> list[int]:
 async def test_silent_redis_is_given_up_in_time() -> None:
     """A Redis that accepts and says nothing costs one timeout, not a request that hangs."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        link = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
 
         with pytest.raises(StoreUnavailableError, match="within 50 ms"):
-            await link.run([("PING",)])
-        await link.close()
+            await client.run([("PING",)])
+        await client.close()
 
 
 async def test_each_of_many_who_wait_in_vain_is_told() -> None:
     """One timer serves all: whoever asks later than the first is given up too, each with an error of its own."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        link = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
-        first = asyncio.create_task(link.run([("PING",)]))
+        client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
+        first = asyncio.create_task(client.run([("PING",)]))
         await asyncio.sleep(0.01)
-        answers = await asyncio.gather(first, *(link.run([("PING",)]) for _ in range(3)), return_exceptions=True)
-        await link.close()
+        answers = await asyncio.gather(first, *(client.run([("PING",)]) for _ in range(3)), return_exceptions=True)
+        await client.close()
 
     assert [type(answer) for answer in answers] == [StoreUnavailableError] * 4
 
 
 async def test_absent_redis_is_not_asked_by_every_request(tmp_path: Path) -> None:
     """After a failed try to connect the next requests fail at once, without a try of their own."""
-    link = connect(f"unix://{tmp_path}/nobody", LONG)
+    client = connect(f"unix://{tmp_path}/nobody", LONG)
     for _ in range(2):
         with pytest.raises(StoreUnavailableError, match="out of reach"):
-            await link.run([("PING",)])
+            await client.run([("PING",)])
 
     with pytest.raises(StoreUnavailableError, match="failed just now"):
-        await link.ping()
-    await link.close()
+        await client.ping()
+    await client.close()
 
 
 async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) -> None:
     """A connection that breaks under a request is not noticed by who waits."""
-    link, key = connect(valkey, LONG), f"list {uuid4().hex}"
-    [own] = await link.run([("CLIENT", "ID")])
-    ask = asyncio.create_task(link.run([("BLPOP", key, 0)]))
+    client, key = connect(valkey, LONG), f"list {uuid4().hex}"
+    [own] = await client.run([("CLIENT", "ID")])
+    ask = asyncio.create_task(client.run([("BLPOP", key, 0)]))
     with Redis.from_url(valkey) as redis:
         await asyncio.sleep(0)  # it has something to send
         await asyncio.sleep(0)  # it leaves
@@ -149,8 +149,8 @@ async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) 
         redis.client_kill_filter(_id=str(own))
         redis.rpush(key, "value")
         [answer] = await ask
-        [after] = await link.run([("CLIENT", "ID")])
-    await link.close()
+        [after] = await client.run([("CLIENT", "ID")])
+    await client.close()
 
     assert answer == [key.encode(), b"value"]
     assert after != own
@@ -158,9 +158,9 @@ async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) 
 
 async def test_refused_command_harms_no_other(valkey: str) -> None:
     """An error is the reply of the command that caused it, in its place."""
-    link = connect(valkey, LONG)
-    replies = await asyncio.gather(_echo(link, 1), link.run([("NONSENSE",)]), _echo(link, 2))
-    await link.close()
+    client = connect(valkey, LONG)
+    replies = await asyncio.gather(_echo(client, 1), client.run([("NONSENSE",)]), _echo(client, 2))
+    await client.close()
 
     assert (replies[0], replies[2]) == ((1, 1), (2, 2))
     assert "unknown command" in str(replies[1][0])
@@ -175,18 +175,18 @@ async def test_failover_that_cuts_no_connection_is_noticed(tmp_path: Path, notic
     name, events = tmp_path / "name", {f"u{number}": [Event(1, EventType.PLAY, "e", "t")] for number in range(batch)}
     with embedded_valkey.running(tmp_path / "old") as old, embedded_valkey.running(tmp_path / "new") as new:
         name.symlink_to(old.removeprefix("unix://"))
-        link = connect(f"unix://{name}", LONG)
-        store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+        client = connect(f"unix://{name}", LONG)
+        store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
         await store.record(events)
         name.unlink()
         name.symlink_to(new.removeprefix("unix://"))
         with Redis.from_url(old) as redis:
             redis.replicaof("127.0.0.1", "1")
         with pytest.raises(StoreUnavailableError, match="read-only replica"):
-            await (link.ping() if notices == "ping" else store.record(events))
-        await link.ping()
+            await (client.ping() if notices == "ping" else store.record(events))
+        await client.ping()
         recorded = await store.record(events)
-        await link.close()
+        await client.close()
 
     assert list(recorded.values()) == [[True]] * batch  # the new one had nothing of the old one here
 
@@ -194,8 +194,8 @@ async def test_failover_that_cuts_no_connection_is_noticed(tmp_path: Path, notic
 async def test_lasting_replica_is_not_connected_to_by_every_write(tmp_path: Path) -> None:
     """Where there is nothing but a replica, reads go on over one connection, whatever is refused beside them."""
     with embedded_valkey.running(tmp_path) as url:
-        link = connect(url, LONG)
-        store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+        client = connect(url, LONG)
+        store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
         await store.read("u", NOW_MS)
         with Redis.from_url(url) as redis:
             redis.replicaof("127.0.0.1", "1")
@@ -205,15 +205,57 @@ async def test_lasting_replica_is_not_connected_to_by_every_write(tmp_path: Path
                     await store.record({"u": [Event(1, EventType.PLAY, "e", "t")]})
                 await store.read("u", NOW_MS)
             after = int(redis.info("stats")["total_connections_received"])
-        await link.close()
+        await client.close()
 
     assert after - before < 20
 
 
+REFUSALS = {
+    "memory is full": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    "too few replicas": (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+    "a replica": (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSALS)
+async def test_redis_that_refuses_writes_is_not_ready(tmp_path: Path, reason: str) -> None:
+    """It answers reads, and asking whether it accepts writes has written nothing. It is ready once it accepts them again."""
+    refuse, accept = REFUSALS[reason]
+    with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
+        client = connect(url, LONG)
+        await client.ping()
+        redis.execute_command(*refuse)
+        with pytest.raises(StoreUnavailableError, match=r"Redis refuses writes: .+") as refusal:
+            await client.ping()
+        read = await client.run([("GET", "nothing")])
+        redis.execute_command(*accept)
+        await client.ping()
+        keys = redis.keys()
+        await client.close()
+
+    assert refusal.value.detail == "Redis refuses writes"
+    assert (read, keys) == ([None], [])
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://user:secret@127.0.0.1:1", "unix:///a/secret/place", "redis+cluster://127.0.0.1:1", "redis://secret.invalid"],
+)
+async def test_clients_are_not_told_where_redis_is(url: str) -> None:
+    """The log gets the cause, with the address. `detail`, which clients get, has neither address, port nor path."""
+    client = connect(url, LONG)
+    with pytest.raises(StoreUnavailableError) as failure:
+        await client.run([("PING",)])
+    await client.close()
+
+    assert failure.value.detail in ("Redis is out of reach", "Redis Cluster is out of reach")
+    assert len(str(failure.value)) > len(failure.value.detail)
+
+
 async def test_cluster_out_of_reach_is_said() -> None:
     """A cluster that cannot be found is the same error as a server that cannot."""
-    link = connect("redis+cluster://127.0.0.1:1", timedelta(milliseconds=500))
+    client = connect("redis+cluster://127.0.0.1:1", timedelta(milliseconds=500))
 
     with pytest.raises(StoreUnavailableError, match="Cluster"):
-        await link.ping()
-    await link.close()
+        await client.ping()
+    await client.close()

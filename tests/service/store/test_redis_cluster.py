@@ -14,7 +14,7 @@ from redis.crc import key_slot
 from model.events import Event, EventType, HistoryRule
 from service.errors import StoreUnavailableError
 from service.settings import Settings
-from service.store.connections import Link, connect
+from service.store.connections import RedisClient, connect
 from service.store.sessions import RedisSessions, Remembered
 from tests.service.applications import NOW_MS
 from tests.service.store import clusters
@@ -46,15 +46,15 @@ async def test_dead_node_costs_its_own_users_alone(nodes: list[Node], victim: in
     """
     forgotten: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
-    link = connect(clusters.url(nodes[0]), LONG)
-    store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+    client = connect(clusters.url(nodes[0]), LONG)
+    store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
     await store.record({user: [EVENT] for user in USERS})
     nodes[victim].kill()
     rounds = [await asyncio.gather(*[store.read(user, NOW_MS) for user in USERS], return_exceptions=True) for _ in range(5)]
     with pytest.raises(StoreUnavailableError):
         await store.record({user: [EVENT] for user in USERS})
-    await link.ping()
-    await link.close()
+    await client.ping()
+    await client.close()
     await asyncio.sleep(0)
     gc.collect()
 
@@ -69,15 +69,15 @@ async def test_dead_node_costs_its_own_users_alone(nodes: list[Node], victim: in
 async def test_node_that_is_back_is_used_again(nodes: list[Node]) -> None:
     """What its users heard while it was gone is over when it listens again, without a restart of the service."""
     user = users_of(nodes[1])[0]
-    link = connect(clusters.url(nodes[0]), LONG)
-    store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+    client = connect(clusters.url(nodes[0]), LONG)
+    store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
     await store.record({user: [EVENT]})
     nodes[1].kill()
     with pytest.raises(StoreUnavailableError):
         await store.read(user, NOW_MS)
     nodes[1].start()
     recorded = await _patiently(store, user)
-    await link.close()
+    await client.close()
 
     assert recorded == {user: [True]}  # these nodes keep nothing on disk
 
@@ -94,8 +94,8 @@ async def test_moved_slot_is_followed(nodes: list[Node]) -> None:
     """While a slot is on its way to another node, and afterwards, its users are served, and what they did before is known."""
     user = users_of(nodes[0])[0]
     slot, names = key_slot(user.encode()), [node.ask("MYID").decode() for node in nodes[:2]]
-    link = connect(clusters.url(nodes[0]), LONG)
-    store = RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext())
+    client = connect(clusters.url(nodes[0]), LONG)
+    store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
     await store.record({user: [EVENT, PRIVATE]})
     nodes[1].ask("SETSLOT", slot, "IMPORTING", names[0])
     nodes[0].ask("SETSLOT", slot, "MIGRATING", names[1])
@@ -106,7 +106,7 @@ async def test_moved_slot_is_followed(nodes: list[Node]) -> None:
         node.ask("SETSLOT", slot, "NODE", names[1])
     afterwards = await store.record({user: [EVENT]})
     found = await store.read(user, NOW_MS)
-    await link.close()
+    await client.close()
 
     assert on_its_way == afterwards == {user: [False]}
     assert [entry.track_id for entry in found.history.entries] == ["t1"]
@@ -115,17 +115,33 @@ async def test_moved_slot_is_followed(nodes: list[Node]) -> None:
 async def test_cluster_that_is_down_is_not_ready(nodes: list[Node]) -> None:
     """A node without most of the others refuses all keys, though it answers; the service is not ready then, and says why."""
     nodes[0].redis.config_set("cluster-node-timeout", 200)
-    link = connect(clusters.url(nodes[0]), LONG)
-    await link.ping()
+    client = connect(clusters.url(nodes[0]), LONG)
+    await client.ping()
     for node in nodes[1:]:
         node.kill()
     with pytest.raises(StoreUnavailableError, match="not in order"):
-        await _ping_as_long_as_ready(link)
+        await _ping_as_long_as_ready(client)
     with pytest.raises(StoreUnavailableError, match="CLUSTERDOWN"):
-        await RedisSessions(link, Settings(), HistoryRule(), lambda _: nullcontext()).read(users_of(nodes[0])[0], NOW_MS)
-    await link.close()
+        await RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext()).read(users_of(nodes[0])[0], NOW_MS)
+    await client.close()
 
 
-async def _ping_as_long_as_ready(link: Link) -> None:
+async def _ping_as_long_as_ready(client: RedisClient) -> None:
     while True:
-        await link.ping()
+        await client.ping()
+
+
+async def test_cluster_is_ready_while_a_node_accepts_writes(nodes: list[Node]) -> None:
+    """A full node affects its own listeners alone, like one that is down; with all nodes full the service is not ready."""
+    client = connect(clusters.url(nodes[0]), LONG)
+    for node in nodes[1:]:
+        node.redis.config_set("maxmemory", 1)
+    await client.ping()
+    nodes[0].redis.config_set("maxmemory", 1)
+    with pytest.raises(StoreUnavailableError, match="Redis refuses writes: OOM"):
+        await client.ping()
+    nodes[2].redis.config_set("maxmemory", 0)
+    await client.ping()
+    await client.close()
+
+    assert [node.redis.keys() for node in nodes] == [[], [], []]

@@ -342,15 +342,42 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 def test_another_recipe_in_the_runs_folder_is_refused(tmp_path: Path, other: Recipe) -> None:
     """Weights of one must not go on under the name of another."""
     trained(small_recipe(), tmp_path)
-    with pytest.raises(RunError, match="belongs to another run"):
+    with pytest.raises(RunError, match="was left by another run: its recipe or its data differ"):
         trained(other, tmp_path)
 
 
 def test_another_log_in_the_runs_folder_is_refused(tmp_path: Path) -> None:
     """The same recipe over more listeners is another run."""
     trained(small_recipe(), tmp_path)
-    with pytest.raises(RunError, match="belongs to another run"):
+    with pytest.raises(RunError, match="was left by another run: its recipe or its data differ"):
         fit(small_recipe(), rings_split(61), steady, folder=tmp_path, console=Console(file=StringIO()))
+
+
+def test_checkpoint_of_the_same_windows_with_other_outcomes_is_refused(tmp_path: Path) -> None:
+    """As many rows and entries, but a play of the training part has become a skip."""
+    trained(small_recipe(), tmp_path)
+    split = rings_split()
+    outcomes = np.array(split.sequences.outcome)
+    outcomes[0] = SKIPPED if outcomes[0] == PLAYED else PLAYED
+    mended = replace(split, sequences=replace(split.sequences, outcome=outcomes))
+
+    with pytest.raises(RunError, match="its data differ"):
+        fit(small_recipe(), mended, steady, folder=tmp_path, console=Console(file=StringIO()))
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, "best-*.pt"])
+@pytest.mark.parametrize("damage", ["nothing left", "half of it", "no tensors", "a list"])
+def test_damaged_checkpoint_is_said_in_a_sentence(tmp_path: Path, name: str, damage: str) -> None:
+    """Which file, and what to do; never a traceback of torch's."""
+    trained(small_recipe(), tmp_path)
+    [path] = tmp_path.glob(name)
+    if damage == "a list":
+        torch.save([1], path)
+    else:
+        path.write_bytes({"nothing left": b"", "half of it": path.read_bytes()[:1000], "no tensors": b"x" * 1000}[damage])
+
+    with pytest.raises(RunError, match=rf"{path.name} (cannot be read|holds list).*`--anew` with the same train command"):
+        trained(small_recipe(), tmp_path)
 
 
 def test_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
@@ -408,9 +435,9 @@ def test_checkpoint_runs_no_code_when_read(tmp_path: Path) -> None:
 def test_progress_is_shown_with_the_score(tmp_path: Path) -> None:
     """A person sees that it moves, and how well."""
     out = StringIO()
-    fit(small_recipe(), SPLIT, steady, folder=tmp_path, console=Console(file=out, width=120))
+    fit(small_recipe(), SPLIT, steady, folder=tmp_path, console=Console(file=out, width=120, force_terminal=True))
 
-    assert "small" in out.getvalue()
+    assert "train small" in out.getvalue()
     assert "ndcg@10 0.5000" in out.getvalue()
 
 

@@ -19,7 +19,7 @@ from training.__main__ import main
 from training.fitting.batches import Windows
 from training.fitting.checkpoint import CHECKPOINT
 from training.fitting.ranks import Ranks, backend
-from training.run import REFIT
+from training.run_folder import REFIT
 
 RECIPE = """
 name = "small"

@@ -1,8 +1,19 @@
 """Health, readiness, metrics, the model in use."""
 
+from collections.abc import MutableMapping
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
 from model.artifact import Artifact
+from service.settings import Settings
+from service.store.connections import connect
+from service.store.sessions import RedisSessions
 from tests.service.applications import running
-from tests.service.fakes import BrokenSessions
+from tests.service.fakes import BrokenSessions, GatedRunner
+from tests.service.processes import until
 
 
 def test_ready_service_says_so(artifact: Artifact) -> None:
@@ -20,6 +31,42 @@ def test_service_without_its_store_lives_and_is_not_ready(artifact: Artifact) ->
 
     assert (ready.status_code, ready.json()) == (503, {"ready": False, "reasons": ["gone fishing"]})
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
+
+
+def test_service_whose_model_does_not_answer_lives_and_is_not_ready(artifact: Artifact) -> None:
+    """A run that hangs is noticed by those who wait; then readiness says so until it ends."""
+    runner = GatedRunner(is_open=False)
+    with running(artifact, runner=runner, queue_patience=timedelta(milliseconds=20)) as client:
+        asked = client.post("/v1/next", json={"history": [{"track_id": "t1"}]})
+        ready, health = client.get("/readyz"), client.get("/healthz")
+        degraded = client.get("/v1/users/u/next").json()
+        runner.gate.set()
+        until(lambda: client.get("/readyz").status_code == 200)
+
+    assert (asked.status_code, ready.status_code, health.status_code) == (503, 503, 200)
+    assert ready.json()["reasons"] == ["the model has answered nothing for 0 s although requests wait"]
+    assert (degraded["source"], degraded["degraded"]) == ("popular", True)
+
+
+@pytest.mark.parametrize("url", ["redis://user:secret@127.0.0.1:1", "unix:///a/secret/place"])
+def test_no_reply_says_where_redis_is(artifact: Artifact, url: str, logged: list[MutableMapping[str, Any]]) -> None:
+    """Neither `/readyz` nor the 503 of a request names the address, the port or the path; the log does."""
+    settings = Settings(redis_url=url)
+    client = connect(url, settings.redis_timeout)
+    store = RedisSessions(client, settings, artifact.manifest.history, lambda _: nullcontext())
+    with running(artifact, store=store) as http:
+        event = {"event_id": "e", "user_id": "u", "track_id": "t1", "type": "skip"}
+        replies = [
+            http.get("/readyz"),
+            http.post("/v1/events", json=event),
+            http.get("/v1/users/u/session"),
+            http.delete("/v1/users/u"),
+        ]
+
+    assert replies[0].json() == {"ready": False, "reasons": ["Redis is out of reach"]}
+    assert [reply.json()["detail"] for reply in replies[1:]] == ["Redis is out of reach"] * 3
+    assert logged[0]["cause"].startswith("Redis is out of reach: ")
+    assert len(logged[0]["cause"]) > 30
 
 
 def test_metrics_speak_of_routes_not_of_users(artifact: Artifact) -> None:

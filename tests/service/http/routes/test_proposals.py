@@ -10,7 +10,7 @@ from httpx import Client
 from model.artifact import Artifact
 from tests.service import artifacts
 from tests.service.applications import Clock, running
-from tests.service.fakes import BrokenSessions, FailingRunner, MemorySessions
+from tests.service.fakes import BrokenSessions, FailingRunner, LosableSessions, MemorySessions
 
 
 @pytest.fixture
@@ -223,3 +223,28 @@ def test_artists_are_kept_apart(tmp_path: Path) -> None:
 
     assert len(artists) == 8
     assert all(len(set(artists[start : start + 3])) == 3 for start in range(6))
+
+
+def test_reply_without_redis_leaves_out_what_this_process_was_told(artifact: Artifact) -> None:
+    """Also what it was told while Redis was gone, when the answer to the event was 503; until the listener is deleted."""
+    store = LosableSessions(artifact.manifest.history)
+    with running(artifact, store=store) as client:
+        tell(client, "skip", "t0")
+        store.lost = True
+        refused = client.post(
+            "/v1/events", json={"event_id": "late", "user_id": "u", "track_id": "t1", "type": "dislike"}
+        ).status_code
+        degraded, other = proposed(client, query="count=2"), proposed(client, "other", "count=2")
+        posted = client.post("/v1/next", json={"user_id": "u", "count": 2}).json()
+        store.lost = False
+        client.delete("/v1/users/u")
+        store.lost = True
+        forgotten = proposed(client, query="count=2")
+
+    assert refused == 503
+    assert (degraded, other, forgotten) == (["t2", "t3"], ["t0", "t1"], ["t0", "t1"])
+    assert (posted["source"], posted["degraded"], [track["track_id"] for track in posted["tracks"]]) == (
+        "popular",
+        True,
+        ["t2", "t3"],
+    )
