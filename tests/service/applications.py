@@ -1,4 +1,4 @@
-"""Applications for tests: the real wiring around the parts that a test gives."""
+"""Runs applications for tests: the real wiring, with parts that a test replaces."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ from service.store.sessions import SessionStore
 from tests.service.fakes import MemorySessions
 
 NOW_MS = 1_800_000_000_000
-"""What the clock of these applications says: 2027-01-15T08:00:00Z."""
+"""The time of these applications' clock: 2027-01-15T08:00:00Z."""
 
 
 class Clock:
-    """A clock that stands still until a test sets it."""
+    """A clock that changes only when a test sets it."""
 
     now_ms = NOW_MS
 
@@ -38,12 +38,12 @@ def running(
     reached_framework: list[str] | None = None,
     **settings: object,
 ) -> Iterator[httpx.Client]:
-    """A client of a running application; without other parts, of the real graphs and a store in memory.
+    """Yield a client of a running application. Parts that are not given are the real graphs and a store in memory.
 
     The paths of requests that reach FastAPI are added to `reached_framework`.
     """
     app = create_app(
-        Settings.model_validate({"log_level": "error"} | settings),  # a line for each request would be in the way
+        Settings.model_validate({"log_level": "error"} | settings),  # a log line for each request would hide the test's output
         artifact,
         runner or Graphs(artifact, threads=1),
         store=store or MemorySessions(artifact.manifest.history),
@@ -63,7 +63,7 @@ def running(
 
 
 class _Watching:
-    """Middleware of the framework that notes the paths of its requests."""
+    """Middleware of the framework that records the paths of its requests."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
         self._app, self._seen = app, seen
@@ -74,7 +74,7 @@ class _Watching:
 
 
 class _Transport(httpx.BaseTransport):
-    """Sends the requests of an ordinary client to an application that runs in another thread's loop."""
+    """Sends the requests of an ordinary client to an application that runs in another thread's event loop."""
 
     def __init__(self, portal: BlockingPortal, app: ASGIApp) -> None:
         self._portal, self._inner = portal, httpx.ASGITransport(app)
