@@ -1,1 +1,1 @@
-"""Code that trainer and service share, because both must agree on it. This file imports nothing on purpose."""
+"""What the trainer and the service must agree on; this file imports nothing on purpose."""

@@ -1,5 +1,6 @@
 """The whole wiring: settings and parts in, an ASGI application out. Importing this makes nothing."""
 
+import asyncio
 import gc
 import multiprocessing
 import os
@@ -7,10 +8,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,7 +22,6 @@ from model.artifact import Artifact, load
 from model.graphs import Graphs
 from service.http import documentation, openapi, pages, problems
 from service.http.fast_path import FastPath, PathsAsSent
-from service.http.head import HeadAsGet
 from service.http.middleware import RequestMiddleware
 from service.http.routes import ROUTERS
 from service.observing import logs
@@ -28,6 +29,8 @@ from service.observing.log_writer import LogWriter
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
 from service.scoring.batcher import BatchingScorer, BatchRunner
+from service.scoring.registry import Arm, ModelRegistry, ServedModel, Starter
+from service.scoring.shadow import Shadow
 from service.settings import Settings
 from service.state import State
 from service.store.connections import connect
@@ -63,7 +66,7 @@ def create_app(
 
     def entrance(framework: ASGIApp) -> ASGIApp:
         inner = FastPath(framework) if settings.fast_path else PathsAsSent(framework)
-        return RequestMiddleware(HeadAsGet(inner), metrics, request_log, MAX_BODY_BYTES)
+        return RequestMiddleware(inner, metrics, request_log, MAX_BODY_BYTES)
 
     app = _Application(
         entrance=entrance,
@@ -84,7 +87,7 @@ def create_app(
 
 
 class _Application(FastAPI):
-    """FastAPI's application behind one entrance for every request: `RequestMiddleware`, `HeadAsGet`, then `FastPath`.
+    """FastAPI's application behind one entrance, through which every request passes: `RequestMiddleware`, then `FastPath`.
 
     The entrance stands before FastAPI's `__call__`, which looks at each request for OpenTelemetry: 6 µs of CPU time a request.
     """
@@ -135,6 +138,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     async with AsyncExitStack() as stack:
         if log is not None:
             stack.callback(log.drain, logs.DRAIN_S)
+        rule = artifact.manifest.history
         if store is None:
             if settings.redis_url is None:
                 raise ValueError("no redis_url; `python -m service` starts an embedded Valkey and sets it")
@@ -143,33 +147,59 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             store = RedisSessions(
                 link,
                 settings,
-                artifact.manifest.history,
+                rule,
                 metrics.redis_timer,
-                known=artifact.vocabulary.knows,
                 unreadable=lambda kind, reason: metrics.unreadable.labels(kind, reason).inc(),
             )
-        scorer = await stack.enter_async_context(BatchingScorer(runner, settings, metrics))
-        metrics.use(artifact.manifest)
-        masks = RecentMasks(artifact.manifest.history.skip, settings.redis_timeout)
-        recommender = Recommender(
-            artifact,
-            scorer,
-            store,
-            masks,
-            exclude_played=settings.exclude_played,
-            artist_gap=settings.artist_gap,
-            degraded=lambda reason: metrics.degraded.labels(reason).inc(),
+        masks = RecentMasks(rule.skip, settings.redis_timeout)
+        start = partial(_start_model, settings, metrics, store, masks)
+        models = ModelRegistry(
+            partial(_load_model, settings, start),
+            settings.artifact,
+            settings.challenger,
+            share=settings.challenger_share,
+            shadow=settings.challenger_shadow,
         )
-        state = State(
-            artifact=artifact,
-            store=store,
-            masks=masks,
-            scorer=scorer,
-            recommender=recommender,
-            metrics=metrics,
-            clock=clock,
-        )
+        stack.push_async_callback(models.close)
+        await models.start(partial(start, artifact, runner), artifact.folder)
+        if interval_s := settings.model_watch.total_seconds():
+            watch = asyncio.create_task(models.watch(interval_s, metrics.models_refused.inc))
+            stack.callback(watch.cancel)
+        state = State(models=models, shadow=Shadow(metrics), store=store, masks=masks, metrics=metrics, clock=clock)
         yield {"service": state}
+
+
+def _load_model(settings: Settings, start: Callable[..., Awaitable[ServedModel]], folder: Path) -> Starter:
+    """Verify the artifact in a folder and open its graphs; takes a second and may run in any thread."""
+    artifact = load(folder)
+    graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
+    return partial(start, artifact, graphs)
+
+
+async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the left
+    settings: Settings,
+    metrics: Metrics,
+    store: SessionStore,
+    masks: RecentMasks,
+    artifact: Artifact,
+    runner: BatchRunner,
+    arm: Arm,
+) -> ServedModel:
+    """Start the scorer of a verified artifact and what recommends with it."""
+    of_model = metrics.of_model(artifact.manifest.name, artifact.manifest.version, arm)
+    parts = AsyncExitStack()
+    parts.callback(of_model.retire)
+    scorer = await parts.enter_async_context(BatchingScorer(runner, settings, of_model))
+    recommender = Recommender(
+        artifact,
+        scorer,
+        store,
+        masks,
+        exclude_played=settings.exclude_played,
+        artist_gap=settings.artist_gap,
+        degraded=lambda reason: of_model.degraded_of(reason).inc(),
+    )
+    return ServedModel(artifact=artifact, arm=arm, scorer=scorer, recommender=recommender, metrics=of_model, close=parts.aclose)
 
 
 def _end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
     ServiceError
     ├── InvalidRequestError          422  the request is understood and wrong; `errors` says where
+    ├── ModelRefusedError            409  the artifact that should be used is refused; the old one goes on
     └── UnavailableError             503  try again after `Retry-After`
         ├── StoreUnavailableError         Redis did not answer, or refused
         ├── ScorerUnavailableError        the model did not answer
@@ -45,6 +46,12 @@ class InvalidRequestError(ServiceError):
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(f"{len(faults)} fault(s) in the request; errors says where")
         self.faults = faults
+
+
+class ModelRefusedError(ServiceError):
+    """The artifact that should be used now is refused. The model in use goes on."""
+
+    status = HTTPStatus.CONFLICT
 
 
 class UnavailableError(ServiceError):

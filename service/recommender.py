@@ -20,7 +20,7 @@ from model.vocabulary import FIRST, UNKNOWN
 from service.errors import ScorerUnavailableError, StoreUnavailableError
 from service.scoring.batcher import Scored, Scorer
 from service.store.recent_masks import Masks, RecentMasks
-from service.store.sessions import Remembered, SessionStore
+from service.store.sessions import HistoryReader, Remembered, SessionStore
 
 SPARE = 5
 """How many times as many tracks are scored as wanted where artists are kept apart; more than that are rarely left out."""
@@ -60,6 +60,7 @@ class Recommender:
     ) -> None:
         """`degraded` is told the reason (`redis`, `model`) of each reply from popularity; `masks` serve if the store fails."""
         self._vocabulary = artifact.vocabulary
+        self.reader = HistoryReader(artifact.manifest.history, artifact.vocabulary.knows)
         self._rule = artifact.manifest.history
         self._reads_gaps = "gaps" in artifact.manifest.inputs
         self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
@@ -72,7 +73,7 @@ class Recommender:
     async def for_listener(self, user_id: str, query: Query, now_ms: int) -> Recommendation:
         """What `user_id` should hear next; a listener never seen gets the model's answer to an empty history."""
         try:
-            remembered = await self._store.read(user_id, now_ms)
+            remembered = await self._store.read(user_id, now_ms, self.reader)
         except StoreUnavailableError:
             self._degraded("redis")
             return self._popular_ones(query, self._masked(self._recent.of(user_id), query))

@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     artifact: Path = Field(Path("artifacts/current"), description="folder of the trained model")
+    challenger: Path | None = Field(None, description="folder of a second model that answers a share of the listeners")
+    challenger_share: float = Field(0.0, ge=0, le=1, description="its share of listeners, chosen by a hash of the user id")
+    challenger_shadow: bool = Field(False, description="score with both models, serve the first and report their overlap")
+    model_watch: Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))] = Field(
+        timedelta(seconds=1), description="how often to look for a new artifact behind these folders; 0 is never"
+    )
     redis_url: Annotated[str, AfterValidator(check)] | None = Field(
         None,
         description="redis://, rediss://, unix:// or redis+cluster:// URL; without it an embedded Valkey is started",

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from model.artifact import Artifact
 from service.observing.metrics import Metrics
-from service.recommender import Recommender
-from service.scoring.batcher import Scorer
+from service.scoring.registry import ModelRegistry
+from service.scoring.shadow import Shadow
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
 
@@ -18,11 +17,10 @@ from service.store.sessions import SessionStore
 class State:
     """The parts that routes use; the lifespan in `service.app` makes them."""
 
-    artifact: Artifact
+    models: ModelRegistry
+    shadow: Shadow
     store: SessionStore
     masks: RecentMasks
-    scorer: Scorer
-    recommender: Recommender
     metrics: Metrics
     clock: Callable[[], int]  # now, as Unix time in milliseconds
 

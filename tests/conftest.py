@@ -1,6 +1,6 @@
-"""Set-up of all tests."""
+"""What holds for all tests."""
 
 import os
 
-# Like the trainer's command line, before anything loads torch: tests share their machine.
+# As the trainer's command line does it, before anything loads torch: tests share their machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

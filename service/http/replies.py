@@ -55,9 +55,9 @@ def session(user_id: str, entries: Sequence[Entry], skipped: Sequence[str], expi
     }
 
 
-def new_request_id(now_ms: int) -> str:
-    """An id unlike any other, in the order of time."""
-    return f"{now_ms:012x}{random.getrandbits(64):016x}"
+def new_request_id(now_ms: int, arm: str, version: str) -> str:
+    """A unique id that sorts by time and names the arm and the version that answered: `TIME_AND_RANDOM.ARM.VERSION`."""
+    return f"{now_ms:012x}{random.getrandbits(64):016x}.{arm}.{version}"
 
 
 def _tracks(artifact: Artifact, scored: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:

@@ -15,8 +15,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Scope
 
-from model.artifact import Manifest
-
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -44,24 +42,26 @@ class Metrics:
         self.overhead = Histogram(
             "nexttrack_overhead_seconds",
             "Of requests that the model answered: all time but ONNX Runtime's, waiting included",
+            ["version"],
             buckets=_SECONDS,
             registry=registry,
         )
         self.onnx = Histogram(
             "nexttrack_onnx_seconds",
             "One run of ONNX Runtime, for a batch",
-            ["graph"],  # model: proposals from all tracks; rank: scores for given ones
+            ["graph", "version"],  # model: proposals from all tracks; rank: scores for given ones
             buckets=_SECONDS,
             registry=registry,
         )
         self.batch = Histogram(
             "nexttrack_batch_requests",
             "Requests scored together",
+            ["version"],
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )
         self.waited = Histogram(
-            "nexttrack_queue_seconds", "Wait of a request for the model", buckets=_SECONDS, registry=registry
+            "nexttrack_queue_seconds", "Wait of a request for the model", ["version"], buckets=_SECONDS, registry=registry
         )
         self.redis = Histogram(
             "nexttrack_redis_seconds",
@@ -73,8 +73,29 @@ class Metrics:
         self.degraded = Counter(
             "nexttrack_degraded",
             "Replies from popularity where Redis or the model could not be used",
-            ["reason"],  # redis or model: whom to wake
+            ["reason", "version"],  # redis or model: whom to wake
             registry=registry,
+        )
+        self.proposals = Counter(
+            "nexttrack_proposals",
+            "Replies with tracks to play next",
+            ["source", "arm", "version"],  # source: model or popular; arm: current or challenger
+            registry=registry,
+        )
+        self.shadow_overlap = Histogram(
+            "nexttrack_shadow_overlap",
+            "Share of the served tracks that the model in the shadow would have served too",
+            ["version"],
+            buckets=[tenth / 10 for tenth in range(11)],
+            registry=registry,
+        )
+        self.shadow_left_out = Counter(
+            "nexttrack_shadow_left_out",
+            "Replies that were not compared with the shadow's: too many were under way, or it failed",
+            registry=registry,
+        )
+        self.models_refused = Counter(
+            "nexttrack_models_refused", "Artifacts that were refused while an older one served", registry=registry
         )
         self.events = Counter(
             "nexttrack_events",
@@ -95,18 +116,15 @@ class Metrics:
         )
         self.model = Gauge(
             "nexttrack_model_info",
-            "1 for the model in use",
-            ["name", "version"],  # to lay other series beside a change of model
+            "1 for a model in use, 0 for one that was replaced",
+            ["name", "version", "arm"],  # to lay other series beside a change of model
             registry=registry,
             multiprocess_mode="livemax",
         )
 
         # Finding a labelled series costs more than counting in it.
-        self.onnx_of, self.events_of, self._redis_of = (
-            cache(self.onnx.labels),
-            cache(self.events.labels),
-            cache(self.redis.labels),
-        )
+        self.events_of, self._redis_of = cache(self.events.labels), cache(self.redis.labels)
+        self.shadow_overlap_of = cache(self.shadow_overlap.labels)
         self._requests_of, self._seconds_of = cache(self.requests.labels), cache(self.seconds.labels)
 
     def answered(self, scope: Scope, status: int, elapsed_s: float) -> None:
@@ -116,7 +134,7 @@ class Metrics:
         self._seconds_of(route).observe(elapsed_s)
         onnx_s = scope.get("onnx_s")
         if onnx_s is not None:
-            self.overhead.observe(max(0.0, elapsed_s - onnx_s))
+            scope["model"].overhead.observe(max(0.0, elapsed_s - onnx_s))
 
     @contextmanager
     def redis_timer(self, operation: str) -> Iterator[None]:
@@ -127,9 +145,9 @@ class Metrics:
         finally:
             self._redis_of(operation).observe(time.perf_counter() - started)
 
-    def use(self, manifest: Manifest) -> None:
-        """Say which model is in use."""
-        self.model.labels(manifest.name, manifest.version).set(1)
+    def of_model(self, name: str, version: str, arm: str) -> "ModelMetrics":
+        """The metrics of one model, which is in use from now on."""
+        return ModelMetrics(self, name, version, arm)
 
     def exposition(self) -> bytes:
         """All metrics, of all workers, in Prometheus' text format."""
@@ -138,3 +156,20 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client left it untyped
         return generate_latest(together)
+
+
+class ModelMetrics:
+    """The metrics that name a model's version, with the version filled in."""
+
+    def __init__(self, metrics: Metrics, name: str, version: str, arm: str) -> None:
+        self.overhead, self.batch = metrics.overhead.labels(version), metrics.batch.labels(version)
+        self.waited = metrics.waited.labels(version)
+        self.onnx_of = cache(lambda graph: metrics.onnx.labels(graph, version))
+        self.degraded_of = cache(lambda reason: metrics.degraded.labels(reason, version))
+        self.proposals_of = cache(lambda source: metrics.proposals.labels(source, arm, version))
+        self._in_use = metrics.model.labels(name, version, arm)
+        self._in_use.set(1)
+
+    def retire(self) -> None:
+        """Say that the model is no longer in use."""
+        self._in_use.set(0)

@@ -39,7 +39,7 @@ from model.encoding import RowHistory
 from model.graphs import Scores
 from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.observing.logs import Trouble
-from service.observing.metrics import Metrics
+from service.observing.metrics import ModelMetrics
 from service.settings import Settings
 
 TURN_S = 0.00025
@@ -99,7 +99,7 @@ class BatchingScorer:
     """A scorer over a batch runner; an async context manager, as its thread must end."""
 
     def __init__(
-        self, runner: BatchRunner, settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.perf_counter
+        self, runner: BatchRunner, settings: Settings, metrics: ModelMetrics, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         """`clock` gives seconds since whenever."""
         self._runner, self._metrics, self._clock = runner, metrics, clock

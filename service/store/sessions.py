@@ -34,7 +34,7 @@ from service.observing.logs import Trouble
 from service.settings import Settings
 from service.store.connections import RedisClient
 from service.store.formats import BROKEN, UNKNOWN, VERSION, pack_event, pack_opinion, unpack_events, unpack_readable
-from service.store.redis_connection import Command, refused
+from service.store.redis_connection import Command
 
 logger = structlog.get_logger()
 
@@ -45,6 +45,14 @@ Count = Callable[[str, str], None]
 
 EMPTY = History()
 _DISLIKE = f"{VERSION}{EventType.DISLIKE.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryReader:
+    """How a model reads a listener's events: by its history rule, and only tracks that it knows fill the history."""
+
+    rule: HistoryRule
+    known: Callable[[str], bool] = lambda _: True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +70,11 @@ class SessionStore(Protocol):
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         """Records events by user id. Returns for each event, in the same place, whether it was new."""
 
-    async def read(self, user_id: str, now_ms: int) -> Remembered:
-        """Returns what matters of a listener at `now_ms`; of an unknown one, nothing."""
+    async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
+        """Returns what matters of a listener at `now_ms`; of an unknown one, nothing.
+
+        Without a `reader` the history is read by the store's own rule, and every track fills it.
+        """
 
     async def forget(self, user_id: str) -> int:
         """Deletes everything stored under a user id. Returns how many keys there were."""
@@ -82,12 +93,11 @@ class RedisSessions:
         rule: HistoryRule,
         timer: Timer,
         *,
-        known: Callable[[str], bool] = lambda _: True,
         unreadable: Count = lambda _, __: None,
     ) -> None:
-        """`known` tells whether the model can read a track: other tracks do not fill a history."""
+        """`rule` decides how long private events are kept, and how histories are read for whom no model reads them."""
         self._client = client
-        self._rule, self._known = rule, known
+        self._reader = HistoryReader(rule)
         self._timer, self._unreadable = timer, unreadable
         self._record, self._read = _Script.load("record.lua"), _Script.load("read.lua")
         self._trouble = Trouble("sessions are out of reach")
@@ -111,7 +121,8 @@ class RedisSessions:
             self._count("key", *[BROKEN] * replaced)
         return {user_id: [new == ord("1") for new in fresh] for user_id, (fresh, _) in zip(events, replies, strict=True)}
 
-    async def read(self, user_id: str, now_ms: int) -> Remembered:
+    async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
+        reader = reader or self._reader
         keys = _keys(user_id)
         with self._timer("read"):
             [reply] = await self._call(self._read, [(*keys, _DISLIKE)])
@@ -124,7 +135,7 @@ class RedisSessions:
             events = await self._readable(keys)
         if count > self._keep:
             events = sorted(events)[-self._keep :]
-        history = fold_recent(events, self._rule, self._known, now_ms=now_ms)
+        history = fold_recent(events, reader.rule, reader.known, now_ms=now_ms)
         disliked = self._decoded(found)
         return Remembered(
             history=history,
@@ -219,7 +230,7 @@ def _with_private(disliked: frozenset[str], events: Sequence[Event], history: Hi
 def _checked(reply: Any) -> Any:
     # Out of memory, read-only replica, loading: not the caller's fault.
     if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and not str(reply).startswith("WRONGTYPE"):
-        raise refused(reply) from reply
+        raise StoreUnavailableError("Redis refused the request", cause=reply) from reply
     return reply
 
 

@@ -24,6 +24,7 @@ PATHS = {
     ("get", "/readyz"),
     ("get", "/metrics"),
     ("get", "/v1/model"),
+    ("post", "/v1/model/reload"),
 }
 FIELDS = {
     "PostedEvent": {
@@ -108,6 +109,7 @@ REQUESTS = [
     Exchange("get", "/healthz", "/healthz", None, 200),
     Exchange("get", "/readyz", "/readyz", None, 200),
     Exchange("get", "/v1/model", "/v1/model", None, 200),
+    Exchange("post", "/v1/model/reload", "/v1/model/reload", None, 200),
 ]
 
 

@@ -1,7 +1,8 @@
-"""Runs applications for tests: the real wiring, with parts that a test replaces."""
+"""Applications for tests: the real wiring around the parts that a test gives."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -16,11 +17,11 @@ from service.store.sessions import SessionStore
 from tests.service.fakes import MemorySessions
 
 NOW_MS = 1_800_000_000_000
-"""The time of these applications' clock: 2027-01-15T08:00:00Z."""
+"""What the clock of these applications says: 2027-01-15T08:00:00Z."""
 
 
 class Clock:
-    """A clock that changes only when a test sets it."""
+    """A clock that stands still until a test sets it."""
 
     now_ms = NOW_MS
 
@@ -36,14 +37,18 @@ def running(
     runner: BatchRunner | None = None,
     clock: Clock | None = None,
     reached_framework: list[str] | None = None,
+    current: Path | None = None,
     **settings: object,
 ) -> Iterator[httpx.Client]:
-    """Yield a client of a running application. Parts that are not given are the real graphs and a store in memory.
+    """A client of a running application; without other parts, of the real graphs and a store in memory.
 
+    `current` is the link that the application follows; by default it stays with the given artifact.
     The paths of requests that reach FastAPI are added to `reached_framework`.
     """
     app = create_app(
-        Settings.model_validate({"log_level": "error"} | settings),  # a log line for each request would hide the test's output
+        Settings.model_validate(
+            {"log_level": "error", "artifact": current or artifact.folder} | settings
+        ),  # a line for each request would be in the way
         artifact,
         runner or Graphs(artifact, threads=1),
         store=store or MemorySessions(artifact.manifest.history),
@@ -63,7 +68,7 @@ def running(
 
 
 class _Watching:
-    """Middleware of the framework that records the paths of its requests."""
+    """Middleware of the framework that notes the paths of its requests."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
         self._app, self._seen = app, seen
@@ -74,7 +79,7 @@ class _Watching:
 
 
 class _Transport(httpx.BaseTransport):
-    """Sends the requests of an ordinary client to an application that runs in another thread's event loop."""
+    """Sends the requests of an ordinary client to an application that runs in another thread's loop."""
 
     def __init__(self, portal: BlockingPortal, app: ASGIApp) -> None:
         self._portal, self._inner = portal, httpx.ASGITransport(app)

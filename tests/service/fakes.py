@@ -1,4 +1,4 @@
-"""Fakes that implement the protocols of the real parts. `test_sessions.py` tests `MemorySessions` like the real store."""
+"""Stand-ins that keep the protocols of the real parts; `test_sessions.py` holds `MemorySessions` to the same promises."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from model.events import Event, EventType, HistoryRule, fold
 from model.graphs import Scores
 from service.errors import ServiceError, StoreUnavailableError
 from service.scoring.batcher import Scored
-from service.store.sessions import Remembered
+from service.store.sessions import HistoryReader, Remembered
 
 
 class MemorySessions:
@@ -28,10 +28,10 @@ class MemorySessions:
             recorded[user_id] = [known.setdefault(event.event_id, event) is event for event in of_user]
         return recorded
 
-    async def read(self, user_id: str, now_ms: int) -> Remembered:
+    async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
         self.reads += 1
         events = sorted(self._events.get(user_id, {}).values())
-        history = fold(events[-self._keep :], self._rule, now_ms=now_ms)
+        history = fold(events[-self._keep :], reader.rule if reader else self._rule, now_ms=now_ms)
         opinions: dict[str, tuple[int, EventType, str]] = {}
         for event in events:
             if event.type >= EventType.LIKE and not event.private:
@@ -53,13 +53,13 @@ class MemorySessions:
 
 
 class BrokenSessions:
-    """A session store that cannot be reached."""
+    """A session store out of reach."""
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         raise StoreUnavailableError(f"cannot record {len(events)} users")
 
-    async def read(self, user_id: str, now_ms: int) -> Remembered:
-        raise StoreUnavailableError(f"cannot read {user_id} at {now_ms}")
+    async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
+        raise StoreUnavailableError(f"cannot read {user_id} at {now_ms} as {reader}")
 
     async def forget(self, user_id: str) -> int:
         raise StoreUnavailableError(f"cannot forget {user_id}")
@@ -69,7 +69,7 @@ class BrokenSessions:
 
 
 class LosableSessions(MemorySessions):
-    """A session store in memory that cannot be reached while `lost` is set."""
+    """A session store in memory that is out of reach while `lost` is set."""
 
     lost = False
 
@@ -77,9 +77,9 @@ class LosableSessions(MemorySessions):
         self._reach()
         return await super().record(events)
 
-    async def read(self, user_id: str, now_ms: int) -> Remembered:
+    async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
         self._reach()
-        return await super().read(user_id, now_ms)
+        return await super().read(user_id, now_ms, reader)
 
     async def forget(self, user_id: str) -> int:
         self._reach()
@@ -94,7 +94,7 @@ class LosableSessions(MemorySessions):
 
 
 class RecordingScorer:
-    """A scorer that prefers high rows and records its requests."""
+    """A scorer that prefers high rows and remembers what it was asked."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._rows = range(len(artifact.vocabulary) - 1, 1, -1)
@@ -114,7 +114,7 @@ class RecordingScorer:
 
 
 class FailingScorer(RecordingScorer):
-    """A scorer that records each request and then raises the given error."""
+    """A scorer that raises the given error, once it has been asked."""
 
     def __init__(self, artifact: Artifact, error: ServiceError) -> None:
         super().__init__(artifact)
@@ -130,9 +130,8 @@ class FailingScorer(RecordingScorer):
 
 
 class GatedRunner:
-    """A batch runner that waits at a gate and then answers each history with its own first row.
-
-    It reports runs of `ran_s` seconds. The default is so long that a batch takes every waiting request.
+    """A batch runner that waits at a gate, answers each history with its own first row, and says that a run took `ran_s`: by
+    default so long that none is worth another.
     """
 
     def __init__(self, *, is_open: bool = True, ran_s: float = 1.0) -> None:
@@ -163,7 +162,7 @@ class GatedRunner:
 
 
 class UnsoundRunner(GatedRunner):
-    """A batch runner whose scores are unsound for histories that begin with row 13."""
+    """A batch runner whose scores for histories that begin with row 13 are not sound."""
 
     def best(
         self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
@@ -173,7 +172,7 @@ class UnsoundRunner(GatedRunner):
 
 
 class FailingRunner(GatedRunner):
-    """A batch runner that fails until `broken` is unset."""
+    """A batch runner whose graphs fail, until `broken` is unset."""
 
     broken = True
 

@@ -1,4 +1,4 @@
-"""Starts, asks and stops the service as a process."""
+"""The service as a process that tests start, ask and stop."""
 
 import os
 import signal
@@ -14,21 +14,21 @@ import httpx
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environment(**settings: object) -> Mapping[str, str]:
-    """Return the tests' environment with settings added."""
-    settings = {"redis_timeout": 20} | settings  # these tests are not about slow machines
+    """The tests' environment with settings."""
+    settings = {"redis_timeout": 20} | settings  # a slow machine is not what these tests are about
     return os.environ | {f"NEXTTRACK_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @contextmanager
 def process(*command: str, port: int, log: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process that listens on `port`. Its output goes to `log`, and it is stopped in the end."""
+    """A process that listens on `port`; what it writes goes to `log`; stopped in the end."""
     with log.open("ab") as output:
         started = subprocess.Popen(
             [sys.executable, *command], env=environment(port=port, **settings), stdout=output, stderr=output
@@ -38,7 +38,7 @@ def process(*command: str, port: int, log: Path, **settings: object) -> Iterator
         assert started.poll() is None, log.read_text()
         yield started
     finally:
-        started.terminate()  # SIGTERM first: a killed service would leave its Valkey behind
+        started.terminate()  # kindly first: a killed service would leave its Valkey behind
         try:
             started.wait(30)
         finally:
@@ -47,7 +47,7 @@ def process(*command: str, port: int, log: Path, **settings: object) -> Iterator
 
 
 def answers(port: int) -> bool:
-    """Say whether a service answers at `port`."""
+    """Whether a service lives at `port`."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
     except httpx.TransportError:
@@ -55,7 +55,7 @@ def answers(port: int) -> bool:
 
 
 def until(done: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
+    """Wait for a condition."""
     deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline, "waited in vain"
@@ -63,11 +63,11 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """Tell a process to stop and return its exit code."""
+    """Tell a process to stop and return its code."""
     process.send_signal(signal.SIGTERM)
     return process.wait(30)
 
 
 def http(port: int) -> httpx.Client:
-    """Return a client of the service at `port`."""
+    """A client of the service at `port`."""
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)

@@ -1,1 +1,1 @@
-"""Simulated listeners. Their tastes are known, so the best possible score is known too. Start at `simulate`."""
+"""Synthetic listeners whose tastes are known, so that the best possible score is known too. Start at `simulate`."""

@@ -12,6 +12,7 @@ from model.events import Outcome
 from service.http.replies import encode, new_request_id, packed, proposal
 from service.http.schemas import Count, Excluded, NextRequest, PathId, Problem, Proposal
 from service.recommender import Query, Recommendation
+from service.scoring.registry import ServedModel
 from service.state import Service, State
 
 router = APIRouter(
@@ -43,8 +44,11 @@ async def post_next(request: Request, service: Service, body: NextRequest) -> Re
 
 async def propose(scope: Scope, service: State, user_id: str, query: Query) -> bytes:
     """The reply to a listener's player, encoded."""
-    recommendation = await service.recommender.for_listener(user_id, query, service.clock())
-    return _reply(scope, service, recommendation, user_id)
+    with service.models.of(user_id) as model:
+        recommendation = await model.recommender.for_listener(user_id, query, service.clock())
+        if service.models.shadow is not None:
+            service.shadow.compare(service.models.shadow, user_id, query, recommendation, service.clock())
+        return _reply(scope, service, model, recommendation, user_id)
 
 
 async def answer_next(
@@ -53,12 +57,15 @@ async def answer_next(
     """The reply to a `NextRequest`, encoded: for a listener, or for the history that it brings."""
     if plays is None and user_id is not None:
         return await propose(scope, service, user_id, query)
-    recommendation = await service.recommender.for_history(plays or (), query)
-    return _reply(scope, service, recommendation, user_id)
+    with service.models.of(user_id) as model:
+        recommendation = await model.recommender.for_history(plays or (), query)
+        return _reply(scope, service, model, recommendation, user_id)
 
 
-def _reply(scope: Scope, service: State, recommendation: Recommendation, user_id: str | None) -> bytes:
-    request_id = new_request_id(service.clock())
+def _reply(scope: Scope, service: State, model: ServedModel, recommendation: Recommendation, user_id: str | None) -> bytes:
+    request_id = new_request_id(service.clock(), model.arm, model.version)
     # Read by service.observing.logs and service.observing.metrics once the reply is out.
     scope["proposal"], scope["source"], scope["onnx_s"] = request_id, recommendation.source, recommendation.ran_s
-    return encode(proposal(service.artifact, recommendation, user_id, request_id))
+    model.metrics.proposals_of(recommendation.source).inc()
+    scope["model"] = model.metrics
+    return encode(proposal(model.artifact, recommendation, user_id, request_id))

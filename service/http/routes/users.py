@@ -20,7 +20,7 @@ audit = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound
 async def get_session(service: Service, user_id: PathId) -> Response:
     """The current session as the model sees it; of an unknown user, an empty one."""
     now_ms = service.clock()
-    remembered = await service.store.read(user_id, now_ms)
+    remembered = await service.store.read(user_id, now_ms, service.models.of(user_id).recommender.reader)
     expires_at_ms = None if remembered.expires_in_ms is None else now_ms + remembered.expires_in_ms
     history = remembered.history
     return reply(session(user_id, history.session(now_ms), history.skipped(now_ms), expires_at_ms))

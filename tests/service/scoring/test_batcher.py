@@ -10,7 +10,7 @@ import pytest
 
 from model.encoding import RowHistory
 from service.errors import OverloadedError, ScorerUnavailableError
-from service.observing.metrics import Metrics
+from service.observing.metrics import Metrics, ModelMetrics
 from service.scoring.batcher import TURN_S, BatchingScorer, Scored
 from service.settings import Settings
 from tests.service.fakes import FailingRunner, GatedRunner, UnsoundRunner
@@ -20,7 +20,12 @@ pytestmark = pytest.mark.anyio
 
 def scorer(runner: GatedRunner, **settings: object) -> BatchingScorer:
     """A batcher over `runner`."""
-    return BatchingScorer(runner, Settings.model_validate(settings), Metrics())
+    return BatchingScorer(runner, Settings.model_validate(settings), metrics_of_model())
+
+
+def metrics_of_model() -> ModelMetrics:
+    """Metrics that nobody reads."""
+    return Metrics().of_model("tiny", "tiny-1", "current")
 
 
 class SteppedRunner(GatedRunner):
@@ -234,7 +239,7 @@ async def test_busy_model_refuses_late_requests_and_is_not_at_fault() -> None:
     """It answered somebody a moment ago: only a request that no batch took in time is refused, while the batch runs on."""
     runner, now = SteppedRunner(), 100.0
     settings = Settings(max_batch=1, queue_patience=timedelta(milliseconds=20))
-    async with BatchingScorer(runner, settings, Metrics(), lambda: now) as batching:
+    async with BatchingScorer(runner, settings, metrics_of_model(), lambda: now) as batching:
         first, second, third = (asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(3))
         await entered(runner)
         now += 0.015
@@ -266,7 +271,7 @@ async def test_mistake_of_ours_in_the_thread_costs_one_batch(
     logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever fails outside of the model, such as a metric or the log: who waits hears of it, and the next is served."""
-    metrics, fails = Metrics(), [True]
+    metrics, fails = metrics_of_model(), [True]
     observe = metrics.waited.observe
 
     def fail_once(value: float) -> None:

@@ -13,7 +13,7 @@ from model.events import Event, EventType, HistoryRule, Outcome, fold
 from service.errors import StoreUnavailableError
 from service.settings import Settings
 from service.store.connections import connect
-from service.store.sessions import RedisSessions, Remembered, SessionStore
+from service.store.sessions import HistoryReader, RedisSessions, Remembered, SessionStore
 from tests.service.applications import NOW_MS
 from tests.service.fakes import MemorySessions
 
@@ -125,10 +125,10 @@ async def test_tracks_that_the_model_cannot_read_fill_no_history(valkey: str) ->
     listener, rule = user(), HistoryRule(length=2, gap_ms=1)
     events = [play(1, track="known"), play(2, track="known"), *(play(number, track="new") for number in range(3, 6))]
     link = connect(valkey, timedelta(seconds=10))
-    plain = RedisSessions(link, Settings(), rule, lambda _: nullcontext())
-    choosy = RedisSessions(link, Settings(), rule, lambda _: nullcontext(), known="known".__eq__)
-    await plain.record({listener: events})
-    newest, all_of_them = await plain.read(listener, NOW_MS), await choosy.read(listener, NOW_MS)
+    store = RedisSessions(link, Settings(), rule, lambda _: nullcontext())
+    await store.record({listener: events})
+    newest = await store.read(listener, NOW_MS)
+    all_of_them = await store.read(listener, NOW_MS, HistoryReader(rule, "known".__eq__))
     await link.close()
 
     assert [entry.at_ms for entry in newest.history.entries] == [4_000, 5_000]

@@ -87,11 +87,11 @@ def test_metrics_tell_where_the_time_went(artifact: Artifact) -> None:
         client.get("/v1/users/u/next")
         exposed = client.get("/metrics").text
 
-    assert "nexttrack_overhead_seconds_count 1.0" in exposed
-    assert "nexttrack_batch_requests_sum 1.0" in exposed
-    assert "nexttrack_queue_seconds_count 1.0" in exposed
-    assert 'nexttrack_onnx_seconds_count{graph="model"} 1.0' in exposed
-    assert 'nexttrack_model_info{name="tiny",version="tiny-1"} 1.0' in exposed
+    assert 'nexttrack_overhead_seconds_count{version="tiny-1"} 1.0' in exposed
+    assert 'nexttrack_batch_requests_sum{version="tiny-1"} 1.0' in exposed
+    assert 'nexttrack_queue_seconds_count{version="tiny-1"} 1.0' in exposed
+    assert 'nexttrack_onnx_seconds_count{graph="model",version="tiny-1"} 1.0' in exposed
+    assert 'nexttrack_model_info{arm="current",name="tiny",version="tiny-1"} 1.0' in exposed
 
 
 def test_model_is_described_from_its_manifest(artifact: Artifact) -> None:

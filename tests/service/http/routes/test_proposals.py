@@ -134,7 +134,7 @@ def test_redis_out_of_reach_gives_popular_tracks(artifact: Artifact) -> None:
 
     assert (reply["source"], reply["degraded"]) == ("popular", True)
     assert [track["track_id"] for track in reply["tracks"]] == ["t1", "t2"]
-    assert 'nexttrack_degraded_total{reason="redis"} 1.0' in exposed
+    assert 'nexttrack_degraded_total{reason="redis",version="tiny-1"} 1.0' in exposed
 
 
 def test_broken_model_gives_popular_tracks_without_the_skipped(artifact: Artifact) -> None:
@@ -146,7 +146,7 @@ def test_broken_model_gives_popular_tracks_without_the_skipped(artifact: Artifac
 
     assert (reply["source"], reply["degraded"]) == ("popular", True)
     assert [track["track_id"] for track in reply["tracks"]] == ["t1", "t2"]
-    assert 'nexttrack_degraded_total{reason="model"} 1.0' in exposed
+    assert 'nexttrack_degraded_total{reason="model",version="tiny-1"} 1.0' in exposed
 
 
 def test_given_history_reads_and_writes_nothing(artifact: Artifact) -> None:

@@ -1,0 +1,244 @@
+"""Holds the models that answer and replaces them without a gap.
+
+    loading   a thread verifies the artifact, opens its graphs and replays its golden cases; the event loop goes on
+    in use    new requests take the model with `of`
+    retired   requests in flight end on the model that they took; after the last one its parts are closed
+
+`reload` does this once. `watch` does it whenever a watched link, such as `artifacts/current`, names another artifact. An
+artifact that is refused changes nothing: the model in use goes on. Each worker process has a registry of its own, and each one
+watches, so all of them change within one interval.
+
+A second model, the challenger, may answer a share of the listeners. A hash of the user id chooses them, so a listener always
+gets the same model, from every worker and after every restart. In shadow mode it answers nobody.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import structlog
+
+from model.artifact import MANIFEST, Artifact, ArtifactError
+from service.errors import ModelRefusedError
+from service.observing.metrics import ModelMetrics
+from service.recommender import Recommender
+from service.scoring.batcher import Scorer
+
+Arm = Literal["current", "challenger"]
+
+logger = structlog.get_logger()
+
+
+class ServedModel:
+    """A verified artifact with the parts that answer from it.
+
+    A request holds it with `with`. A retired model is closed when the last request has left it.
+    """
+
+    def __init__(
+        self,
+        *,
+        artifact: Artifact,
+        arm: Arm,
+        scorer: Scorer,
+        recommender: Recommender,
+        metrics: ModelMetrics,
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`close` ends the parts that only this model uses."""
+        self.artifact, self.arm, self.scorer, self.recommender, self.metrics = artifact, arm, scorer, recommender, metrics
+        self._close = close
+        self._holders = 0
+        self._left: asyncio.Event | None = None  # set once nobody holds a retired model
+
+    @property
+    def version(self) -> str:
+        """The artifact's version."""
+        return self.artifact.manifest.version
+
+    def __enter__(self) -> Self:
+        self._holders += 1
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._holders -= 1
+        if self._left is not None and not self._holders:
+            self._left.set()
+
+    async def retire(self) -> None:
+        """Wait for the requests in flight and close the model. It must have been replaced before."""
+        self._left = asyncio.Event()
+        if self._holders:
+            await self._left.wait()
+        await self._close()
+
+
+Starter = Callable[[Arm], Awaitable[ServedModel]]
+"""Starts the model of a verified artifact for an arm, on the event loop."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """A link to an artifact, the model that came from it, and what was last found there."""
+
+    arm: Arm
+    path: Path
+    model: ServedModel | None = None
+    seen: "_Identity | None" = None
+
+
+class ModelRegistry:
+    """The models in use: `start` first, `close` at the end."""
+
+    def __init__(
+        self,
+        load: Callable[[Path], Starter],
+        current: Path,
+        challenger: Path | None = None,
+        *,
+        share: float = 0.0,
+        shadow: bool = False,
+    ) -> None:
+        """`load` verifies the artifact in a folder. It runs in a thread and raises ArtifactError. The starter that it returns
+        runs on the event loop. `share` is the challenger's share of listeners, from 0 to 1.
+        """
+        self._load = load
+        self._current = _Place("current", current)
+        self._challenger = None if challenger is None else _Place("challenger", challenger)
+        self._share = 0.0 if shadow else share
+        self._shadow = shadow
+        self._changing = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def start(self, first: Starter, folder: Path) -> None:
+        """Use the model of the artifact in `folder`, which was verified already, and load the challenger."""
+        self._current.seen = _identify(folder)
+        self._current.model = await first("current")
+        await self._renew_challenger()
+
+    async def close(self) -> None:
+        """Retire all models and wait until they are closed."""
+        for place in self._places():
+            if place.model is not None:
+                self._retire(place.model)
+                place.model = None
+        await asyncio.gather(*self._retiring)
+
+    @property
+    def current(self) -> ServedModel:
+        """The model that answers everybody whom no challenger answers."""
+        model = self._current.model
+        if model is None:
+            raise RuntimeError("the registry was asked for a model before it was started")
+        return model
+
+    def of(self, user_id: str | None) -> ServedModel:
+        """The model that answers a listener; None is nobody in particular, whom the current model answers."""
+        place = self._challenger
+        if place is None or place.model is None or user_id is None or share_of(user_id) >= self._share:
+            return self.current
+        return place.model
+
+    @property
+    def shadow(self) -> ServedModel | None:
+        """The model whose answers are compared with those of the current one and never served; None without one."""
+        return self._challenger.model if self._shadow and self._challenger is not None else None
+
+    async def reload(self) -> ServedModel:
+        """Use the artifacts that the links name now; returns the current model.
+
+        ModelRefusedError if the current artifact is refused: the one before goes on serving.
+        """
+        async with self._changing:
+            try:
+                await self._renew(self._current)
+            except ArtifactError as error:
+                raise ModelRefusedError(self._without_paths(error)) from error
+            await self._renew_challenger()
+        return self.current
+
+    async def watch(self, interval_s: float, refused: Callable[[], None] = lambda: None) -> None:
+        """Look at the links every `interval_s` seconds and load what is new, until cancelled. `refused` counts refusals."""
+        while True:
+            await asyncio.sleep(interval_s)
+            try:
+                async with self._changing:
+                    if await _changed(self._current):
+                        await self._renew(self._current)
+                    await self._renew_challenger()
+            except ArtifactError as error:
+                refused()
+                logger.error("a new artifact is refused; the model in use goes on", reason=str(error))
+            except Exception:
+                logger.exception("the watch for new artifacts failed; it goes on")
+
+    async def _renew_challenger(self) -> None:
+        place = self._challenger
+        if place is None or not await _changed(place):
+            return
+        if not (place.path / MANIFEST).exists():
+            place.seen = None
+            if place.model is not None:
+                self._retire(place.model)
+                place.model = None
+                logger.info("the challenger is gone; the current model answers everybody", path=str(place.path))
+            return
+        try:
+            await self._renew(place)
+        except ArtifactError as error:
+            logger.error("the challenger is refused", reason=str(error))
+
+    async def _renew(self, place: _Place) -> None:
+        """Load what a link names and put it in use; a refused artifact is not tried again before it changes."""
+        place.seen = await asyncio.to_thread(_identify, place.path)
+        start = await asyncio.to_thread(self._load, place.path)
+        before, place.model = place.model, await start(place.arm)
+        logger.info("model in use", arm=place.arm, version=place.model.version, before=before and before.version)
+        if before is not None:
+            self._retire(before)
+
+    def _without_paths(self, error: ArtifactError) -> str:
+        """The error's text for a client, which is told file names and no folders."""
+        path = self._current.path
+        text = str(error)
+        for folder in (path.resolve(), path):
+            text = text.replace(f"{folder}/", "").replace(str(folder), folder.name)
+        return text
+
+    def _retire(self, model: ServedModel) -> None:
+        task = asyncio.create_task(model.retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _places(self) -> list[_Place]:
+        return [self._current] if self._challenger is None else [self._current, self._challenger]
+
+
+def share_of(user_id: str) -> float:
+    """A number from 0 up to 1 for a user id: the same in every process, evenly spread over users."""
+    return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=6).digest(), "big") / 2**48
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """What tells one artifact from another without reading it: its folder, and its manifest's time, size and inode."""
+
+    folder: Path
+    manifest: tuple[int, int, int] | None  # None where there is no manifest
+
+
+def _identify(path: Path) -> _Identity:
+    folder = path.resolve()
+    try:
+        found = (folder / MANIFEST).stat()
+    except OSError:
+        return _Identity(folder, None)
+    return _Identity(folder, (found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+async def _changed(place: _Place) -> bool:
+    return await asyncio.to_thread(_identify, place.path) != place.seen

@@ -1,0 +1,46 @@
+"""Compares a second model's answers with those that were served, and serves none of them.
+
+Each comparison runs in a task of its own after the served answer is known, so it delays no reply. It reads the listener's
+history again and scores it, so a shadow costs about as much as serving twice. If too many comparisons are under way, further
+ones are left out and counted.
+"""
+
+import asyncio
+
+from service.errors import ServiceError
+from service.observing.metrics import Metrics
+from service.recommender import Query, Recommendation
+from service.scoring.registry import ServedModel
+
+AT_ONCE = 32
+"""Comparisons under way at most: one batch of the scorer."""
+
+
+class Shadow:
+    """Compares answers and reports the overlap as a metric."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def compare(self, model: ServedModel, user_id: str, query: Query, served: Recommendation, now_ms: int) -> None:
+        """Ask `model` what it would have answered, and report how many of the served tracks it shares."""
+        if served.source != "model" or not served.tracks:
+            return
+        if len(self._under_way) >= AT_ONCE:
+            self._metrics.shadow_left_out.inc()
+            return
+        task = asyncio.create_task(self._compare(model, user_id, query, served, now_ms))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _compare(self, model: ServedModel, user_id: str, query: Query, served: Recommendation, now_ms: int) -> None:
+        with model:
+            try:
+                other = await model.recommender.for_listener(user_id, query, now_ms)
+            except ServiceError:
+                self._metrics.shadow_left_out.inc()
+                return
+        if other.source == "model":
+            shared = {track_id for track_id, _ in served.tracks} & {track_id for track_id, _ in other.tracks}
+            self._metrics.shadow_overlap_of(model.version).observe(len(shared) / len(served.tracks))

@@ -1,0 +1,114 @@
+"""Models in a running service: replaced without a gap, refused with a reason, split between listeners, shadowed."""
+
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model.artifact import load, switch
+from service.scoring.registry import share_of
+from tests.service import artifacts
+from tests.service.applications import running
+from tests.service.processes import free_port, http, process, until
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of two artifacts, `current` names v1."""
+    artifacts.build(tmp_path, version="v2")
+    artifacts.build(tmp_path, version="v1")
+    return tmp_path
+
+
+def test_every_worker_follows_current_and_no_request_fails(root: Path) -> None:
+    """Real worker processes, asked all the while over new connections."""
+    port, versions, faults, stopped = free_port(), set[str](), list[str](), threading.Event()
+
+    def ask() -> None:
+        while not stopped.is_set():
+            try:
+                reply = httpx.get(f"http://127.0.0.1:{port}/v1/users/u/next")
+                reply.raise_for_status()
+                versions.add(reply.json()["model"]["version"])
+            except httpx.HTTPError as error:
+                faults.append(repr(error))
+
+    settings = {"artifact": root / "current", "state_dir": root / "state", "workers": 2, "model_watch": 0.05}
+    with process("-m", "service", port=port, log=root / "log", **settings):
+        asking = threading.Thread(target=ask)
+        asking.start()
+        until(lambda: versions == {"v1"})
+        switch(root, "v2")
+        until(lambda: "v2" in versions)
+        until(lambda: all_answer(port, "v2"))
+        switch(root, "v1")
+        until(lambda: all_answer(port, "v1"))
+        stopped.set()
+        asking.join()
+
+    assert faults == []
+
+
+def all_answer(port: int, version: str) -> bool:
+    """Whether twenty new connections, so both workers with near certainty, are answered by a version."""
+    found = set()
+    for _ in range(20):
+        with http(port) as client:
+            found.add(client.get("/v1/model").json()["version"])
+    return found == {version}
+
+
+def test_reload_uses_what_current_names_or_says_why_not(root: Path) -> None:
+    """The reason names the file and no folder; the model in use goes on."""
+    with running(load(root / "current"), current=root / "current", model_watch=0) as client:
+        switch(root, "v2")
+        taken = client.post("/v1/model/reload")
+        (root / "v1" / "weights.bin").write_bytes(b"short")
+        switch(root, "v1")
+        refused = client.post("/v1/model/reload")
+        served = client.get("/v1/users/u/next").json()["model"]["version"]
+        ready = client.get("/readyz").status_code
+
+    assert (taken.status_code, taken.json()["version"]) == (200, "v2")
+    assert refused.status_code == 409
+    assert refused.json()["detail"].startswith("weights.bin is damaged: found 5 bytes")
+    assert str(root) not in refused.text
+    assert (served, ready) == ("v2", 200)
+
+
+def test_an_artifact_that_disappears_leaves_the_model_in_use(root: Path) -> None:
+    with running(load(root / "current"), current=root / "current", model_watch=0) as client:
+        (root / "current").unlink()
+        refused = client.post("/v1/model/reload")
+        served = client.get("/v1/users/u/next").json()["model"]["version"]
+
+    assert refused.status_code == 409
+    assert served == "v1"
+
+
+def test_a_share_of_listeners_gets_the_challenger_and_every_reply_says_so(root: Path) -> None:
+    users = [f"user{number}" for number in range(30)]
+    with running(load(root / "current"), challenger=root / "v2", challenger_share=0.5) as client:
+        replies = {user: client.get(f"/v1/users/{user}/next").json() for user in users}
+        anonymous = client.post("/v1/next", json={"history": []}).json()
+        exposed = client.get("/metrics").text
+
+    for user, reply in replies.items():
+        expected = ("challenger", "v2") if share_of(user) < 0.5 else ("current", "v1")
+        assert (reply["request_id"].split(".", 2)[1:], reply["model"]["version"]) == (list(expected), expected[1])
+    challenged = sum(share_of(user) < 0.5 for user in users)
+    assert 0 < challenged < len(users)
+    assert anonymous["model"]["version"] == "v1"
+    assert f'nexttrack_proposals_total{{arm="challenger",source="model",version="v2"}} {challenged}.0' in exposed
+
+
+def test_a_shadow_is_compared_and_never_served(root: Path) -> None:
+    """Both artifacts are alike, so all served tracks are shared."""
+    with running(load(root / "current"), challenger=root / "v2", challenger_shadow=True) as client:
+        versions = {client.get(f"/v1/users/u{number}/next").json()["model"]["version"] for number in range(5)}
+        until(lambda: 'nexttrack_shadow_overlap_count{version="v2"} 5.0' in client.get("/metrics").text)
+        exposed = client.get("/metrics").text
+
+    assert versions == {"v1"}
+    assert 'nexttrack_shadow_overlap_sum{version="v2"} 5.0' in exposed
