@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact, load
@@ -23,6 +23,7 @@ from model.graphs import Graphs
 from service.http import documentation, openapi, pages, problems
 from service.http.fast_path import FastPath, PathsAsSent
 from service.http.middleware import RequestMiddleware
+from service.http.parameters import refuse_unknown_parameters
 from service.http.routes import ROUTERS
 from service.observing import logs
 from service.observing.log_writer import LogWriter
@@ -79,7 +80,7 @@ def create_app(
     )
     problems.install(app)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(refuse_unknown_parameters)])
     openapi.install(app)
     documentation.install(app)
     pages.install(app)

@@ -73,7 +73,7 @@ class FastPath:
             if user_id is not None and query is not None:
                 scope["route"] = _OF_NEXT
                 return await _answer(propose(scope, _state(scope), user_id, query), scope, receive, send)
-        elif scope["method"] == "POST" and path in self._posts and _has_plain_json(scope):
+        elif scope["method"] == "POST" and path in self._posts and not scope["query_string"] and _has_plain_json(scope):
             template, post = self._posts[path]
             messages = await _read(receive)
             made = post(scope, _state(scope), b"".join(message.get("body", b"") for message in messages))

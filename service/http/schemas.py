@@ -25,6 +25,10 @@ def _short_enough(text: str) -> str:
     return text
 
 
+def _text(value: object) -> object:
+    return str(value) if type(value) is int else value  # no bool, which is an int too
+
+
 def _decoded(text: object) -> object:
     if not isinstance(text, str):
         return text
@@ -47,9 +51,10 @@ def milliseconds(text: object) -> int:
     raise PydanticCustomError("time", wanted)
 
 
-Id = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL), AfterValidator(_short_enough)]
-"""The caller's own string: 1 to 256 bytes of UTF-8, no control characters."""
-PathId = Annotated[Id, BeforeValidator(_decoded)]
+_Text = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL), AfterValidator(_short_enough)]
+Id = Annotated[_Text, BeforeValidator(_text)]
+"""The caller's own string: 1 to 256 bytes of UTF-8, no control characters. An integer is taken as its decimal text."""
+PathId = Annotated[_Text, BeforeValidator(_decoded)]
 """An id in a path, which `fast_path.FastPath` leaves percent-encoded."""
 Time = Annotated[int, BeforeValidator(milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 outside, Unix milliseconds inside."""

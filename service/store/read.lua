@@ -9,11 +9,10 @@ local unknown, broken = 0, 0
 
 local function read(command, key)
   local found = redis.pcall(command, key)
-  if found.err then
-    broken = broken + 1
-    return {}
-  end
-  return found
+  if not found.err then return found end
+  if not string.find(found.err, 'WRONGTYPE', 1, true) then error(found.err) end
+  broken = broken + 1
+  return {}
 end
 
 local events, private, opinions = read('HVALS', KEYS[1]), read('HVALS', KEYS[2]), read('HGETALL', KEYS[3])

@@ -55,6 +55,7 @@ local sizes, replaced = {}, 0
 for i = 1, 3 do
   local size = redis.pcall('HLEN', KEYS[i])
   if type(size) == 'table' then
+    if not string.find(size.err, 'WRONGTYPE', 1, true) then error(size.err) end
     redis.call('UNLINK', KEYS[i])
     size, replaced = 0, replaced + 1
   end

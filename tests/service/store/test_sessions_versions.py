@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from model.events import Event, EventType, HistoryRule
+from service.errors import StoreUnavailableError
 from service.settings import Settings
 from service.store.connections import connect
 from service.store.formats import pack_event
@@ -106,6 +107,19 @@ async def test_key_of_another_kind_is_read_as_empty_and_replaced_by_the_next_wri
     assert [entry.track_id for entry in after.history.entries] == ["t2"]
     assert before.disliked == after.disliked == {"t1"}
     assert counts == {("key", "broken"): 2}
+
+
+async def test_key_that_redis_refuses_is_not_taken_for_a_broken_one(valkey: str, redis: Redis) -> None:
+    """Without the right to a command, the store is unavailable. Otherwise the listener would seem to have no history."""
+    listener = user()
+    redis.acl_setuser("narrow", enabled=True, passwords=["+pass"], keys=["*"], commands=["+@all", "-hvals", "-hlen"])
+    async with counting(valkey.replace("://", "://narrow:pass@")) as (store, counts):
+        with pytest.raises(StoreUnavailableError):
+            await store.record({listener: [play(1)]})
+        with pytest.raises(StoreUnavailableError):
+            await store.read(listener, NOW_MS)
+
+    assert not counts
 
 
 async def test_what_cannot_be_read_is_the_first_to_be_trimmed(valkey: str, redis: Redis) -> None:

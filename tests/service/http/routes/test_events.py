@@ -48,6 +48,15 @@ def test_one_event_and_many_are_taken_alike(client: Client) -> None:
     assert [entry["track_id"] for entry in session(client)] == ["t1", "t2"]
 
 
+def test_integer_ids_are_taken_as_their_decimal_text(client: Client) -> None:
+    """Wherever they stand: the same listener, track and event as with the text."""
+    first = client.post("/v1/events", json=event(event_id=1, user_id=12, track_id=-7))
+    again = client.post("/v1/events", json={"events": [event(event_id="1", user_id="12", track_id="-7")]})
+
+    assert (first.json()["accepted"], again.json()["duplicates"]) == (1, 1)
+    assert [entry["track_id"] for entry in session(client, "12")] == ["-7"]
+
+
 def test_event_without_a_time_happened_now(client: Client) -> None:
     """`at` may be left out."""
     body = event()
@@ -81,7 +90,8 @@ FAULTY = [
     ({"user_id": "a\u0085b"}, ["user_id"]),
     ({"user_id": "\ud800"}, ["user_id"]),
     ({"track_id": None}, ["track_id"]),
-    ({"track_id": 7}, ["track_id"]),
+    ({"track_id": 7.0}, ["track_id"]),
+    ({"track_id": True}, ["track_id"]),
     ({"type": "hum"}, ["type"]),
     ({"played_ms": -1}, ["played_ms"]),
     ({"played_ms": "5"}, ["played_ms"]),

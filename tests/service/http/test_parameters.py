@@ -1,0 +1,45 @@
+"""Query parameters that a route does not have are refused, on every route."""
+
+import pytest
+
+from model.artifact import Artifact
+from tests.service.applications import running
+
+EVENT = {"event_id": "e", "user_id": "u", "track_id": "t", "type": "play"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/v1/users/u/next", None),
+        ("GET", "/v1/users/u/session", None),
+        ("DELETE", "/v1/users/u", None),
+        ("POST", "/v1/events", EVENT),
+        ("POST", "/v1/next", {"history": []}),
+        ("GET", "/v1/model", None),
+        ("GET", "/readyz", None),
+    ],
+)
+def test_unknown_parameter_is_refused_by_name(artifact: Artifact, method: str, path: str, body: object) -> None:
+    """422 says which one, and nothing is done: a mistyped one would be ignored without a word."""
+    with running(artifact) as client:
+        reply = client.request(method, path, params={"cuont": "5"}, json=body)
+        left = client.get("/v1/users/u/session").json()["session"]
+
+    assert reply.status_code == 422
+    assert [fault["loc"] for fault in reply.json()["errors"]] == [["query", "cuont"]]
+    assert left == []
+
+
+def test_refusal_says_what_was_expected(artifact: Artifact) -> None:
+    """The parameters that there are."""
+    with running(artifact) as client:
+        reply = client.get("/v1/users/u/next", params={"count": 5, "limit": 5})
+
+    assert reply.json()["errors"] == [{"loc": ["query", "limit"], "msg": "unknown parameter; expected count or exclude"}]
+
+
+def test_pages_take_any_parameters(artifact: Artifact) -> None:
+    """A link to the player may carry some; they are no part of the API."""
+    with running(artifact) as client:
+        assert client.get("/", params={"utm": "x"}).status_code == 200
