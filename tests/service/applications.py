@@ -20,6 +20,10 @@ NOW_MS = 1_800_000_000_000
 """What the clock of these applications says: 2027-01-15T08:00:00Z."""
 
 
+_QUIET = {"log_level": "error", "queue_patience": 60}
+"""No log line for each request, which would hide the test's output; a busy machine may be slow to score."""
+
+
 class Clock:
     """A clock that stands still until a test sets it."""
 
@@ -46,9 +50,7 @@ def running(
     The paths of requests that reach FastAPI are added to `reached_framework`.
     """
     app = create_app(
-        Settings.model_validate(
-            {"log_level": "error", "artifact": current or artifact.folder} | settings
-        ),  # a line for each request would be in the way
+        Settings.model_validate(_QUIET | {"artifact": current or artifact.folder} | settings),
         artifact,
         runner or Graphs(artifact, threads=1),
         store=store or MemorySessions(artifact.manifest.history),
