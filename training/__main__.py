@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _said(f"{error.filename}: {error.strerror}" if error.filename else str(error), console)
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from the last finished epoch")
+        trains = options.command in ("train", "run", "compare")
+        console.print("stopped; the same command goes on from the last finished epoch" if trains else "stopped")
         return 130
     return 0
 
@@ -58,6 +59,9 @@ def _log_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one.add_argument("--out", type=Path, required=True, metavar="LOG", help="the folder to write")
     one.add_argument("--source", default="canonical", help="the format (default: %(default)s)")
     one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column under another name")
+    one.add_argument("--timezone", metavar="ZONE", help="of times that name none, for example Europe/Berlin or UTC")
+    one.add_argument("--dates", choices=["day-first", "month-first"], help="how to read dates such as 1/2/2026")
+    one.add_argument("--encoding", help="of text files (default: UTF-8, or what a byte order mark says)")
     one.add_argument("--max-broken", type=float, default=0.01, help="share of broken rows to put up with (%(default)s)")
     one.add_argument("--force", action="store_true", help="replace a log that is there already")
 

@@ -23,6 +23,7 @@ from training.reporting.page import write_page
 from training.reporting.report import Report, print_table, write_report_json
 from training.run_folder import PAGE, REPORT, Run, prepare, prepare_below, prune, resume
 from training.simulator.simulate import simulate
+from training.sources.times import Clock
 
 RUNS = Path(".nexttrack/runs")
 
@@ -37,6 +38,8 @@ def import_(options: argparse.Namespace, console: Console) -> None:
         options.paths,
         options.out,
         columns=renamed,
+        encoding=options.encoding,
+        clock=Clock(zone=options.timezone, dates=options.dates),
         max_broken=options.max_broken,
         force=options.force,
         console=console,

@@ -1,4 +1,8 @@
-"""What makes a row of a log a sound event, and the reason where it does not. Knows nothing of files or formats."""
+"""Decides whether a row of a log is a sound event, and names the reason where it is not. Knows nothing of files or formats.
+
+An id is the same whatever file it came from: `1.0`, which a table of floats writes, is `1`. Words that programs write where a
+value is missing (NULL, NaN, None, \\N, …; the list that pandas reads as missing, and a few more) are never an id.
+"""
 
 from functools import reduce
 
@@ -8,36 +12,74 @@ from training.data.log import PARTS, SCHEMA, TYPES
 
 LONGEST_ID = 256  # bytes, as in the HTTP contract
 EARLIEST_MS, LATEST_MS = 631_152_000_000, 4_102_444_800_000  # 1990 to 2100: seconds taken for milliseconds fall outside
+MISSING = (
+    "",
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
+    *("NULL", "NaN", "None", "n/a", "nan", "null"),
+    *("NAN", "NaT", "Null", "\\N", "undefined", "inf", "-inf", "Infinity", "-Infinity"),
+)
+"""Texts that stand for a missing value."""
 
 
-def checked(rows: pl.LazyFrame) -> pl.LazyFrame:
+def present(column: pl.Expr) -> pl.Expr:
+    """A column of text without surrounding spaces, null where the text stands for a missing value."""
+    text = column.str.strip_chars()
+    return pl.when(~text.is_in(MISSING)).then(text)
+
+
+def checked(rows: pl.DataFrame, fault: str) -> pl.DataFrame:
     """Rows with all canonical columns in their types, and `reason`: null for a sound row, else why it is broken.
 
-    Where a row is broken in several ways, the first of them counts. What cannot be read is null, but a row keeps its place.
+    The column `fault` holds the reason that the reader of the format found already, or null. Where a row is broken in several
+    ways, the first reason counts. A value that cannot be read becomes null, but a row keeps its place.
     """
-    found = rows.collect_schema()
-    given = {name: pl.col(name) if name in found else pl.lit(None, pl.String) for name in SCHEMA.names()}
-    typed = {name: _typed(name, column, found.get(name)) for name, column in given.items()}
-    faults = [
-        *(fault for name in ("user_id", "track_id") for fault in _id_faults(name, typed[name])),
-        ("missing or unreadable time", typed["at_ms"].is_null()),
-        ("time not between 1990 and 2100", ~typed["at_ms"].is_between(EARLIEST_MS, LATEST_MS)),
-        ("missing type", _absent(given["type"])),
-        *((f"unreadable {name}", typed[name].is_null() & ~_absent(given[name])) for name in _READABLE),
-        *((f"negative {name}", typed[name] < 0) for name in ("played_ms", "track_ms")),
-        ("session_id over 256 bytes", typed["session_id"].str.len_bytes() > LONGEST_ID),
-    ]
-    reason = reduce(lambda rest, fault: pl.when(fault[1]).then(pl.lit(fault[0])).otherwise(rest), reversed(faults), _NO_REASON)
-    filled = {**typed, "asked": typed["asked"].fill_null(value=True)}
-    return rows.select(**filled, reason=reason)
+    given = {name: pl.col(name) if name in rows.columns else pl.lit(None, pl.String) for name in SCHEMA.names()}
+    numbers = {name for name in given if name in rows.columns and rows.schema[name].is_numeric()}
+    others = [name for name in rows.columns if name not in SCHEMA.names()]
+    texts = rows.select(
+        *others,
+        *(column.alias(name) for name, column in given.items()),
+        *(
+            (column if name in numbers else present(column.cast(pl.String))).alias(_text(name))
+            for name, column in given.items()
+        ),
+    )
+    typed = texts.with_columns(_typed(name).alias(name) for name in given)
+    faults = _faults()
+    broken = (
+        typed.select(pl.any_horizontal(pl.col(fault).is_not_null(), *(found for _, found in faults)))
+        .to_series()
+        .fill_null(value=False)
+    )
+    reasons = pl.Series("reason", [None] * len(rows), pl.String)
+    if broken.any():
+        first = reduce(lambda rest, one: pl.when(one[1]).then(pl.lit(one[0])).otherwise(rest), reversed(faults), pl.lit(None))
+        reasons = reasons.scatter(broken.arg_true(), typed.filter(broken).select(pl.coalesce(fault, first)).to_series())
+    return typed.select(*others, *given).with_columns(reasons)
 
 
-_NO_REASON: pl.Expr = pl.lit(None, pl.String)
 _READABLE = ("type", "played_ms", "track_ms", "asked", "part")
 
 
-def _absent(column: pl.Expr) -> pl.Expr:
-    return column.is_null() | (column.cast(pl.String) == "")
+def _text(name: str) -> str:
+    """The column that holds a value as text, null where it is missing."""
+    return f"text of {name}"
+
+
+def _faults() -> list[tuple[str, pl.Expr]]:
+    return [
+        *(fault for name in ("user_id", "track_id") for fault in _id_faults(name, pl.col(name))),
+        ("missing time", pl.col("at_ms").is_null()),
+        ("time not between 1990 and 2100", ~pl.col("at_ms").is_between(EARLIEST_MS, LATEST_MS)),
+        ("missing type", pl.col(_text("type")).is_null()),
+        *((f"unreadable {name}", pl.col(name).is_null() & pl.col(_text(name)).is_not_null()) for name in _READABLE),
+        *((f"negative {name}", pl.col(name) < 0) for name in ("played_ms", "track_ms")),
+        (f"session_id over {LONGEST_ID} bytes", pl.col("session_id").str.len_bytes() > LONGEST_ID),
+    ]
+
+
+_FLOAT = r"^(-?\d+)\.0+$"
+_SCIENTIFIC = r"^-?\d(\.\d+)?[eE]\+\d+$"  # how programs write numbers whose digits they have lost
 
 
 def _id_faults(name: str, column: pl.Expr) -> list[tuple[str, pl.Expr]]:
@@ -45,20 +87,24 @@ def _id_faults(name: str, column: pl.Expr) -> list[tuple[str, pl.Expr]]:
         (f"missing {name}", column.is_null()),
         (f"{name} over {LONGEST_ID} bytes", column.str.len_bytes() > LONGEST_ID),
         (f"{name} with a control character", column.str.contains(r"\p{Cc}")),
+        (f"{name} like 1.2E+17: a number that lost its digits (write ids as text)", column.str.contains(_SCIENTIFIC)),
     ]
 
 
-def _typed(name: str, column: pl.Expr, dtype: pl.DataType | None) -> pl.Expr:
-    wanted = SCHEMA[name]
+def _typed(name: str) -> pl.Expr:
+    text, wanted = pl.col(_text(name)), SCHEMA[name]
     if wanted == pl.Int64():
-        if dtype is not None and dtype.is_integer():
-            return column.cast(pl.Int64, strict=False)
-        return column.cast(pl.Float64, strict=False).round().cast(pl.Int64, strict=False)  # other tools write 3000.0
+        whole = text.cast(pl.Int64, strict=False)
+        return pl.coalesce(
+            whole, text.cast(pl.Float64, strict=False).round().cast(pl.Int64, strict=False)
+        )  # 3000.0 is a number
     if wanted == pl.Boolean():
-        text = column.cast(pl.String).str.to_lowercase()
-        return pl.when(text.is_in(["true", "1"])).then(True).when(text.is_in(["false", "0"])).then(False)
-    text = column.cast(pl.String)
+        lower = text.str.to_lowercase()
+        yes = text.is_null() | lower.is_in(["true", "1"])
+        return pl.when(yes).then(statement=True).when(lower.is_in(["false", "0"])).then(statement=False)
     if wanted == pl.String():
-        return pl.when(text != "").then(text)
-    choices = TYPES if name == "type" else PARTS
-    return pl.when(text.is_in(choices)).then(text).cast(wanted)
+        given = pl.col(name).cast(pl.String)  # an id keeps spaces around it
+        given = pl.when(given.str.ends_with("0")).then(given.str.replace(_FLOAT, "$1")).otherwise(given)
+        return pl.when(text.is_not_null()).then(given)
+    lower = text.str.to_lowercase()
+    return lower.cast(wanted, strict=False)

@@ -22,6 +22,8 @@ belongs to the recipe, so one import serves many.
 import hashlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from filelock import FileLock, Timeout
 
 from training.errors import TrainingError
 
@@ -52,6 +55,7 @@ SCHEMA = pl.Schema(
 )
 TITLES = pl.Schema({"track_id": pl.String(), "title": pl.String(), "artist": pl.String(), "duration_ms": pl.Int64()})
 """The catalogue's columns; all but the first may be null."""
+_LOCK, _OLD = "lock", "old"  # in a draft's folder: held by its process, and the log that it replaces
 ORDER = ("user_id", "at_ms", "type", "track_id")
 ROW_GROUP = 100_000
 """Rows in a Parquet row group: what a reader that goes through the log in slices has to decode at a time."""
@@ -112,20 +116,37 @@ def open_log(folder: Path) -> Log:
 def replacing(out: Path, *, force: bool) -> Iterator[Path]:
     """A new folder that becomes `out` when the block ends well, and is deleted when it does not.
 
-    LogError where `out` exists already, unless `force`: then the old folder gives way only once the new one is whole.
+    LogError where `out` exists already, unless `force`: then the old folder gives way only once the new one is whole. What a
+    killed process left of an earlier try is deleted first; what a process that is still alive writes stays.
     """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _clear_drafts(out)
     if out.exists() and not force:
         raise LogError(f"{out} exists already; --force writes a new log in its place")
     if out.exists() and not (out / ABOUT).is_file():
         raise LogError(f"{out} exists and is no log (found no {ABOUT} there); --force replaces nothing but a log")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        draft, old = Path(scratch) / "new", Path(scratch) / "old"
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch, FileLock(Path(scratch) / _LOCK):
+        draft, old = Path(scratch) / "new", Path(scratch) / _OLD
         draft.mkdir()
         yield draft
         if out.exists():
             os.replace(out, old)
         os.replace(draft, out)
+
+
+def _clear_drafts(out: Path) -> None:
+    """Delete what killed processes left beside `out`; put back the log that one was killed in the middle of replacing."""
+    name = re.compile(re.escape(f".{out.name}-") + "[a-z0-9_]{8}")
+    for scratch in out.parent.iterdir():
+        if not name.fullmatch(scratch.name) or not (scratch / _LOCK).is_file():
+            continue
+        try:
+            with FileLock(scratch / _LOCK, blocking=False):
+                if (scratch / _OLD).is_dir() and not out.exists():
+                    os.replace(scratch / _OLD, out)
+                shutil.rmtree(scratch, ignore_errors=True)
+        except Timeout:  # its process is alive
+            continue
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:

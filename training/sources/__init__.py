@@ -1,15 +1,45 @@
-"""One reader a log format. Each module says what the format is, what counts as a skip, and under which licence the data is.
+"""The log formats that `import` reads: what each is, what counts as a skip in it, and under which licence its data is.
 
-A new format is a module with a `read` and a `SOURCE`, and a line below; `training.data.import_log` checks, sorts and writes.
+A new format is a line in `SOURCES`, and a module of that name with a function `read` of the type `training.sources.reading.Reader`.
+`training.data.import_log` checks, sorts and writes what it reads. This table needs no other module, so that `--help` is quick.
 """
 
-from training.sources import canonical, kuairand, mssd, nowplaying, spotify_export
-from training.sources.reading import Source
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What `--help` and `log.json` say about a log format."""
+
+    about: str
+    skips: str  # what counts as a skip
+    licence: str
+
 
 SOURCES: dict[str, Source] = {
-    "canonical": canonical.SOURCE,
-    "kuairand": kuairand.SOURCE,
-    "nowplaying": nowplaying.SOURCE,
-    "mssd": mssd.SOURCE,
-    "spotify_export": spotify_export.SOURCE,
+    "canonical": Source(
+        about="CSV, JSON Lines or Parquet in nexttrack's own columns",
+        skips="the event's type; where played_ms is given, the recipe's skip rule",
+        licence="the log's own",
+    ),
+    "kuairand": Source(
+        about="KuaiRand-Pure: a folder with events.parquet and history.parquet",
+        skips="not long_view",
+        licence="CC BY-SA 4.0; Gao et al., CIKM 2022, doi 10.1145/3511808.3557624",
+    ),
+    "nowplaying": Source(
+        about="#nowplaying sessions: a folder with train.csv, valid.csv, test.csv (tab separated)",
+        skips="none are known: every event is a play",
+        licence="terms of the original data not found: for measuring, not for passing on",
+    ),
+    "mssd": Source(
+        about="Spotify's Music Streaming Sessions Dataset: its log_*.csv files, or a folder of them",
+        skips="skip_2: played only briefly",
+        licence="research use on Spotify's terms; Brost, Mehrotra & Jehan, WWW 2019",
+    ),
+    "spotify_export": Source(
+        about="personal Spotify exports, extended and basic: the .zip as downloaded, its JSON files, or folders of them",
+        skips="skipped; where it says nothing, not ended by itself and under 30 s; of the basic history, under 30 s",
+        licence="the person's own data",
+    ),
 }

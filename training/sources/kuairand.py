@@ -10,55 +10,66 @@ The history's events are put one minute apart, the newest a minute before any ev
 others the evaluation asks where `tab` is 1: the feed in which videos start by themselves, where passing over is a real skip.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import polars as pl
 
 from training.data.log import LogError
-from training.sources.reading import Reading, Source, plain, wanted
+from training.sources.reading import EXTRA, Part, Request, part, require, tables
+from training.sources.tables.files import Ignored
+from training.sources.tables.table import ABOUT_ROWS, Table
 
 EVENTS_FROM_MS = 1_650_812_400_000  # 2022-04-24 23:00 in Beijing (+08:00): the first event comes five minutes later
+_EVENTS = ("user_id", "video_id", "time_ms", "tab", "long_view", "is_like", "is_hate")
+_HISTORY = ("user_id", "pos", "video_id", "long_view")
 
 
-def read(paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
-    """Read the one folder of `paths`."""
-    plain("kuairand", columns)
-    if len(paths) != 1 or not (Path(paths[0]) / "events.parquet").is_file():
-        raise LogError(f"kuairand: wanted one folder with an events.parquet in it; found {', '.join(paths) or 'none'}")
-    folder = Path(paths[0])
-    frames = [_events(pl.scan_parquet(folder / "events.parquet"))]
-    if (folder / "history.parquet").is_file():
-        frames.append(_history(pl.scan_parquet(folder / "history.parquet")))
-    return Reading(events=pl.concat(frames, how="diagonal"))
+def read(request: Request) -> Iterator[Part | Ignored]:
+    """Read the one folder of a request."""
+    found: dict[str, Table] = {}
+    for table in tables(request, (".parquet",)):
+        if isinstance(table, Ignored):
+            yield table
+        elif table.file.path.name in ("events.parquet", "history.parquet") and table.file.path.name not in found:
+            found[table.file.path.name] = table
+        else:
+            yield Ignored(name=table.file.name, why="is neither events.parquet nor history.parquet")
+    if "events.parquet" not in found:
+        raise LogError(f"kuairand: wanted one folder with an events.parquet in it; found {', '.join(found) or 'none'}")
+    require(found["events.parquet"], _EVENTS)
+    yield part(found["events.parquet"], _events(found["events.parquet"]))
+    if "history.parquet" in found:
+        require(found["history.parquet"], _HISTORY)
+        yield part(found["history.parquet"], _history(found["history.parquet"]))
 
 
-SOURCE = Source(
-    about="KuaiRand-Pure: a folder with events.parquet and history.parquet",
-    skips="not long_view",
-    licence="CC BY-SA 4.0; Gao et al., CIKM 2022, doi 10.1145/3511808.3557624",
-    read=read,
-)
+def _events(table: Table) -> Iterator[pl.DataFrame]:
+    """An event a row, and one more where the video was liked or hated too."""
+    kinds = {"like": pl.col("is_like") == "1", "dislike": pl.col("is_hate") == "1"}
+    for frame in table.rows(_EVENTS):
+        rows = frame.with_columns(
+            track_id=pl.col("video_id"), at_ms=pl.col("time_ms").cast(pl.Int64, strict=False), asked=pl.col("tab") == "1"
+        )
+        opinions = [
+            rows.filter(said).with_columns(pl.lit(kind).alias("type"), pl.lit(value=True).alias(EXTRA))
+            for kind, said in kinds.items()
+        ]
+        played = rows.with_columns(_TYPE.alias("type"), pl.lit(value=False).alias(EXTRA))
+        yield pl.concat([played, *opinions]).select("user_id", "track_id", "at_ms", "type", "asked", EXTRA, *ABOUT_ROWS)
 
 
-def _events(raw: pl.LazyFrame) -> pl.LazyFrame:
-    raw = wanted(raw, ("user_id", "video_id", "time_ms", "tab", "long_view", "is_like", "is_hate"), "kuairand: events.parquet")
-    rows = raw.with_columns(track_id=pl.col("video_id").cast(pl.String), at_ms=pl.col("time_ms"), asked=pl.col("tab") == 1)
-    kinds = {"like": pl.col("is_like") == 1, "dislike": pl.col("is_hate") == 1}
-    opinions = [rows.filter(said).with_columns(type=pl.lit(kind)) for kind, said in kinds.items()]
-    return pl.concat([rows.with_columns(type=_TYPE), *opinions]).select("user_id", "track_id", "at_ms", "type", "asked")
-
-
-def _history(raw: pl.LazyFrame) -> pl.LazyFrame:
-    raw = wanted(raw, ("user_id", "pos", "video_id", "long_view"), "kuairand: history.parquet")
-    ago = pl.col("pos").max().over("user_id").cast(pl.Int64) + 1 - pl.col("pos")
-    return raw.select(
+def _history(table: Table) -> Iterator[pl.DataFrame]:
+    frame = pl.concat(table.rows(_HISTORY))
+    place = pl.col("pos").cast(pl.Int64, strict=False)
+    yield frame.select(
         "user_id",
-        track_id=pl.col("video_id").cast(pl.String),
-        at_ms=EVENTS_FROM_MS - 60_000 * ago,
+        "pos",
+        *ABOUT_ROWS,
+        track_id=pl.col("video_id"),
+        at_ms=EVENTS_FROM_MS - 60_000 * (place.max().over("user_id") + 1 - place),
         type=_TYPE,
         asked=pl.lit(value=False),
     )
 
 
-_TYPE = pl.when(pl.col("long_view") == 1).then(pl.lit("complete")).otherwise(pl.lit("skip"))
+_TYPE = pl.when(pl.col("long_view") == "1").then(pl.lit("complete")).when(pl.col("long_view") == "0").then(pl.lit("skip"))

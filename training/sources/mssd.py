@@ -8,37 +8,38 @@ Skips: `skip_2`, as in the papers that use the data. Nobody's sessions can be ti
 Only the date and the hour are known: a playback is put three minutes after the one before, within that hour.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 
 import polars as pl
 
-from training.sources.reading import Reading, Source, files, plain, wanted
+from training.sources.reading import Part, Request, part, require, tables
+from training.sources.tables.files import Ignored
+from training.sources.tables.table import ABOUT_ROWS, Table
 
 _COLUMNS = ("session_id", "session_position", "track_id_clean", "skip_2", "date", "hour_of_day")
 
 
-def read(paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
+def read(request: Request) -> Iterator[Part | Ignored]:
     """Read log files, or folders of them."""
-    plain("mssd", columns)
-    raw = wanted(pl.scan_csv(files(paths, ".csv", ".csv.gz"), infer_schema=False), _COLUMNS, "mssd")
+    for table in tables(request, (".csv",)):
+        if isinstance(table, Ignored):
+            yield table
+        else:
+            require(table, _COLUMNS)
+            yield part(table, _rows(table))
+
+
+def _rows(table: Table) -> Iterator[pl.DataFrame]:
     skip = pl.col("skip_2").str.to_lowercase()
     day = pl.col("date").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("ms")).dt.epoch("ms")
     hour, position = (pl.col(name).cast(pl.Int64, strict=False) for name in ("hour_of_day", "session_position"))
-    return Reading(
-        events=raw.select(
+    for frame in table.rows(_COLUMNS):
+        yield frame.select(
             pl.col("session_id").alias("user_id"),
             pl.col("track_id_clean").alias("track_id"),
             *_COLUMNS[:2],
             *_COLUMNS[3:],
+            *ABOUT_ROWS,
             at_ms=day + hour * 3_600_000 + (position - 1) * 180_000,
             type=pl.when(skip == "true").then(pl.lit("skip")).when(skip == "false").then(pl.lit("complete")),
         )
-    )
-
-
-SOURCE = Source(
-    about="Spotify's Music Streaming Sessions Dataset: its log_*.csv files, or a folder of them",
-    skips="skip_2: played only briefly",
-    licence="research use on Spotify's terms; Brost, Mehrotra & Jehan, WWW 2019",
-    read=read,
-)

@@ -3,48 +3,55 @@
 A folder with `train.csv`, `valid.csv` and `test.csv`, tab separated: session_id, item_id, timestamp (Unix seconds). The
 people are not known, so each session is a listener. Each file is a part of the split, which the log keeps. As in the
 published comparisons on it, nothing is asked about a session's first track; tweets of one second keep the file's order, a
-millisecond apart.
+millisecond apart. A file is read whole.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import polars as pl
 
 from training.data.log import PARTS, LogError
-from training.sources.reading import Reading, Source, plain, wanted
+from training.sources.reading import Part, Request, part, require, tables
+from training.sources.tables.files import Ignored
+from training.sources.tables.table import ABOUT_ROWS, Table
+from training.sources.times import read_unix
+
+_COLUMNS = ("session_id", "item_id", "timestamp")
 
 
-def read(paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
-    """Read the one folder of `paths`."""
-    plain("nowplaying", columns)
-    found = {part: Path(path) / f"{part}.csv" for path in paths for part in PARTS}
-    if len(paths) != 1 or not all(file.is_file() for file in found.values()):
+def read(request: Request) -> Iterator[Part | Ignored]:
+    """Read the one folder of a request."""
+    found: dict[str, Table] = {}
+    for table in tables(request, (".csv",), separator="\t"):
+        split = "" if isinstance(table, Ignored) else table.file.path.name.partition(".")[0]
+        if isinstance(table, Ignored):
+            yield table
+        elif split in PARTS and split not in found:
+            require(table, _COLUMNS)
+            found[split] = table
+        else:
+            yield Ignored(name=table.file.name, why="is no part of the split: train.csv, valid.csv, test.csv")
+    if set(found) != set(PARTS):
         raise LogError(
-            f"nowplaying: wanted one folder with train.csv, valid.csv and test.csv; found {', '.join(paths) or 'none'}"
+            "nowplaying: wanted one folder with train.csv, valid.csv and test.csv;"
+            f" found {', '.join(table.file.name for table in found.values()) or 'none of them'}"
         )
-    return Reading(events=pl.concat([_part(file, part) for part, file in found.items()]))
+    for split in PARTS:
+        yield part(found[split], _rows(found[split], split))
 
 
-SOURCE = Source(
-    about="#nowplaying sessions: a folder with train.csv, valid.csv, test.csv (tab separated)",
-    skips="none are known: every event is a play",
-    licence="terms of the original data not found: for measuring, not for passing on",
-    read=read,
-)
-
-
-def _part(file: Path, part: str) -> pl.LazyFrame:
-    raw = pl.scan_csv(file, separator="\t", infer_schema=False)
-    wanted(raw, ("session_id", "item_id", "timestamp"), f"nowplaying: {file.name}")
-    at_s = pl.col("timestamp").cast(pl.Float64, strict=False)
-    return raw.select(
+def _rows(table: Table, split: str) -> Iterator[pl.DataFrame]:
+    raw = pl.concat(table.rows(_COLUMNS))
+    times = read_unix(raw["timestamp"], milliseconds=False)
+    place = pl.int_range(pl.len())
+    yield raw.with_columns(times["at_ms"]).select(
         pl.col("session_id").alias("user_id"),
         pl.col("item_id").alias("track_id"),
         "session_id",
         "timestamp",
-        at_ms=(at_s * 1000).cast(pl.Int64, strict=False) + pl.int_range(pl.len()).over("session_id", "timestamp"),
+        *ABOUT_ROWS,
+        at_ms=pl.col("at_ms") + place.over("session_id", "timestamp"),
         type=pl.lit("play"),
-        asked=pl.int_range(pl.len()).over("session_id") > 0,
-        part=pl.lit(part),
+        asked=place.over("session_id") > 0,
+        part=pl.lit(split),
     )

@@ -1,68 +1,69 @@
-"""What a reader of a log format hands over, and how it finds its files."""
+"""What the importer asks a reader of a log format for, and what the reader gives."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from glob import glob
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from training.data.log import LogError
+from training.sources.tables.files import File, Ignored, find
+from training.sources.tables.opening import open_table
+from training.sources.tables.table import Table
+from training.sources.times import Clock
+
+EXTRA = "__extra"
+"""Marks an event that stands beside another of the same row: a like of a play that is an event too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reading:
-    """Unchecked rows in canonical columns, as text or already typed; null where a value cannot be read.
+class Request:
+    """What to read and how, in the words of the command line."""
 
-    Optional columns may be absent. Columns that are not canonical are carried along to show a broken row as it was.
+    places: Mapping[str, str]  # local paths, and the paths or URLs that they stand for
+    columns: Mapping[str, str] = field(default_factory=dict)  # the canonical source's columns: ours -> theirs
+    encoding: str | None = None  # of text files; None: UTF-8, or what a byte order mark says
+    clock: Clock = field(default_factory=Clock)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """The rows of one file.
+
+    `rows` are frames in canonical columns (`training.data.log`), as text or typed, null where a value cannot be read, and with
+    the columns `ABOUT_ROWS`. Optional columns may be absent; title, artist and duration_ms make the catalogue. Columns that are
+    not canonical are shown with a broken row. `count` gives the rows in the file, counted without the code that reads them.
     """
 
-    events: pl.LazyFrame
-    catalogue: pl.LazyFrame | None = None  # track_id, and what there is of title, artist, duration_ms
+    name: str
+    rows: Iterator[pl.DataFrame]
+    count: Callable[[], int]
+    unit: str = "row"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """A log format: its reader, and what `log.json` and the help text say about it."""
-
-    about: str
-    skips: str  # what counts as a skip
-    licence: str
-    read: Callable[[Sequence[str], Mapping[str, str]], Reading]  # paths, renamed columns
+Reader = Callable[[Request], Iterator[Part | Ignored]]
 
 
-def files(paths: Sequence[str], *suffixes: str) -> list[str]:
-    """Files of some kind: a folder stands for all of them in it, however deep, a glob for what matches (`**`: any depth)."""
-    found: list[str] = []
-    for path in paths:
-        if Path(path).is_dir():
-            inside = sorted(str(file) for file in Path(path).rglob("*") if file.name.lower().endswith(suffixes))
-            if not inside:
-                raise LogError(f"{path}: found no file that ends in {', '.join(suffixes)}")
-            found += inside
-        elif Path(path).is_file():
-            found.append(path)
-        elif any(sign in path for sign in "*?["):
-            matching = sorted(name for name in glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207 # may be absolute
-            if not matching:
-                raise LogError(f"{path}: no file matches")
-            found += matching
-        else:
-            raise LogError(f"{path}: no such file or folder")
-    if not found:
-        raise LogError("no path given: which files are to be read?")
-    return found
+def tables(request: Request, kinds: Sequence[str], *, separator: str | None = None) -> Iterator[Table | Ignored]:
+    """The files of a request as tables, and those that are passed over."""
+    files, ignored = find(request.places, kinds)
+    yield from ignored
+    for file in files:
+        table = open_table(file, request.encoding, separator=separator)
+        yield Ignored(name=file.name, why="is empty") if table is None else table
 
 
-def plain(name: str, columns: Mapping[str, str]) -> None:
-    """LogError where columns are renamed for a format that has fixed ones."""
-    if columns:
-        raise LogError(f"source {name} has fixed columns; --column {next(iter(columns))}=… goes with --source canonical only")
+def part(table: Table, rows: Iterator[pl.DataFrame]) -> Part:
+    """The part of a log that a table's rows make."""
+    return Part(name=table.file.name, rows=rows, count=table.count, unit=table.unit)
 
 
-def wanted(frame: pl.LazyFrame, names: Sequence[str], what: str) -> pl.LazyFrame:
-    """The frame itself; LogError where a column is missing."""
-    found = frame.collect_schema().names()
-    if missing := [name for name in names if name not in found]:
-        raise LogError(f"{what}: wanted columns {', '.join(missing)}; found {', '.join(found)}")
-    return frame
+def require(table: Table, names: Sequence[str]) -> None:
+    """LogError where the table lacks some of these columns; it names all of them."""
+    if missing := [name for name in names if name not in table.columns]:
+        raise missing_columns(table.file, missing, table.columns)
+
+
+def missing_columns(file: File, missing: Sequence[str], found: Sequence[str]) -> LogError:
+    """The error that names the columns that a file lacks, and those that it has."""
+    shown = ", ".join(found[:30]) + (f" and {len(found) - 30} more" if len(found) > 30 else "")
+    return LogError(f"{file.name}: wanted columns {', '.join(missing)}; found {shown or 'none'}")

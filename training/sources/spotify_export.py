@@ -1,70 +1,209 @@
-"""A person's own Spotify export ("extended streaming history"): JSON files, one array of playbacks each.
+"""Personal Spotify exports, of one person or of several, extended and basic: the .zip as downloaded, JSON files, or folders.
 
-Fields used: ts (when the playback ended, UTC), ms_played, spotify_track_uri (null for podcasts, which are passed over),
-master_metadata_track_name, master_metadata_album_artist_name, reason_end, skipped, and username where it is there. New
-exports name nobody: then a listener is the folder that a file lies in, so exports of several people want a folder each.
+*Extended streaming history* (Streaming_History_Audio_*.json, endsong_*.json): a JSON array of playbacks. Fields used: ts (when
+the playback ended, UTC), ms_played, spotify_track_uri, master_metadata_track_name, master_metadata_album_artist_name,
+reason_end, skipped, and username where it is there. *Account data* (StreamingHistory_music_*.json): endTime (UTC, to the
+minute), artistName, trackName, msPlayed. Podcasts, audiobooks and playbacks that name no track are passed over by reason. Other
+files of an export are ignored and listed. What a file is, its keys say, not its name.
 
-Skips: `skipped` where it says something; it is null in 79 % of rows, and then a playback was left when it did not end by
-itself (`reason_end` is not trackdone) before 30 s. `ms_played` is handed on. Files are read whole, some 12 MB each.
+Listeners: the username, else the folder or archive of a person's files. Folders that Spotify itself names (`MyData`, `Spotify
+Extended Streaming History`) and `my_spotify_data.zip` are looked through. So exports of several people want a folder each.
+
+Tracks: the URI. The basic history has none: a track gets the URI that an extended history in the same import gives the same
+artist and title, else `Artist - Title`. Playbacks of the basic history in a time that the same listener's extended history
+covers are there twice, and are passed over.
+
+Skips: `skipped` where it says something. It is null in 79 % of rows; then, and in the basic history, a playback was left if it
+lasted under 30 s and is not known to have ended by itself (`reason_end` is trackdone). `ms_played` is handed on. A file is read
+whole, some 12 MB each.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 
 import polars as pl
 
 from training.data.log import LogError
-from training.sources.reading import Reading, Source, files, plain
+from training.sources.names import named_tracks
+from training.sources.reading import Part, Request
+from training.sources.tables.files import File, Ignored, find
+from training.sources.tables.records import count_records, frame_of, record_blocks
+from training.sources.tables.table import ABOUT_ROWS, FAULT, PASSED
+from training.sources.times import Clock, read_times
 
-_FIELDS = {
-    "ts": pl.String(),
-    "username": pl.String(),
-    "ms_played": pl.Int64(),
-    "spotify_track_uri": pl.String(),
-    "master_metadata_track_name": pl.String(),
-    "master_metadata_album_artist_name": pl.String(),
-    "reason_end": pl.String(),
-    "skipped": pl.Boolean(),
+PODCAST = "podcast or audiobook"
+NO_TRACK = "playback that names no track"
+TWICE = "playback of the basic history in the time of the extended one"
+_LEFT_MS = 30_000
+_UTC = Clock(zone="UTC")
+_NO_HISTORY = "is no listening history"
+_EXTENDED = {
+    "ts": "ended",
+    "username": "username",
+    "ms_played": "played",
+    "spotify_track_uri": "track_id",
+    "master_metadata_track_name": "title",
+    "master_metadata_album_artist_name": "artist",
+    "episode_name": "episode",
+    "spotify_episode_uri": "episode_uri",
+    "audiobook_uri": "audiobook_uri",
+    "audiobook_title": "audiobook",
+    "reason_end": "reason_end",
+    "skipped": "skipped",
 }
-
-
-def read(paths: Sequence[str], columns: Mapping[str, str]) -> Reading:
-    """Read files, or the folders of an export or of several."""
-    plain("spotify_export", columns)
-    rows = pl.concat([_playbacks(path) for path in files(paths, ".json")]).filter(pl.col("spotify_track_uri").is_not_null())
-    left = pl.coalesce("skipped", (pl.col("reason_end") != "trackdone") & (pl.col("ms_played") < 30_000))
-    ended = pl.col("ts").str.to_datetime("%+", time_unit="ms", time_zone="UTC", strict=False).dt.epoch("ms")
-    events = rows.select(
-        pl.col("username").alias("user_id"),
-        pl.col("spotify_track_uri").alias("track_id"),
-        "ts",
-        "reason_end",
-        "skipped",
-        at_ms=ended - pl.col("ms_played"),
-        type=pl.when(left).then(pl.lit("skip")).otherwise(pl.lit("complete")),
-        played_ms=pl.col("ms_played"),
-    )
-    catalogue = rows.select(
-        pl.col("spotify_track_uri").alias("track_id"),
-        pl.col("master_metadata_track_name").alias("title"),
-        pl.col("master_metadata_album_artist_name").alias("artist"),
-    )
-    return Reading(events=events.lazy(), catalogue=catalogue.lazy())
-
-
-SOURCE = Source(
-    about="personal Spotify exports: Streaming_History_Audio_*.json or endsong_*.json, or a folder of them",
-    skips="skipped; where null, not ended by itself and under 30 s",
-    licence="the person's own data",
-    read=read,
+_BASIC = {"endTime": "ended", "msPlayed": "played", "trackName": "title", "artistName": "artist"} | {
+    "podcastName": "podcast",
+    "episodeName": "episode",
+}
+_FORMS = {"extended": (_EXTENDED, ("ts", "ms_played")), "basic": (_BASIC, ("endTime", "msPlayed"))}
+_EPISODE = ("episode", "episode_uri", "audiobook_uri", "audiobook", "podcast")
+_HISTORY = re.compile(r"streaming_?history|endsong", re.IGNORECASE)
+_SPOTIFYS_OWN = re.compile(
+    r"(my[ _]?spotify[ _]?data|mydata|spotify (extended streaming history|account data|technical log information))( ?\(\d+\))?",
+    re.IGNORECASE,
 )
 
 
-def _playbacks(path: str) -> pl.DataFrame:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """What the extended histories of an import tell about the basic ones."""
+
+    uris: dict[tuple[str, str], str] = field(default_factory=dict)  # of an artist and a title
+    usernames: dict[str, str] = field(default_factory=dict)  # of the person whose files lie in a folder
+    times: dict[str, tuple[int, int]] = field(default_factory=dict)  # first and last playback of a listener, ms
+
+
+def read(request: Request) -> Iterator[Part | Ignored]:
+    """Read files, archives, or the folders of an export or of several."""
+    files, ignored = find(request.places, (".json",))
+    yield from ignored
+    found: dict[str, list[File]] = {form: [] for form in _FORMS}
+    for file in files:
+        form = _form(file, request)
+        if form is None:
+            yield Ignored(name=file.name, why=_NO_HISTORY)
+        else:
+            found[form].append(file)
+    histories = [file for form in found.values() for file in form]
+    if not histories or any(file.given and file not in histories for file in files):
+        raise LogError(
+            f"{', '.join(request.places.values())}: wanted Spotify's streaming history, JSON arrays of playbacks with ts and"
+            f" ms_played, or endTime and msPlayed; found {', '.join(file.name for file in files[:5])}"
+        )
+    listeners = _listeners(histories)
+    known = _known(found["extended"], listeners, request) if found["basic"] else _Known()
+    for form, one in ((form, file) for form, of_form in found.items() for file in of_form):
+        rows = _rows(one, form, listeners[one.folders], known, request)
+        yield Part(name=one.name, rows=rows, count=partial(count_records, one, request.encoding), unit="element")
+
+
+def _form(file: File, request: Request) -> str | None:
+    """Which of the two forms a file has; None for other files. LogError where a file that should have one is damaged."""
     try:
-        found = json.loads(Path(path).read_text("utf-8"))
-        frame = pl.DataFrame(found, schema=_FIELDS, orient="row", strict=False)
-    except (ValueError, TypeError, AttributeError, pl.exceptions.PolarsError) as error:
-        raise LogError(f"{path}: wanted a JSON array of playbacks: {error}") from error
-    return frame.with_columns(pl.col("username").fill_null(Path(path).resolve().parent.name))
+        for record in chain.from_iterable(record_blocks(file, request.encoding)):
+            for form, (_, keys) in _FORMS.items():
+                if record.value is not None and record.value.keys() >= set(keys):
+                    return form
+    except LogError:
+        if file.given or _HISTORY.search(file.name):
+            raise
+    return None
+
+
+def _listeners(files: Sequence[File]) -> dict[tuple[str, ...], str]:
+    """A name for the person of each folder: as many of its last folders as tell it from the others'."""
+    people = {file.folders: tuple(name for name in file.folders if not _SPOTIFYS_OWN.fullmatch(name)) for file in files}
+    different = set(people.values())
+    names = {}
+    for person in different:
+        sizes = range(1, len(person))
+        size = next((size for size in sizes if sum(one[-size:] == person[-size:] for one in different) == 1), len(person))
+        names[person] = "/".join(person[-size:])
+    return {folders: names[person] for folders, person in people.items()}
+
+
+def _known(files: Sequence[File], listeners: Mapping[tuple[str, ...], str], request: Request) -> _Known:
+    known = _Known()
+    for file in files:
+        listener = listeners[file.folders]
+        for frame in _rows(file, "extended", listener, known, request):
+            sound = frame.filter(pl.col(FAULT).is_null() & pl.col(PASSED).is_null() & pl.col("at_ms").is_not_null())
+            for artist, title, uri, user_id, at_ms in sound.select(
+                "artist", "title", "track_id", "user_id", "at_ms"
+            ).iter_rows():
+                known.uris.setdefault((artist, title), uri)
+                known.usernames.setdefault(listener, user_id)
+                first, last = known.times.get(user_id, (at_ms, at_ms))
+                known.times[user_id] = min(first, at_ms), max(last, at_ms)
+    return known
+
+
+def _rows(file: File, form: str, listener: str, known: _Known, request: Request) -> Iterator[pl.DataFrame]:
+    names, _ = _FORMS[form]
+    for block in record_blocks(file, request.encoding):
+        frame = frame_of(block, tuple(names), booleans=("skipped",)).rename(names)
+        episode = [name for name in _EPISODE if name in frame.columns]
+        frame = frame.with_columns(
+            pl.lit(listener).alias("listener"),
+            pl.col("played").cast(pl.Int64, strict=False).alias("played_ms"),
+            read_times(frame["ended"], _UTC)["at_ms"].alias("ended_ms"),
+            pl.any_horizontal(pl.col(episode).is_not_null()).alias("spoken"),
+            named_tracks(frame["artist"], frame["title"]).alias("named"),
+        )
+        yield (_extended(frame) if form == "extended" else _basic(frame, known)).with_columns(
+            pl.when(pl.col(FAULT).is_null()).then(PASSED).alias(PASSED)
+        )
+
+
+def _extended(frame: pl.DataFrame) -> pl.DataFrame:
+    skipped = pl.col("skipped").replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    left = pl.coalesce(skipped, (pl.col("reason_end").fill_null("") != "trackdone") & (pl.col("played_ms") < _LEFT_MS))
+    track = pl.coalesce(pl.col("track_id").replace("", None), pl.when(~pl.col("spoken")).then("named"))
+    passed = pl.when(track.is_null()).then(pl.when("spoken").then(pl.lit(PODCAST)).otherwise(pl.lit(NO_TRACK)))
+    return frame.select(
+        *_SHOWN,
+        "reason_end",
+        "skipped",
+        *(name for name in ABOUT_ROWS if name != PASSED),
+        user_id=pl.coalesce(pl.col("username").replace("", None), "listener"),
+        track_id=track,
+        at_ms=pl.col("ended_ms") - pl.col("played_ms").fill_null(0),
+        type=_kind(left),
+        **{PASSED: passed},
+    )
+
+
+def _basic(frame: pl.DataFrame, known: _Known) -> pl.DataFrame:
+    listener = frame["listener"][0] if len(frame) else ""
+    user_id = known.usernames.get(listener, listener)
+    first, last = known.times.get(user_id, (None, None))
+    uris = [known.uris.get(name) for name in frame.select("artist", "title").iter_rows()]
+    passed = (
+        pl.when("spoken")
+        .then(pl.lit(PODCAST))
+        .when(pl.col("named").is_null())
+        .then(pl.lit(NO_TRACK))
+        .when(pl.col("ended_ms").is_between(pl.lit(first, pl.Int64), pl.lit(last, pl.Int64)))
+        .then(pl.lit(TWICE))
+    )
+    started = pl.col("ended_ms") - pl.col("played_ms").fill_null(0)
+    order = pl.int_range(pl.len())  # playbacks that ended in one minute keep the file's order
+    return frame.with_columns(pl.Series("uri", uris, pl.String)).select(
+        *_SHOWN,
+        *(name for name in ABOUT_ROWS if name != PASSED),
+        user_id=pl.lit(user_id),
+        track_id=pl.coalesce("uri", "named"),
+        at_ms=((started - order).cum_max() + order).over("ended_ms"),
+        type=_kind(pl.col("played_ms") < _LEFT_MS),
+        **{PASSED: passed},
+    )
+
+
+def _kind(left: pl.Expr) -> pl.Expr:
+    return pl.when(left).then(pl.lit("skip")).when(left.is_not_null()).then(pl.lit("complete"))
+
+
+_SHOWN = ("ended", pl.col("played").alias("played_ms"), "title", "artist")

@@ -1,0 +1,135 @@
+"""Accounts for every row of every file that an import reads, and writes the sound ones aside.
+
+A row is read, and then sound or broken, or it is passed over; broken rows and rows passed over are counted by reason. A file's sum
+must be the number of rows in it, which is counted without the code that reads them. Knows nothing of formats.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from training.data.checks import checked
+from training.data.log import SCHEMA, TITLES, LogError
+from training.sources.reading import EXTRA, Part
+from training.sources.tables.files import Ignored
+from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED, RAW
+
+ENGINE_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_LOT = 250_000
+"""Rows written aside at a time."""
+_HIDDEN = {*ABOUT_ROWS, EXTRA}
+
+
+@dataclass(kw_only=True, slots=True)
+class Account:
+    """The rows of an import, by what became of them."""
+
+    in_files: int = 0  # counted without the code that reads them
+    sound: int = 0
+    events: int = 0  # of the sound rows: one each, and one more where a row holds an opinion too
+    broken: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)  # of a broken row, by reason
+    ignored: list[Ignored] = field(default_factory=list)
+
+    @property
+    def read(self) -> int:
+        """Rows that were not passed over."""
+        return self.sound + self.broken.total()
+
+
+def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
+    """Read all parts; write sound events into the folder `rows`, and what the rows say of their tracks into `titles`.
+
+    LogError where a file cannot be read, or where its rows do not add up.
+    """
+    account, aside = Account(), _Aside(rows=rows, titles=titles)
+    for part in parts:
+        if isinstance(part, Ignored):
+            account.ignored.append(part)
+            continue
+        try:
+            found = sum(_take(frame, part, account, aside) for frame in part.rows)
+        except ENGINE_ERRORS as error:
+            raise LogError(f"{part.name} cannot be read: {str(error).partition(chr(10))[0]}") from error
+        in_file = part.count()
+        if found != in_file:
+            raise LogError(
+                f"{part.name}: the file has {in_file:,} rows, but {found:,} were read, so nothing was written."
+                " If the file was not changed meanwhile, this is a fault of nexttrack: please report it"
+            )
+        account.in_files += in_file
+    aside.write()
+    return account
+
+
+def _take(frame: pl.DataFrame, part: Part, account: Account, aside: "_Aside") -> int:
+    """Account for a frame; returns how many rows of the file it holds."""
+    passed = frame.filter(pl.col(PASSED).is_not_null())
+    account.passed.update(dict(passed.group_by(PASSED).len().iter_rows()))
+    kept = frame.filter(pl.col(PASSED).is_null())
+    judged = checked(kept, FAULT)
+    main = pl.lit(value=True) if EXTRA not in kept.columns else ~pl.col(EXTRA)
+    reasons = judged.filter(main & pl.col("reason").is_not_null()).group_by("reason", maintain_order=True).len()
+    for reason, count in reasons.iter_rows():
+        account.broken[reason] += count
+        if reason not in account.examples:
+            place = (judged["reason"] == reason).arg_max()
+            account.examples[reason] = _example(kept.row(place or 0, named=True), part)
+    sound = judged.filter(pl.col("reason").is_null())
+    account.sound += len(sound.filter(main))
+    account.events += len(sound)
+    aside.add(sound)
+    return len(passed) + len(kept.filter(main))
+
+
+def _example(row: dict[str, Any], part: Part) -> str:
+    """Where a row stands, and what it says."""
+    values = row[RAW] or ", ".join(
+        f"{name}={value!r:.60}" for name, value in row.items() if value is not None and name not in _HIDDEN
+    )
+    return f"{part.name}, {part.unit} {row[LINE]:,}: {values}"
+
+
+@dataclass(kw_only=True, slots=True)
+class _Aside:
+    """Sound events on their way to disk, a file a lot."""
+
+    rows: Path
+    titles: Path
+    waiting: list[pl.DataFrame] = field(default_factory=list)
+    lots: int = 0
+
+    def add(self, sound: pl.DataFrame) -> None:
+        """Take sound events; write those that wait where they make a lot."""
+        self.waiting.append(sound)
+        if sum(map(len, self.waiting)) >= _LOT:
+            self.write()
+
+    def write(self) -> None:
+        """Write the events that wait, and the tracks that they name."""
+        if not self.waiting:
+            return
+        events = pl.concat(self.waiting, how="diagonal_relaxed")
+        self.waiting.clear()
+        for folder in (self.rows, self.titles):
+            folder.mkdir(exist_ok=True)
+        name = f"{self.lots:06d}.parquet"
+        self.lots += 1
+        events.select(SCHEMA.names()).write_parquet(self.rows / name, compression="lz4")
+        said = [column for column in TITLES.names() if column in events.columns and column != "track_id"]
+        named = events.select("track_id", *(_said(column) for column in said))
+        named = named.filter(pl.any_horizontal(pl.col(said).is_not_null())) if said else named.clear()
+        if len(named):
+            named.unique("track_id", keep="first", maintain_order=True).write_parquet(self.titles / name, compression="lz4")
+
+
+def _said(column: str) -> pl.Expr:
+    """What a row says of its track, an empty text being nothing."""
+    if TITLES[column] == pl.String():
+        return pl.col(column).cast(pl.String).replace("", None)
+    return pl.col(column).cast(pl.Float64, strict=False).round().cast(TITLES[column], strict=False)

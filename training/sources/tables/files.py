@@ -1,0 +1,121 @@
+"""Finds the files of an import: single files, folders, globs and zip archives.
+
+A folder or an archive stands for all files of the wanted kinds in it, however deep. Its other files are ignored and listed; so
+are those inside it whose names begin with `.` or `_`, as Spark and Hive do (`_SUCCESS`, `_delta_log/`, `.part.crc`).
+"""
+
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from training.data.log import LogError
+
+COMPRESSIONS = (".gz", ".zst", ".xz", ".bz2")
+_ARCHIVE = ".zip"
+_MAGIC = "*?["
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File:
+    """A file on disk, or a member of a zip archive on disk."""
+
+    path: Path
+    name: str  # as the person knows it: a path or URL, and the member of an archive after `: `
+    folders: tuple[str, ...]  # that it lies in, from the root downwards; an archive counts as a folder
+    below: tuple[str, ...] = ()  # of these and the file's own name those that nobody typed
+    given: bool = False  # whether a path names the file itself
+    member: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The ending that says how to read the file, without that of a compression: `.csv` of `plays.csv.gz`."""
+        return kind(self.member or self.path.name)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Columns that the folders name in Hive's way: `type=skip/1.parquet` has a type."""
+        pairs = dict(folder.split("=", 1) for folder in self.folders if "=" in folder)
+        return {name: "" if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for name, value in pairs.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ignored:
+    """A file that an import passes over as a whole."""
+
+    name: str
+    why: str
+
+
+def kind(name: str) -> str:
+    """The ending of a file's name in lower case, without that of a compression."""
+    path = PurePosixPath(name.lower())
+    return PurePosixPath(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
+
+
+def find(places: Mapping[str, str], kinds: Sequence[str]) -> tuple[list[File], list[Ignored]]:
+    """All files of some `kinds` (endings such as `.csv`), and what lies beside them.
+
+    `places` maps local paths to the paths or URLs that the person gave. LogError where one is missing or has no such file.
+    """
+    files: list[File] = []
+    ignored: list[Ignored] = []
+    for path, place in places.items():
+        found = list(_under(path, place))
+        before = len(files)
+        for file in found:
+            if file.kind not in kinds:
+                ignored.append(Ignored(name=file.name, why=f"does not end in {', '.join(kinds)}"))
+            elif any(name.startswith((".", "_")) for name in file.below):
+                ignored.append(Ignored(name=file.name, why="is hidden"))
+            else:
+                files.append(file)
+        if len(files) == before:
+            raise LogError(f"{place}: wanted a name that ends in {', '.join(kinds)}; found {_some(found)}")
+    if not files:
+        raise LogError("no path was given; name the files, folders or URLs to read")
+    return files, ignored
+
+
+def _under(path: str, place: str) -> Iterator[File]:
+    """The files that one path stands for, those of archives too."""
+    local = Path(path)
+    remote = PurePosixPath(place.partition("://")[2]).parts if "://" in place else None
+    if local.is_dir():
+        root = remote or local.resolve().parts
+        for inside in sorted(file for file in local.rglob("*") if file.is_file()):
+            below = inside.relative_to(local).parts
+            name = "/".join((place.rstrip("/"), *below))
+            yield from _members(File(path=inside, name=name, folders=(*root, *below[:-1]), below=below))
+    elif local.is_file():
+        yield from _members(File(path=local, name=place, folders=(remote or local.resolve().parts)[:-1], given=True))
+    elif any(sign in path for sign in _MAGIC):
+        for name in sorted(glob(path, recursive=True)):  # noqa: PTH207 # the pattern may be absolute
+            if Path(name).is_file():
+                yield from _members(File(path=Path(name), name=name, folders=Path(name).resolve().parts[:-1]))
+    else:
+        raise LogError(f"{place}: no such file or folder")
+
+
+def _members(file: File) -> Iterator[File]:
+    """The file itself, or what lies in it where it is a zip archive."""
+    if file.path.suffix.lower() != _ARCHIVE:
+        yield file
+        return
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            names = sorted(one.filename for one in archive.infolist() if not one.is_dir())
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        raise LogError(f"{file.name} cannot be read as a zip archive: {error}") from error
+    for name in names:
+        parts = PurePosixPath(name).parts
+        folders = (*file.folders, file.path.stem, *parts[:-1])
+        yield File(path=file.path, name=f"{file.name}: {name}", folders=folders, below=parts, member=name)
+
+
+def _some(found: Sequence[File]) -> str:
+    names = [file.name for file in found[:5]]
+    more = f" and {len(found) - 5:,} more" if len(found) > 5 else ""
+    return ", ".join(names) + more if names else "no file"

@@ -1,0 +1,26 @@
+"""Opens a file as a table, by the ending of its name."""
+
+from collections.abc import Collection
+
+from training.data.log import LogError
+from training.sources.tables.delimited import open_delimited
+from training.sources.tables.files import File
+from training.sources.tables.parquet import open_parquet
+from training.sources.tables.records import open_records
+from training.sources.tables.table import Table
+
+DELIMITED, RECORDS, PARQUET = (".csv", ".tsv"), (".jsonl", ".ndjson", ".json"), (".parquet", ".pq")
+KINDS = (*DELIMITED, *RECORDS, *PARQUET)
+
+
+def open_table(
+    file: File, encoding: str | None, *, booleans: Collection[str] = (), separator: str | None = None
+) -> Table | None:
+    """The table of a file; None where it is a text file without a line. `booleans`: columns that may be true or false."""
+    if file.kind in PARQUET:
+        return open_parquet(file, booleans=booleans)
+    if file.kind in RECORDS:
+        return open_records(file, encoding, booleans=booleans)
+    if file.kind in DELIMITED or separator:
+        return open_delimited(file, encoding, "\t" if file.kind == ".tsv" else separator)
+    raise LogError(f"{file.name}: wanted a name that ends in {', '.join(KINDS)}")
