@@ -1,14 +1,14 @@
-"""Decides whether a row of a log is a sound event, and names the reason where it is not. Knows nothing of files or formats.
+r"""Decides whether a row of a log is a sound event, and names the reason where it is not. Knows nothing of files or formats.
 
-An id is the same whatever file it came from: `1.0`, which a table of floats writes, is `1`. Words that programs write where a
-value is missing (NULL, NaN, None, \\N, …; the list that pandas reads as missing, and a few more) are never an id.
+An id is the same whatever file it came from: `1.0`, which a table of floats writes, is `1`. A word for a missing value (NULL,
+NaN, None, \N, …) is never an id. The list of these words is that of pandas, and a few more.
 """
 
 from functools import reduce
 
 import polars as pl
 
-from training.data.log import PARTS, SCHEMA, TYPES
+from training.data.log import SCHEMA
 
 LONGEST_ID = 256  # bytes, as in the HTTP contract
 EARLIEST_MS, LATEST_MS = 631_152_000_000, 4_102_444_800_000  # 1990 to 2100: seconds taken for milliseconds fall outside

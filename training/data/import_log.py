@@ -1,9 +1,9 @@
 """From a log in its own format to the canonical log: `python -m training import`.
 
-`training.data.account` reads every row once, checks it and writes the sound ones aside. If too many are broken, the log is refused,
-with a row to look at for each reason. `training.data.sorting` puts the sound ones in order, and the finished folder takes its place
-in one step. Memory is bounded by a slice of the log and the number of listeners, not by the log. The price is that the log is
-written twice, and one of several slices four times (aside, cut, sorted, joined), with room on disk for three.
+`training.data.account` reads every row once, checks it and writes the sound ones aside. If too many are broken, the log is
+refused, with a row to look at for each reason. `training.data.sorting` puts the sound ones in order, and the finished folder
+takes its place in one step. Memory is bounded by a slice of the log and the number of listeners, not by the log. The price is
+that the log is written twice, and one of several slices four times (aside, cut, sorted, joined), with room on disk for three.
 """
 
 import shutil
@@ -45,10 +45,11 @@ def import_log(
 ) -> Log:
     """Import `paths`, in the format of `source`, into the new folder `out`.
 
-    A path is a file, a folder, a glob, a zip archive, or a URL of one of these that fsspec knows. `columns` renames the canonical
-    source's columns (ours -> theirs). LogError, and nothing written, where a file cannot be read or its rows do not add up, where
-    the share of broken rows is over `max_broken`, where no sound row is left, or where `out` exists and not `force`. `console`
-    shows what was broken, passed over and ignored.
+    A path is a file, a folder, a glob, a zip archive, or a URL of one of these that fsspec knows. `columns` renames the columns
+    of the canonical source (ours -> theirs). `console` shows what was broken, passed over and ignored.
+
+    LogError, and nothing written, where a file cannot be read or its rows do not add up, where the share of broken rows is over
+    `max_broken`, where no sound row is left, or where `out` exists and not `force`.
     """
     if source not in SOURCES:
         raise LogError(f"no source {source!r}; the sources are {', '.join(SOURCES)}")

@@ -62,7 +62,7 @@ ROW_GROUP = 100_000
 
 
 class LogError(TrainingError):
-    """A log that cannot be used; the text says what was found and what was wanted."""
+    """A log that cannot be used. The text says what was found, and what nexttrack expected."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """The log formats that `import` reads: what each is, what counts as a skip in it, and under which licence its data is.
 
-A new format is a line in `SOURCES`, and a module of that name with a function `read` of the type `training.sources.reading.Reader`.
+A new format is a line in `SOURCES`, and a module of that name with a function `read` (`training.sources.reading.Reader`).
 `training.data.import_log` checks, sorts and writes what it reads. This table needs no other module, so that `--help` is quick.
 """
 

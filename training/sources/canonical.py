@@ -55,7 +55,7 @@ def _check_columns(table: Table, theirs: Mapping[str, str], renamed: Mapping[str
     missing = [theirs[name] for name in _REQUIRED if theirs[name] not in found]
     missing += [name for name in renamed.values() if name not in (*found, *missing)]
     if not any(theirs[name] in found for name in TIMES):
-        missing.append("at, at_s or at_ms")
+        missing.append("one of at, at_s, at_ms")
     if missing:
         raise missing_columns(table.file, missing, found)
 

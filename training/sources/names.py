@@ -10,7 +10,7 @@ _KEPT = 40  # characters of an id that is too long; at most four bytes each
 
 
 def named_tracks(artists: pl.Series, titles: pl.Series) -> pl.Series:
-    """`Artist - Title`, null where one of them is missing. What is over 256 bytes is cut and ends in a hash of the whole."""
+    """Returns `Artist - Title`, null where one is missing. An id over 256 bytes is cut and ends in a hash of the whole."""
     names = {"artist": _clean(artists), "title": _clean(titles)}
     ids = pl.DataFrame(names).select(id=pl.format("{} - {}", "artist", "title")).to_series()
     long = ids.str.len_bytes().fill_null(0) > LONGEST_ID

@@ -13,7 +13,7 @@ import polars as pl
 from training.data.log import PARTS, LogError
 from training.sources.reading import Part, Request, part, require, tables
 from training.sources.tables.files import Ignored
-from training.sources.tables.table import ABOUT_ROWS, Table
+from training.sources.tables.table import ABOUT_ROWS, FAULT, Table
 from training.sources.times import read_unix
 
 _COLUMNS = ("session_id", "item_id", "timestamp")
@@ -44,7 +44,7 @@ def _rows(table: Table, split: str) -> Iterator[pl.DataFrame]:
     raw = pl.concat(table.rows(_COLUMNS))
     times = read_unix(raw["timestamp"], milliseconds=False)
     place = pl.int_range(pl.len())
-    yield raw.with_columns(times["at_ms"]).select(
+    yield raw.with_columns(times["at_ms"], pl.coalesce(pl.col(FAULT), times["fault"]).alias(FAULT)).select(
         pl.col("session_id").alias("user_id"),
         pl.col("item_id").alias("track_id"),
         "session_id",

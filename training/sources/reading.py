@@ -19,9 +19,9 @@ EXTRA = "__extra"
 class Request:
     """What to read and how, in the words of the command line."""
 
-    places: Mapping[str, str]  # local paths, and the paths or URLs that they stand for
-    columns: Mapping[str, str] = field(default_factory=dict)  # the canonical source's columns: ours -> theirs
-    encoding: str | None = None  # of text files; None: UTF-8, or what a byte order mark says
+    places: Mapping[str, str]  # local path -> path or URL as the person gave it
+    columns: Mapping[str, str] = field(default_factory=dict)  # our column -> the log's column
+    encoding: str | None = None  # of text files. None: UTF-8, or as a byte order mark says
     clock: Clock = field(default_factory=Clock)
 
 

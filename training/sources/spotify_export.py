@@ -161,7 +161,7 @@ def _rows(file: File, form: str, listener: str, known: _Known, request: Request)
 def _extended(frame: pl.DataFrame) -> pl.DataFrame:
     skipped = pl.col("skipped").replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
     left = pl.coalesce(skipped, (pl.col("reason_end").fill_null("") != "trackdone") & (pl.col("played_ms") < _LEFT_MS))
-    track = pl.coalesce(pl.col("track_id").replace("", None), pl.when(~pl.col("spoken")).then("named"))
+    track = pl.col("track_id").replace("", None)
     passed = pl.when(track.is_null()).then(pl.when("spoken").then(pl.lit(PODCAST)).otherwise(pl.lit(NO_TRACK)))
     return frame.select(
         *_SHOWN,

@@ -136,15 +136,15 @@ def _parts(frame: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
         return pl.coalesce(pl.col(place).struct.field(name) for place in places or tuple(forms))
 
     ambiguous = group("sign", "last") != "."
-    day_first = ~ambiguous if clock.dates is None else ~ambiguous | pl.lit(clock.dates == DAY_FIRST)
+    day_first = pl.when(~ambiguous).then(statement=True).otherwise(None if clock.dates is None else clock.dates == DAY_FIRST)
     a, b = group("a", "last"), group("b", "last")
     name = group("name", "named").str.to_lowercase()
     month = pl.coalesce(
         group("mo", "first"),
-        pl.when(day_first).then(b).otherwise(a),
+        pl.when(day_first).then(b).when(~day_first).then(a),
         name.replace_strict(_MONTHS, [str(number) for number in range(1, 13)], default=None, return_dtype=pl.String),
     )
-    day = pl.coalesce(group("d", "first", "named"), pl.when(day_first).then(a).otherwise(b))
+    day = pl.coalesce(group("d", "first", "named"), pl.when(day_first).then(a).when(~day_first).then(b))
     half = group("half").str.to_lowercase()
     hour = group("h").cast(pl.Int32)
     hour = (
@@ -162,7 +162,7 @@ def _parts(frame: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
     return frame.select(
         "text",
         year=group("y"),
-        hour=hour,
+        hour=group("h"),
         unordered=(ambiguous & pl.lit(clock.dates is None)).fill_null(value=False),
         local=pl.format("{}-{}-{} {}:{}:{}", group("y"), *two),
         ms=group("f").str.pad_end(3, "0").str.slice(0, 3).cast(pl.Int64).fill_null(0),

@@ -44,7 +44,15 @@ def test_a_repeated_event_is_counted_and_kept_once(tmp_path: Path) -> None:
     """A player that posted an event twice did not play the track twice."""
     log = import_log("canonical", [_csv(tmp_path, SOUND, SOUND, "v,t,1700000000,play,")], tmp_path / "log")
 
-    assert log.about["rows"] == {"read": 3, "kept": 2, "duplicates": 1, "broken": {}}
+    assert log.about["rows"] == {
+        "in_files": 3,
+        "passed_over": {},
+        "read": 3,
+        "broken": {},
+        "duplicates": 1,
+        "added": 0,
+        "kept": 2,
+    }
     assert len(log.events().collect()) == 2
 
 
@@ -55,13 +63,14 @@ def test_a_repeated_event_is_counted_and_kept_once(tmp_path: Path) -> None:
         ("u,,1700000000,play,", "missing track_id"),
         (f"{'ü' * 129},t,1700000000,play,", "user_id over 256 bytes"),
         ("u,a\tb,1700000000,play,", "track_id with a control character"),
-        ("u,t,yesterday,play,", "missing or unreadable time"),
+        ("u,t,yesterday,play,", "unreadable time (wanted Unix seconds)"),
+        ("u,t,,play,", "missing time"),
         ("u,t,1700000000000,play,", "time not between 1990 and 2100"),
         ("u,t,1700000000,,", "missing type"),
         ("u,t,1700000000,paused,", "unreadable type"),
         ("u,t,1700000000,skip,long", "unreadable played_ms"),
         ("u,t,1700000000,skip,-5", "negative played_ms"),
-        ("u", "missing track_id"),
+        ("u", "fewer fields than the 5 of the header"),
     ],
 )
 def test_a_broken_row_is_counted_under_its_reason(tmp_path: Path, row: str, reason: str) -> None:

@@ -1,5 +1,8 @@
 """The canonical log on disk: found, refused, replaced whole or not at all."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -96,3 +99,63 @@ def test_a_description_counts_and_dates_the_events() -> None:
         "first": "1970-01-01T00:00:00.000+00:00",
         "last": "1970-01-02T00:00:00.000+00:00",
     }
+
+
+def _killed(out: Path, *, when: str) -> None:
+    """An import in a process of its own that is killed while it writes, or between its two last steps."""
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from training.data import log\n"
+        "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "out, when = Path(sys.argv[1]), sys.argv[2]\n"
+        "move = os.replace\n"
+        "def replace(old, new):\n"
+        "    if when == 'moving' and Path(new) == out: die()\n"
+        "    move(old, new)\n"
+        "os.replace = replace\n"
+        "with log.replacing(out, force=True) as folder:\n"
+        "    (folder / 'half').write_text('')\n"
+        "    if when == 'writing': die()\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(out), when], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("when", ["writing", "moving"])
+@pytest.mark.parametrize("before", [True, False])
+def test_what_a_killed_import_left_is_cleared(tmp_path: Path, when: str, before: bool) -> None:
+    """By the next one. A log that was just being replaced is put back."""
+    out = tmp_path / "log"
+    if before:
+        with replacing(out, force=False) as folder:
+            _write(folder, "old")
+    _killed(out, when=when)
+    drafts = [path for path in tmp_path.iterdir() if path.name != "log"]
+
+    with pytest.raises(OSError, match="disk full"), replacing(out, force=True) as folder:
+        _write_half(folder)
+
+    assert len(drafts) == 1
+    assert [path.name for path in tmp_path.iterdir()] == (["log"] if before else [])
+    if before:
+        assert open_log(out).about == {"mark": "old"}
+
+
+def test_drafts_of_running_imports_and_other_folders_stay(tmp_path: Path) -> None:
+    """Only what nobody holds is deleted, and only if it is a draft of this log."""
+    (tmp_path / ".log-backup_1").mkdir()
+    (tmp_path / ".log-abcdefgh").mkdir()
+    (tmp_path / ".other-abcdefgh").mkdir()
+    (tmp_path / ".other-abcdefgh" / "lock").write_text("")
+    with replacing(tmp_path / "log", force=False) as running:
+        _write(running, "first")
+        with replacing(tmp_path / "log", force=False) as folder:
+            _write(folder, "second")
+        assert running.is_dir()
+        (tmp_path / "log" / EVENTS).unlink()
+        (tmp_path / "log" / ABOUT).unlink()
+        (tmp_path / "log").rmdir()
+
+    assert open_log(tmp_path / "log").about == {"mark": "first"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".log-abcdefgh", ".log-backup_1", ".other-abcdefgh", "log"]

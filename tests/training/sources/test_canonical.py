@@ -1,5 +1,11 @@
 """Logs in our own columns, in each of the forms they come in."""
 
+import bz2
+import gzip
+import json
+import lzma
+import sys
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +15,12 @@ import pytest
 
 from training.data.import_log import import_log
 from training.data.log import SCHEMA, Log, LogError
+from training.sources.times import Clock
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 NOON_MS = 1_704_110_400_000  # 2024-01-01 12:00 UTC
 
@@ -38,12 +50,14 @@ def test_a_time_may_be_written_in_several_ways(tmp_path: Path, column: str, valu
     assert _times(_import(tmp_path / "log.csv", tmp_path / "log")) == [NOON_MS]
 
 
-def test_a_time_without_offset_is_unreadable(tmp_path: Path) -> None:
-    """Nobody can know whose noon it was."""
-    (tmp_path / "log.csv").write_text("user_id,track_id,type,at\nu,t,play,2024-01-01T12:00:00\n")
+def test_a_time_without_offset_wants_a_time_zone(tmp_path: Path) -> None:
+    """Nobody can know whose noon it was; the refusal says how to say it."""
+    (tmp_path / "log.csv").write_text("user_id,track_id,type,at\nu,t,play,2024-01-01T13:00:00\n")
 
-    with pytest.raises(LogError, match="missing or unreadable time: 1"):
+    with pytest.raises(LogError, match=r"time without a zone \(wanted an offset as in RFC 3339.*--timezone Europe/Berlin"):
         _import(tmp_path / "log.csv", tmp_path / "log")
+    log = import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log", clock=Clock(zone="Europe/Berlin"))
+    assert _times(log) == [NOON_MS]
 
 
 def test_columns_may_have_other_names(tmp_path: Path) -> None:
@@ -63,11 +77,19 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
         _import(tmp_path / "log.csv", tmp_path / "log")
 
 
+def test_one_refusal_names_all_missing_columns(tmp_path: Path) -> None:
+    """Nobody wants to find them one by one."""
+    (tmp_path / "log.csv").write_text("who,song\nu,t\n")
+
+    with pytest.raises(LogError, match="wanted columns user_id, track_id, type, one of at, at_s, at_ms; found who, song"):
+        _import(tmp_path / "log.csv", tmp_path / "log")
+
+
 def test_a_log_without_times_is_refused(tmp_path: Path) -> None:
     """Without times there is no order to learn from; the refusal names the three forms."""
     (tmp_path / "log.csv").write_text("user_id,track_id,type\nu,t,play\n")
 
-    with pytest.raises(LogError, match="wanted a column at, at_s or at_ms; found user_id, track_id, type"):
+    with pytest.raises(LogError, match="wanted columns one of at, at_s, at_ms; found user_id, track_id, type"):
         _import(tmp_path / "log.csv", tmp_path / "log")
 
 
@@ -109,7 +131,8 @@ def test_a_line_that_is_no_json_breaks_one_row(tmp_path: Path) -> None:
 
     log = _import(tmp_path / "log.jsonl", tmp_path / "log")
 
-    assert log.about["rows"] == {"read": 200, "kept": 199, "duplicates": 0, "broken": {"missing user_id": 1}}
+    assert log.about["rows"]["broken"] == {"a line that is no JSON": 1}
+    assert (log.about["rows"]["in_files"], log.about["rows"]["kept"]) == (200, 199)
 
 
 def test_a_folder_of_parquet_parts_is_one_log(tmp_path: Path) -> None:
@@ -182,3 +205,119 @@ def test_a_log_without_titles_has_no_catalogue(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n")
 
     assert _import(tmp_path / "log.csv", tmp_path / "log").catalogue() is None
+
+
+def _ids(folder: Path, form: str, frame: pl.DataFrame, max_broken: float = 0.0) -> list[str]:
+    """The track ids of a log that a program wrote in some form."""
+    write = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson, "parquet": pl.DataFrame.write_parquet}
+    path = folder / f"log.{form}"
+    write[form](frame, path)  # type: ignore[operator] # writers of different files
+    log = import_log("canonical", [str(path)], folder / "log", max_broken=max_broken, force=True)
+    return log.events().collect().sort("at_ms")["track_id"].to_list()
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1, 2],
+        [1.0, 2.0],
+        ["1", "2"],
+        ["1.0", "2.0"],
+        [2.5, 3.0],
+        [2**53 - 1, 1],
+        [2**62 + 1, 1],
+        ["007", "a b"],
+        ['12" mix', "a,b"],
+        ["ünï", "日本"],
+    ],
+)
+def test_the_same_value_is_the_same_id_in_every_form(tmp_path: Path, ids: list[object]) -> None:
+    """Whether a program writes whole numbers as floats or not, one track stays one track."""
+    frame = pl.DataFrame({"track_id": ids}).with_columns(
+        user_id=pl.lit("u"), type=pl.lit("play"), at_ms=NOON_MS + pl.int_range(pl.len())
+    )
+    found = [_ids(tmp_path, form, frame) for form in ("csv", "jsonl", "parquet")]
+
+    assert found == [[f"{id:g}" if isinstance(id, float) else str(id).removesuffix(".0") for id in ids]] * 3
+
+
+@pytest.mark.parametrize(
+    "ids", [[1, None], [1.0, None], ["1", None], ["1", ""], ["1", "NaN"], ["1", "NULL"], [1.0, float("nan")]]
+)
+def test_a_missing_id_is_missing_in_every_form(tmp_path: Path, ids: list[object]) -> None:
+    """Null, empty, NaN and the words for it; and a gap makes no other id of the values around it."""
+    frame = pl.DataFrame({"track_id": ids}).with_columns(
+        user_id=pl.lit("u"), type=pl.lit("play"), at_ms=NOON_MS + pl.int_range(pl.len())
+    )
+
+    assert [_ids(tmp_path, form, frame, max_broken=0.5) for form in ("csv", "jsonl", "parquet")] == [["1"]] * 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("form", ["csv", "jsonl", "json"])
+def test_every_unicode_encoding_is_read_in_every_form(tmp_path: Path, encoding: str, form: str) -> None:
+    """A mark before the text, or two bytes a letter, as Windows writes them."""
+    row = {"user_id": "u", "track_id": "Für Elise", "type": "play", "at_ms": NOON_MS}
+    texts = {
+        "csv": ",".join(row) + "\r\n" + ",".join(map(str, row.values())) + "\r\n",
+        "jsonl": json.dumps(row, ensure_ascii=False) + "\n",
+        "json": json.dumps([row], ensure_ascii=False),
+    }
+    (tmp_path / f"log.{form}").write_bytes(texts[form].encode(encoding))
+
+    log = _import(tmp_path / f"log.{form}", tmp_path / "log")
+
+    assert log.events().collect().select("user_id", "track_id").rows() == [("u", "Für Elise")]
+
+
+def test_a_file_in_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
+    """Unnamed, its lines break, and say what to do; no sign that stands for another is ever an id."""
+    (tmp_path / "log.csv").write_bytes(
+        f"user_id,track_id,type,at_ms\nu,Café,play,{NOON_MS}\nu,x,play,{NOON_MS}\n".encode("cp1252")
+    )
+
+    with pytest.raises(LogError, match=r"bytes that are not UTF-8 \(--encoding names another encoding"):
+        _import(tmp_path / "log.csv", tmp_path / "log")
+    log = import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log", encoding="cp1252")
+    assert log.events().collect()["track_id"].to_list() == ["Café", "x"]
+
+
+@pytest.mark.parametrize("form", ["csv.gz", "csv.zst", "csv.xz", "csv.bz2", "zip"])
+def test_compressed_logs_are_read(tmp_path: Path, form: str) -> None:
+    """And archives, whose other files are listed."""
+    text = f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n".encode()
+    packers: dict[str, Callable[[bytes], bytes]] = {
+        "csv.gz": gzip.compress,
+        "csv.zst": zstd.compress,
+        "csv.xz": lzma.compress,
+        "csv.bz2": bz2.compress,
+    }
+    path = tmp_path / f"log.{form}"
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("may/log.csv", text)
+            archive.writestr("may/notes.txt", "")
+    else:
+        path.write_bytes(packers[form](text))
+
+    log = _import(path, tmp_path / "log")
+
+    assert log.about["events"] == 1
+    assert len(log.about["ignored"]) == (form == "zip")
+
+
+def test_empty_parts_are_listed(tmp_path: Path) -> None:
+    """A job that wrote nothing leaves such files."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "0.csv").write_text("")
+    (tmp_path / "parts" / "1.csv").write_text(f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n")
+
+    assert _import(tmp_path / "parts", tmp_path / "log").about["ignored"] == [f"{tmp_path}/parts/0.csv is empty"]
+
+
+def test_a_key_that_only_later_lines_have_is_read(tmp_path: Path) -> None:
+    """JSON Lines say nothing of their columns before they end."""
+    rows = [{"user_id": "u", "track_id": f"t{n}", "type": "skip", "at_ms": NOON_MS + n} for n in range(2)]
+    (tmp_path / "log.jsonl").write_text(json.dumps(rows[0]) + "\n" + json.dumps({**rows[1], "played_ms": 900}) + "\n")
+
+    assert _import(tmp_path / "log.jsonl", tmp_path / "log").events().collect()["played_ms"].to_list() == [None, 900]

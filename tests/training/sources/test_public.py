@@ -1,6 +1,5 @@
-"""Readers of other people's formats, on made-up rows of the documented form."""
+"""Readers of public data sets, on made-up rows of the documented form."""
 
-import json
 from pathlib import Path
 
 import polars as pl
@@ -69,8 +68,39 @@ def test_kuairand_history_lies_before_all_events(tmp_path: Path) -> None:
 
 def test_kuairand_wants_its_folder(tmp_path: Path) -> None:
     """The refusal says what was looked for."""
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "other.parquet")
+
     with pytest.raises(LogError, match=r"wanted one folder with an events.parquet"):
         import_log("kuairand", [str(tmp_path)], tmp_path / "log")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LogError, match=r"empty: wanted a name that ends in .parquet; found no file"):
+        import_log("kuairand", [str(tmp_path / "empty")], tmp_path / "log")
+
+
+def test_kuairand_counts_rows_and_opinions(tmp_path: Path) -> None:
+    """A like is an event more, but no row more: the rows add up to those in the files. Other files are listed."""
+    folder = _kuairand(tmp_path / "data")
+    (folder / "README.md").write_text("")
+
+    about = import_log("kuairand", [str(folder)], tmp_path / "log").about
+
+    assert about["rows"] == {"in_files": 6, "passed_over": {}, "read": 6, "broken": {}, "duplicates": 0, "added": 2, "kept": 8}
+    assert about["ignored"] == [f"{folder}/README.md does not end in .parquet"]
+
+
+@pytest.mark.parametrize("missing", ["user_id", "time_ms"])
+def test_kuairand_counts_rows_without_a_value(tmp_path: Path, missing: str) -> None:
+    """A null is no listener and no time; the rows around it stay."""
+    folder = _kuairand(tmp_path / "data")
+    events = pl.read_parquet(folder / "events.parquet")
+    events.with_columns(pl.when(pl.int_range(3) == 1).then(None).otherwise(missing).alias(missing)).write_parquet(
+        folder / "events.parquet"
+    )
+
+    about = import_log("kuairand", [str(folder)], tmp_path / "log", max_broken=0.2).about
+
+    assert about["rows"]["broken"] == {"missing user_id" if missing == "user_id" else "missing time": 1}
+    assert (about["rows"]["in_files"], about["rows"]["read"], about["rows"]["kept"]) == (6, 6, 6)
 
 
 def test_nowplaying_keeps_its_published_split(tmp_path: Path) -> None:
@@ -120,53 +150,44 @@ def test_mssd_reads_skip_2_in_the_order_of_positions(tmp_path: Path) -> None:
     ]
 
 
-def _playback(minute: int, ms_played: int, reason_end: str, *, skipped: bool | None) -> dict[str, object]:
-    return {
-        "ts": f"2024-01-01T00:{minute:02d}:00Z",
-        "platform": "android",
-        "ms_played": ms_played,
-        "spotify_track_uri": f"spotify:track:{minute}",
-        "master_metadata_track_name": "Song",
-        "master_metadata_album_artist_name": "Band",
-        "reason_end": reason_end,
-        "skipped": skipped,
+MSSD = "session_id,session_position,session_length,track_id_clean,skip_1,skip_2,skip_3,not_skipped,hour_of_day,date"
+
+
+_PLAYBACKS = [(1, 't"x', "true", 23), (2, "t_y", "false", 23), (3, "t_z", "perhaps", 23), (4, "t_z", "true", "late")]
+
+
+def test_mssd_counts_what_it_cannot_read(tmp_path: Path) -> None:
+    """Stray quotes lose no row; odd values break theirs."""
+    rows = [f"0_a,{n},4,{track},a,{skip},a,a,{hour},2018-07-15" for n, track, skip, hour in _PLAYBACKS]
+    rows += ["", MSSD, "0_a,4,4,t_z"]
+    (tmp_path / "log_0.csv").write_text("\n".join([MSSD, *rows]))
+
+    log = import_log("mssd", [str(tmp_path / "log_0.csv")], tmp_path / "log", max_broken=0.7)
+
+    assert log.about["rows"] == {
+        "in_files": 7,
+        "passed_over": {"blank line": 1, "header line repeated": 1},
+        "read": 5,
+        "broken": {"missing type": 1, "missing time": 1, "fewer fields than the 10 of the header": 1},
+        "duplicates": 0,
+        "added": 0,
+        "kept": 2,
     }
+    assert log.events().collect()["track_id"].to_list() == ['t"x', "t_y"]
 
 
-def test_spotify_exports_fall_back_on_how_a_playback_ended(tmp_path: Path) -> None:
-    """`skipped` decides where it says something; null, it takes the end and the 30 seconds together."""
-    playbacks = [
-        _playback(1, 5_000, "fwdbtn", skipped=None),
-        _playback(2, 20_000, "trackdone", skipped=None),
-        _playback(3, 200_000, "fwdbtn", skipped=None),
-        _playback(4, 5_000, "fwdbtn", skipped=False),
-        _playback(5, 9_000, "trackdone", skipped=True),
-    ]
-    (tmp_path / "nina").mkdir()
-    (tmp_path / "nina" / "Streaming_History_Audio_2024.json").write_text(json.dumps(playbacks))
+def test_nowplaying_counts_what_it_cannot_read(tmp_path: Path) -> None:
+    """Of all three files together; a file that is no part of the split is listed."""
+    for part in ("train", "valid", "test", "more"):
+        rows = [f"{part}\t5\t1700000000", f"{part}\t\t1700000001", f'{part}\t12"\tnoon', ""]
+        (tmp_path / f"{part}.csv").write_text("\n".join(["session_id\titem_id\ttimestamp", *rows]) + "\n")
 
-    events = import_log("spotify_export", [str(tmp_path / "nina")], tmp_path / "log").events().collect()
+    about = import_log("nowplaying", [str(tmp_path)], tmp_path / "log", max_broken=0.7).about
 
-    assert events.sort("track_id")["type"].to_list() == ["skip", "complete", "complete", "complete", "skip"]
-    assert events["user_id"].unique().to_list() == ["nina"]
-
-
-def test_spotify_exports_date_a_playback_by_its_start(tmp_path: Path) -> None:
-    """`ts` is when a playback ended; podcasts, which have no track, are passed over."""
-    podcast = {**_playback(9, 1_000, "endplay", skipped=None), "spotify_track_uri": None}
-    (tmp_path / "endsong_0.json").write_text(json.dumps([_playback(10, 60_000, "trackdone", skipped=None), podcast]))
-
-    events = import_log("spotify_export", [str(tmp_path / "endsong_0.json")], tmp_path / "log").events().collect()
-
-    assert events.select("at_ms", "played_ms").rows() == [(1_704_067_200_000 + 9 * 60_000, 60_000)]
-
-
-def test_a_file_that_is_no_spotify_export_is_refused(tmp_path: Path) -> None:
-    """A JSON file of another kind is said in a sentence."""
-    (tmp_path / "library.json").write_text('{"tracks": 5}')
-
-    with pytest.raises(LogError, match=r"library.json: wanted a JSON array of playbacks"):
-        import_log("spotify_export", [str(tmp_path / "library.json")], tmp_path / "log")
+    assert about["rows"]["in_files"] == 12
+    assert about["rows"]["passed_over"] == {"blank line": 3}
+    assert about["rows"]["broken"] == {"missing track_id": 3, "unreadable time (wanted Unix seconds)": 3}
+    assert about["ignored"] == [f"{tmp_path}/more.csv is no part of the split: train.csv, valid.csv, test.csv"]
 
 
 @pytest.mark.parametrize("source", ["kuairand", "nowplaying", "mssd", "spotify_export"])

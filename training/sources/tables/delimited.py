@@ -2,7 +2,7 @@
 
 Quotes follow RFC 4180, with tolerance: a quote opens a field only at its start, and closes it only before a separator or the
 end of the line. So `12" Mix` and `"Song (12" Mix)"` are read as they are meant. A quoted field may hold line ends, but it never
-takes a line that looks like a row of its own: then the row whose quote nothing closes is broken, and the rows below are read.
+takes a line that looks like a row of its own. Then only the row with the open quote is broken, and the rows below are read.
 
 polars reads the lines without a quote and those that are strict CSV. The few others are split one by one in Python.
 """
@@ -87,7 +87,7 @@ def _head(file: File, encoding: str | None, separator: str | None) -> _Head | No
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """What some lines amount to: fields, or a fault, or a reason to pass over them."""
+    """The result of parsing some lines: fields, a fault, or a reason to pass over them."""
 
     fields: list[str] | None = None
     fault: str | None = None
@@ -180,7 +180,7 @@ def _plain(
     lines: list[str], simple: pl.DataFrame, special: Mapping[int, _Row], head: _Head, names: Sequence[str]
 ) -> pl.DataFrame:
     """The rows of the other lines, split at each separator."""
-    others = range(len(lines))
+    others: Sequence[int] = range(len(lines))
     if special or len(simple):
         taken = {*special, *simple[LINE]}
         others = [place for place in others if place not in taken]
@@ -201,7 +201,7 @@ def _read(simple: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFra
 
 
 def _parsed(lines: list[str], special: Mapping[int, _Row], head: _Head, names: Sequence[str]) -> pl.DataFrame:
-    """The rows that were split in Python, or are none."""
+    """The rows that were split in Python, and the lines that are no rows."""
     given = {
         RAW: [printable(lines[place]) for place in special],
         LINE: list(special),
@@ -213,7 +213,7 @@ def _parsed(lines: list[str], special: Mapping[int, _Row], head: _Head, names: S
 
 
 def _columns(rows: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFrame:
-    """The fields that have a name in `names`, and what there is to say about each row."""
+    """Selects the fields under `names`, and judges each row."""
     width, fields = len(head.names), pl.col("fields")
     given = fields.list.len()
     empty = fields.list.eval(pl.element().str.strip_chars() == "").list.all()

@@ -1,7 +1,7 @@
 """Finds the files of an import: single files, folders, globs and zip archives.
 
-A folder or an archive stands for all files of the wanted kinds in it, however deep. Its other files are ignored and listed; so
-are those inside it whose names begin with `.` or `_`, as Spark and Hive do (`_SUCCESS`, `_delta_log/`, `.part.crc`).
+A folder or an archive stands for all files of the wanted kinds in it, however deep. Its other files are ignored and listed. So
+are files inside it whose names, or whose folders' names, begin with `.` or `_`, as in Spark and Hive (`_delta_log/`).
 """
 
 import zipfile
@@ -23,15 +23,15 @@ class File:
     """A file on disk, or a member of a zip archive on disk."""
 
     path: Path
-    name: str  # as the person knows it: a path or URL, and the member of an archive after `: `
-    folders: tuple[str, ...]  # that it lies in, from the root downwards; an archive counts as a folder
-    below: tuple[str, ...] = ()  # of these and the file's own name those that nobody typed
-    given: bool = False  # whether a path names the file itself
+    name: str  # path or URL as the person gave it; for a member of an archive also the member's name
+    folders: tuple[str, ...]  # from the root down. An archive counts as a folder
+    below: tuple[str, ...] = ()  # the part of the path below the folder or archive that was given
+    given: bool = False  # the person named this file itself
     member: str | None = None
 
     @property
     def kind(self) -> str:
-        """The ending that says how to read the file, without that of a compression: `.csv` of `plays.csv.gz`."""
+        """The ending that says how to read the file: `.csv` for `plays.csv.gz`."""
         return kind(self.member or self.path.name)
 
     @property
@@ -43,14 +43,14 @@ class File:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ignored:
-    """A file that an import passes over as a whole."""
+    """A file that the import does not read."""
 
     name: str
     why: str
 
 
 def kind(name: str) -> str:
-    """The ending of a file's name in lower case, without that of a compression."""
+    """Returns the ending of a file's name in lower case; an ending such as `.gz` does not count."""
     path = PurePosixPath(name.lower())
     return PurePosixPath(path.stem).suffix if path.suffix in COMPRESSIONS else path.suffix
 
@@ -66,12 +66,13 @@ def find(places: Mapping[str, str], kinds: Sequence[str]) -> tuple[list[File], l
         found = list(_under(path, place))
         before = len(files)
         for file in found:
-            if file.kind not in kinds:
-                ignored.append(Ignored(name=file.name, why=f"does not end in {', '.join(kinds)}"))
-            elif any(name.startswith((".", "_")) for name in file.below):
-                ignored.append(Ignored(name=file.name, why="is hidden"))
-            else:
+            hidden = any(name.startswith((".", "_")) for name in file.below)
+            if file.kind in kinds and not hidden:
                 files.append(file)
+            elif file.kind in kinds:
+                ignored.append(Ignored(name=file.name, why="is hidden"))
+            elif not hidden:
+                ignored.append(Ignored(name=file.name, why=f"does not end in {', '.join(kinds)}"))
         if len(files) == before:
             raise LogError(f"{place}: wanted a name that ends in {', '.join(kinds)}; found {_some(found)}")
     if not files:
@@ -80,7 +81,7 @@ def find(places: Mapping[str, str], kinds: Sequence[str]) -> tuple[list[File], l
 
 
 def _under(path: str, place: str) -> Iterator[File]:
-    """The files that one path stands for, those of archives too."""
+    """Yields the files that one path stands for. An archive yields its members."""
     local = Path(path)
     remote = PurePosixPath(place.partition("://")[2]).parts if "://" in place else None
     if local.is_dir():
@@ -100,7 +101,7 @@ def _under(path: str, place: str) -> Iterator[File]:
 
 
 def _members(file: File) -> Iterator[File]:
-    """The file itself, or what lies in it where it is a zip archive."""
+    """Yields the file itself, or its members if it is a zip archive."""
     if file.path.suffix.lower() != _ARCHIVE:
         yield file
         return

@@ -32,12 +32,12 @@ def line_blocks(file: File, encoding: str | None) -> Iterator[Lines]:
                 end = "\r"
         whole, found, tail = (rest + text).rpartition(end)
         rest = tail
-        if len(rest) > LONGEST_LINE:
-            raise LogError(f"{file.name}: line {done + 1:,} has more than {LONGEST_LINE:,} characters; a log has a row a line")
         if found:
             lines = _lines(whole, end)
             yield Lines(first=done + 1, lines=lines, sound=not escaped(whole), last=False)
             done += len(lines)
+        if len(rest) > LONGEST_LINE:
+            raise LogError(f"{file.name}: line {done + 1:,} has more than {LONGEST_LINE:,} characters; a log has a row a line")
     yield Lines(first=done + 1, lines=_lines(rest, end) if rest else [], sound=not escaped(rest), last=True)
 
 

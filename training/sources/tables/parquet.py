@@ -20,7 +20,7 @@ def open_parquet(file: File, *, booleans: Collection[str] = ()) -> Table:
     if file.member is not None or file.path.suffix.lower() not in (".parquet", ".pq"):
         raise LogError(f"{file.name}: a Parquet file is compressed inside; unpack it first")
     try:
-        schema = pl.read_parquet_schema(file.path)
+        schema = pl.Schema(pl.read_parquet_schema(file.path))
     except _ERRORS as error:
         raise LogError(f"{file.name} cannot be read as Parquet: {_first_line(error)}") from error
 

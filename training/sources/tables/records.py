@@ -25,7 +25,7 @@ _WHOLE_FLOATS = 2**53  # from here on a float skips whole numbers
 
 
 class Record(NamedTuple):
-    """What one line or one element of an array amounts to."""
+    """The result of reading one line, or one element of an array."""
 
     number: int  # of the line or element, from 1
     value: Mapping[str, Any] | None = None  # None where it is no object
@@ -97,7 +97,7 @@ def load_array(file: File, encoding: str | None) -> list[Any]:
 
 
 def frame_of(records: Sequence[Record], names: Sequence[str], booleans: Collection[str]) -> pl.DataFrame:
-    """The values under `names` as text, and what there is to say about each record."""
+    """Makes a frame of the values under `names`, as text, and judges each record."""
     faults = [record.fault for record in records]
     columns = [_column(name, records, faults, boolean=name in booleans) for name in names]
     for place, record in enumerate(records):
@@ -131,7 +131,7 @@ def _column(name: str, records: Sequence[Record], faults: list[str | None], *, b
 
 
 def _as_text(value: object, *, boolean: bool) -> tuple[str | None, str | None]:
-    """A value as text, and what it is where it cannot be taken."""
+    """Returns a value as text, and for a value that cannot be taken its kind."""
     if value is None or isinstance(value, str):
         return value, None
     if isinstance(value, bool):
@@ -160,7 +160,7 @@ def _record(number: int, value: object) -> Record:
 
 
 def _number(text: str) -> str:
-    """A float's digits as they are written; with an exponent those of the whole number that it stands for, if it is exact."""
+    """Returns a float's digits as they are written. With an exponent, returns the whole number if it is exact."""
     if "e" not in text and "E" not in text:
         return text
     value = float(text)

@@ -10,16 +10,20 @@ import gzip
 import io
 import json
 import lzma
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import IO, cast
-
-import zstandard
+from typing import IO, Any, cast
 
 from training.data.log import LogError
 from training.sources.tables.files import File
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 BLOCK = 4 << 20
 """Bytes read at a time."""
@@ -28,7 +32,7 @@ LONGEST_LINE = 16 << 20
 LARGEST_RATIO, FREE = 300, 64 << 20
 """A file may expand to 64 MB, or to this many times its size. Real logs expand 5 to 50 times, bombs 1,000 times and more."""
 
-_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, zstandard.ZstdError, ValueError)
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, zstd.ZstdError, ValueError)
 _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"} | {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
@@ -40,21 +44,15 @@ def open_bytes(file: File) -> Iterator[io.BufferedReader]:
     """The decompressed bytes of a file; LogError where the data is damaged, encrypted or a bomb."""
     with ExitStack() as stack:
         try:
-            stream = _stored(file, stack)
-            size = stream.seek(0, io.SEEK_END) if file.member is None else _packed_size(file)
-            if file.member is None:
-                stream.seek(0)
-            peeked = stack.enter_context(io.BufferedReader(cast("io.RawIOBase", stream)))
-            unpack = next((unpack for magic, unpack in _UNPACKED.items() if peeked.peek(8).startswith(magic)), None)
-            if unpack is None and file.member is None:
-                yield peeked
-                return
-            inner = peeked if unpack is None else stack.enter_context(unpack(peeked))
-        except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
+            stored, size = _stored(file, stack)
+            unpack = next((unpack for magic, unpack in _UNPACKED.items() if stored.peek(8).startswith(magic)), None)
+            inner = stored if unpack is None else stack.enter_context(unpack(stored))
+        except (*_DAMAGED, NotImplementedError, RuntimeError) as error:  # the last two: a zip's odd methods, its passwords
             if isinstance(error, OSError) and error.filename:
                 raise
             raise LogError(f"{file.name} cannot be read: {error}") from error
-        yield stack.enter_context(io.BufferedReader(_Bounded(inner, file.name, size), BLOCK))
+        packed = unpack is not None or file.member is not None
+        yield stack.enter_context(io.BufferedReader(_Bounded(inner, file.name, size), BLOCK)) if packed else stored
 
 
 def text_blocks(file: File, encoding: str | None) -> Iterator[str]:
@@ -89,9 +87,9 @@ def count_lines(file: File, encoding: str | None) -> int:
         last = b"\n"
         while data := stream.read(BLOCK):
             if wide:
-                data = decode.decode(data).encode("utf-8", "surrogatepass")  # noqa: PLW2901 # the same block as UTF-8
+                data = decode.decode(data).encode("utf-8", "surrogatepass")
             if not length:
-                data = data.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 # the block without its mark
+                data = data.removeprefix(codecs.BOM_UTF8)
             ends, returns, length = ends + data.count(b"\n"), returns + data.count(b"\r"), length + len(data)
             last = data[-1:] or last
     if not ends and returns:  # a classic Macintosh's line ends
@@ -115,26 +113,21 @@ def decoder(encoding: str) -> codecs.IncrementalDecoder:
         raise LogError(f"--encoding {encoding}: no such encoding; examples are utf-8, utf-16, cp1252, latin-1") from error
 
 
-def _stored(file: File, stack: ExitStack) -> IO[bytes]:
+def _stored(file: File, stack: ExitStack) -> tuple[io.BufferedReader, int]:
+    """The bytes as they lie on disk or in an archive, where they are unpacked once, and how many there are on disk."""
     if file.member is None:
-        return stack.enter_context(file.path.open("rb", buffering=0))
-    return stack.enter_context(stack.enter_context(zipfile.ZipFile(file.path)).open(file.member))
+        return stack.enter_context(file.path.open("rb")), file.path.stat().st_size
+    archive = stack.enter_context(zipfile.ZipFile(file.path))
+    size = archive.getinfo(file.member).compress_size
+    stream = stack.enter_context(archive.open(file.member))
+    return stack.enter_context(io.BufferedReader(cast("io.RawIOBase", stream))), size
 
 
-def _packed_size(file: File) -> int:
-    with zipfile.ZipFile(file.path) as archive:
-        return archive.getinfo(file.member or "").compress_size
-
-
-def _zstd(stream: IO[bytes]) -> IO[bytes]:
-    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-
-
-_UNPACKED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda stream: cast("IO[bytes]", gzip.open(stream)),
-    b"\x28\xb5\x2f\xfd": _zstd,
-    b"\xfd7zXZ\x00": lambda stream: cast("IO[bytes]", lzma.open(stream)),
-    b"BZh": lambda stream: cast("IO[bytes]", bz2.open(stream)),
+_UNPACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"\x28\xb5\x2f\xfd": zstd.ZstdFile,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+    b"BZh": bz2.BZ2File,
 }
 
 

@@ -24,8 +24,8 @@ class Table:
     """The rows of one file."""
 
     file: File
-    columns: tuple[str, ...]  # that the file has
-    open: bool = False  # whether later rows may have further ones, as in JSON
-    rows: Callable[[Sequence[str]], Iterator[pl.DataFrame]]  # frames of some columns; one that is not there is null
-    count: Callable[[], int]  # rows in the file, counted without the code that reads them
-    unit: str = "row"  # what `LINE` numbers: a line, an element or a row
+    columns: tuple[str, ...]
+    open: bool = False  # later rows may have further columns, as in JSON
+    rows: Callable[[Sequence[str]], Iterator[pl.DataFrame]]  # takes column names, yields frames. Absent columns are null
+    count: Callable[[], int]  # counts the rows in the file without the code that reads them
+    unit: str = "row"  # `LINE` numbers lines, elements or rows

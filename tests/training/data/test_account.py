@@ -1,0 +1,85 @@
+"""Every row of every file is accounted for, or the import fails."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from training.data.account import Account, take
+from training.data.log import LogError
+from training.sources.reading import EXTRA, Part
+from training.sources.tables.files import Ignored
+from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED
+
+
+def frame(rows: int, **columns: object) -> pl.DataFrame:
+    """Sound rows, but for what is said."""
+    sound = {"user_id": "u", "track_id": "t", "at_ms": 1_700_000_000_000, "type": "play"} | dict.fromkeys(ABOUT_ROWS)
+    whole = pl.DataFrame({LINE: range(1, rows + 1)}, schema={LINE: pl.Int64()})
+    literal = {name: pl.lit(value, ABOUT_ROWS.get(name)) for name, value in sound.items() if name != LINE}
+    return whole.with_columns(**literal).with_columns(**columns)  # type: ignore[arg-type] # expressions
+
+
+def taken(folder: Path, *parts: Part | Ignored) -> Account:
+    """The account of some parts."""
+    return take(parts, folder / "rows", folder / "titles")
+
+
+def part(frames: Iterator[pl.DataFrame], count: int) -> Part:
+    """A file of so many rows."""
+    return Part(name="log.csv", rows=frames, count=lambda: count)
+
+
+def test_rows_add_up(tmp_path: Path) -> None:
+    """What is read, broken and passed over is what is in the files; a second event of one row is no row."""
+    place = pl.int_range(pl.len())
+    frames = [
+        frame(5, **{PASSED: pl.when(place == 0).then(pl.lit("blank line")), FAULT: pl.when(place == 1).then(pl.lit("torn"))}),
+        frame(2, user_id=pl.when(place == 0).then(pl.lit("u"))),
+        frame(3, **{EXTRA: place == 2}),
+    ]
+    account = taken(tmp_path, part(iter(frames), 9), Ignored(name="readme", why="is no log"), part(iter([frame(1)]), 1))
+
+    assert (account.in_files, account.read, account.sound, account.events) == (10, 9, 7, 8)
+    assert account.passed == {"blank line": 1}
+    assert account.broken == {"torn": 1, "missing user_id": 1}
+    assert account.ignored == [Ignored(name="readme", why="is no log")]
+    assert len(pl.read_parquet(tmp_path / "rows/*.parquet")) == 8
+
+
+@pytest.mark.parametrize("in_file", [2, 4])
+def test_a_file_whose_rows_do_not_add_up_is_refused(tmp_path: Path, in_file: int) -> None:
+    """A reader that loses rows, or makes some up, must not pass."""
+    with pytest.raises(LogError, match=rf"log.csv: the file has {in_file} rows, but 3 were read, so nothing was written"):
+        taken(tmp_path, part(iter([frame(3)]), in_file))
+
+
+def test_an_engines_exception_names_the_file(tmp_path: Path) -> None:
+    """Whatever polars found, a person reads which file it was."""
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield frame(1)
+        yield frame(1).select("absent")
+
+    with pytest.raises(LogError, match=r"log.csv cannot be read: .*absent"):
+        taken(tmp_path, part(frames(), 2))
+
+
+def test_a_broken_row_is_shown_with_its_place(tmp_path: Path) -> None:
+    """The first of each reason: file, number, and what it says."""
+    frames = [frame(3, type=pl.when(pl.col(LINE) == 1).then(pl.lit("play")).otherwise(pl.lit("paused")))]
+
+    account = taken(tmp_path, part(iter(frames), 3))
+
+    assert account.examples == {
+        "unreadable type": "log.csv, row 2: user_id='u', track_id='t', at_ms=1700000000000, type='paused'"
+    }
+
+
+def test_what_rows_say_of_tracks_is_kept_once_a_lot(tmp_path: Path) -> None:
+    """For the catalogue, the first row that says something."""
+    titles = pl.Series(["", "Song", "Other"])
+    taken(tmp_path, part(iter([frame(3).with_columns(titles.alias("title"))]), 3))
+
+    assert pl.read_parquet(tmp_path / "titles/*.parquet").rows() == [("t", "Song")]
