@@ -1,6 +1,8 @@
 """The examples of CONTRIBUTING.md work: a source imports, a loss and a metric compute, a route answers."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -33,11 +35,14 @@ def example(title: str) -> dict[str, Any]:
 
 def test_example_of_a_source_imports_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sound lines and their catalogue; the line without a time is counted as broken."""
-    monkeypatch.setitem(SOURCES, "lastfm", example("Add a log source")["SOURCE"])
-    path = tmp_path / "plays.tsv"
-    lines = ['u1\t2026-01-01T08:00:00Z\ta1\tA "B\tt1\tOne', "u1\t2026-01-01T08:04:00Z\ta1\tA\tt2\tTwo", "u1\t\ta1\tA\tt3\tX"]
-    path.write_text("\n".join(lines), "utf-8")
-    log = import_log("lastfm", [str(path)], tmp_path / "log", max_broken=0.5)
+    names = example("Add a log source")
+    module = ModuleType("training.sources.lfm1b")
+    module.__dict__.update(names)
+    monkeypatch.setitem(sys.modules, "training.sources.lfm1b", module)
+    monkeypatch.setitem(SOURCES, "lfm1b", names["LFM1B"])
+    path = tmp_path / "LFM-1b_LEs.txt"
+    path.write_text("1\t7\t8\t9\t1767254400\n1\t7\t8\t10\t1767254640\n1\t7\t8\t11\t\n", "utf-8")
+    log = import_log("lfm1b", [str(path)], tmp_path / "log", max_broken=0.5)
 
     assert (log.about["events"], log.about["types"]["complete"], log.about["rows"]["read"]) == (2, 2, 3)
     assert (log.folder / CATALOGUE).exists()

@@ -12,6 +12,7 @@ import polars as pl
 
 from training.data.log import PARTS, LogError
 from training.sources.reading import Part, Request, part, require, tables
+from training.sources.tables.delimited import Delimited
 from training.sources.tables.files import Ignored
 from training.sources.tables.table import ABOUT_ROWS, FAULT, Table
 from training.sources.times import read_unix
@@ -22,7 +23,7 @@ _COLUMNS = ("session_id", "item_id", "timestamp")
 def read(request: Request) -> Iterator[Part | Ignored]:
     """Read the one folder of a request."""
     found: dict[str, Table] = {}
-    for table in tables(request, (".csv",), separator="\t"):
+    for table in tables(request, (".csv",), form=Delimited(separator="\t")):
         split = "" if isinstance(table, Ignored) else table.file.path.name.partition(".")[0]
         if isinstance(table, Ignored):
             yield table

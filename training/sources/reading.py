@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from training.data.log import LogError
+from training.sources.tables.delimited import Delimited
 from training.sources.tables.files import File, Ignored, find
 from training.sources.tables.opening import open_table
 from training.sources.tables.table import Table
@@ -43,12 +44,12 @@ class Part:
 Reader = Callable[[Request], Iterator[Part | Ignored]]
 
 
-def tables(request: Request, kinds: Sequence[str], *, separator: str | None = None) -> Iterator[Table | Ignored]:
+def tables(request: Request, kinds: Sequence[str], *, form: Delimited | None = None) -> Iterator[Table | Ignored]:
     """The files of a request as tables, and those that are passed over."""
     files, ignored = find(request.places, kinds)
     yield from ignored
     for file in files:
-        table = open_table(file, request.encoding, separator=separator)
+        table = open_table(file, request.encoding, form=form)
         yield Ignored(name=file.name, why="is empty") if table is None else table
 
 

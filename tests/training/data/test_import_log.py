@@ -70,7 +70,7 @@ def test_a_repeated_event_is_counted_and_kept_once(tmp_path: Path) -> None:
         ("u,t,1700000000,paused,", "unreadable type"),
         ("u,t,1700000000,skip,long", "unreadable played_ms"),
         ("u,t,1700000000,skip,-5", "negative played_ms"),
-        ("u", "fewer fields than the 5 of the header"),
+        ("u", "fewer fields than the 5 columns"),
     ],
 )
 def test_a_broken_row_is_counted_under_its_reason(tmp_path: Path, row: str, reason: str) -> None:

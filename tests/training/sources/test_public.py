@@ -168,7 +168,7 @@ def test_mssd_counts_what_it_cannot_read(tmp_path: Path) -> None:
         "in_files": 7,
         "passed_over": {"blank line": 1, "header line repeated": 1},
         "read": 5,
-        "broken": {"missing type": 1, "missing time": 1, "fewer fields than the 10 of the header": 1},
+        "broken": {"missing type": 1, "missing time": 1, "fewer fields than the 10 columns": 1},
         "duplicates": 0,
         "added": 0,
         "kept": 2,

@@ -20,6 +20,16 @@ from training.sources.tables.lines import NOT_UTF8, escaped, line_blocks, printa
 from training.sources.tables.streams import count_lines
 from training.sources.tables.table import ABOUT_ROWS, BLANK, FAULT, LINE, PASSED, RAW, Table
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delimited:
+    """How a delimited file is written, where its format says so."""
+
+    separator: str | None = None  # None: the one that the header has most of
+    names: tuple[str, ...] | None = None  # of the columns; None: the first line says them
+    quotes: bool = True  # whether a quote at the start of a field opens it
+
+
 INSIDE = "line inside a quoted field"
 REPEATED = "header line repeated"
 _UNCLOSED = "a quote opens a field and nothing closes it"
@@ -30,9 +40,9 @@ _TYPES = pl.Schema({**ABOUT_ROWS, "fields": pl.List(pl.String)})
 _HINT = re.compile(r'"?sep=(.)"?$')  # Excel's own first line
 
 
-def open_delimited(file: File, encoding: str | None, separator: str | None = None) -> Table | None:
+def open_delimited(file: File, encoding: str | None, form: "Delimited | None" = None) -> Table | None:
     """The table of a delimited file; None where it has no text at all."""
-    head = _head(file, encoding, separator)
+    head = _head(file, encoding, form or Delimited())
     if head is None:
         return None
 
@@ -52,8 +62,9 @@ def open_delimited(file: File, encoding: str | None, separator: str | None = Non
 class _Head:
     file: str
     names: tuple[str, ...]
-    text: str
+    text: str | None  # of the header
     separator: str
+    quotes: bool
     lines: frozenset[int]  # numbers of the lines that are no rows: the header and Excel's hint
 
     @cached_property
@@ -69,18 +80,34 @@ class _Head:
         return f"^{field}(?:{re.escape(self.separator)}{field})*$"
 
 
-def _head(file: File, encoding: str | None, separator: str | None) -> _Head | None:
+def _head(file: File, encoding: str | None, form: Delimited) -> _Head | None:
+    separator = form.separator
     hints: set[int] = set()
     for block in line_blocks(file, encoding):
         for number, text in enumerate(block.lines, block.first):
-            if not hints and (hint := _HINT.match(text)):
+            if form.names is None and not hints and (hint := _HINT.match(text)):
                 separator = hint[1]
                 hints.add(number)
             elif text.strip():
+                if form.names is not None:
+                    return _Head(
+                        file=file.name,
+                        names=form.names,
+                        text=None,
+                        separator=separator or ",",
+                        quotes=form.quotes,
+                        lines=frozenset(),
+                    )
                 if escaped(text):
                     raise LogError(f"{file.name}: line {number}, the header, has {NOT_UTF8}")
-                found = separator or max(_SEPARATORS, key=text.count)
-                head = _Head(file=file.name, names=(), text=text, separator=found, lines=frozenset({*hints, number}))
+                head = _Head(
+                    file=file.name,
+                    names=(),
+                    text=text,
+                    separator=separator or max(_SEPARATORS, key=text.count),
+                    quotes=form.quotes,
+                    lines=frozenset({*hints, number}),
+                )
                 return replace(head, names=tuple(name.strip() for name in _split(text, head)[0]))
     return None
 
@@ -100,7 +127,7 @@ def _frames(file: File, encoding: str | None, head: _Head, names: Sequence[str])
     for block in line_blocks(file, encoding):
         lines, first = waiting + block.lines, block.first - len(waiting)
         special = {} if block.sound else {place: _Row(fault=NOT_UTF8) for place, text in enumerate(lines) if escaped(text)}
-        quoted = [place for place, text in enumerate(lines) if '"' in text and place not in special]
+        quoted = [place for place, text in enumerate(lines) if '"' in text and place not in special] if head.quotes else []
         simple = _simple(lines, quoted, head)
         whole = _add_odd(special, lines, quoted, set(simple[LINE]), head, last=block.last)
         waiting, lines, simple = lines[whole:], lines[:whole], simple.filter(pl.col(LINE) < whole)
@@ -108,7 +135,7 @@ def _frames(file: File, encoding: str | None, head: _Head, names: Sequence[str])
         if special:
             frames.append(_parsed(lines, special, head, names))
         frame = pl.concat(frames).sort(LINE).with_columns(pl.col(LINE) + first)
-        yield frame.filter(~pl.col(LINE).is_in(head.lines)) if first <= max(head.lines) else frame
+        yield frame.filter(~pl.col(LINE).is_in(head.lines)) if head.lines and first <= max(head.lines) else frame
 
 
 def _simple(lines: list[str], quoted: list[int], head: _Head) -> pl.DataFrame:
@@ -220,11 +247,11 @@ def _columns(rows: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFr
     extra = fields.list.slice(width).list.eval(pl.element() != "").list.any()
     fault = (
         pl.when(given < width)
-        .then(pl.lit(f"fewer fields than the {width} of the header"))
+        .then(pl.lit(f"fewer fields than the {width} columns"))
         .when((given > width) & extra)
-        .then(pl.lit(f"more fields than the {width} of the header"))
+        .then(pl.lit(f"more fields than the {width} columns"))
     )
-    passed = pl.when(empty).then(pl.lit(BLANK)).when(pl.col(RAW) == head.text).then(pl.lit(REPEATED))
+    passed = pl.when(empty).then(pl.lit(BLANK)).when(pl.col(RAW) == pl.lit(head.text, pl.String)).then(pl.lit(REPEATED))
     known = {name: pl.col(name) if name in rows.columns else pl.lit(None, pl.String) for name in (FAULT, PASSED)}
     judged = rows.with_columns(pl.coalesce(known[PASSED], passed).alias(PASSED))
     judged = judged.with_columns(pl.when(pl.col(PASSED).is_null()).then(pl.coalesce(known[FAULT], fault)).alias(FAULT))

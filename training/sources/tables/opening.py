@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from training.data.log import LogError
-from training.sources.tables.delimited import open_delimited
+from training.sources.tables.delimited import Delimited, open_delimited
 from training.sources.tables.files import File
 from training.sources.tables.parquet import open_parquet
 from training.sources.tables.records import open_records
@@ -14,13 +14,16 @@ KINDS = (*DELIMITED, *RECORDS, *PARQUET)
 
 
 def open_table(
-    file: File, encoding: str | None, *, booleans: Collection[str] = (), separator: str | None = None
+    file: File, encoding: str | None, *, booleans: Collection[str] = (), form: Delimited | None = None
 ) -> Table | None:
-    """The table of a file; None where it is a text file without a line. `booleans`: columns that may be true or false."""
+    """The table of a file; None where it is a text file without a line. `booleans`: columns that may be true or false.
+
+    `form` says how a delimited file is written, whatever its name ends in.
+    """
     if file.kind in PARQUET:
         return open_parquet(file, booleans=booleans)
     if file.kind in RECORDS:
         return open_records(file, encoding, booleans=booleans)
-    if file.kind in DELIMITED or separator:
-        return open_delimited(file, encoding, "\t" if file.kind == ".tsv" else separator)
+    if file.kind in DELIMITED or form is not None:
+        return open_delimited(file, encoding, form or Delimited(separator="\t" if file.kind == ".tsv" else None))
     raise LogError(f"{file.name}: wanted a name that ends in {', '.join(KINDS)}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from training.data.log import LogError
 from training.sources.tables import streams
-from training.sources.tables.delimited import INSIDE, REPEATED, open_delimited
+from training.sources.tables.delimited import INSIDE, REPEATED, Delimited, open_delimited
 from training.sources.tables.files import File
 from training.sources.tables.lines import NOT_UTF8
 from training.sources.tables.table import BLANK, FAULT, LINE, PASSED, RAW, Table
@@ -19,11 +19,11 @@ from training.sources.tables.table import BLANK, FAULT, LINE, PASSED, RAW, Table
 UNCLOSED = "a quote opens a field and nothing closes it"
 
 
-def table_of(folder: Path, text: str | bytes, separator: str | None = None) -> Table:
+def table_of(folder: Path, text: str | bytes, form: Delimited | None = None) -> Table:
     """The table of a file with this text."""
     path = folder / "log.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    table = open_delimited(File(path=path, name="log.csv", folders=()), None, separator)
+    table = open_delimited(File(path=path, name="log.csv", folders=()), None, form)
     assert table is not None
     return table
 
@@ -103,11 +103,11 @@ def test_lines_that_are_no_rows_say_why(tmp_path: Path) -> None:
     assert found == [
         *[BLANK] * 4,
         REPEATED,
-        "fewer fields than the 3 of the header",
-        "more fields than the 3 of the header",
-        "fewer fields than the 3 of the header",
-        "more fields than the 3 of the header",
-        "fewer fields than the 3 of the header",
+        "fewer fields than the 3 columns",
+        "more fields than the 3 columns",
+        "fewer fields than the 3 columns",
+        "more fields than the 3 columns",
+        "fewer fields than the 3 columns",
     ]
 
 
@@ -149,6 +149,14 @@ def test_the_header_shows_the_separator(tmp_path: Path, separator: str) -> None:
 
     assert table.columns == ("a", "b", "c")
     assert frame_of(table)["b"].to_list() == [f"2{separator}2"]
+
+
+def test_a_format_may_have_neither_header_nor_quotes(tmp_path: Path) -> None:
+    """Then every line is a row, and a quote is a letter like any other."""
+    table = table_of(tmp_path, 'sep=;\t"Heroes\n\n2\t3\n', Delimited(separator="\t", names=("a", "b"), quotes=False))
+
+    assert frame_of(table).select("a", "b", PASSED).rows() == [("sep=;", '"Heroes', None), ("", None, BLANK), ("2", "3", None)]
+    assert table.count() == 3
 
 
 def test_excels_hint_says_the_separator(tmp_path: Path) -> None:
@@ -199,7 +207,7 @@ def test_what_a_csv_writer_writes_comes_back(
     into = io.StringIO(newline="")
     writer = csv.writer(into, quoting=quoting, delimiter=separator)  # type: ignore[arg-type] # one of csv's constants
     writer.writerows([("a", "b", "c"), *table])
-    found = table_of(tmp_path_factory.mktemp("csv"), into.getvalue(), separator)
+    found = table_of(tmp_path_factory.mktemp("csv"), into.getvalue(), Delimited(separator=separator))
     frame = frame_of(found)
 
     assert len(frame) == found.count()
