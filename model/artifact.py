@@ -8,29 +8,43 @@
         rank.onnx         (tracks, outcomes, candidates) -> scores; both may read more, which the manifest lists
         weights.bin       the weights of both graphs, as ONNX external data: memory-mapped, shared between processes
         tracks.json       track ids in the order of their rows
-        popular.json      rows by recent popularity: the designed fallback
-        golden.json       inputs and the answers that the trainer got for them, replayed before serving
+        popular.json      rows by recent popularity: the fallback
+        golden.json       inputs and the trainer's answers to them, replayed before serving
         catalogue.json    optional: titles, artists, durations, in the order of the rows
 
-JSON and ONNX only: nothing here can run code when it is read. A damaged artifact, or one of another schema, is refused with
-what was found and what was wanted, never patched. Verifying reads every byte once, at each start.
+An artifact holds only JSON and ONNX, so reading one runs no code. An artifact that is damaged or of another schema is refused
+with what was found and what was wanted. It is never patched. `load` reads every byte once, at each start. `model.graphs` opens
+the graphs and replays the golden cases. `model.versions` writes artifacts and switches `current`.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
 
+from model.artifact_files import (
+    ArtifactError,
+    FileRecord,
+    FileState,
+    Record,
+    WeightRecord,
+    digest,
+    faults_of,
+    read_json,
+    read_manifest_json,
+    system_errors_named,
+    verify_file,
+    verify_weights,
+)
 from model.catalogue import Catalogue
-from model.events import HistoryRule
+from model.encoding import GAP_CODES
+from model.events import HistoryRule, Outcome
 from model.vocabulary import FIRST, Vocabulary
+
+__all__ = ["ArtifactError", "FileRecord", "WeightRecord"]  # parts of an artifact that are defined beside this module
 
 SCHEMA = 4
 MANIFEST, MODEL, RANK, WEIGHTS = "manifest.json", "model.onnx", "rank.onnx", "weights.bin"
@@ -38,42 +52,25 @@ TRACKS, POPULAR, GOLDEN, CATALOGUE = "tracks.json", "popular.json", "golden.json
 INPUTS = ("tracks", "outcomes", "excluded", "count")
 RANK_INPUTS = ("tracks", "outcomes", "candidates")
 FURTHER_INPUTS = ("gaps", "wanted_weight")
-"""What graphs may read besides: time gaps (`model.encoding.gap_codes`), and what the head that predicts 'wanted' weighs."""
+"""What graphs may read besides: time gaps (`model.encoding.gap_codes`), and the weight of the head that predicts 'wanted'."""
 OUTPUTS = ("rows", "scores")
 FALLBACK_LENGTH = 2_000
 """How many popular tracks an artifact carries: more than a request can exclude by its session."""
-_AT_A_TIME = 1 << 20
+LONGEST_HISTORY = 10_000
+LONGEST_GAP_MS = 366 * 24 * 60 * 60 * 1000
+_NAME = r"^\w[\w .,=-]*$"
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
+TrackId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\P{Cc}*$")]
+Row = Annotated[int, Field(ge=0)]
 
 
-class ArtifactError(Exception):
-    """An artifact that cannot be used; the text says what was found and what was wanted."""
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FileRecord(_Record):
-    """A file's size in bytes and SHA-256 in hexadecimal."""
-
-    bytes: int
-    sha256: str
-
-
-class WeightRecord(_Record):
-    """Where a tensor lies in `weights.bin`: numpy dtype name, shape, offset in bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-
-class RetrievalRecord(_Record):
+class RetrievalRecord(Record):
     """How `model.onnx` looks for the best rows: in how many bits, and in how many of the index' blocks, None without an index.
 
-    Where it is not exact, or something else was tried: how near to the exact scan the last that was tried came, as the
-    share of 20 tracks that are the same (recall@20), and as the part of NDCG@20 that was lost. `index_overlap` is the best
-    that an index came to which was tried and not taken.
+    Where a quicker way than the exact scan was tried, `overlap` and `ndcg_loss` compare the last one with the exact scan: the
+    share of 20 tracks that are the same (recall@20), and the part of NDCG@20 that was lost. `index_overlap` is the best recall
+    of an index that was tried and not taken.
     """
 
     bits: Literal[8, 32] = 32
@@ -83,14 +80,14 @@ class RetrievalRecord(_Record):
     index_overlap: float | None = None
 
 
-class Manifest(_Record):
-    """The artifact's own description: everything that the service follows and a person may ask."""
+class Manifest(Record):
+    """The artifact's own description: everything that the service follows, or that a person may ask."""
 
     schema_version: int = SCHEMA
-    name: str
-    version: str
-    created_at: datetime
-    tracks: int  # in the vocabulary, padding and unknown not counted
+    name: str = Field(pattern=_NAME, max_length=200)
+    version: str = Field(pattern=_NAME, max_length=250)
+    created_at: AwareDatetime
+    tracks: int = Field(ge=1, lt=2**31)  # in the vocabulary, without padding and unknown
     history: HistoryRule
     inputs: tuple[str, ...] = INPUTS
     rank_inputs: tuple[str, ...] = RANK_INPUTS
@@ -99,22 +96,29 @@ class Manifest(_Record):
     origin: dict[str, Any]  # where the training data came from, how much of it, from when to when
     quality: dict[str, Any]  # as measured by `python -m training evaluate`
     retrieval: RetrievalRecord = RetrievalRecord()
-    wanted_weight: float = 0.0  # chosen on validation; fed to graphs that read it unless the service is told another
+    wanted_weight: float = Field(default=0.0, ge=-1e6, le=1e6)  # chosen on validation; the service may be told another
     weights: dict[str, WeightRecord]
-    files: dict[str, FileRecord]
-    sha256: str = ""  # of everything above, as JSON with sorted keys: a manifest that was touched is no longer one
+    files: dict[FileName, FileRecord]
+    sha256: str = ""  # of everything above, as JSON with sorted keys, so that a manifest that was edited is refused
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@checked_dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Golden:
-    """One answer that the trainer got: rows, outcomes and gaps of a history, excluded rows, and the best rows with scores."""
+    """One answer of the trainer: rows, outcomes and gaps of a history, excluded rows, and the best rows with their scores."""
 
-    rows: Sequence[int]
-    outcomes: Sequence[int]
-    excluded: Sequence[int]
-    best: Sequence[int]
+    rows: Sequence[Row]
+    outcomes: Sequence[Row]
+    excluded: Sequence[Row]
+    best: Sequence[Row]
     scores: Sequence[float]
-    gaps: Sequence[int] = ()
+    gaps: Sequence[Row] = ()
+
+
+@checked_dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class _CatalogueFile:
+    titles: Sequence[str | None]
+    artists: Sequence[str | None]
+    durations_ms: Sequence[Annotated[int, Field(ge=0)] | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,172 +131,109 @@ class Artifact:
     popular: Sequence[int]
     golden: Sequence[Golden]
     catalogue: Catalogue | None
+    weights: FileState
+    """The state of `weights.bin` before it was verified, so that a later change can be noticed."""
 
 
 def load(folder: Path) -> Artifact:
     """Read and verify the artifact in `folder`, which may be a link such as `artifacts/current`.
 
-    ArtifactError where it is missing, damaged, of another schema, has a weight that is no finite number, or a vocabulary
-    of another size than its manifest and weights say.
+    Raises nothing but ArtifactError: where the artifact is missing, damaged, or of another schema, where a weight is no finite
+    number, or where its parts do not fit together. The graphs are not opened: see `model.graphs`.
     """
-    folder = _resolve(folder)
-    manifest = _read_manifest(folder)
-    for name in (MODEL, RANK, WEIGHTS, TRACKS, POPULAR, GOLDEN):
-        if name not in manifest.files:
-            raise ArtifactError(f"{folder}: the manifest lists no {name}, which every artifact needs")
-    for name, record in manifest.files.items():
-        _verify_file(folder / name, record)
-    _verify_weights(folder / WEIGHTS, manifest.weights)
-    vocabulary = _read_vocabulary(folder, manifest)
-    catalogue = Catalogue(**_read_json(folder / CATALOGUE)) if CATALOGUE in manifest.files else None
-    if catalogue and {len(catalogue.titles), len(catalogue.artists), len(catalogue.durations_ms)} != {manifest.tracks}:
-        raise ArtifactError(
-            f"{folder}: {CATALOGUE} describes {len(catalogue.titles)} tracks, the vocabulary has {manifest.tracks}"
+    with system_errors_named(folder):
+        resolved = folder.resolve()
+        manifest = read_manifest(resolved)
+        for name in (MODEL, RANK, WEIGHTS, TRACKS, POPULAR, GOLDEN):
+            if name not in manifest.files:
+                raise ArtifactError(f"{resolved}: the manifest lists no {name}, which every artifact needs")
+        weights = FileState.of((resolved / WEIGHTS).stat())
+        for name, record in manifest.files.items():
+            verify_file(resolved / name, record)
+        verify_weights(resolved / WEIGHTS, manifest.weights)
+        vocabulary = _read_vocabulary(resolved, manifest)
+        return Artifact(
+            folder=resolved,
+            manifest=manifest,
+            vocabulary=vocabulary,
+            popular=_read_popular(resolved, len(vocabulary)),
+            golden=_read_golden(resolved, len(vocabulary), manifest.history.length),
+            catalogue=_read_catalogue(resolved, manifest),
+            weights=weights,
         )
-    popular = _read_json(folder / POPULAR)
-    if any(not FIRST <= row < len(vocabulary) for row in popular):
-        raise ArtifactError(f"{folder}: {POPULAR} names rows outside the vocabulary of {len(vocabulary)} rows")
-    return Artifact(
-        folder=folder,
-        manifest=manifest,
-        vocabulary=vocabulary,
-        popular=popular,
-        golden=[Golden(**case) for case in _read_json(folder / GOLDEN)],
-        catalogue=catalogue,
-    )
 
 
-def save(root: Path, draft: Path, manifest: Manifest) -> Path:
-    """Make the finished folder `draft` (on the same disk as `root`) the artifact `root/VERSION` and point `root/current` at it.
-
-    The manifest's `files` and `sha256` are filled in here. The artifact is verified and on the disk before `current` moves, and
-    `current` moves in one step, so that a reader, or a power cut, sees the old artifact or the new one. Returns the
-    artifact's folder.
-    """
-    files = {path.name: _describe(path) for path in sorted(draft.iterdir()) if path.name != MANIFEST}
-    plain = manifest.model_copy(update={"files": files}).model_dump(mode="json")
-    text = json.dumps(plain | {"sha256": _digest(plain)}, indent=2, ensure_ascii=False, allow_nan=False)
-    _write_durably(draft / MANIFEST, text + "\n")
-    load(draft)
-    for path in (*draft.iterdir(), draft):
-        _sync(path)
-    final = root / manifest.version
-    draft.rename(final)
-    switch(root, manifest.version)
-    return final
-
-
-def switch(root: Path, version: str) -> None:
-    """Point `root/current` at an artifact of `root`, in one step."""
-    link = root / f".current-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(version, target_is_directory=True)
-    os.replace(link, root / "current")
-    _sync(root)
-
-
-def new_version(name: str, now: datetime | None = None) -> str:
-    """A version for a new artifact: sorts by time, unlike any other made in the same second."""
-    now = now or datetime.now(UTC)
-    return f"{name}-{now:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write one of the artifact's JSON files, compact; ValueError on NaN or infinity."""
-    _write_durably(path, json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
-
-
-def _resolve(folder: Path) -> Path:
-    resolved = folder.resolve()
-    if not (resolved / MANIFEST).is_file():
-        raise ArtifactError(f"no artifact at {folder}: found no {MANIFEST} there; `python -m training run` makes one")
-    return resolved
-
-
-def _read_json(path: Path) -> Any:
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of the artifact in `folder`. ArtifactError where it is missing, damaged or of another schema."""
+    path = folder / MANIFEST
+    with system_errors_named(folder):
+        if not path.is_file():
+            raise ArtifactError(f"no artifact at {folder}: found no {MANIFEST} there; `python -m training run` makes one")
+        found = read_manifest_json(path)
+    schema = found.get("schema_version")
+    if schema != SCHEMA or isinstance(schema, bool):
+        raise ArtifactError(f"{folder}: found manifest schema {schema!r:.50}; this version reads {SCHEMA}")
+    wanted = digest(found)
+    if found.get("sha256") != wanted:
+        raise ArtifactError(f"{path} is damaged: found SHA-256 {wanted[:12]}…, it says {found.get('sha256')!r:.13}…")
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ArtifactError(f"{path} is no JSON: {error}") from error
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    found = _read_json(folder / MANIFEST)
-    schema = found.get("schema_version") if isinstance(found, Mapping) else None
-    if schema != SCHEMA:
-        raise ArtifactError(f"{folder}: found manifest schema {schema}; this version reads {SCHEMA}")
-    digest = _digest(found)
-    if found.get("sha256") != digest:
-        wanted = str(found.get("sha256"))
-        raise ArtifactError(f"{folder / MANIFEST} is damaged: found SHA-256 {digest[:12]}…, it says {wanted[:12]}…")
-    try:
-        return Manifest.model_validate(found)
+        manifest = Manifest.model_validate(found)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ArtifactError(f"{folder / MANIFEST} does not describe an artifact: {faults}") from error
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256 of a manifest's plain JSON, without the field that holds it."""
-    plain = {key: value for key, value in manifest.items() if key != "sha256"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        raise ArtifactError(f"{path} does not describe an artifact: {faults_of(error)}") from error
+    if manifest.history.length > LONGEST_HISTORY or manifest.history.gap_ms > LONGEST_GAP_MS:
+        raise ArtifactError(
+            f"{path}: found history.length {manifest.history.length} and history.gap_ms {manifest.history.gap_ms}; "
+            f"wanted at most {LONGEST_HISTORY} and {LONGEST_GAP_MS}"
+        )
+    return manifest
 
 
 def _read_vocabulary(folder: Path, manifest: Manifest) -> Vocabulary:
-    tracks = _read_json(folder / TRACKS)
+    tracks = read_json(folder / TRACKS, list[TrackId])
     if len(tracks) != manifest.tracks:
         raise ArtifactError(f"{folder}: found {len(tracks)} tracks in {TRACKS}, the manifest wants {manifest.tracks}")
     rows = manifest.tracks + FIRST
     items = manifest.weights.get("items")
-    if items is None or items.shape[:1] != (rows,):
-        raise ArtifactError(
-            f"{folder}: found an item matrix of shape {items and items.shape}, the vocabulary wants {rows} rows"
-        )
+    if items is None or len(items.shape) != 2 or items.shape[0] != rows or items.dtype != "float32":
+        found = "none" if items is None else f"{items.dtype} of shape {items.shape}"
+        raise ArtifactError(f"{folder}: found as item matrix {found}, the vocabulary wants float32 with {rows} rows")
     try:
         return Vocabulary(tracks)
     except ValueError as error:
         raise ArtifactError(f"{folder / TRACKS}: {error}") from error
 
 
-def _describe(path: Path) -> FileRecord:
-    with path.open("rb") as file:
-        return FileRecord(bytes=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+def _read_popular(folder: Path, rows: int) -> list[int]:
+    popular = read_json(folder / POPULAR, list[int])
+    if not popular or len(set(popular)) < len(popular) or any(not FIRST <= row < rows for row in popular):
+        raise ArtifactError(f"{folder / POPULAR}: wanted rows from {FIRST} to {rows - 1}, at least one, and none twice")
+    return popular
 
 
-def _verify_file(path: Path, wanted: FileRecord) -> None:
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing; the manifest wants {wanted.bytes} bytes")
-    found = _describe(path)
-    if found.bytes != wanted.bytes:
-        raise ArtifactError(f"{path} is damaged: found {found.bytes} bytes, the manifest wants {wanted.bytes}")
-    if found.sha256 != wanted.sha256:
-        raise ArtifactError(f"{path} is damaged: found SHA-256 {found.sha256[:12]}…, the manifest wants {wanted.sha256[:12]}…")
+def _read_golden(folder: Path, rows: int, length: int) -> list[Golden]:
+    golden = read_json(folder / GOLDEN, list[Golden])
+    if not any(case.best for case in golden):
+        raise ArtifactError(f"{folder / GOLDEN}: found no case with an answer, so nothing says whether the graphs are right")
+    for number, case in enumerate(golden):
+        size = len(case.rows)
+        if size > length or len(case.outcomes) != size or len(case.gaps) not in (0, size) or len(case.best) != len(case.scores):
+            raise ArtifactError(f"{folder / GOLDEN}: case {number} has lists of different lengths, or over {length} entries")
+        tracks_fit = all(FIRST <= row < rows for row in (*case.rows, *case.best)) and all(row < rows for row in case.excluded)
+        codes_fit = set(case.outcomes) <= {*map(int, Outcome)} and all(code < GAP_CODES for code in case.gaps)
+        if not tracks_fit or not codes_fit or len(set(case.best)) != len(case.best):
+            raise ArtifactError(
+                f"{folder / GOLDEN}: case {number} has a row outside {FIRST} to {rows - 1}, an unknown outcome or gap, "
+                "or a track twice in its answer"
+            )
+    return golden
 
 
-def _verify_weights(path: Path, weights: Mapping[str, WeightRecord]) -> None:
-    for name, record in weights.items():
-        dtype = np.dtype(record.dtype)
-        size = int(np.prod(record.shape, dtype=np.int64)) * dtype.itemsize
-        if record.offset < 0 or record.offset + size > path.stat().st_size:
-            raise ArtifactError(f"{path}: weight {name} would end at byte {record.offset + size}, past the file's end")
-        if dtype.kind == "f" and size:
-            values = np.memmap(path, dtype, "r", record.offset, record.shape).reshape(-1)
-            for start in range(0, len(values), _AT_A_TIME):  # a flag for each of ten million tracks' numbers is half a gigabyte
-                if not np.isfinite(values[start : start + _AT_A_TIME]).all():
-                    raise ArtifactError(f"{path}: weight {name} has a value that is no finite number")
-
-
-def _write_durably(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
+    if CATALOGUE not in manifest.files:
+        return None
+    found = read_json(folder / CATALOGUE, _CatalogueFile)
+    sizes = {len(found.titles), len(found.artists), len(found.durations_ms)}
+    if sizes != {manifest.tracks}:
+        described = " and ".join(map(str, sorted(sizes)))
+        raise ArtifactError(f"{folder}: {CATALOGUE} describes {described} tracks, the vocabulary has {manifest.tracks}")
+    return Catalogue(titles=found.titles, artists=found.artists, durations_ms=found.durations_ms)

@@ -1,21 +1,39 @@
-"""The artifact's two ONNX graphs, run by ONNX Runtime.
+"""Open the artifact's two ONNX graphs, check them, and run them with ONNX Runtime.
 
-Batches in, batches out, in the calling thread; it knows nothing of who waits. Threads are given (ONNX Runtime's own default
-is all cores) and do not spin between runs, which would burn a core for nothing. Histories of one batch are padded to its
-longest, which the graphs take out again (`model.nets.blocks.Packing`).
+Batches in, batches out, in the calling thread. The service answers requests with this code, and the trainer publishes nothing
+that this code refuses. The number of threads is given (ONNX Runtime's default is all cores). They do not spin between runs,
+which would keep a core busy for nothing. Histories of one batch are padded to the longest one. The graphs take the padding
+out again (`model.nets.blocks.Packing`).
+
+The weights are memory-mapped, so whoever writes to `weights.bin` changes the model that is in use. Each run looks at the file's
+size and time first, and fails if they have changed. A file that is truncated during a run still ends the process (SIGBUS).
 
 Shapes: B batch, T time, n excluded rows, m candidates, k tracks wanted.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from model.artifact import FURTHER_INPUTS, INPUTS, MODEL, OUTPUTS, RANK, RANK_INPUTS, Artifact, ArtifactError, Golden
+from model.artifact import (
+    FURTHER_INPUTS,
+    INPUTS,
+    MODEL,
+    OUTPUTS,
+    RANK,
+    RANK_INPUTS,
+    WEIGHTS,
+    Artifact,
+    ArtifactError,
+    Golden,
+)
+from model.artifact_files import FileState, system_errors_named
 from model.encoding import Ints, RowHistory, encode_histories, feed
 from model.vocabulary import PADDING
 
@@ -39,16 +57,18 @@ class Scores:
 
 
 class Graphs:
-    """An artifact's graphs, loaded and checked: a constructed one gives the answers that the trainer got."""
+    """An artifact's graphs, opened and checked: they give the answers that the trainer got."""
 
     def __init__(self, artifact: Artifact, *, threads: int, wanted_weight: float | None = None) -> None:
-        """ArtifactError where the graphs are not what the manifest says or answer the golden cases differently.
+        """ArtifactError where the graphs differ from the manifest or answer the golden cases differently.
 
-        `wanted_weight` is what the head that predicts 'wanted' weighs from then on; None is the manifest's own.
+        `wanted_weight` is the weight of the head that predicts 'wanted' from then on. None takes the manifest's.
         """
+        self._folder = artifact.folder
         self._length = artifact.manifest.history.length
         self._tracks = artifact.manifest.tracks
         self._inputs, self._rank_inputs = artifact.manifest.inputs, artifact.manifest.rank_inputs
+        self._weights = _OpenFile(artifact.folder / WEIGHTS, artifact.weights)
         self._model = _load(artifact, MODEL, self._inputs, INPUTS, threads)
         self._rank = _load(artifact, RANK, self._rank_inputs, RANK_INPUTS, threads)
         self._weight = np.array(artifact.manifest.wanted_weight, np.float32)
@@ -67,6 +87,7 @@ class Graphs:
         encoded = encode_histories(histories, length=self._length)
         count = np.array(min(max(counts), self._tracks), np.int64)
         given = feed(self._inputs, encoded, excluded=_padded(excluded), count=count, wanted_weight=self._weight)
+        self._weights.check()
         started = time.perf_counter()
         rows_Bk, scores_Bk = self._model.run(self._outputs, given)
         ran_s = time.perf_counter() - started
@@ -81,6 +102,7 @@ class Graphs:
         """For each history the score of each of its candidates, in the candidates' order."""
         encoded = encode_histories(histories, length=self._length)
         given = feed(self._rank_inputs, encoded, candidates=_padded(candidates), wanted_weight=self._weight)
+        self._weights.check()
         started = time.perf_counter()
         [scores_Bm] = self._rank.run([self._outputs[1]], given)
         ran_s = time.perf_counter() - started
@@ -90,17 +112,52 @@ class Graphs:
         ]
 
     def _replay(self, number: int, case: Golden) -> None:
-        [found] = self.best([RowHistory(case.rows, case.outcomes, case.gaps)], [case.excluded], [len(case.best)])
-        scores, wanted = np.array(found.scores), np.array(case.scores)
-        if scores.shape != wanted.shape or not np.allclose(scores, wanted, rtol=TOLERANCE, atol=TOLERANCE):
-            raise ArtifactError(
-                f"golden case {number}: found scores {scores[:3].tolist()}…, the trainer got {wanted[:3].tolist()}…"
-            )
-        # Where neighbours' scores are as good as tied, rounding decides their order; elsewhere rows must agree.
+        """Check both graphs on a golden case. ArtifactError where they cannot run it or answer differently."""
+        where = f"{self._folder}: golden case {number}"
+        history = RowHistory(case.rows, case.outcomes, case.gaps)
+        try:
+            [found] = self.best([history], [case.excluded], [max(1, len(case.best))])
+            [ranked] = self.rank([history], [case.best])
+        except ArtifactError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+            raise ArtifactError(f"{where} cannot be run: {_one_line(error)}") from error
+        wanted = np.array(case.scores)
+        for name, scores in ((MODEL, np.array(found.scores)), (RANK, np.array(ranked.scores))):
+            if scores.shape != wanted.shape or not np.allclose(scores, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+                raise ArtifactError(
+                    f"{where}: found scores {scores[:3].tolist()}… by {name}, the trainer got {wanted[:3].tolist()}…"
+                )
+        if not len(wanted):
+            return
+        # Rounding decides the order of neighbours whose scores are as good as tied. Elsewhere the rows must agree.
         gaps = np.abs(np.diff(wanted)) > 2 * TOLERANCE * np.maximum(1, np.abs(wanted[1:]))
         clear = np.concatenate([[True], gaps]) & np.concatenate([gaps, [False]])
         if (np.array(found.rows)[clear] != np.array(case.best)[clear]).any():
-            raise ArtifactError(f"golden case {number}: found rows {found.rows}, the trainer got {list(case.best)}")
+            raise ArtifactError(f"{where}: found rows {found.rows}, the trainer got {list(case.best)}")
+
+
+class _OpenFile:
+    """A file that is held open, so that a change of its content is noticed even if another file takes its name."""
+
+    def __init__(self, path: Path, verified: FileState) -> None:
+        with system_errors_named(path):
+            self._file = path.open("rb")  # closed with this object: the graphs have the file mapped as long
+        self._path, self._verified = path, verified
+        self.check()
+
+    def check(self) -> None:
+        """ArtifactError where the file was written to since it was verified."""
+        found = FileState.of(os.fstat(self._file.fileno()))
+        if found != self._verified:
+            raise ArtifactError(
+                f"{self._path} was changed in place after it was verified: it had {self._verified.bytes} bytes and has "
+                f"{found.bytes} now. Its graphs cannot be used any more; load an artifact that is whole"
+            )
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
 
 
 def _load(
@@ -117,12 +174,16 @@ def _load(
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common class of their own
-        raise ArtifactError(f"{path} does not load in ONNX Runtime {onnxruntime.__version__}: {error}") from error
+        raise ArtifactError(f"{path} does not load in ONNX Runtime {onnxruntime.__version__}: {_one_line(error)}") from error
     found = [tensor.name for tensor in session.get_inputs()]
     fed = {*known, *FURTHER_INPUTS}
-    if set(found) != set(inputs) or not set(known) <= set(inputs) <= fed:
+    if sorted(found) != sorted(inputs) or not set(known) <= set(inputs) <= fed:
         raise ArtifactError(f"{path}: found inputs {found}, the manifest says {list(inputs)}; this version feeds {sorted(fed)}")
     return session
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Ints:

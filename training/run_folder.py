@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from model.artifact import switch
+from model.versions import switch
 from training.data.log import Log, open_log
 from training.data.sequences import build
 from training.data.split import Split, split

@@ -1,13 +1,17 @@
 """ONNX graphs run in batches, checked against the model computed by hand, and refused where they differ."""
 
 import math
+import os
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from model.artifact import ArtifactError
+from model.artifact import ArtifactError, Golden
 from model.encoding import RowHistory
 from model.graphs import Graphs
 from model.vocabulary import FIRST
@@ -79,8 +83,79 @@ def test_artifact_that_answers_otherwise_than_at_training_is_refused(tmp_path: P
     """Golden cases are replayed before anything is served."""
     artifact = artifacts.load(tmp_path, golden_error=0.01)
 
-    with pytest.raises(ArtifactError, match="golden case 0: found scores"):
+    with pytest.raises(ArtifactError, match=r"golden case 0: found scores .* by model\.onnx, the trainer got"):
         Graphs(artifact, threads=1)
+
+
+def test_ranking_that_answers_otherwise_than_at_training_is_refused(tmp_path: Path) -> None:
+    """The same cases are ranked by the second graph: here it is one that scores everything a little higher."""
+    artifact = artifacts.load(tmp_path)
+    graph = onnx.load(artifact.folder / "rank.onnx", load_external_data=False)
+    last = graph.graph.node[-1]
+    last.output[0] = "almost"
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.01, np.float32), "more"))
+    graph.graph.node.append(onnx.helper.make_node("Add", ["almost", "more"], ["scores"]))
+    (artifact.folder / "rank.onnx").write_bytes(graph.SerializeToString())
+
+    with pytest.raises(ArtifactError, match=r"golden case 0: found scores .* by rank\.onnx, the trainer got"):
+        Graphs(artifact, threads=1)
+
+
+def test_graph_that_cannot_run_a_golden_case_is_refused(tmp_path: Path) -> None:
+    """It loads, but fails as it runs: a table of tracks that is too short."""
+    artifact = artifacts.load(tmp_path)
+    graph = onnx.load(artifact.folder / "rank.onnx", load_external_data=False)
+    prior = next(tensor for tensor in graph.graph.initializer if tensor.name == "prior")
+    prior.dims[0] = 2
+    next(entry for entry in prior.external_data if entry.key == "length").value = "8"
+    (artifact.folder / "rank.onnx").write_bytes(graph.SerializeToString())
+
+    with pytest.raises(ArtifactError, match=r"golden case 0 cannot be run: .*indices element out of data bounds"):
+        Graphs(artifact, threads=1)
+
+
+def test_case_in_which_nothing_can_be_proposed_is_replayed(tmp_path: Path) -> None:
+    """A listener who has heard everything, where nothing is proposed twice: an answer without tracks."""
+    artifact = artifacts.load(tmp_path)
+    rows = list(range(FIRST, len(artifact.vocabulary)))
+    nothing = Golden(rows=[FIRST], outcomes=[1], excluded=rows, best=[], scores=[])
+    Graphs(replace(artifact, golden=[*artifact.golden, nothing]), threads=1)
+
+    with pytest.raises(ArtifactError, match=r"golden case 0: found scores \["):
+        Graphs(replace(artifact, golden=[replace(nothing, excluded=rows[1:])]), threads=1)
+
+
+def test_weights_that_are_changed_in_place_are_noticed(tmp_path: Path) -> None:
+    """They are mapped, so whoever writes to the file changes the model in use: no answer comes from it any more."""
+    artifact = artifacts.load(tmp_path)
+    graphs, before = Graphs(artifact, threads=1), Graphs(artifact, threads=1)
+    assert graphs.best([RowHistory()], [[]], [1])
+    weights = artifact.folder / "weights.bin"
+    with weights.open("r+b") as file:
+        file.write(b"\xff" * 64)
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))  # the clock of a file system may be too coarse for a quick test
+
+    with pytest.raises(ArtifactError, match=r"weights\.bin was changed in place after it was verified"):
+        graphs.best([RowHistory()], [[]], [1])
+    with pytest.raises(ArtifactError, match="was changed in place"):
+        before.rank([RowHistory()], [[FIRST]])
+    with pytest.raises(ArtifactError, match="was changed in place"):
+        Graphs(artifact, threads=1)
+
+
+def test_weights_that_are_replaced_or_deleted_go_on_serving(tmp_path: Path) -> None:
+    """What is mapped stays as it is: an update writes other files, and an old artifact may be deleted while it is in use."""
+    artifact = artifacts.load(tmp_path)
+    graphs = Graphs(artifact, threads=1)
+    before = graphs.best(HISTORIES, [[]] * 4, [5] * 4)
+    (tmp_path / "other").write_bytes(b"\xff" * 1000)
+    os.replace(tmp_path / "other", artifact.folder / "weights.bin")
+    replaced = graphs.best(HISTORIES, [[]] * 4, [5] * 4)
+    shutil.rmtree(artifact.folder)
+    deleted = graphs.best(HISTORIES, [[]] * 4, [5] * 4)
+
+    assert [scores.scores for scores in replaced] == [scores.scores for scores in before]
+    assert [scores.scores for scores in deleted] == [scores.scores for scores in before]
 
 
 def test_rounding_of_another_processor_is_accepted(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ import numpy as np
 import onnxruntime
 import torch
 
-from model import artifact
+from model import artifact, versions
 from model.artifact import Golden, Manifest
 from model.catalogue import Catalogue
 from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
+from model.graphs import Graphs
 from model.nets.network import Network
 from model.vocabulary import FIRST, Vocabulary
 from training.errors import TrainingError
@@ -70,8 +71,8 @@ def export(
         ranker = NetworkRanker(recipe.name, network.eval(), torch.from_numpy(encoder.weights["items"]))  # once in memory
         check_parity(ranker, draft, length=length)
         golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
-        artifact.write_json(draft / artifact.TRACKS, vocabulary.tracks)
-        artifact.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
+        versions.write_json(draft / artifact.TRACKS, vocabulary.tracks)
+        versions.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
         chosen = select_retrieval(
             network,
             encoder,
@@ -82,12 +83,12 @@ def export(
             weight=weight_of(network),
             open_graph=partial(open_graph, packed=False),
         )
-        artifact.write_json(draft / artifact.GOLDEN, list(chosen.golden))
+        versions.write_json(draft / artifact.GOLDEN, list(chosen.golden))
         if catalogue is not None:
-            artifact.write_json(draft / artifact.CATALOGUE, asdict(catalogue))
+            versions.write_json(draft / artifact.CATALOGUE, asdict(catalogue))
         manifest = Manifest(
             name=recipe.name,
-            version=artifact.new_version(recipe.name),
+            version=versions.new_version(recipe.name),
             created_at=datetime.now(UTC),
             tracks=len(vocabulary.tracks),
             history=recipe.history,
@@ -101,7 +102,7 @@ def export(
             weights=chosen.records or records,
             files={},
         )
-        return artifact.save(root, draft, manifest)
+        return versions.save(root, draft, manifest, check=lambda saved: Graphs(saved, threads=1))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

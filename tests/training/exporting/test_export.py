@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model import artifact
+from model import artifact, graphs
+from model.artifact import ArtifactError
 from model.encoding import RowHistory
 from model.nets import build
 from model.nets.config import NetworkConfig
@@ -175,6 +176,27 @@ def test_graph_without_its_weights_does_not_open(exported: Exported, tmp_path: P
     (tmp_path / artifact.MODEL).write_bytes((exported.folder / artifact.MODEL).read_bytes())
     with pytest.raises(Exception, match=r"weights\.bin"):  # onnxruntime raises a class of its own for each status
         onnxruntime.InferenceSession(str(tmp_path / artifact.MODEL), providers=["CPUExecutionProvider"])
+
+
+def test_artifact_that_the_service_would_refuse_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export opens it with the service's own code, which here takes no difference at all from the golden scores."""
+    monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "current").symlink_to("old")
+    with pytest.raises(ArtifactError, match="golden case 0: found scores"):
+        export(
+            build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=8), 9, 8),
+            recipe=small_recipe("refused"),
+            vocabulary=Vocabulary([f"t{number}" for number in range(7)]),
+            popular=[2],
+            samples=[],
+            root=tmp_path,
+            origin={},
+            quality={},
+        )
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "old"]
+    assert (tmp_path / "current").resolve().name == "old"
 
 
 @pytest.mark.parametrize("kind", ["cloze", "sine"])

@@ -14,14 +14,14 @@ import pytest
 import torch
 from onnx import ModelProto
 
-from model import artifact
+from model import artifact, versions
 from model.artifact import ArtifactError, RetrievalRecord
 from model.encoding import RowHistory
 from model.nets import build
 from model.nets.network import Network
 from model.nets.session_memory import SessionMemory
 from model.vocabulary import FIRST
-from tests.model.test_artifact import manifest_of
+from tests.model.drafts import manifest_of
 from tests.training.worlds import small_recipe
 from training.exporting import scoring_graphs
 from training.exporting.export import open_graph
@@ -354,10 +354,12 @@ def test_damaged_index_is_refused(shrunk: Shrink, tmp_path: Path) -> None:
     """One bit of any of its parts: the service would look in the wrong place and nobody would know."""
     chosen = shrunk(index_from=1_000, probes_tried=(ROWS,))
     draft, records = tmp_path / "draft", chosen.records or {}
-    artifact.write_json(draft / artifact.TRACKS, [f"t{row}" for row in range(FIRST, ROWS)])
-    for name in (artifact.RANK, artifact.POPULAR, artifact.GOLDEN):
-        artifact.write_json(draft / name, [])
-    saved = artifact.save(tmp_path, draft, manifest_of(tracks=ROWS - FIRST, weights=records, retrieval=chosen.found))
+    versions.write_json(draft / artifact.TRACKS, [f"t{row}" for row in range(FIRST, ROWS)])
+    golden = {"rows": [], "outcomes": [], "excluded": [], "best": [FIRST], "scores": [1.0]}
+    for name, content in ((artifact.RANK, []), (artifact.POPULAR, [FIRST]), (artifact.GOLDEN, [golden])):
+        versions.write_json(draft / name, content)
+    manifest = manifest_of(tracks=ROWS - FIRST, weights=records, retrieval=chosen.found)
+    saved = versions.save(tmp_path, draft, manifest, check=str)
     whole = (saved / artifact.WEIGHTS).read_bytes()
 
     for part in ("blocks_int8", "block_rows", "groups_int8", "group_blocks", "means_int8", "alone_int8", "alone_rows"):

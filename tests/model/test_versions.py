@@ -1,0 +1,106 @@
+"""Versions under one root: written whole, switched in one step, listed, deleted."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+
+from model import artifact, versions
+from model.artifact import Artifact, ArtifactError
+from tests.model.drafts import ITEMS, draft_of, manifest_of, save
+
+
+def test_save_that_fails_leaves_the_current_artifact_alone(tmp_path: Path) -> None:
+    """Verification comes before the switch, and nothing is left under the new version's name."""
+    old = save(tmp_path, "old")
+    with pytest.raises(ArtifactError):
+        save(tmp_path, "new", items=np.full_like(ITEMS, np.nan))
+
+    assert artifact.load(tmp_path / "current").folder == old
+    assert not (tmp_path / "new").exists()
+
+
+def test_artifact_that_the_check_refuses_is_not_published(tmp_path: Path) -> None:
+    """The check gets the loaded artifact; what it raises reaches the caller, and the version in use stays."""
+    old = save(tmp_path, "old")
+
+    def refuse(made: Artifact) -> None:
+        raise ArtifactError(f"{made.manifest.version} answers otherwise")
+
+    with pytest.raises(ArtifactError, match="new answers otherwise"):
+        save(tmp_path, "new", check=refuse)
+    assert artifact.load(tmp_path / "current").folder == old
+    assert not (tmp_path / "new").exists()
+
+
+def test_save_can_be_tried_again_with_the_same_draft(tmp_path: Path) -> None:
+    """The manifest of the failed try is no part of the artifact."""
+    draft = draft_of(tmp_path)
+    with pytest.raises(ArtifactError):
+        versions.save(tmp_path, draft, manifest_of(tracks=99), check=str)
+    folder = versions.save(tmp_path, draft, manifest_of(), check=str)
+
+    assert artifact.load(folder).manifest.tracks == 3
+
+
+def test_save_never_writes_over_an_artifact(tmp_path: Path) -> None:
+    """A version names one artifact for ever."""
+    folder = save(tmp_path, "v1")
+    before = (folder / artifact.MANIFEST).read_bytes()
+    with pytest.raises(OSError, match="v1"):
+        save(tmp_path, "v1", popular=[2])
+
+    assert (folder / artifact.MANIFEST).read_bytes() == before
+
+
+def test_leftover_of_a_switch_that_was_killed_does_not_stop_the_next(tmp_path: Path) -> None:
+    """A link made, but not yet moved into place."""
+    save(tmp_path, "old")
+    (tmp_path / f".current-{os.getpid()}").symlink_to("nowhere")
+    new = save(tmp_path, "new")
+
+    assert artifact.load(tmp_path / "current").folder == new
+
+
+def test_switch_goes_back_to_an_older_artifact(tmp_path: Path) -> None:
+    """A bad model is undone by name."""
+    old = save(tmp_path, "old")
+    save(tmp_path, "new")
+    versions.switch(tmp_path, "old")
+
+    assert artifact.load(tmp_path / "current").folder == old
+
+
+def test_reader_beside_a_writer_always_sees_a_whole_artifact(tmp_path: Path) -> None:
+    """A load that met a missing link or half an artifact would raise; the version and the contents belong together."""
+    save(tmp_path, "v0", popular=[2])
+    done = Event()
+
+    def read() -> list[Artifact]:
+        loaded: list[Artifact] = []
+        while not done.is_set() or not loaded:
+            loaded.append(artifact.load(tmp_path / "current"))
+        return loaded
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        save(tmp_path, "v1", popular=[2, 3])
+        for number in range(2_000):  # often enough to meet a reader between two steps, if a switch had two
+            versions.switch(tmp_path, f"v{number % 2}")
+        done.set()
+        seen = reader.result()
+
+    assert all(one.manifest.version == f"v{len(one.popular) - 1}" for one in seen)
+
+
+def test_versions_sort_by_time_and_differ_within_a_second() -> None:
+    """A folder listing is a history."""
+    moments = [datetime(2026, 11, 22, 8, 15, second, tzinfo=UTC) for second in (1, 1, 2, 10)]
+    made = [versions.new_version("tiny", moment) for moment in moments]
+
+    assert [version[:20] for version in made] == sorted(version[:20] for version in made)
+    assert len(set(made)) == 4
