@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from model.artifact import switch
+from model.versions import switch
 from service.store import embedded_valkey
 from tests.load import artifacts, listeners
 from tests.load.generator import Order

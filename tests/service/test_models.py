@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.artifact import load, switch
+from model.artifact import load
+from model.versions import switch
 from service.scoring.registry import share_of
 from tests.service import artifacts
 from tests.service.applications import running

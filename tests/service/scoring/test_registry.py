@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from model.artifact import Artifact, load, switch
+from model.artifact import Artifact, load
+from model.versions import switch
 from service.errors import ModelRefusedError
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
