@@ -1,1 +1,1 @@
-"""What the trainer and the service must agree on; this file imports nothing on purpose."""
+"""Code that trainer and service share, because both must agree on it. This file imports nothing on purpose."""

@@ -1,4 +1,4 @@
-"""What the tracks are called: titles, artists and durations, in the order of the vocabulary's rows."""
+"""The catalogue: titles, artists and durations of the tracks, in the order of the vocabulary's rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Catalogue:
-    """What the tracks are called, in the order of their rows (entry 0 belongs to row `FIRST`); None where not known."""
+    """Titles, artists and durations by row; entry 0 belongs to row `FIRST`. None stands for an unknown value."""
 
     titles: Sequence[str | None]
     artists: Sequence[str | None]

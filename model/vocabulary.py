@@ -1,12 +1,13 @@
 """Track ids and their rows.
 
-A *row* is the number by which the network knows a track. Row 0 pads, row 1 stands for every track that the trainer has
-not seen (nobody ever wants it, so it ranks behind the known), rows from 2 on are tracks in the order of the artifact's
-`tracks.json`. It knows nothing about where ids come from.
+A *row* is the number by which the network knows a track. Row 0 is padding. Row 1 stands for every track that the trainer has
+not seen; it ranks behind all known tracks. Rows from 2 on are tracks in the order of the artifact's `tracks.json`. This module
+does not know where ids come from.
 
-Ids lie one behind the other in one run of bytes, beside a table of them by their hashes: 27 bytes for an id of 13, where
-strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds so; what was looked
-up lately is remembered, and takes a quarter of one. Hashes are this process's own, so a vocabulary cannot be pickled.
+All ids are stored in one block of bytes, with a hash table of their places beside it. This takes 27 bytes for an id of 13
+bytes; strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds, or a
+quarter of one if the id is in the cache of recent look-ups. Python's string hashes differ between processes, so a vocabulary
+cannot be pickled.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +20,7 @@ UNKNOWN = 1
 FIRST = 2
 """The first row that is a track."""
 REMEMBERED = 65_536
-"""Ids whose rows are remembered: of those asked for lately, at a quarter of a kilobyte each."""
+"""Size of the cache of recent look-ups; an id takes a quarter of a kilobyte there."""
 _AT_A_TIME = 100_000
 
 
@@ -27,7 +28,7 @@ class Vocabulary:
     """A fixed two-way map between track ids (strings) and rows (integers from `FIRST` on)."""
 
     def __init__(self, tracks: Sequence[str]) -> None:
-        """Give `tracks` the rows `FIRST`, `FIRST + 1`, …; ValueError where an id comes twice."""
+        """Give `tracks` the rows `FIRST`, `FIRST + 1`, …. ValueError if an id occurs twice."""
         hashes = np.fromiter(map(hash, tracks), np.int64, len(tracks))
         _refuse_repeated(tracks, hashes)
         names, ends = bytearray(), np.zeros(len(tracks) + 1, np.int64)
@@ -43,35 +44,35 @@ class Vocabulary:
         self._row = lru_cache(REMEMBERED)(self._find)
 
     def __len__(self) -> int:
-        """The number of rows, padding and unknown included: the height of an embedding table."""
+        """Return the number of rows, padding and unknown included: the height of an embedding table."""
         return len(self._places) + FIRST
 
     def row(self, track_id: str) -> int:
-        """The row of a track, `UNKNOWN` where the trainer has not seen it."""
+        """Return the row of a track, `UNKNOWN` if the trainer has not seen it."""
         return self._row(track_id)
 
     def knows(self, track_id: str) -> bool:
-        """Whether a track has a row of its own."""
+        """Say whether a track has a row of its own."""
         return self._row(track_id) != UNKNOWN
 
     def known_rows(self, track_ids: Iterable[str]) -> list[int]:
-        """The rows of those tracks that are known, in order."""
+        """Return the rows of the known ones among `track_ids`, in order."""
         return [row for row in map(self._row, track_ids) if row != UNKNOWN]
 
     def track(self, row: int) -> str:
-        """The track of a row; ValueError for padding and unknown, which are none."""
+        """Return the track of a row. ValueError for padding and unknown, which are no tracks."""
         if row < FIRST:
             raise ValueError(f"row {row} is no track; tracks begin at row {FIRST}")
         return self._name(row - FIRST).decode("utf-8", "surrogatepass")
 
     def named(self, rows: Iterable[int]) -> list[str]:
-        """The tracks of several rows, in order, none of which may be padding or unknown: at a third of the cost."""
+        """Return the tracks of several rows, in order. A third of the cost of `track`, because nothing is checked."""
         names, ends = self._names, self._ends
         return [names[ends[row - FIRST] : ends[row - FIRST + 1]].decode("utf-8", "surrogatepass") for row in rows]
 
     @property
     def tracks(self) -> list[str]:
-        """All track ids, in the order of their rows: a list made anew."""
+        """A new list of all track ids, in the order of their rows."""
         return [self.track(row) for row in range(FIRST, len(self))]
 
     def _find(self, track_id: str) -> int:
@@ -86,7 +87,7 @@ class Vocabulary:
 
 
 def _encoded(track_id: str) -> bytes:
-    """In UTF-8, half a surrogate pair as it is: JSON allows one."""
+    """Encode an id in UTF-8. A lone surrogate, which JSON allows, is kept."""
     return track_id.encode("utf-8", "surrogatepass")
 
 
@@ -97,4 +98,4 @@ def _refuse_repeated(tracks: Sequence[str], hashes: np.ndarray[tuple[int], np.dt
         suspects = [tracks[place] for place in np.flatnonzero(np.isin(hashes, again)).tolist()]
         repeated = len(suspects) - len(set(suspects))
         if repeated:
-            raise ValueError(f"{repeated} track ids come more than once in the vocabulary")
+            raise ValueError(f"found {repeated} repeated track ids in the vocabulary; expected each id once")

@@ -1,6 +1,6 @@
-"""What holds for all tests."""
+"""Set-up of all tests."""
 
 import os
 
-# As the trainer's command line does it, before anything loads torch: tests share their machine.
+# Like the trainer's command line, before anything loads torch: tests share their machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

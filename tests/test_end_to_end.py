@@ -1,4 +1,4 @@
-"""The whole way, for real: simulate, train, export, serve, post, ask; and the trainer and the service see one world."""
+"""The whole way: simulate, train, export, serve, post, ask. The service and the trainer give the same lists."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ hit_loss = 0.9
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a simulated log and an artifact trained on it; a space in its path, as people have."""
+    """A folder with a simulated log and an artifact trained on it. Its path has a space, as real paths do."""
     folder = tmp_path_factory.mktemp("a world")
     (folder / "small.toml").write_text(RECIPE)
     log, out = str(folder / "log"), str(folder / "artifacts")
@@ -50,7 +50,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(folder: Path, artifacts: str = "artifacts", **settings: object) -> Iterator[str]:
-    """The service as a process, with a Valkey of its own; gives its address."""
+    """Run the service as a process with its own Valkey. Yields its address."""
     port = free_port()
     parts = {"artifact": folder / artifacts / "current", "state_dir": folder / "state", **settings}
     with process("-m", "service", port=port, log=folder / "service.log", queue_patience=30, **parts):
@@ -58,7 +58,7 @@ def served(folder: Path, artifacts: str = "artifacts", **settings: object) -> It
 
 
 def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
-    """Posted event by event, the held-out listeners get the very lists that the evaluation ranked for them."""
+    """With their events posted one by one, held-out listeners get exactly the lists that the evaluation ranked."""
     console = Console(file=StringIO(), width=120)
     with served(world) as url:
         replayed = replay(open_log(world / "log"), world / "artifacts" / "current", url, listeners=12, console=console)
@@ -72,7 +72,7 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
 
 
 def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
-    """As above for a model that reads its session alone and remembers others: it is going on when the service is asked."""
+    """The same for a model that reads the session alone and has a session memory. Sessions are still going on when asked."""
     recipe = (
         RECIPE.replace("epochs = 2", "epochs = 1").replace("gaps = true", "gaps = false")
         + '[history]\nscope = "session"\n[session_memory]\nweights = [5]\n'
@@ -91,7 +91,7 @@ def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
 
 
 def test_skipped_track_is_not_proposed_again_and_a_restart_forgets_nothing(world: Path) -> None:
-    """A listener's session is there again after the service was stopped and started."""
+    """After a restart of the service, a listener's session is still there."""
     with served(world) as url:
         first = httpx.get(f"{url}/v1/users/ann/next").json()
         best = first["tracks"][0]["track_id"]

@@ -1,4 +1,4 @@
-"""Each published system the whole way: its recipe trained small, exported, served, replayed; none gets special treatment."""
+"""Each published system the whole way: its recipe is trained small, exported, served and replayed. All run the same code."""
 
 from io import StringIO
 from pathlib import Path
@@ -26,7 +26,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
 @pytest.mark.systems
 @pytest.mark.parametrize("name", ["seshadri-knees", "seshadri-knees-masked", "mei", "sine", "positives", "nexttrack"])
 def test_system_is_served_as_it_was_evaluated(name: str, log: Log, tmp_path: Path) -> None:
-    """Posted event by event, listeners get the very lists that the trainer's own runtime gives for the same histories."""
+    """With their events posted one by one, listeners get exactly the lists that the trainer's own runtime gives."""
     console = Console(file=StringIO())
     heads = ",network.heads=1" if name == "sine" else ",network.heads=2"
     current = prepare(log, read_recipe(f"{name}:{SMALL}{heads}"), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""What a figure was measured on, in one line."""
+"""Name the machine that a figure was measured on."""
 
 import os
 import platform
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """The processor, how many threads of how many cores, torch's version."""
-    import torch  # noqa: PLC0415  # who asks for the processor alone need not load it
+    """Return one line with the processor, torch's threads of the machine's cores, and torch's version."""
+    import torch  # noqa: PLC0415  # `processor` alone does not need torch
 
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
     return f"{processor()}, {threads}, torch {torch.__version__}"
 
 
 def processor(about: Path = Path("/proc/cpuinfo")) -> str:
-    """Its name and family: virtual machines of one name can be quick and slow ones."""
+    """Return the processor's name and family. Virtual machines of one name can have fast or slow processors."""
     lines = about.read_text("utf-8").splitlines() if about.exists() else []
     fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if "model name" not in fields:

@@ -1,8 +1,8 @@
-"""A run's settings: one TOML file, nested frozen dataclasses, an unknown key is an error.
+"""Recipes: all settings of a training run in one TOML file, read into nested frozen dataclasses. An unknown key is an error.
 
-All of it goes into the artifact's manifest, so that a model can say how it came to be. Recipes that come with nexttrack are
-named by their file (`--recipe sasrec`), one's own by path. `extends = "sasrec"` takes everything from another recipe but what
-the file says itself, and `sasrec:fit.epochs=5` changes a recipe where it is named.
+The whole recipe goes into the artifact's manifest, so that a model says how it was made. `--recipe sasrec` names a recipe of
+nexttrack, `--recipe mine.toml` a file. `extends = "sasrec"` inherits every key that the file does not set itself.
+`--recipe sasrec:fit.epochs=5` changes single keys.
 """
 
 import re
@@ -21,7 +21,7 @@ from model.nets.config import NetworkConfig
 from training.errors import TrainingError
 
 Targets = Literal["wanted", "kept", "all"]
-"""What a state is to predict: what is kept next, what was kept at that place, or what came."""
+"""The target of a state. wanted: the next track that is kept. kept: the next track, if it is kept. all: the next track."""
 
 _STRICT = ConfigDict(extra="forbid")
 _NAME = r"[\w .,=-]"
@@ -33,16 +33,19 @@ _RENAMED = {
     ("network", "gains"): ("network", "outcome_scaling"),
 }
 """Keys of version 0.1.0 and their names today. The old names work for one more version."""
-_BARE_WORD = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)$")  # a value that TOML wants in quotes
+_BARE_WORD = re.compile(r"(?<==)(?!true\b|false\b)([A-Za-z][\w@]*)$")  # a value that needs quotes in TOML
 
 
 class RecipeError(TrainingError):
-    """A recipe that cannot be followed; the text says which key and why."""
+    """A recipe that cannot be used. The text names the key and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class SplitRule:
-    """How the log is cut: at two moments, or the last shares of all entries by time. A log's own split goes before shares."""
+    """How the log is split into training, validation and test part: at two moments, or by shares of the newest entries.
+
+    A split that the log brings itself takes precedence over shares.
+    """
 
     valid_from: AwareDatetime | None = None  # with its time zone
     test_from: AwareDatetime | None = None
@@ -50,7 +53,7 @@ class SplitRule:
     test: float = Field(default=0.1, gt=0, lt=0.5)
     shares_of: Literal["log", "listener"] = "log"  # listener: each listener's own newest entries are held out
     listeners: float = Field(default=0.0, ge=0, lt=1)  # share of listeners who are tested and never trained on
-    min_count: int = Field(default=1, ge=1)  # a track met less often in the training part is an unknown one
+    min_count: int = Field(default=1, ge=1)  # a track with fewer entries in the training part counts as unknown
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> "SplitRule":
@@ -67,14 +70,16 @@ class SplitRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class LossRule:
-    """L = L_main + the weighted terms below, each a function of `model.nets.losses`; a weight of 0 leaves a term out."""
+    """The loss: L_main plus weighted terms, each a function of `model.nets.losses`. A weight of 0 leaves a term out."""
 
     main: Literal["auto", "full", "sampled", "bce", "bpr"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
-    negatives: int = Field(default=256, ge=0)  # uniform; shared by the batch, but for `bce`: each state's hardest, or none
+    negatives: int = Field(
+        default=256, ge=0
+    )  # random tracks, shared by the batch; for `bce` each state draws its own and keeps the hardest
     targets: Targets = "wanted"
     pair: float = Field(default=0.0, ge=0)
-    before: float = Field(default=0.0, ge=0)  # pairwise, a kept track against the one refused just before it
-    penalty: float = Field(default=0.0, ge=0)  # of sub-interests that resemble each other
+    before: float = Field(default=0.0, ge=0)  # pairwise: a kept track against the track refused just before it
+    penalty: float = Field(default=0.0, ge=0)  # on sub-interests that resemble each other
     refused: float = Field(default=0.0, ge=0)  # binary cross-entropy of refused tracks as negative targets
     contrast: float = Field(default=0.0, ge=0)
     temperature: float = Field(default=0.1, gt=0)  # of the contrastive term
@@ -84,52 +89,50 @@ class LossRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class FitRule:
-    """The loop: optimiser, batches and when to stop."""
+    """The training loop: optimiser, batches, and when to stop."""
 
     epochs: int = Field(default=30, ge=1)
     patience: int = Field(default=3, ge=1)  # epochs without a better validation score
     batch: int = Field(default=256, ge=1)  # sequences
-    windows: Literal["all", "newest"] = "all"  # of each listener's training part: all, or the newest alone
+    windows: Literal["all", "newest"] = "all"  # windows of each listener's training part
     learning_rate: float = Field(default=1e-3, gt=0)
-    decay: float = Field(default=1.0, gt=0, le=1)  # of the learning rate, with each epoch
+    decay: float = Field(default=1.0, gt=0, le=1)  # factor on the learning rate after each epoch
     weight_decay: float = Field(default=0.0, ge=0)
     warmup: int = Field(default=100, ge=0)  # steps
     clip: float = Field(default=1.0, gt=0)  # gradient norm
-    average: bool = False  # of the weights over the steps, see training.fitting.average; where tables are sparse there is none
-    prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity that the item biases start from
-    start: Literal["random", "cooccurrence"] = "random"  # of the tracks' vectors, see training.fitting.cooccurrence
-    select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that decides
-    valid_cases: int = Field(default=20_000, ge=1)  # at most so many cases an epoch, the same each time
-    refit: bool = False  # epochs and weights once chosen: learn anew, from the training and validation parts together
-    tables: Literal["auto", "dense", "sparse"] = (
-        "auto"  # auto: sparse gradients from 200,000 rows on, see training.fitting.optimise
-    )
+    average: bool = False  # use the mean of the weights over the steps (training.fitting.average); not with sparse tables
+    prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity from which item biases start
+    start: Literal["random", "cooccurrence"] = "random"  # of track embeddings (training.fitting.cooccurrence)
+    select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that chooses the epoch
+    valid_cases: int = Field(default=20_000, ge=1)  # most cases to validate on, the same after each epoch
+    refit: bool = False  # train again on training and validation parts, with the chosen epochs and weights
+    tables: Literal["auto", "dense", "sparse"] = "auto"  # gradients of embeddings; auto: sparse from 200,000 rows on
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the steps; auto: bfloat16 on a GPU, float32 on a CPU
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class CalibrationRule:
-    """What to choose from, on the validation part, once the network is trained; see `training.fitting.calibration`."""
+    """Weights that are tried on the validation part after training; see `training.fitting.calibration`."""
 
-    wanted: tuple[float, ...] = (0.0,)  # weights of the head that predicts 'wanted'
-    theta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0,)  # of the prior from items' own rates of being kept; 0: none
-    hit_loss: float = Field(default=0.005, ge=0, lt=1)  # the share of HR@20 that fewer refused tracks may cost
+    wanted: tuple[float, ...] = (0.0,)  # of the head that predicts 'wanted'
+    theta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0,)  # of the prior from each item's rate of being kept; 0: none
+    hit_loss: float = Field(default=0.005, ge=0, lt=1)  # the share of HR@20 that may be given up for fewer refused tracks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class SessionMemoryRule:
-    """Sessions that are remembered beside the network, see `model.nets.session_memory`."""
+    """The session memory beside the network; see `model.nets.session_memory`."""
 
-    weights: tuple[Annotated[float, Field(ge=0)], ...] = ()  # to choose from, on the validation part; none, or 0: no memory
-    sessions: int = Field(default=100_000, ge=1)  # the newest ones
-    recent: int = Field(default=150, ge=1)  # sessions of each track that are looked at
+    weights: tuple[Annotated[float, Field(ge=0)], ...] = ()  # tried on the validation part; none, or 0: no memory
+    sessions: int = Field(default=100_000, ge=1)  # the newest sessions are remembered
+    recent: int = Field(default=150, ge=1)  # sessions of each track that a look-up reads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Recipe:
-    """Everything that a run depends on besides the log and the code."""
+    """All settings of a run. A run depends on its recipe, the log and the code, and on nothing else."""
 
-    name: str = Field(pattern=rf"^\w{_NAME}*$")  # names folders
+    name: str = Field(pattern=rf"^\w{_NAME}*$")  # part of the names of folders
     seed: int = 1
     history: HistoryRule = HistoryRule()
     split: SplitRule = SplitRule()
@@ -142,41 +145,45 @@ class Recipe:
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         if self.loss.feedback and not self.network.wanted_head:
-            raise ValueError("found a weight for loss.feedback, which needs network.wanted_head = true")
+            raise ValueError("found a weight for loss.feedback; it needs network.wanted_head = true")
         if any(self.calibration.wanted) and not self.network.wanted_head:
-            raise ValueError("found weights in calibration.wanted, which need network.wanted_head = true")
+            raise ValueError("found weights in calibration.wanted; they need network.wanted_head = true")
         if any(self.calibration.theta) and self.network.kind == "sine":
-            raise ValueError("found calibration.theta with kind 'sine', which takes no prior")
+            raise ValueError("found calibration.theta with network.kind 'sine', which takes no prior; wanted theta = [0.0]")
         if self.network.kind == "sine" and (self.loss.main not in ("bce", "bpr") or self.loss.contrast):
             raise ValueError(
-                f"found loss.main {self.loss.main!r} and loss.contrast {self.loss.contrast:g} with network.kind 'sine', whose "
-                "scores are no dot products of one vector; wanted 'bpr' or 'bce', and no contrast"
+                f"found loss.main {self.loss.main!r} and loss.contrast {self.loss.contrast:g} with network.kind 'sine'; wanted "
+                "'bpr' or 'bce', and no contrast, because its scores are no dot products of one vector"
             )
         if self.loss.main != "bce" and not self.loss.negatives:
-            raise ValueError("found loss.negatives 0, which only main = 'bce' can do without")
+            raise ValueError(f"found loss.negatives 0 with loss.main {self.loss.main!r}; only 'bce' can do without negatives")
         if self.fit.tables == "sparse" and self.loss.main == "full":
-            raise ValueError('found fit.tables = "sparse" and loss.main = "full", which reaches every row; wanted "sampled"')
+            raise ValueError(
+                'found fit.tables = "sparse" and loss.main = "full", whose gradient reaches every row; wanted "sampled"'
+            )
         if self.loss.smoothing and not self.network.repeats:
-            raise ValueError("found loss.smoothing with network.repeats = false; labels would be spread over what cannot come")
+            raise ValueError(
+                "found loss.smoothing with network.repeats = false; it would smooth labels over tracks that are left out"
+            )
         if self.fit.start == "cooccurrence" and self.network.kind == "sine":
-            raise ValueError("found fit.start = 'cooccurrence' with network.kind = 'sine', whose states are no tracks' vectors")
+            raise ValueError("found fit.start = 'cooccurrence' with network.kind = 'sine', which can only start at random")
         return self
 
     def with_seed(self, seed: int) -> "Recipe":
-        """The same run with another seed."""
+        """Return the same recipe with another seed."""
         return replace(self, seed=seed)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for the manifest."""
+        """Return plain JSON values, for the manifest."""
         plain: dict[str, Any] = TypeAdapter(Recipe).dump_python(self, mode="json")
         return plain
 
 
 def read_recipe(asked: str) -> Recipe:
-    """The recipe of a name (`training/recipes/NAME.toml`) or in a file; RecipeError where it cannot be followed.
+    """Read a recipe by name (`training/recipes/NAME.toml`) or from a file. RecipeError if it cannot be used.
 
-    `NAME:loss.negatives=4,fit.select=auc,calibration.theta=[0.0,0.2]` is that recipe with some keys changed. Values are
-    written as in TOML, except that a word needs no quotes, which a shell would remove. The changes become part of the name.
+    `NAME:loss.negatives=4,fit.select=auc,calibration.theta=[0.0,0.2]` changes single keys. Values are written as in TOML, but
+    a word needs no quotes, because a shell would remove them. The changes become part of the recipe's name.
     """
     name, _, changes = (asked, "", "") if Path(asked).is_file() else asked.partition(":")
     try:
@@ -186,12 +193,12 @@ def read_recipe(asked: str) -> Recipe:
             table = _over(table, _with_new_names(tomllib.loads("\n".join(lines)), asked))
             table["name"] = f"{table.get('name')} {_short(changes)}"
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{asked} is no TOML: {error}") from error
+        raise RecipeError(f"{asked}: found text that is no TOML: {error}") from error
     return recipe_of(table, asked)
 
 
 def recipe_of(table: Any, source: str) -> Recipe:
-    """The recipe that stands in a table, such as `as_dict` gave; RecipeError, which names the source, where it is none."""
+    """Make a recipe from a table such as that of `as_dict`. RecipeError, which names the source, if it is wrong."""
     try:
         renamed = _with_new_names(table, source) if isinstance(table, dict) else table
         return TypeAdapter(Recipe).validate_python(renamed, strict=False)
@@ -201,21 +208,21 @@ def recipe_of(table: Any, source: str) -> Recipe:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with nexttrack."""
+    """Return the names of nexttrack's own recipes."""
     return [
         entry.name.removesuffix(".toml") for entry in (files("training") / "recipes").iterdir() if entry.name.endswith(".toml")
     ]
 
 
 def _table(name_or_path: str, *, below: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A recipe's TOML, laid over that of the recipe which it extends, and so on; all but the name is inherited."""
+    """Read a recipe's TOML and lay it over the recipe that it extends. All keys but the name are inherited."""
     source = files("training") / "recipes" / f"{name_or_path}.toml"
     path = Path(name_or_path)
     if not source.is_file() and not path.is_file():
         known = ", ".join(sorted(recipe_names()))
-        raise RecipeError(f"no recipe {name_or_path!r}: neither a file nor one of {known}")
+        raise RecipeError(f"no recipe {name_or_path!r}: there is no such file, and nexttrack's own are {known}")
     if name_or_path in below:
-        raise RecipeError(f"recipes that extend each other: {' -> '.join((*below, name_or_path))}")
+        raise RecipeError(f"found recipes that extend each other: {' -> '.join((*below, name_or_path))}")
     text = source.read_text("utf-8") if source.is_file() else path.read_text("utf-8")
     table = _with_new_names(tomllib.loads(text), name_or_path)
     if "extends" not in table:
@@ -226,20 +233,20 @@ def _table(name_or_path: str, *, below: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `changes`, tables within tables alike."""
+    """Merge `changes` into `base`, nested tables too."""
     tables = {key: _over(base.get(key, {}), value) for key, value in changes.items() if isinstance(value, dict)}
     return {**base, **changes, **tables}
 
 
 def _short(changes: str) -> str:
-    """`loss.negatives=4` as `negatives=4`, without what no folder should be called."""
+    """Shorten `loss.negatives=4` to `negatives=4`, and drop characters that a folder's name should not have."""
     keys_and_values = (change.partition("=") for change in _CHANGE.findall(changes))
     named = ",".join(f"{key.rpartition('.')[2].strip()}={value.strip()}" for key, _, value in keys_and_values)
     return re.sub(rf"(?!{_NAME}).", "", named)
 
 
 def _with_new_names(table: dict[str, Any], source: str) -> dict[str, Any]:
-    """The table with every old key under its new name. Warns about each old key."""
+    """Return the table with every old key under its new name, and warn about each old key."""
     for (*folders, old), (*_, new) in _RENAMED.items():
         inner: Any = table
         for folder in folders:

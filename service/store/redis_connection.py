@@ -35,6 +35,9 @@ PROBE_KEY = "nexttrack:probe"
 """The key of the write that `check_writes` asks for and takes back."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 1.0
 """The pause after a failed try to connect. It doubles up to the longest, so that a Redis that is down costs nothing."""
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+"""A reply that is longer is not a Redis that we asked. A listener's whole state is below 2 MB."""
+_WRITE_REFUSALS = ("OOM", "MISCONF", "NOREPLICAS", "READONLY", "LOADING")
 _Pending = tuple[asyncio.Future[list[Any]], int, float]
 """A future, the number of replies that it waits for, and its deadline by the loop's clock."""
 _MORE = object()
@@ -98,7 +101,7 @@ class ServerClient:
         await self._check_role(replies)
         for reply in replies:
             if isinstance(reply, ResponseError):
-                raise StoreUnavailableError("Redis refuses writes", cause=reply)
+                raise refused(reply)
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -120,7 +123,7 @@ class ServerClient:
         if now >= self._stay_until:
             self._stay_until = now + LONGEST_PAUSE_S
             await self._drop()
-        raise StoreUnavailableError("Redis refuses writes", cause="it is a read-only replica")
+        raise refused(ResponseError("READONLY it is a read-only replica"))
 
     async def _open(self) -> "_Connection":
         async with self._opening:
@@ -147,6 +150,12 @@ class ServerClient:
             await connection.close()
 
 
+def refused(reply: ResponseError) -> StoreUnavailableError:
+    """Makes the error for a reply that refuses a command: the memory or the disk is full, the server is a replica, or other."""
+    refuses_writes = str(reply).startswith(_WRITE_REFUSALS)
+    return StoreUnavailableError("Redis refuses writes" if refuses_writes else "Redis refused the request", cause=reply)
+
+
 class _Connection(asyncio.Protocol):
     """An open connection, taken over from redis-py after the handshake."""
 
@@ -160,6 +169,7 @@ class _Connection(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._received_at = self._loop.time()
+        self._received_bytes = 0  # since the last whole reply
         self.alive = True
         self._transport.set_protocol(self)
 
@@ -186,9 +196,14 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Gives each reply to the request that waits for it."""
         self._received_at = self._loop.time()
+        self._received_bytes += len(data)
+        if self._received_bytes > MAX_REPLY_BYTES:
+            self._transport.abort()
+            return
         try:
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not _MORE:
+                self._received_bytes = 0
                 self._replies.append(reply)
                 future, wanted, _ = self._pending[0]
                 if len(self._replies) == wanted:

@@ -34,7 +34,7 @@ from service.observing.logs import Trouble
 from service.settings import Settings
 from service.store.connections import RedisClient
 from service.store.formats import BROKEN, UNKNOWN, VERSION, pack_event, pack_opinion, unpack_events, unpack_readable
-from service.store.redis_connection import Command
+from service.store.redis_connection import Command, refused
 
 logger = structlog.get_logger()
 
@@ -230,7 +230,7 @@ def _with_private(disliked: frozenset[str], events: Sequence[Event], history: Hi
 def _checked(reply: Any) -> Any:
     # Out of memory, read-only replica, loading: not the caller's fault.
     if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and not str(reply).startswith("WRONGTYPE"):
-        raise StoreUnavailableError("Redis refused the request", cause=reply) from reply
+        raise refused(reply) from reply
     return reply
 
 

@@ -1,8 +1,9 @@
-"""`python -m tests.load`: start what is measured, measure it in turns, print medians with ranges, keep a JSON line a row.
+"""`python -m tests.load`: the benchmark. Starts the systems, measures them in turns, prints medians with ranges, and writes a
+JSON line for each row.
 
-Everything runs on this machine, over loopback, the generator and Redis beside the service on the same cores: so a row is a
-ratio first and a figure second. In each round a row measures us, then who stands beside us, so that what else the machine
-does falls on all alike. Counts and times are bounded by the options.
+Everything runs on this machine over loopback. The generator and Redis share the cores with the service, so ratios of one run
+mean more than absolute figures. Each round of a row measures our service and then the systems beside it. Other work on the
+machine therefore affects all of them alike. Options bound all counts and times.
 """
 
 import argparse
@@ -30,9 +31,13 @@ GB_A_MILLION = 2.0
 
 
 def main() -> None:
-    """Measure, and end with code 1 where a closed loop had errors; an open one may ask for more than there is to give."""
+    """Run the benchmark. Ends with code 1 if a closed loop had errors; an open loop may ask for more than a system can
+    answer.
+    """
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started here is stopped, however this ends
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(1)
+    )  # so that everything started here is stopped, however this process ends
     rivals = () if options.quick else tuple(systems.RIVALS)
     planned = plan(sizes=options.tracks, rivals=rivals, users=options.users, long=options.long)
     rows = [row for row in planned if options.only in f"{row.work}, {row.setting}"]
@@ -54,11 +59,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, help="file for the JSON lines, plots beside it; default: results.jsonl in the cache")
     made.add_argument("--tracks", type=int, nargs="+", default=[100_000, 10_000, 1_000_000, 10_000_000], help="catalogue sizes")
     made.add_argument("--rounds", type=int, default=3)
-    made.add_argument("--seconds", type=float, default=8.0, help="of each measurement")
-    made.add_argument("--users", type=int, default=1_000_000, help="listeners of the row that has many")
-    made.add_argument("--only", default="", help="rows whose work or setting contains this")
-    made.add_argument("--long", action="store_true", help="with the rows that last ten minutes and an hour")
-    made.add_argument("--quick", action="store_true", help="one round, no rivals, sizes that need no minutes first")
+    made.add_argument("--seconds", type=float, default=8.0, help="length of each measurement")
+    made.add_argument("--users", type=int, default=1_000_000, help="listeners of the row with many listeners")
+    made.add_argument("--only", default="", help="only rows whose work or setting contains this text")
+    made.add_argument("--long", action="store_true", help="also run the rows that last ten minutes and an hour")
+    made.add_argument("--quick", action="store_true", help="one round, no rivals, no size whose artifact takes minutes")
     return made
 
 
@@ -73,16 +78,16 @@ def _options() -> argparse.Namespace:
 
 
 def _too_large(options: argparse.Namespace, size: int) -> str | None:
-    """Why a size is left out; None where it is not."""
+    """Return the reason to leave out a size, None if there is none."""
     if options.quick and size > 100_000 and not artifacts.is_made(options.cache, size):
-        return "its artifact takes minutes to make; a run without --quick makes it"
+        return "making its artifact takes minutes; a run without --quick does"
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     wanted_gb = GB_A_MILLION * size / 1e6
-    return f"it may want {wanted_gb:.0f} GB of memory, and there are {memory_gb:.0f}" if wanted_gb > memory_gb else None
+    return f"it may need {wanted_gb:.0f} GB of memory; this machine has {memory_gb:.0f}" if wanted_gb > memory_gb else None
 
 
 def _measure(stack: ExitStack, options: argparse.Namespace, size: int, rows: Sequence[Row]) -> bool:
-    """Measure all rows of one size, each printed and kept as it is done; whether a request of ours failed."""
+    """Measure all rows of one size; print and save each row when it is done. Returns whether a request of ours failed."""
     folder = artifacts.of_size(options.cache, size)
     url = stack.enter_context(embedded_valkey.running(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
     listeners.remember(url, World(tracks=size))
@@ -117,7 +122,7 @@ def _started(start: Callable[[], AbstractContextManager[System]]) -> dict[str, f
 def _start(
     stack: ExitStack, options: argparse.Namespace, folder: Path, url: str, rows: Sequence[Row]
 ) -> dict[str, System | str]:
-    """Systems by name; the reason in place of one that cannot be had."""
+    """Start the systems that the rows need. Returns them by name, with the reason in place of a system that cannot run."""
     starts: dict[str, Callable[[], AbstractContextManager[System]]] = {
         OURS: partial(systems.service, folder, url),
         TWO: partial(systems.service, folder, url, workers=2),

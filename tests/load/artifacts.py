@@ -1,10 +1,10 @@
-"""Artifacts to measure with: the house's network with made-up weights, exported as a trained one is, once for each size.
+"""Artifacts for measuring speed: our network with made-up weights, exported like a trained one, once for each size.
 
-Tracks lie in clusters whose directions carry less and less (as trained embeddings do: in a cloud without structure no index
-can find anything), the popular ones have higher biases, and the blocks change little of what they read, so a query resembles
-the track heard last. They cost what learned weights cost and say nothing of quality. For an index they are the harder case:
-the same share of blocks found .99 of the best here and all of them among 121,206 tracks trained on sessions of music. torch is
-loaded only when one has to be made.
+Track vectors lie in clusters, and later dimensions carry less, as in trained embeddings; an index finds nothing in a cloud
+without structure. Popular tracks have higher biases. The blocks change their input little, so a query resembles the newest
+track. The artifacts cost as much as learned ones and say nothing about quality. They are the harder case for an index: the
+same share of blocks finds .99 of the best here, and all of them among 121,206 tracks trained on sessions of music. torch is
+loaded only to make an artifact.
 """
 
 from pathlib import Path
@@ -25,28 +25,28 @@ _AT_A_TIME = 1_000_000
 
 
 def of_size(cache: Path, tracks: int) -> Path:
-    """The folder of an artifact of so many tracks under `cache`, made where there is none."""
+    """Return the folder of an artifact of this size under `cache`, and make it if it does not exist."""
     if not is_made(cache, tracks):
         _make(_root(cache, tracks), tracks)
     return (_root(cache, tracks) / "current").resolve()
 
 
 def is_made(cache: Path, tracks: int) -> bool:
-    """Whether the artifact is there already."""
+    """Say whether the artifact exists."""
     return (_root(cache, tracks) / "current" / "manifest.json").exists()
 
 
 def _root(cache: Path, tracks: int) -> Path:
-    return cache / f"clustered-{tracks}-schema-{SCHEMA}"  # one that this version would refuse is none
+    return cache / f"clustered-{tracks}-schema-{SCHEMA}"  # an artifact that this version would refuse is made again
 
 
 def clustered(rows: int, *, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Vectors [rows, WIDTH] in as many clusters as the square root of their number, half as wide as they lie apart."""
+    """Draw vectors [rows, WIDTH] in clusters, as many as the square root of their number and half as wide as their distance."""
     random = np.random.default_rng(seed)
     shares = np.arange(1, WIDTH + 1, dtype=np.float32) ** -0.5
     centres = random.standard_normal((max(16, round(rows**0.5)), WIDTH), dtype=np.float32)
     vectors = centres[random.integers(0, len(centres), rows)]
-    for start in range(0, rows, _AT_A_TIME):  # so that ten million are made in little more than their own memory
+    for start in range(0, rows, _AT_A_TIME):  # in slices, so that ten million vectors need little more than their own memory
         some = vectors[start : start + _AT_A_TIME]
         some += 0.5 * random.standard_normal(some.shape, dtype=np.float32)
         some *= 0.4 * shares / np.sqrt((shares**2).mean())
@@ -83,7 +83,7 @@ def _make(root: Path, tracks: int) -> None:
 
 
 def _fill(network: "nn.Module", rows: int) -> None:
-    """Give the network the weights that the module's docstring describes."""
+    """Set the network's weights as the module's docstring describes."""
     import torch
 
     popularity = -0.5 * np.log1p(np.random.default_rng(1).permutation(rows) / 200, dtype=np.float32)

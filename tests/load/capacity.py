@@ -1,7 +1,7 @@
-"""What one machine carries, and what a million daily listeners would need: `python -m tests.load.capacity [RESULTS]`.
+"""`python -m tests.load.capacity [RESULTS]`: computes what one machine carries and what a million daily listeners need.
 
-Computed from the benchmark's own JSON lines, printed as a Markdown table with the assumptions. The service and Redis and the
-generator shared the machine's cores when that was measured, so the figures are on the safe side.
+It reads the benchmark's JSON lines and prints a Markdown table with the assumptions. The service, Redis and the generator
+shared the machine's cores during the measurement, so the figures are on the safe side.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from tests.load.page import Line, latest
 
 
 class NotMeasuredError(Exception):
-    """A row that is wanted here is not among the results."""
+    """The results lack a row that is needed here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,17 +23,17 @@ class Audience:
     """Assumptions about listeners."""
 
     daily: int = 1_000_000
-    plays: float = 40.0  # a listener-day: some two and a half hours of music
-    events_a_play: float = 2.0  # its start, and its end or skip
-    asks_a_play: float = 1.0  # as if a player asked anew for each track; most take several at a time
-    peak: float = 3.0  # the busiest minutes over the day's mean
-    busy: float = 0.5  # of what a machine carries, so that one may fail and p99 stays low
-    remembered: float = 2.0  # listeners of the last 30 days, whom Redis still keeps, for each daily one
+    plays: float = 40.0  # on a day: some two and a half hours of music
+    events_a_play: float = 2.0  # a start, and an end or skip
+    asks_a_play: float = 1.0  # as if a player asked for each track; most ask for several at once
+    peak: float = 3.0  # the busiest minutes over the mean of the day
+    busy: float = 0.5  # share of a machine's capacity in use, so that one machine may fail and p99 stays low
+    remembered: float = 2.0  # listeners whom Redis still keeps (30 days), for each daily one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Carried:
-    """What was measured: requests and events a second of one machine, and a listener's bytes in Redis."""
+    """The measured capacity of one machine: requests and events a second, and bytes of Redis for a listener."""
 
     asks_s: float
     events_s: float
@@ -42,17 +42,19 @@ class Carried:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
-    """What an audience asks for at its peak, and what answers that."""
+    """The load of an audience at its peak, and the machines and memory that it needs."""
 
     asks_s: float
     events_s: float
-    share: float  # of one machine's time, 1 being all of it
+    share: float  # share of one machine's time
     machines: int
     redis_gb: float
 
 
 def need(audience: Audience, carried: Carried) -> Need:
-    """Asks and events share a machine's time; Redis' memory goes by the listeners whom it remembers."""
+    """Compute an audience's needs. Requests and events share a machine's time; Redis needs memory for every remembered
+    listener.
+    """
     plays_s = audience.daily * audience.plays / 86_400 * audience.peak
     asks_s, events_s = plays_s * audience.asks_a_play, plays_s * audience.events_a_play
     share = asks_s / carried.asks_s + events_s / carried.events_s
@@ -61,7 +63,7 @@ def need(audience: Audience, carried: Carried) -> Need:
 
 
 def carried(rows: Sequence[Line]) -> Carried:
-    """What the results say; NotMeasuredError where a row is missing."""
+    """Read the capacity from the results. NotMeasuredError if a row is missing."""
     return Carried(
         asks_s=_figure(rows, "full", "closed loop, 64 connections", "req_s"),
         events_s=_figure(rows, "event", "closed loop, 64 connections", "req_s"),
@@ -70,7 +72,7 @@ def carried(rows: Sequence[Line]) -> Carried:
 
 
 def table(measured: Carried, audience: Audience) -> str:
-    """The Markdown: assumptions, then what one machine carries, then what the audience needs."""
+    """Return the Markdown: assumptions, the capacity of one machine, the needs of the audience."""
     needed = need(audience, measured)
     alone = audience.daily / needed.share * audience.busy
     return f"""\
@@ -109,7 +111,7 @@ def main() -> None:
 
 
 def _figure(rows: Sequence[Line], work: str, part: str, figure: str) -> float:
-    """Our median in the newest row of 100,000 tracks whose work begins so and whose work or setting has `part`."""
+    """Find our median in the newest row of 100,000 tracks whose work starts with `work` and whose name contains `part`."""
     found = [
         line
         for line in rows

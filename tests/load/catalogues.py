@@ -1,9 +1,9 @@
-"""`python -m tests.load.catalogues`: what training costs as the catalogue grows, tables sparse and dense.
+"""`python -m tests.load.catalogues`: measures the cost of training by catalogue size, with sparse and dense tables.
 
-Each size is a process of its own, so that the greatest memory is its own. The log is made up: a million events of 20,000
-listeners, tracks by Zipf's law (a track's share is inverse to its place), and every track is in the vocabulary, met or not.
-The recipe is `nexttrack`, one epoch of it in batches of 64, cut to so many steps. Prints a line a size as JSON. Steps are timed
-in CPU seconds, which other work on the machine does not lengthen.
+Each size runs in a process of its own, so that peak memory belongs to it. The log is made up: a million events of 20,000
+listeners, with tracks by Zipf's law. Every track is in the vocabulary, whether it was played or not. The recipe is one epoch
+of `nexttrack` in batches of 64, cut to a number of steps. Prints a JSON line for each size. Times are CPU seconds, which
+other work on the machine does not lengthen.
 """
 
 import argparse
@@ -46,9 +46,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tracks", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     made.add_argument("--tables", nargs="+", default=["sparse", "dense"], choices=["sparse", "dense"])
     made.add_argument("--steps", type=int, default=50)
-    made.add_argument("--cases", type=int, default=64, help="to validate on")
+    made.add_argument("--cases", type=int, default=64, help="number of cases to validate on")
     made.add_argument("--threads", type=int, default=1)
-    made.add_argument("--here", action="store_true", help="the first size and kind of tables, in this process")
+    made.add_argument("--here", action="store_true", help="measure the first size and kind of tables in this process")
     return made
 
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> Mapping[str, object]:
-    """Train so many steps, validate, leave a checkpoint; figures by name."""
+    """Train the given number of steps, validate, and write a checkpoint. Returns figures by name."""
     torch.set_num_threads(options.threads)
     tracks, tables = options.tracks[0], options.tables[0]
     split = made_up(tracks)
@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace) -> Mapping[str, object]:
 
     def few(windows: Windows, *args: int, **kwargs: int) -> Iterator[Batch]:
         for batch in islice(batches(windows, *args, **kwargs), options.steps + 1):
-            clock.append(process_time())  # of the first step, in which the optimiser makes its state, only the end counts
+            clock.append(process_time())  # the first step creates the optimiser's state, so timing starts at its end
             yield batch
 
     started = perf_counter()
@@ -109,7 +109,7 @@ def measure(options: argparse.Namespace) -> Mapping[str, object]:
 
 
 def made_up(tracks: int) -> Split:
-    """A million plays: the first 45 of each listener's to learn from, then three to validate and two to test."""
+    """Make a million plays: the first 45 of each listener to train on, then three to validate and two to test."""
     random = np.random.default_rng(1)
     size = LISTENERS * PLAYS
     row = (FIRST + np.exp(random.random(size) * np.log(tracks)) - 1).astype(np.int32)

@@ -1,6 +1,6 @@
-"""What the framework allows: a FastAPI route that reads one value from Redis and answers, with nothing of ours.
+"""The framework's limit: a FastAPI route that reads one value from Redis and replies, without any code of ours.
 
-`python -m tests.load.ceiling PORT REDIS_URL`, served as the service is: uvicorn, uvloop, httptools, hiredis, one process.
+`python -m tests.load.ceiling PORT REDIS_URL` serves it like the service: uvicorn, uvloop, httptools, hiredis, one process.
 """
 
 import sys
@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 
 def create_app(url: str) -> FastAPI:
-    """The whole application."""
+    """Make the application."""
     app, store = FastAPI(), redis.asyncio.from_url(url)
 
     @app.get("/v1/users/{user_id}/next")

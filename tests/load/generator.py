@@ -1,8 +1,9 @@
-"""The load generator, a process of its own: `python -m tests.load.generator`, an `Order` on stdin, a `Result` on stdout (JSON).
+"""The load generator: `python -m tests.load.generator` reads an `Order` from stdin and writes a `Result` to stdout, both
+JSON.
 
-Raw HTTP/1.1 over kept connections on uvloop, one request under way on each: some 20 µs a request, a tenth of what httpx costs,
-and as much for every system measured. wrk is cheaper still, but knows closed loops only and would be one more program to
-install; wrk2, which corrects for coordinated omission, is in no registry.
+It sends raw HTTP/1.1 over kept connections on uvloop, with one request in flight on each. A request costs some 20 µs, a tenth
+of httpx, and the same for every system. wrk is cheaper still, but it knows closed loops only and would be one more program to
+install. wrk2, which corrects for coordinated omission, is in no registry.
 """
 
 import asyncio
@@ -25,12 +26,12 @@ from tests.load.traffic import Kind, World, requests
 
 Done = Callable[["_Connection", float], None]
 _GIVE_UP_S = 10.0
-"""How long after the last request was due an open loop still waits for replies."""
+"""How long an open loop waits for replies after its last request was due."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What to send, where, and for how long. With a `rate` an open loop, else a closed one."""
+    """An order: requests, address, duration. With a `rate` an open loop, else a closed one."""
 
     port: int
     kind: Kind
@@ -40,22 +41,22 @@ class Order:
     warm_s: float = 1.0
     rate: float | None = None
     run: str = "run"
-    watch: Sequence[int] = ()  # the processes whose CPU time is counted
+    watch: Sequence[int] = ()  # processes whose CPU time is counted
 
 
 @dataclass(kw_only=True, slots=True)
 class Result:
-    """Latencies in seconds of all requests of the measured time, how many it were a second, and what went wrong."""
+    """The measured latencies in seconds, requests a second, and errors."""
 
     latencies: list[float] = field(default_factory=list)
     per_second: float = 0.0
     cpu_s: float = 0.0
-    main_cpu_s: float = 0.0  # of it the processes' main threads
+    main_cpu_s: float = 0.0  # the part of the processes' main threads
     errors: dict[str, int] = field(default_factory=dict)
 
 
 class _Connection(asyncio.Protocol):
-    """One kept connection; `done` hears of each whole reply."""
+    """One kept connection. It calls `done` for each complete reply."""
 
     def __init__(self, done: Done, faults: Counter[str]) -> None:
         self._done, self._faults = done, faults
@@ -64,16 +65,16 @@ class _Connection(asyncio.Protocol):
         self._meant = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop has classes of its own
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop has its own classes
 
     def send(self, request: bytes, meant: float) -> None:
-        """Send a request that was meant to be sent at `meant`."""
+        """Send a request that was due at `meant`."""
         assert self._transport is not None
         self._meant = meant
         self._transport.write(request)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         assert self._transport is not None
         self._transport.close()
 
@@ -102,7 +103,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def generate(order: Order) -> Result:
-    """Carry out an order, after a warm-up that is not counted."""
+    """Carry out an order after a warm-up, which is not counted."""
     result, faults = Result(), Counter[str]()
     made = requests(order.kind, order.world, run=order.run)
     seconds = order.warm_s + order.seconds
@@ -115,7 +116,7 @@ async def generate(order: Order) -> Result:
 
 
 async def _closed(order: Order, made: Iterator[bytes], result: Result, faults: Counter[str], seconds: float) -> None:
-    """Each connection sends its next request as soon as it has its reply."""
+    """Closed loop: each connection sends its next request as soon as it has its reply."""
     started = time.perf_counter()
     begin, end = started + order.warm_s, started + seconds
     measuring = CpuTime(order.watch)
@@ -144,7 +145,9 @@ async def _closed(order: Order, made: Iterator[bytes], result: Result, faults: C
 
 
 async def _open(order: Order, made: Iterator[bytes], result: Result, faults: Counter[str], due: list[float]) -> None:
-    """Requests go out on schedule; where no connection is free one waits, and its latency counts that."""
+    """Open loop: requests are sent on schedule. If no connection is free, a request queues, and its latency includes the
+    wait.
+    """
     waiting: deque[float] = deque()
     idle: deque[_Connection] = deque()
     measuring = CpuTime(order.watch)
@@ -205,7 +208,7 @@ async def _connected(order: Order, done: Done, faults: Counter[str]) -> AsyncIte
 
 
 class CpuTime:
-    """The CPU time that processes take from the first `start` on, and their main threads of it, from /proc; 0 without."""
+    """The CPU time of processes and of their main threads since the first `start`, from /proc; 0 without it."""
 
     def __init__(self, processes: Sequence[int]) -> None:
         self._processes = processes
@@ -226,16 +229,18 @@ class CpuTime:
 
 
 def _cpu_s(folder: Path) -> float:
-    """CPU seconds of a process or thread."""
+    """Return the CPU seconds of a process or thread."""
     try:
         fields = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:  # it has ended, or this is no Linux
+    except OSError:  # the process has ended, or this is not Linux
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _punctual_loop() -> asyncio.AbstractEventLoop:
-    """A loop whose timers keep to microseconds; uvloop's, and epoll's, would add up to a millisecond to every latency."""
+    """Return an event loop with timers of microseconds. Those of uvloop and epoll would add up to a millisecond to each
+    latency.
+    """
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 

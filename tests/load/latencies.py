@@ -1,8 +1,8 @@
-"""What a run's latencies come to, and when an open loop has to send.
+"""Statistics of latencies, and the schedule of an open loop.
 
-A latency is counted from the moment a request was *meant* to be sent. In a closed loop that is when it was sent. In an open
-loop it is the moment on the schedule, however late the generator got to it: a server that stalls for a second has made all
-wait who came in that second, and to count only those whom it let in would hide it (coordinated omission, Tene 2013).
+A latency counts from the moment at which a request was *due*. In a closed loop that is the moment of sending. In an open loop
+it is the moment on the schedule, however late the generator sent it. A server that stalls for a second delays every request
+of that second. Counting only the requests that it accepted would hide the stall (coordinated omission, Tene 2013).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latencies:
-    """Of one run, in milliseconds."""
+    """Percentiles of one run, in milliseconds."""
 
     p50: float
     p90: float
@@ -22,7 +22,7 @@ class Latencies:
 
 
 def summarise(seconds: Sequence[float]) -> Latencies:
-    """Percentiles by the nearest rank: each is a latency that somebody had. NaN where nobody was answered."""
+    """Compute percentiles by the nearest rank, so that each is a measured latency. NaN without replies."""
     if not seconds:
         return Latencies(p50=float("nan"), p90=float("nan"), p99=float("nan"), max=float("nan"))
     ms = np.asarray(seconds) * 1000
@@ -31,7 +31,7 @@ def summarise(seconds: Sequence[float]) -> Latencies:
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """When to send, in seconds from the start: a Poisson process, since listeners do not wait for each other."""
+    """Return send times in seconds from the start: a Poisson process, because listeners do not wait for each other."""
     random = np.random.default_rng(seed)
     count = round(rate * seconds)
     gaps = random.exponential(1 / rate, count)
@@ -41,7 +41,7 @@ def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """A figure over the rounds."""
+    """Median and range of a figure over the rounds."""
 
     median: float
     least: float
@@ -49,5 +49,5 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and range of a figure over the rounds."""
+    """Compute median and range of a figure over the rounds."""
     return Spread(median=float(np.median(values)), least=min(values), most=max(values))

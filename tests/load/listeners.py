@@ -1,7 +1,7 @@
-"""Listeners put into Redis, fast: through the store's own script, many users a round trip, without HTTP.
+"""Writes listeners into Redis fast: through the store's own script, many users in a round trip, without HTTP.
 
-A few thousand sessions are made and handed out in turn, so that a million listeners cost Redis' time and not ours. What a
-listener then takes in memory is asked of Redis itself.
+A few thousand sessions are prepared and reused, so that a million listeners cost Redis' time and not the generator's. Redis
+itself is asked for the memory of a listener.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from service.store.sessions import RedisSessions
 from tests.load.traffic import World
 
 _DIFFERENT, _USERS, _EVENTS, _UNDER_WAY = 2_000, 100, 1_000, 4
-"""Different sessions; users of a round trip; events of one user in it; round trips under way."""
+"""Different sessions; users in a round trip; events of one user in it; round trips in flight."""
 _SITTING, _DAY_MS = 12, 24 * 60 * 60 * 1000
-"""Plays of a life's sessions, of which there is one a day: the median of what a world's sessions have by themselves."""
+"""Plays in each daily session of a long life: the median of the sessions that a world draws."""
 
 
 def remember(url: str, world: World) -> None:
-    """Give every user of a world a history that ends now: a session, or `plays` of them one after the other."""
+    """Give every user of a world a history that ends now: one session, or `plays` plays in daily sessions."""
     asyncio.run(_remember(url, world))
 
 
 def bytes_each(url: str, world: World, *, sample: int = 1_000) -> float:
-    """The mean memory of a listener's keys, by MEMORY USAGE over some of them."""
+    """Return the mean memory of a listener's keys, by MEMORY USAGE of some of them."""
     with redis.Redis.from_url(url) as client:
         keys = list(islice(client.scan_iter(match=f"nexttrack:{{{world.name}*", count=1_000), sample))
         return sum(client.memory_usage(key, samples=0) or 0 for key in keys) / max(1, len(keys))
@@ -69,7 +69,7 @@ def _lots(users: int) -> list[range]:
 
 
 def _events(plays: Sequence[tuple[int, bool]], now_ms: int, sitting: int | None) -> list[Event]:
-    """A second apart, the last one now; with a day between two sittings of so many plays."""
+    """Times of plays a second apart that end now, with a day between two sessions."""
     events = []
     for place, (track, skipped) in enumerate(plays):
         left = len(plays) - place

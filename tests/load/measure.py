@@ -1,4 +1,4 @@
-"""Measuring one row: each system in turn, round after round, by a generator process each time."""
+"""Measures one row: each system in turn, round after round, with a new generator process each time."""
 
 import json
 import os
@@ -15,9 +15,12 @@ from tests.load.systems import System
 from tests.load.traffic import Kind
 
 Measured = Mapping[str, Mapping[str, Spread]]
-"""System -> figure -> its median and range over the rounds. The figures: req_s answered, p50 to max in ms, errors, rss_mb of
-the largest process, cpu_s_per_1000 of all processes and of their main threads alone (ours: the event loop; what is left is the
-model's thread), and what single rows add."""
+"""System -> figure -> median and range over the rounds.
+
+Figures: req_s answered, p50 to max in ms, errors, rss_mb of the largest process, and cpu_s_per_1000 of all processes and of
+their main threads alone. Our main thread is the event loop, and the rest is the model's thread. Some rows add figures of
+their own.
+"""
 
 
 class GeneratorError(Exception):
@@ -25,7 +28,7 @@ class GeneratorError(Exception):
 
 
 def in_turns(row: Row, found: Mapping[str, System | str], *, rounds: int, seconds: float) -> Measured:
-    """Measure us and who stands beside us, A B A B; who could not be started is left out."""
+    """Measure our service and the systems beside it in turns (A B A B). Systems that could not be started are left out."""
     systems = {name: system for name in (OURS, *row.beside) if isinstance(system := found[name], System)}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
     for _ in range(1 if row.seconds else rounds):
@@ -35,7 +38,7 @@ def in_turns(row: Row, found: Mapping[str, System | str], *, rounds: int, second
 
 
 def together(runs: list[dict[str, float]]) -> Mapping[str, Spread]:
-    """Median and range of each figure over the rounds."""
+    """Compute median and range of each figure over the rounds."""
     return {figure: spread([run[figure] for run in runs]) for figure in runs[0]}
 
 
@@ -74,7 +77,7 @@ def _once(row: Row, system: System, seconds: float) -> dict[str, float]:
 
 
 def generate(order: Order) -> Result:
-    """Carry out an order in a process of its own; GeneratorError where it fails."""
+    """Carry out an order in a process of its own. GeneratorError if it fails."""
     command = [sys.executable, "-m", "tests.load.generator"]
     done = subprocess.run(command, input=json.dumps(asdict(order)), capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,8 +1,8 @@
-"""Plots of what was measured, from the JSON lines alone, so from earlier runs too: `python -m tests.load.page RESULTS`.
+"""Draws plots from the benchmark's JSON lines, those of earlier runs too: `python -m tests.load.page RESULTS`.
 
-Beside the results stand an SVG a plot and `results.html`, one page that needs neither script nor network. Of rows measured
-more than once the last counts. Rates that were not carried are named, not drawn: their latency grows for as long as one
-measures.
+It writes an SVG for each plot and `results.html`, one page without scripts and network. If a row was measured several times,
+the last measurement counts. Rates that the service could not carry are named instead of drawn, because their latency grows as
+long as one measures.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from training.reporting.plots import COLOURS, lines
 
 CARRIED = 0.98
-"""Share of an open loop's rate that has to be answered for it to count as carried."""
+"""Share of an open loop's rate that must be answered for the rate to count as carried."""
 _COLOURS = ("#2563c9", "#d9641e", "#16875d", "#8b4fc4", "#b4881a", "#c23a6b", "#1a8fa3", "#6b7280")
 _STYLE = """svg { background: #fff; } text { font: 12px system-ui, sans-serif; fill: #5f6871; } .grid { stroke: #e3e6e9; }
 polyline { stroke-width: 2; } .legend { list-style: none; display: flex; gap: 18px; padding: 0; font-size: 13px; }
@@ -52,7 +52,7 @@ def write_page(results: Path) -> None:
 
 
 def latest(results: Path) -> list[Line]:
-    """The lines of a results file, of each work, setting and rival the last."""
+    """Read the lines of a results file, the last one of each work, setting and rival."""
     last: dict[tuple[str, str, str | None], Line] = {}
     if results.exists():
         for text in results.read_text(encoding="utf-8").splitlines():
@@ -62,7 +62,7 @@ def latest(results: Path) -> list[Line]:
 
 
 def carried(line: Line) -> bool:
-    """Whether an open loop's rate was answered as fast as it came."""
+    """Say whether an open loop's requests were answered at their rate."""
     return bool(line["ours"]["req_s"]["median"] >= CARRIED * line["rate"])
 
 

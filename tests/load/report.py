@@ -1,4 +1,4 @@
-"""Results as a person reads them, and as a line of JSON that later runs are compared with."""
+"""Shows results on the terminal, and saves them as JSON lines for later comparison."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from training.machine import processor
 
 
 def show(row: Row, measured: Measured, systems: Mapping[str, System | str]) -> None:
-    """Print a row: a line a system, medians with their ranges, and how many times a rival's requests a second we answer."""
+    """Print a row: a line for each system with medians and ranges, and the ratio of our requests a second to theirs."""
     _say(f"\n{row.work}: {row.setting}")
     for name in (OURS, *row.beside):
         if name not in measured:
@@ -35,7 +35,7 @@ def show(row: Row, measured: Measured, systems: Mapping[str, System | str]) -> N
 
 
 def keep(path: Path, row: Row, measured: Measured) -> None:
-    """Append the row to a file, a line a system beside us, or one where there is none."""
+    """Append the row to a file: a line for each system beside ours, or one line if there is none."""
     beside: list[str | None] = [name for name in row.beside if name in measured]
     with path.open("a", encoding="utf-8") as file:
         for name in beside or [None]:
@@ -58,7 +58,7 @@ def keep(path: Path, row: Row, measured: Measured) -> None:
 
 
 def _ratio(measured: Measured, name: str) -> float | None:
-    """Our requests a second by theirs; None where somebody answered none."""
+    """Return our requests a second over theirs; None if one of both answered none."""
     ours, theirs = (measured[system]["req_s"].median for system in (OURS, name))
     return ours / theirs if theirs else None
 
@@ -79,4 +79,4 @@ def _commit() -> str:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201  # what a terminal program is for
+    print(line, flush=True)  # noqa: T201  # a terminal program prints

@@ -1,11 +1,11 @@
-"""`python -m tests.load.retrieval`: what looking for the best tracks costs by each way, and how near it comes to the exact
-lists.
+"""`python -m tests.load.retrieval`: measures the cost and the recall of each way to find the best tracks.
 
-One line a catalogue size and way: CPU milliseconds a request, in one thread, alone and in batches of 16 (CPU time, so that what
-else the machine does counts less); recall@20 against the exact scan. Queries are noisy tracks (see `tests.load.artifacts`).
-This is where the thresholds in `training/exporting/search/select_retrieval.py` come from. With `--remembered`, besides, each
-way for a network with a memory, which raises the scores of so many rows; what looking these up costs, the same for all, is not
-in it.
+Prints a line for each catalogue size and way: CPU milliseconds a request in one thread, alone and in batches of 16, and
+recall@20 against the exact search. CPU time depends less on other work of the machine. Queries are noisy tracks (see
+`tests.load.artifacts`). The thresholds in `training/exporting/search/select_retrieval.py` come from here.
+
+`--remembered N` measures each way for a network with a session memory, which raises the scores of N rows. The look-up of
+these rows costs the same for every way and is not included.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.load.retrieval", description=str(__doc__).partition("\n")[0])
     made.add_argument("--tracks", type=int, nargs="+", default=[10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000])
     made.add_argument("--probes", type=int, nargs="+", default=[32, 128, 512])
-    made.add_argument("--remembered", type=int, default=0, help="rows (4,650 in our own memory); 0: no memory")
+    made.add_argument("--remembered", type=int, default=0, help="rows of a session memory (4,650 in our recipe); 0: no memory")
     return made
 
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 class _World(NamedTuple):
-    """Items [V, Q] with biases, queries [S, Q], the rows that are remembered to each and what they get more [S, R]."""
+    """Items [V, Q] with biases, queries [S, Q], and for each query the remembered rows with their bonus [S, R]."""
 
     items_VQ: Floats
     queries_SQ: Floats
@@ -82,7 +82,7 @@ class _World(NamedTuple):
 
 
 def _world(rows: int, remembered: int) -> _World:
-    """Queries resemble tracks."""
+    """Draw a world whose queries resemble tracks."""
     random = np.random.default_rng(1)
     vectors = clustered(rows)
     bias = -0.5 * np.log1p(random.permutation(rows) / 200)
@@ -94,7 +94,9 @@ def _world(rows: int, remembered: int) -> _World:
         np.concatenate([vectors, bias[:, None]], axis=1, dtype=np.float32),
         np.hstack([queries, ones]).astype(np.float32),
         random.integers(FIRST, rows, (len(queries), remembered)),
-        np.full((len(queries), remembered), 5, np.float32),  # the same wherever a row stands twice, as a memory has it
+        np.full(
+            (len(queries), remembered), 5, np.float32
+        ),  # the bonus is the same if a row occurs twice, as in a session memory
     )
 
 
@@ -119,11 +121,11 @@ def _session(folder: Path, tail: onnx.ModelProto, weights: Weights, *, remembers
 
 
 def _milliseconds(session: onnxruntime.InferenceSession, asked: _World, batch: int, rounds: int = 40) -> float:
-    """The median CPU time of a request in batches of this size."""
+    """Return the median CPU time of a request in batches of this size."""
     spent = []
     for turn in range(rounds + 5):
         numbers = np.arange(turn * batch, (turn + 1) * batch) % QUERIES
-        started = time.thread_time()  # one thread, this one, does it all
+        started = time.thread_time()  # this one thread does all the work
         _best(session, asked, numbers)
         spent.append(time.thread_time() - started)
     return 1000 * statistics.median(spent[5:]) / batch
@@ -142,7 +144,7 @@ def _best(session: onnxruntime.InferenceSession, asked: _World, numbers: Ints) -
 
 
 def _exact(asked: _World) -> list[list[int]]:
-    """By brute force, in numpy."""
+    """Find the best rows by brute force in numpy."""
     lists = []
     for query, remembered, more in zip(asked.queries_SQ[:QUERIES], asked.remembered_SR, asked.more_SR, strict=False):
         scores = asked.items_VQ @ query

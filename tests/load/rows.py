@@ -1,8 +1,8 @@
-"""What is measured against what: the rows of the benchmark, as data.
+"""The rows of the benchmark as data: what is measured, and which systems are measured beside it.
 
-Two tiers that are never mixed up: `model` is the bare model call, a history in the request and no state; `full` and the rest
-are the service's whole job, with sessions in Redis. Where rivals that know the bare call alone stand beside the whole job,
-the row's name says that they do less.
+There are two tiers, which are never mixed. `model` is the bare model call: the request has the history, and no state is read.
+`full` and the others are the whole job of the service, with sessions in Redis. Some rivals do the bare call only. Where they
+stand beside the whole job, the row's name says that they do less.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from tests.load.traffic import Kind, World
 
 OURS, TWO, THREADS, CEILING, ROUTED = "nexttrack", "two workers", "two threads", "ceiling", "without the fast path"
 RATES = {10_000: 2000.0, 100_000: 1000.0, 1_000_000: 2000.0, 10_000_000: 800.0}
-"""Requests a second of the open loop at a catalogue size."""
+"""Requests a second of the open loop, by catalogue size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One line of the result: what our service does in a setting, and who does the same beside it."""
+    """One row of the result: the work, its setting, and the systems beside our service."""
 
     work: str
     kind: Kind | Literal["start"]
@@ -26,14 +26,16 @@ class Row:
     connections: int = 64
     rate: float | None = None
     beside: Sequence[str] = ()
-    each: int = 1  # how many events a request carries
-    seconds: float | None = None  # in place of what the command says, once instead of in rounds
-    listeners: World | None = None  # others than everybody else's, into whose sessions the rows of events have posted hundreds
-    metrics: bool = False  # ask the service's own metrics too
+    each: int = 1  # events in a request
+    seconds: float | None = None  # of one measurement, instead of rounds of the command's length
+    listeners: World | None = (
+        None  # listeners of this row alone; event rows post hundreds of events into the sessions of the common ones
+    )
+    metrics: bool = False  # read the service's own metrics too
 
     @property
     def setting(self) -> str:
-        """The row's setting for people and for `grep`."""
+        """Return the row's setting, for people and for `grep`."""
         if self.kind == "start":
             return f"{self.tracks} tracks"
         loop = f"open loop {self.rate:g} req/s" if self.rate else f"closed loop, {self.connections} connections"
@@ -42,12 +44,12 @@ class Row:
 
     @property
     def world(self) -> World:
-        """Who listens."""
+        """Return the listeners of the row."""
         return self.listeners or World(tracks=self.tracks)
 
 
 def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool = False) -> list[Row]:
-    """All rows; the first of `sizes` is the one at which everything is measured, the others have the full job alone."""
+    """List all rows. Everything is measured at the first of `sizes`; at the others the whole job alone."""
     first, *others = sizes
     less = tuple(name for name in rivals if name in ("with_litserve", "plain_fastapi"))
     loops = (1, 16, 64)
@@ -71,18 +73,18 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
     ]
     if long:
         rows.append(Row(work="full", kind="next", tracks=first, rate=1000.0, seconds=600.0))
-        # so many listeners that in an hour each plays a few tracks and not hundreds
+        # so many listeners that each plays only a few tracks in an hour
         hour = World(tracks=first, users=100_000, name="hour")
         rows.append(Row(work="2 events to 1 next", kind="mixed", tracks=first, rate=300.0, seconds=3600.0, listeners=hour))
     for size in others:
-        ways = (TWO, THREADS) if size >= 1_000_000 else ()  # where the model takes longer than all else
+        ways = (TWO, THREADS) if size >= 1_000_000 else ()  # sizes at which the model takes most of the time
         rows += [Row(work="full", kind="next", tracks=size, connections=number, beside=ways) for number in (16, 64)]
         rows.append(Row(work="full", kind="next", tracks=size, rate=RATES.get(size, 500.0), beside=ways))
     return rows
 
 
 def growth(tracks: int, users: int) -> list[Row]:
-    """Does a request cost more as a listener's life gets longer, or as listeners become many?"""
+    """Rows that ask whether a request costs more with a longer history, or with many listeners."""
     lives = [World(tracks=tracks, users=50, name=f"life{plays}-", plays=plays) for plays in (1, 10, 100, 1_000, 10_000)]
     many = World(tracks=tracks, users=users, name="many")
     return [

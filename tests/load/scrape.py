@@ -1,4 +1,4 @@
-"""What the service says of itself between two looks at `/metrics`: what a request costs beyond ONNX Runtime."""
+"""Computes the cost of a request beyond ONNX Runtime from two readings of the service's `/metrics`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ _SEEN = ("nexttrack_overhead_seconds", "nexttrack_onnx_seconds")
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """Histograms as they stood: (name, upper limit or "sum") -> count so far, or seconds."""
+    """Histograms at one moment: (name, upper limit or "sum") -> count so far, or seconds."""
 
     values: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def since(self, before: "Scrape", name: str) -> tuple[float, float, Sequence[tuple[float, float]]]:
-        """Of one histogram: how many, seconds in all, and (upper limit, how many up to it) in order."""
+        """One histogram's growth between two readings: count, total seconds, and (upper limit, count up to it) in order."""
         grown = {key: value - before.values.get((name, key), 0.0) for (of, key), value in self.values.items() if of == name}
         total = grown.pop("sum", 0.0)
         limits = sorted((float(limit), count) for limit, count in grown.items())
@@ -24,13 +24,13 @@ class Scrape:
 
 
 def scrape(port: int) -> Scrape:
-    """Look at a service's metrics."""
+    """Read a service's metrics."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as reply:
         return read(reply.read().decode())
 
 
 def read(exposition: str) -> Scrape:
-    """The histograms that are of use here, labels added up."""
+    """Parse the histograms that are needed here. Series of different labels are added up."""
     found = Scrape()
     for family in text_string_to_metric_families(exposition):
         if family.name not in _SEEN:
@@ -43,8 +43,9 @@ def read(exposition: str) -> Scrape:
 
 
 def overhead(before: Scrape, after: Scrape, *, end_to_end_ms: float) -> dict[str, float]:
-    """Milliseconds a request beyond ONNX Runtime: by the service's own metric (mean, and median within its limits), and as
-    the client sees it, the network and the client itself included, which asked one at a time.
+    """Return milliseconds of a request beyond ONNX Runtime, by the service's own metric and as the client sees it.
+
+    The service's metric gives mean and median. The client's view includes network and client, with one request at a time.
     """
     count, seconds, limits = after.since(before, "nexttrack_overhead_seconds")
     runs, onnx_s, _ = after.since(before, "nexttrack_onnx_seconds")
@@ -58,7 +59,7 @@ def overhead(before: Scrape, after: Scrape, *, end_to_end_ms: float) -> dict[str
 
 
 def quantile(limits: Sequence[tuple[float, float]], share: float) -> float:
-    """A quantile of a cumulative histogram, linear between its limits, as Prometheus does; 0 of an empty one."""
+    """Return a quantile of a cumulative histogram, linear within a bucket as in Prometheus; 0 if it is empty."""
     wanted = share * (limits[-1][1] if limits else 0.0)
     low, below = 0.0, 0.0
     for limit, count in limits:

@@ -1,7 +1,7 @@
-"""What is measured: our service, the framework's ceiling, and rivals, each as processes of their own on loopback.
+"""The measured systems: our service, the framework's limit, and rivals, each in processes of its own on loopback.
 
-A rival runs in an environment of its own under the cache, made at the first use from the package index that pip is set up
-with; one that cannot be made is skipped, and its rows say why.
+A rival has an environment of its own in the cache. It is made at the first use from pip's package index. A rival that cannot
+be installed is skipped, and its rows say why.
 """
 
 import os
@@ -21,15 +21,15 @@ from model.artifact import MODEL
 from tests.load.traffic import Kind, World, requests
 
 START_S, STOP_S = 300.0, 15.0
-"""Ten million tracks are verified byte by byte before they are served, on a busy machine too."""
+"""Time for a start and a stop. Ten million tracks are verified byte by byte before they are served, on a busy machine too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rival:
-    """What a rival's environment needs besides this environment's release of ONNX Runtime, and what it is sent."""
+    """Packages of a rival's environment beside our release of ONNX Runtime, and the kind of requests that it gets."""
 
     needs: Sequence[str]
-    numpy: str | None = None  # its requirement; None: this environment's release
+    numpy: str | None = None  # a requirement; None: our release
     python: str = sys.executable
     kind: Kind = "rows"
 
@@ -40,33 +40,33 @@ RIVALS: Mapping[str, Rival] = {
     "with_mosec": Rival(needs=("mosec",)),
     "with_litserve": Rival(needs=("litserve",)),
     "with_bentoml": Rival(needs=("bentoml",), kind="asks"),
-    # Triton's Python backend is linked to the system's own Python, and hands out tensors as numpy 1 lays them out.
+    # Triton's Python backend is linked to the system's Python, and lays tensors out as numpy 1 does.
     "with_pytriton": Rival(needs=("nvidia-pytriton",), numpy="numpy<2", python=_SYSTEM_PYTHON, kind="kserve"),
 }
-"""By file under `rivals/`."""
+"""Rivals by their file in `rivals/`."""
 
 
 class SystemSkippedError(Exception):
-    """A system that cannot be measured here; the text says why."""
+    """A system cannot be measured here. The text says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class System:
-    """A running system: its port, its process and how long it took from start to its first answer."""
+    """A running system: its port, its process, and the time from start to first answer."""
 
     name: str
     port: int
     process: subprocess.Popen[bytes]
     ready_s: float
-    kind: Kind | None = None  # what it is sent in place of a row's own kind
+    kind: Kind | None = None  # what it is sent instead of the row's own kind
 
     def processes(self) -> list[int]:
-        """Its processes, children included."""
+        """Return the process ids of the system, children included."""
         parents: dict[int, list[int]] = {}
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
-            except OSError:  # it ended while we looked
+            except OSError:  # the process ended in the meantime
                 continue
             parents.setdefault(int(fields[1]), []).append(int(path.parent.name))
         found = [self.process.pid]
@@ -75,7 +75,7 @@ class System:
         return found
 
     def memory_mb(self) -> float:
-        """Resident memory of its largest process, what it shares with others included."""
+        """Return the resident memory of the largest process, shared pages included."""
         sizes = [0.0]
         for process in self.processes():
             path = Path(f"/proc/{process}/statm")
@@ -86,7 +86,7 @@ class System:
 
 @contextmanager
 def service(artifact: Path, redis_url: str, *, workers: int = 1, threads: int = 1, fast_path: bool = True) -> Iterator[System]:
-    """Our service with default settings except for the given ones; ready when `/readyz` says so."""
+    """Run our service with default settings except the given ones. It is ready when `/readyz` says so."""
     settings = {
         "ARTIFACT": str(artifact),
         "REDIS_URL": redis_url,
@@ -103,7 +103,7 @@ def service(artifact: Path, redis_url: str, *, workers: int = 1, threads: int = 
 
 @contextmanager
 def ceiling(redis_url: str) -> Iterator[System]:
-    """FastAPI and one read from Redis."""
+    """Run FastAPI with one read from Redis."""
     probe = next(requests("next", World(), run="probe"))
     with _running("ceiling", [sys.executable, "-m", "tests.load.ceiling", "PORT", redis_url], probe) as system:
         yield system
@@ -111,7 +111,7 @@ def ceiling(redis_url: str) -> Iterator[System]:
 
 @contextmanager
 def rival(name: str, artifact: Path, cache: Path) -> Iterator[System]:
-    """One of `RIVALS` around the artifact's graph; SystemSkippedError where it cannot be had."""
+    """Run one of `RIVALS` with the artifact's graph. SystemSkippedError if it cannot run."""
     python, kind = _environment(name, cache), RIVALS[name].kind
     script = Path(__file__).parent / "rivals" / f"{name}.py"
     probe = next(requests(kind, World(), run="probe"))
@@ -159,7 +159,7 @@ def _running(
         env={**os.environ, **(environment or {}), **given},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # so that all of it can be stopped at once
+        start_new_session=True,  # so that all of its processes can be stopped at once
     )
     try:
         while not answers(port, probe):
@@ -173,13 +173,13 @@ def _running(
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_S)
-        with suppress(ProcessLookupError):  # workers that their parent has left behind, or all of it
+        with suppress(ProcessLookupError):  # workers that outlived their parent, or the whole system
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def answers(port: int, probe: bytes) -> bool:
-    """Whether a request is answered with 200; to listen is not enough, as some servers do so before they can answer."""
+    """Say whether a request is answered with 200. An open port is not enough: some servers listen before they can answer."""
     with socket.socket() as client, suppress(OSError):
         client.settimeout(5)
         client.connect(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""The generator against a server that stalls on purpose: what it counts, and from when."""
+"""The generator counts latencies correctly, tested against a server that stalls on purpose."""
 
 import asyncio
 import os
@@ -18,7 +18,9 @@ WORLD = World(users=5, tracks=50)
 
 @asynccontextmanager
 async def server(stall_s: float, status: bytes = b"200 OK") -> AsyncIterator[int]:
-    """The port of a server that answers at once, but for one stall of each connection, from 0.1 s after the first request."""
+    """Run a server that answers at once, except for one stall of each connection 0.1 s after the first request. Yields the
+    port.
+    """
     first: list[float] = []
     serving: list[asyncio.Task[None] | None] = []
 
@@ -43,12 +45,12 @@ async def server(stall_s: float, status: bytes = b"200 OK") -> AsyncIterator[int
 
 
 def order(port: int, *, rate: float | None, connections: int = 2) -> Order:
-    """A second of `next`."""
+    """An order for a second of `next` requests."""
     return Order(port=port, kind="next", world=WORLD, connections=connections, seconds=1.0, warm_s=0.0, rate=rate)
 
 
 async def _measured(stall_s: float, *, rate: float | None) -> Result:
-    """A measurement in which the server's stall is the only one: again where the machine held up this process as well."""
+    """Measure while the server's stall is the only one. Repeats the measurement if the machine stopped this process too."""
     for _ in range(8):
         async with server(stall_s) as port:
             pauses = asyncio.create_task(_longest_pause(1.0))
@@ -59,7 +61,7 @@ async def _measured(stall_s: float, *, rate: float | None) -> Result:
 
 
 async def _longest_pause(seconds: float) -> float:
-    """How long, at most, this loop did not come to its turn."""
+    """Return the longest time in which this event loop did not run."""
     loop, longest = asyncio.get_running_loop(), 0.0
     before = started = loop.time()
     while before < started + seconds:
@@ -70,7 +72,7 @@ async def _longest_pause(seconds: float) -> float:
 
 
 def test_stall_counts_for_everyone_who_came_in_it() -> None:
-    """A server that stands still for 0.4 s of 1 s has made four of ten wait; only two connections were there to see it."""
+    """A stall of 0.4 s in 1 s delays four of ten requests, although only two connections were there to see it."""
     result = asyncio.run(_measured(0.4, rate=200.0))
     delayed = [seconds for seconds in result.latencies if seconds > 0.05]
 
@@ -80,7 +82,7 @@ def test_stall_counts_for_everyone_who_came_in_it() -> None:
 
 
 def test_closed_loop_sees_a_stall_once_a_connection() -> None:
-    """Which is why an open loop is there as well."""
+    """A closed loop sends nothing during a stall and so hides it. This is why an open loop exists too."""
     result = asyncio.run(_measured(0.4, rate=None))
 
     assert sum(seconds > 0.2 for seconds in result.latencies) == 2
@@ -88,7 +90,7 @@ def test_closed_loop_sees_a_stall_once_a_connection() -> None:
 
 
 def test_refusals_are_errors() -> None:
-    """By their status."""
+    """Errors are counted by status."""
 
     async def refused() -> Result:
         async with server(0.0, b"503 Service Unavailable") as port:
@@ -99,7 +101,7 @@ def test_refusals_are_errors() -> None:
 
 @pytest.mark.parametrize("rate", [None, 100.0])
 def test_warm_up_is_not_counted(rate: float | None) -> None:
-    """What came before is neither in the latencies nor in the rate."""
+    """Requests of the warm-up are neither in the latencies nor in the rate."""
 
     async def warmed() -> Result:
         async with server(0.0) as port:
@@ -115,7 +117,7 @@ def test_warm_up_is_not_counted(rate: float | None) -> None:
 
 
 def test_cpu_time_of_main_threads_is_told_from_all() -> None:
-    """A thread beside the main one works for 0.3 s of CPU time while that waits for it."""
+    """A thread beside the main one works for 0.3 s of CPU time while the main thread waits."""
 
     def work() -> None:
         until = time.thread_time() + 0.3

@@ -1,4 +1,4 @@
-"""The benchmark's statistics are right: percentiles by hand, and a stall is everybody's who came during it."""
+"""The benchmark's statistics are correct: percentiles by hand, and a stall counts for every request that was due in it."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from tests.load.latencies import arrivals, spread, summarise
 
 
 def test_percentiles_are_latencies_that_somebody_had() -> None:
-    """A hundred latencies of 1 to 100 ms, in any order: the nearest rank of each share is its number."""
+    """A hundred latencies of 1 to 100 ms in random order: the nearest rank of each share is its number."""
     seconds = [ms / 1000 for ms in range(1, 101)]
     random.Random(0).shuffle(seconds)
     found = summarise(seconds)
@@ -19,19 +19,19 @@ def test_percentiles_are_latencies_that_somebody_had() -> None:
 
 
 def test_one_latency_is_all_percentiles() -> None:
-    """No interpolation towards anything."""
+    """Percentiles are not interpolated."""
     found = summarise([0.25])
 
     assert (found.p50, found.p90, found.p99, found.max) == (250, 250, 250, 250)
 
 
 def test_no_answer_is_no_number() -> None:
-    """Not zero, which would read as fast."""
+    """Without replies the result is NaN and not zero, which would look fast."""
     assert math.isnan(summarise([]).p99)
 
 
 def test_arrivals_keep_their_rate_and_end_in_time() -> None:
-    """As many as the rate asks for, in order, spread like people: gaps of a Poisson process vary as much as they last."""
+    """The schedule has the asked rate, is in order, and its gaps vary as much as they last, as in a Poisson process."""
     found = arrivals(1000.0, 20.0, seed=3)
     gaps = [after - before for before, after in pairwise(found)]
     mean = sum(gaps) / len(gaps)
@@ -44,7 +44,7 @@ def test_arrivals_keep_their_rate_and_end_in_time() -> None:
 
 
 def test_spread_is_median_and_range() -> None:
-    """One odd round moves the range, not the median."""
+    """One odd round changes the range but not the median."""
     found = spread([3.0, 100.0, 2.0])
 
     assert (found.median, found.least, found.most) == (3.0, 2.0, 100.0)

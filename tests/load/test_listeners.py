@@ -1,4 +1,4 @@
-"""Listeners put into Redis without HTTP are what the service reads there."""
+"""Listeners written into Redis without HTTP are read by the service as if a player had posted them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.service.applications import NOW_MS
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Valkey of this module's own."""
+    """A Valkey for this module alone."""
     with embedded_valkey.running(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
@@ -38,7 +38,7 @@ def _read(url: str, *users: str) -> list[Remembered]:
 
 
 def test_everybody_has_a_history(url: str) -> None:
-    """The first user of a lot, the last one, and none that there is not."""
+    """The first user of a lot and the last one have sessions; a user outside of it has none."""
     remember(url, World(users=150, tracks=1_000, name="few"))
     first, last, nobody = _read(url, "few0", "few149", "few150")
 
@@ -48,7 +48,7 @@ def test_everybody_has_a_history(url: str) -> None:
 
 
 def test_a_long_life_keeps_its_newest_plays(url: str) -> None:
-    """Written in several round trips; what is kept is bounded, and so is its memory. It is many sessions, as a life is."""
+    """A long life is written in several round trips and has many sessions. The store bounds its length and its memory."""
     long, longer = (World(users=2, tracks=1_000, name=f"life{plays}-", plays=plays) for plays in (1_500, 4_000))
     for world in (long, longer):
         remember(url, world)

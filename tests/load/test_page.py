@@ -1,4 +1,4 @@
-"""Plots and sums come from the JSON lines alone, whoever wrote them and when."""
+"""Plots and sums come from the JSON lines alone, of whatever run."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.load.page import latest, write_page
 
 
 def line(work: str, setting: str, *, at: str = "2026-01-01", **ours: float) -> dict[str, Any]:
-    """A line as `report.keep` writes it, as far as it is read here."""
+    """Make a line like those of `report.keep`, with the fields that are read here."""
     rate = float(setting.rpartition("loop ")[2].split()[0]) if "open" in setting else None
     return {
         "work": work,
@@ -33,7 +33,7 @@ def _write(path: Path, lines: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Two rates that were carried, one that was not, two sizes, and what capacity needs."""
+    """Two rates that were carried, one that was not, two sizes, and the rows that capacity needs."""
     return _write(
         tmp_path / "results.jsonl",
         [
@@ -51,14 +51,14 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_the_last_of_a_row_counts(results: Path) -> None:
-    """An earlier run of the same row is history."""
+    """A later run of a row replaces an earlier one."""
     [again] = [row for row in latest(results) if row["rate"] == 500.0]
 
     assert again["ours"]["p50"]["median"] == 1.0
 
 
 def test_page_draws_what_was_carried_and_names_the_rest(results: Path) -> None:
-    """Three lines of two points each; 2,000 a second is said, not drawn."""
+    """Three lines have two points each. 2,000 a second is named and not drawn."""
     write_page(results)
     page = results.with_suffix(".html").read_text("utf-8")
     latency = ElementTree.parse(results.parent / "latency.svg").getroot()  # noqa: S314  # written above
@@ -70,14 +70,14 @@ def test_page_draws_what_was_carried_and_names_the_rest(results: Path) -> None:
 
 
 def test_nothing_measured_is_an_empty_page(tmp_path: Path) -> None:
-    """A run of one row that no plot shows is no error."""
+    """A run of a single row that no plot shows is no error."""
     write_page(tmp_path / "results.jsonl")
 
     assert "svg" not in (tmp_path / "results.html").read_text("utf-8").partition("</style>")[2]
 
 
 def test_need_by_hand() -> None:
-    """864,000 listeners of 10 plays make 100 a second on average, 300 at the peak, and 600 events."""
+    """864,000 listeners with 10 plays make 100 requests a second on average, 300 at the peak, and 600 events."""
     audience = Audience(daily=864_000, plays=10, peak=3, busy=0.5, remembered=2)
     found = need(audience, Carried(asks_s=1000, events_s=2000, bytes_each=1000))
 
@@ -88,7 +88,7 @@ def test_need_by_hand() -> None:
 
 
 def test_capacity_reads_the_results(results: Path) -> None:
-    """And prints them as a table."""
+    """The command prints them as a table."""
     measured = carried(latest(results))
 
     assert measured == Carried(asks_s=2000.0, events_s=4000.0, bytes_each=2000.0)
@@ -96,7 +96,7 @@ def test_capacity_reads_the_results(results: Path) -> None:
 
 
 def test_capacity_says_what_is_missing(tmp_path: Path) -> None:
-    """Not a table of zeros."""
+    """A missing row is an error, not a table of zeros."""
     path = _write(tmp_path / "results.jsonl", [line("event", "100000 tracks, closed loop, 64 connections", req_s=1.0)])
 
     with pytest.raises(NotMeasuredError, match="'full'"):

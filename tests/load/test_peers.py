@@ -1,4 +1,4 @@
-"""The peer on the same work: what passes between, how lists become figures, and that nothing is lost where it cannot run."""
+"""The comparison with a peer: exchanged files, figures of its lists, and no lost row if it cannot run."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def _split() -> Split:
 
 
 def test_peer_is_given_every_known_entry_of_the_training_part_and_the_evaluations_own_histories(tmp_path: Path) -> None:
-    """Whatever became of a play, as a network blind to it reads it; an unknown track is in no history but stays a target."""
+    """A blind network reads every play, whatever its outcome. An unknown track is in no history but stays a target."""
     split = _split()
     row = split.vocabulary.row
     test = select_cases(split, TEST)
@@ -44,7 +44,9 @@ def test_peer_is_given_every_known_entry_of_the_training_part_and_the_evaluation
 
 
 def test_lists_become_figures_by_our_own_rules(tmp_path: Path) -> None:
-    """By hand: first place, an unknown target, a tie that counts against the target; the refused one is in no hit rate."""
+    """By hand: first place, an unknown target, and a tie that counts against the target. The refused target is in no hit
+    rate.
+    """
     split = _split()
     cases, row = select_cases(split, TEST), split.vocabulary.row
     lists = [[row("c"), row("a"), row("b")]] * 2 + [[row("a"), row("b"), row("c")]] * 2
@@ -59,7 +61,7 @@ def test_lists_become_figures_by_our_own_rules(tmp_path: Path) -> None:
 
 
 def test_lists_of_other_cases_are_refused(tmp_path: Path) -> None:
-    """One list too few would shift all that follow."""
+    """A missing list would shift all that follow, so it is an error."""
     np.savez(tmp_path / "lists.npz", lists=np.zeros((3, 20), np.int32), scores=np.zeros((3, 20), np.float32))
 
     with pytest.raises(ValueError, match="3 cases; wanted 4"):
@@ -67,7 +69,7 @@ def test_lists_of_other_cases_are_refused(tmp_path: Path) -> None:
 
 
 def test_peer_that_does_not_install_is_a_row_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a package index pip finds nothing; both of its rows say so, and the run ends well."""
+    """Without a package index pip finds nothing. Both rows say so, and the run ends with code 0."""
     simulate(tmp_path / "log", listeners=20, tracks=40, artists=12)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -82,7 +84,7 @@ def test_peer_that_does_not_install_is_a_row_with_the_reason(tmp_path: Path, mon
 
 
 def test_peer_that_was_stopped_before_its_first_epoch_is_skipped(tmp_path: Path) -> None:
-    """It ends with code 0, and what an earlier run left in the folder is no answer of this one."""
+    """A run that ends early fails, although its code is 0. Results of an earlier run in the folder do not count."""
     (tmp_path / "epochs.jsonl").write_text('{"epoch": 0, "seconds": 1.0, "sequences": 2, "score": 0.5}\n')
 
     with pytest.raises(SystemSkippedError, match="before its first epoch"):
@@ -99,13 +101,14 @@ def test_peer_that_was_stopped_before_its_first_epoch_is_skipped(tmp_path: Path)
 
 
 def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_path: Path) -> None:
-    """Two epochs of a blind network as wide as asked, whatever was run there before; its figures are of the same cases, its
-    costs of its own process.
+    """A blind network of the asked width trains for two epochs, whatever ran in the folder before.
+
+    Its figures belong to the same cases, and its costs to its own process.
     """
     simulate(tmp_path / "log", listeners=20, tracks=40, artists=12)
     recipe = same_training(read_recipe("nexttrack"), Shape(width=8, layers=1, heads=1, negatives=20, epochs=2))
     (tmp_path / "run" / "run").mkdir(parents=True)
-    (tmp_path / "run" / "run" / "run.json").write_text("{}")  # of another recipe
+    (tmp_path / "run" / "run" / "run.json").write_text("{}")  # the run of another recipe
 
     found = run_ours(recipe, tmp_path / "log", tmp_path / "run", cases=50, threads=1)
 
@@ -117,9 +120,7 @@ def test_our_side_in_the_peers_shape_trains_in_a_process_and_is_measured(tmp_pat
 
 
 def test_our_side_in_the_peers_shape_is_trained_as_the_peer_is() -> None:
-    """Nothing of our recipe's own schedule is left in it: the peer's loss, the newest windows, one learning rate, no start from
-    what was kept together.
-    """
+    """None of our recipe's own schedule is left: the peer's loss, the newest windows, one learning rate, a random start."""
     shape = Shape(learning_rate=2e-3, epochs=4, patience=2, loss="full")
     alike = same_training(read_recipe("nexttrack:fit.start='cooccurrence'"), shape)
     fit = alike.fit
@@ -131,7 +132,7 @@ def test_our_side_in_the_peers_shape_is_trained_as_the_peer_is() -> None:
 
 
 def test_our_side_trained_our_way_differs_in_training_alone() -> None:
-    """The network is the peer's shape all the same, and nothing is added to its scores afterwards."""
+    """The network still has the peer's shape, and nothing is added to its scores afterwards."""
     recipe, shape = read_recipe("nowplaying"), Shape(width=32)
     ours = same_network(recipe, shape)
 

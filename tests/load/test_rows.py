@@ -1,4 +1,4 @@
-"""The plan holds every row of the bar, and a run without rivals needs none."""
+"""The plan has every row that the documented aims need, and a run without rivals needs none of them."""
 
 from tests.load.rows import CEILING, ROUTED, THREADS, TWO, Row, plan
 from tests.load.systems import RIVALS
@@ -11,21 +11,21 @@ def _all() -> list[Row]:
 
 
 def test_names_of_rows_are_unique() -> None:
-    """Work and setting are what later runs, and the plots, find a row by."""
+    """Names are unique: later runs and plots find a row by work and setting."""
     names = [(row.work, row.setting) for row in _all()]
 
     assert len(set(names)) == len(names)
 
 
 def test_without_rivals_nobody_needs_an_environment_of_its_own() -> None:
-    """The quick round stands on what the development environment has."""
+    """The quick run needs nothing beyond the development environment."""
     rows = plan(sizes=SIZES, rivals=(), users=1)
 
     assert {name for row in rows for name in row.beside} == {CEILING, TWO, THREADS, ROUTED}
 
 
 def test_tiers_are_named() -> None:
-    """Rivals stand beside the bare call; where two stand beside the whole job, the row says that they do less."""
+    """Rivals stand beside the bare call. Where two stand beside the whole job, the row says that they do less."""
     for row in _all():
         if set(row.beside) & set(RIVALS):
             assert row.work == "model" or "do less" in row.work
@@ -39,7 +39,7 @@ def test_large_catalogues_have_their_rates() -> None:
 
 
 def test_rows_with_listeners_of_their_own_share_none() -> None:
-    """Else the longest life would be everybody's, and who is posted events would have sessions of hundreds of plays."""
+    """Rows that post events or have long lives use listeners of their own, so that sessions of the others stay short."""
     names = [row.listeners.name for row in _all() if row.listeners]
 
     assert len(names) == 8

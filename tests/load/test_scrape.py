@@ -1,4 +1,4 @@
-"""What a request costs beyond ONNX Runtime, from two looks at the service's own histograms."""
+"""The cost of a request beyond ONNX Runtime is the difference of two readings of the service's histograms."""
 
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -7,7 +7,7 @@ from tests.load.scrape import overhead, quantile, read
 
 
 def test_overhead_is_what_came_between_the_two_looks() -> None:
-    """What was counted before does not count; labels are added up."""
+    """Counts before the first reading do not matter, and series of different labels are added up."""
     registry = CollectorRegistry()
     seen = Histogram("nexttrack_overhead_seconds", "-", buckets=(0.001, 0.002), registry=registry)
     runs = Histogram("nexttrack_onnx_seconds", "-", ["graph"], registry=registry)
@@ -23,7 +23,7 @@ def test_overhead_is_what_came_between_the_two_looks() -> None:
 
 
 def test_quantile_is_linear_between_limits() -> None:
-    """Half of 10 lie up to 1, the rest between 1 and 2; what lies beyond all limits counts as the last."""
+    """Half of 10 lie below 1, the rest between 1 and 2. Values beyond all limits count as the last limit."""
     limits = [(1.0, 4.0), (2.0, 8.0), (float("inf"), 10.0)]
 
     assert quantile(limits, 0.2) == pytest.approx(0.5)

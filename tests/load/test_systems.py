@@ -1,4 +1,4 @@
-"""What counts as started: an answer, not an open port."""
+"""A system counts as started when it answers, not when its port is open."""
 
 import socket
 import threading
@@ -25,14 +25,14 @@ def _asked(reply: bytes) -> bool:
 
 
 def test_only_a_good_answer_is_ready() -> None:
-    """A server that listens but refuses is still starting; so is one that hangs up."""
+    """A server that listens but refuses is still starting; so is one that closes the connection."""
     assert _asked(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert not _asked(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
     assert not _asked(b"")
 
 
 def test_nobody_there_is_not_ready() -> None:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
 

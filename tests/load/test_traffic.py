@@ -1,4 +1,4 @@
-"""What the generator sends is what listeners send: skewed, of people's lengths, and each event once."""
+"""The generator's requests resemble those of listeners: skewed, with sessions of human length, and each event once."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ WORLD = World(users=500, tracks=5_000)
 
 
 def test_events_are_new_every_time() -> None:
-    """Prepared bodies come again and again, their ids do not; and a body is as long as it says."""
+    """Prepared bodies are sent again and again with new event ids, and their length is right."""
     sent = list(itertools.islice(requests("event", WORLD, run="a"), 12_000))
     ids = {json.loads(request.partition(b"\r\n\r\n")[2])["event_id"] for request in sent}
 
@@ -25,7 +25,7 @@ def test_events_are_new_every_time() -> None:
 
 
 def test_batches_hold_a_hundred_different_events() -> None:
-    """In each, and from one to the next."""
+    """Event ids are unique in a request and over requests."""
     batches = [
         json.loads(request.partition(b"\r\n\r\n")[2]) for request in itertools.islice(requests("batch", WORLD, run="a"), 60)
     ]
@@ -35,7 +35,7 @@ def test_batches_hold_a_hundred_different_events() -> None:
 
 
 def test_some_listeners_ask_far_more_than_others() -> None:
-    """The busiest tenth of all sends about half of the requests, and everybody is there."""
+    """The busiest tenth of users sends about half of the requests, and every user occurs."""
     found = re.compile(rb"/users/(u\d+)/")
     asked = Counter(
         match[1] for request in itertools.islice(requests("next", WORLD, run="a"), 5_000) if (match := found.search(request))
@@ -47,7 +47,7 @@ def test_some_listeners_ask_far_more_than_others() -> None:
 
 
 def test_sessions_are_as_long_as_peoples() -> None:
-    """Half at most a dozen plays, few very long ones, none without a play."""
+    """Half of the sessions have at most a dozen plays, few are very long, and none is empty."""
     random = np.random.default_rng(0)
     lengths = [len(WORLD.session(random)) for _ in range(2_000)]
 
@@ -57,14 +57,14 @@ def test_sessions_are_as_long_as_peoples() -> None:
 
 
 def test_two_events_to_one_ask() -> None:
-    """The mixed load, in this order."""
+    """The mixed load has two events and one `next`, in this order."""
     kinds = [request.partition(b" ")[0] for request in itertools.islice(requests("mixed", WORLD, run="a"), 6)]
 
     assert kinds == [b"POST", b"POST", b"GET"] * 2
 
 
 def test_rivals_are_asked_the_same() -> None:
-    """Each in its own envelope; KServe's histories padded on the left to one width."""
+    """Each rival gets its own envelope. Histories for KServe are padded on the left to one width."""
 
     def bodies(kind: Kind) -> list[Any]:
         return [json.loads(made.partition(b"\r\n\r\n")[2]) for made in itertools.islice(requests(kind, WORLD, run="a"), 20)]

@@ -1,4 +1,4 @@
-"""What times the way from a log to a model really goes it."""
+"""The measurement of training speed really runs the steps from a log to a model."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from training.data.log import open_log
 
 
 def test_steps_do_their_work_on_what_was_made_up(tmp_path: Path) -> None:
-    """The import keeps all events, sound ones every one; the fold reads that log, and its profile names the fold."""
+    """The import keeps all events. The fold reads that log, and its profile names the fold."""
     size = Size(events=2_000, tracks=50)
     write_events(size, tmp_path)
     unit, amount, seconds = STEPS["import_parquet"](size, tmp_path)
@@ -19,4 +19,4 @@ def test_steps_do_their_work_on_what_was_made_up(tmp_path: Path) -> None:
     assert open_log(tmp_path / "log").events().select(pl.len()).collect().item() > 1_900
     assert seconds > 0
     assert float(folded["seconds"]) > 0
-    assert "(fold)" in str(folded["profile"])
+    assert "fold)" in str(folded["profile"])

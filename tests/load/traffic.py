@@ -1,8 +1,8 @@
-"""What listeners send: requests as bytes, made before the clock runs so that making them costs the generator nothing.
+"""Makes the requests of listeners as bytes, before the clock starts, so that the generator spends no time on them.
 
-Who asks is skewed (Zipf 0.8 over the users), what they hear too (Zipf 1.0 over the tracks), and sessions are as long as
-people's: log-normal with a median of 12 plays, three in a hundred over 50. Three plays in ten are skipped. It knows nothing of
-time: an event leaves out `at`, so it happens when it is sent.
+Users are drawn by Zipf's law with exponent 0.8, tracks with exponent 1.0. Session lengths resemble those of people:
+log-normal with a median of 12 plays, three in a hundred over 50. Three plays in ten are skipped. Events have no `at`, so they
+happen when they are sent.
 """
 
 import itertools
@@ -18,31 +18,31 @@ BATCH = 100
 PREPARED = 5_000
 COUNT = 20
 LENGTH = 50
-"""Places of the measured model's history."""
+"""Length of the history that the measured model reads."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """Who listens to what; the seed makes it the same for all who are measured."""
+    """The listeners and what they hear. The seed makes it the same for every measured system."""
 
     users: int = 2_000
     tracks: int = 100_000
     seed: int = 1
-    name: str = "u"  # what users' ids begin with: worlds of other names share nobody
-    plays: int | None = None  # of each user when seeded; None: one session of a person's length
+    name: str = "u"  # prefix of user ids: worlds of different names share no user
+    plays: int | None = None  # plays of each user when they are written; None: one session of random length
 
     def user(self, random: np.random.Generator, count: int) -> list[str]:
-        """Names of `count` users, the busy ones more often."""
+        """Draw the ids of `count` users, busy ones more often."""
         return [f"{self.name}{number}" for number in _zipf(random, self.users, 0.8, count)]
 
     def session(self, random: np.random.Generator) -> list[tuple[int, bool]]:
-        """One session's tracks, by number, and whether each was skipped."""
+        """Draw one session: track numbers, and whether each was skipped."""
         length = self.plays or int(np.clip(random.lognormal(np.log(12), 0.75), 1, 120))
         return list(zip(_zipf(random, self.tracks, 1.0, length), (random.random(length) < 0.3).tolist(), strict=True))
 
 
 def requests(kind: Kind, world: World, *, run: str) -> Iterator[bytes]:
-    """Requests of a kind, the same for the same world, without end. `run` makes events' ids new."""
+    """Yield requests of one kind without end, the same for the same world. `run` makes event ids new."""
     random = np.random.default_rng(world.seed)
     if kind == "mixed":
         events, asks = requests("event", world, run=run), requests("next", world, run=run)
@@ -61,7 +61,7 @@ def requests(kind: Kind, world: World, *, run: str) -> Iterator[bytes]:
 
 
 def _posted(kind: Kind, world: World, random: np.random.Generator, run: str) -> Iterator[bytes]:
-    """Prepared but for the event ids, which are all of one length so that the bodies are too."""
+    """Prepare bodies without their event ids. All ids have one length, and so all bodies do too."""
     size = BATCH if kind == "batch" else 1
     bodies = []
     for _ in range(PREPARED // size):
@@ -82,13 +82,13 @@ def _history(world: World, random: np.random.Generator) -> list[dict[str, str]]:
 
 
 def _rows(world: World, random: np.random.Generator) -> dict[str, Any]:
-    """What rivals are sent: rows and outcome numbers, so that they have no ids to look up."""
+    """Make the requests of rivals: rows and outcome numbers, so that they look up no ids."""
     plays = world.session(random)[-LENGTH:]
     return {"tracks": [track + 2 for track, _ in plays], "outcomes": [1 + skipped for _, skipped in plays], "count": COUNT}
 
 
 def _kserve(rows: dict[str, Any]) -> dict[str, Any]:
-    """The same in KServe's protocol, padded to one width, as requests of one shape alone are batched there."""
+    """Make the same for KServe's protocol, padded to one width, because Triton batches requests of one shape only."""
     padding = [0] * (LENGTH - len(rows["tracks"]))
     values = {"tracks": padding + rows["tracks"], "outcomes": padding + rows["outcomes"], "count": [rows["count"]]}
     inputs = [{"name": name, "shape": [1, len(data)], "datatype": "INT64", "data": data} for name, data in values.items()]
@@ -96,7 +96,7 @@ def _kserve(rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def _zipf(random: np.random.Generator, size: int, exponent: float, count: int) -> list[int]:
-    """Numbers below `size`, n with a probability of about (n + 1) ** -exponent: by the inverse of the continuous law."""
+    """Draw numbers below `size`, n with a probability of about (n + 1) ** -exponent, by inverting the continuous law."""
     share = random.random(count)
     if exponent == 1.0:
         drawn = np.exp(share * np.log(size + 1))

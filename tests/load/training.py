@@ -1,8 +1,8 @@
-"""How fast a log becomes a model: `python -m tests.load.training` prints seconds, rates and peak memory of each step.
+"""`python -m tests.load.training`: measures how fast a log becomes a model: seconds, rate and peak memory of each step.
 
-Import (CSV and Parquet), the fold into histories, training steps of a recipe, evaluation: over events made up here, each step
-in a process of its own, so that its peak memory is its own. With `--profile` it also says where the time went: Python's
-functions by their own time, and for training torch's operations.
+The steps are the import (CSV and Parquet), folding events into histories, training steps of a recipe, and evaluation, all on
+made-up events. Each step runs in a process of its own, so that peak memory belongs to it. `--profile` also shows where the
+time goes: Python's functions by their own time, and torch's operations for training.
 """
 
 import argparse
@@ -35,7 +35,7 @@ TOP = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """How much is made up, and for training over how many tracks and threads."""
+    """The amount of made-up data, and the numbers of tracks and threads for training."""
 
     events: int = 1_000_000
     tracks: int = 100_000
@@ -45,11 +45,11 @@ class Size:
 
 
 Step = Callable[[Size, Path], tuple[str, int, float]]
-"""Does its work in a folder; gives what it counted, how many of them, and the seconds."""
+"""A step works in a folder. It returns the unit of its work, the amount, and the seconds."""
 
 
 def main() -> None:
-    """Measure all steps, or in a child process one of them."""
+    """Measure all steps, or one step in a child process."""
     options = parser().parse_args()
     size = Size(events=options.events, windows=options.windows, recipe=options.recipe)
     with tempfile.TemporaryDirectory() as name:
@@ -69,17 +69,17 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m tests.load.training", description=str(__doc__).partition("\n")[0])
-    made.add_argument("--events", type=int, default=1_000_000, help="of the log that is imported")
+    made.add_argument("--events", type=int, default=1_000_000, help="size of the imported log")
     made.add_argument("--tracks", type=int, nargs="+", default=[10_000, 100_000], help="catalogue sizes to train over")
-    made.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of torch's threads")
+    made.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of torch threads")
     made.add_argument("--windows", type=int, default=4_000, help="sequences to train on, each a full history long")
     made.add_argument("--recipe", default="nexttrack")
-    made.add_argument("--profile", action="store_true", help="say where the time went, too")
+    made.add_argument("--profile", action="store_true", help="also show where the time goes")
     return made
 
 
 def run(step: str, size: Size, folder: Path, *, profile: bool = False) -> Mapping[str, str | float]:
-    """Run a step in a process of its own: unit, amount, seconds, peak memory in MB, and its profile."""
+    """Run a step in a process of its own. Returns unit, amount, seconds, peak memory in MB, and the profile."""
     order = {"step": step, "folder": str(folder), "profile": profile, "size": {n: getattr(size, n) for n in Size.__slots__}}
     environment = {**os.environ, "OMP_NUM_THREADS": str(size.threads), "OMP_WAIT_POLICY": "passive"}
     code = f"from tests.load.training import child; child({json.dumps(json.dumps(order))})"
@@ -91,7 +91,7 @@ def run(step: str, size: Size, folder: Path, *, profile: bool = False) -> Mappin
 
 
 def child(text: str) -> None:
-    """In the child process: carry out one order, print what it came to as a line of JSON."""
+    """Run one order in the child process, and print its result as a JSON line."""
     order = json.loads(text)
     size, folder = Size(**order["size"]), Path(order["folder"])
     for module in (
@@ -101,7 +101,7 @@ def child(text: str) -> None:
         "training.fitting.fit",
         "training.evaluation.evaluate",
     ):
-        import_module(module)  # before the clock runs
+        import_module(module)  # import before the clock starts
     profiler = cProfile.Profile()
     if order["profile"]:
         profiler.enable()
@@ -116,7 +116,7 @@ def child(text: str) -> None:
 
 
 def write_events(size: Size, folder: Path) -> None:
-    """`events.csv` and `events.parquet`: people who each hear some hundred tracks, in the order in which they were posted."""
+    """Write `events.csv` and `events.parquet`: listeners who hear about a hundred tracks each, in the order of posting."""
     random = np.random.default_rng(0)
     plays = size.events // 2
     user, track = random.integers(0, max(1, plays // 100), plays), _tracks(random, plays, size.tracks)
@@ -199,7 +199,7 @@ STEPS: Mapping[str, Step] = {
 
 
 def _split(size: Size) -> "Split":
-    """Listeners with ten entries more than a history holds, all tracks met, the popular ones more often."""
+    """Make listeners with ten entries more than a history holds. Every track occurs, popular ones more often."""
     from training.data.sequences import Sequences
     from training.data.split import split
     from training.recipe import SplitRule
@@ -225,7 +225,7 @@ def _split(size: Size) -> "Split":
 
 
 def _tracks(random: np.random.Generator, count: int, size: int) -> npt.NDArray[np.int64]:
-    """Track n with a probability of about 1 / (n + 1)."""
+    """Draw tracks: track n with a probability of about 1 / (n + 1)."""
     numbers: npt.NDArray[np.int64] = np.exp(random.random(count) * np.log(size + 1)).astype(np.int64) - 1
     return np.minimum(numbers, size - 1)
 
@@ -237,7 +237,7 @@ def _functions(profiler: cProfile.Profile) -> str:
 
 
 def _operations(size: Size, folder: Path) -> str:
-    """Where torch's time goes, over the training once more."""
+    """Profile torch's operations in another run of the training."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU]) as found:

@@ -174,7 +174,7 @@ def test_vocabulary_of_another_size_than_the_weights_is_refused(tmp_path: Path, 
 
 def test_vocabulary_with_a_track_twice_is_refused(tmp_path: Path) -> None:
     """Said as a refusal, not as an error of ours."""
-    with pytest.raises(ArtifactError, match="come more than once"):
+    with pytest.raises(ArtifactError, match="repeated track ids"):
         save(tmp_path, tracks=("a", "b", "a"))
 
 

@@ -42,7 +42,7 @@ def test_rows_that_are_no_tracks_have_no_name(row: int) -> None:
 
 def test_track_that_comes_twice_is_refused() -> None:
     """It would have two rows, and rows behind it the wrong names."""
-    with pytest.raises(ValueError, match="1 track ids come more than once"):
+    with pytest.raises(ValueError, match="found 1 repeated track ids"):
         Vocabulary(["a", "b", "a"])
 
 

@@ -1,7 +1,7 @@
-"""A small real artifact, its graphs written by hand, so that testing the service needs no torch.
+"""A small real artifact with graphs written by hand, so that tests of the service need no torch.
 
-The model: a listener is the sum of the vectors of the tracks in the history, skipped ones counted negative; a track's score is
-its vector times the listener's, plus its prior. So with one-hot vectors by genre, tests know what must come out.
+A listener is the sum of the vectors of the tracks in the history, where skipped tracks count negative. A track's score is the
+dot product of its vector and the listener, plus a prior. Vectors are one-hot by genre, so tests know the result.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from model.vocabulary import FIRST, PADDING, UNKNOWN
 Arrays = dict[str, npt.NDArray[Any]]
 GENRES = 4
 TRACKS = tuple(f"t{number}" for number in range(40))
-"""Track t0 is of genre 0, t1 of genre 1, …, t4 of genre 0 again; the lower the number, the more popular."""
+"""Track t0 has genre 0, t1 genre 1, …, and t4 genre 0 again. The lower the number, the more popular the track."""
 
 
 def build(
@@ -36,10 +36,10 @@ def build(
     version: str = "tiny-1",
     wanted_weight: float | None = None,
 ) -> Path:
-    """Save an artifact under `root` and return its folder; `golden_error` is added to the golden scores.
+    """Save an artifact under `root` and return its folder. `golden_error` is added to the golden scores.
 
-    With a `wanted_weight` its graphs read the further inputs too: a score is greater by the newest gap, and by the weight times
-    the row.
+    With a `wanted_weight` the graphs read the further inputs too. The newest gap is then added to each score, and the weight
+    times the row.
     """
     draft = root / "draft"
     draft.mkdir(parents=True)
@@ -137,7 +137,7 @@ def _rank(items_VD: npt.NDArray[np.float32], prior_V: npt.NDArray[np.float32]) -
 
 
 def _further(graph: onnx.ModelProto, place: str) -> onnx.ModelProto:
-    """The graph with `gaps` and `wanted_weight` as inputs; what they make of the rows is added to the tensor `place`."""
+    """Add the inputs `gaps` and `wanted_weight` to a graph; their contribution is added to the tensor `place`."""
     rows = "candidates" if place == "liked" else "all_rows"
     for node in graph.graph.node:
         node.input[:] = [f"{name}_further" if name == place else name for name in node.input]

@@ -1,4 +1,4 @@
-"""Parts that tests of the service share: a Valkey of their own, a cluster of their own, one small artifact."""
+"""Fixtures of the service's tests: a Valkey, a cluster, and a small artifact."""
 
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -15,13 +15,13 @@ from tests.service.store import clusters
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """The loop that async tests run on."""
+    """The event loop that async tests run on."""
     return "asyncio"
 
 
 @pytest.fixture
 def logged() -> Iterator[list[MutableMapping[str, Any]]]:
-    """The log lines of a test, as they come to be rendered."""
+    """The log lines of a test as dictionaries, before they are rendered."""
     processors: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info]
     with structlog.testing.capture_logs(processors) as lines:
         yield lines
@@ -35,13 +35,13 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Valkey for these tests alone; each test uses users of its own and flushes nothing."""
+    """The URL of a Valkey for these tests alone. Each test uses its own users, and nothing is flushed."""
     with embedded_valkey.running(tmp_path_factory.mktemp("valkey")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a cluster of two Valkeys, half of the slots each."""
+    """The URL of a cluster of two Valkeys, each with half of the slots."""
     with clusters.running(tmp_path_factory.mktemp("cluster"), 2) as nodes:
         yield clusters.url(nodes[0])

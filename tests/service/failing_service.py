@@ -1,4 +1,4 @@
-"""A service by two workers neither of which comes up: `python -m tests.service.failing_service PORT`."""
+"""A service with two workers that both fail to start: `python -m tests.service.failing_service PORT`."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from service.settings import Settings
 
 
 def application() -> FastAPI:
-    """What each worker makes: it fails before it serves."""
+    """The factory of each worker, which fails before it serves."""
     return FastAPI(lifespan=_fail)
 
 

@@ -1,4 +1,4 @@
-"""The service as a process that tests start, ask and stop."""
+"""Starts, asks and stops the service as a process."""
 
 import os
 import signal
@@ -14,21 +14,21 @@ import httpx
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def environment(**settings: object) -> Mapping[str, str]:
-    """The tests' environment with settings."""
-    settings = {"redis_timeout": 20} | settings  # a slow machine is not what these tests are about
+    """Return the tests' environment with settings added."""
+    settings = {"redis_timeout": 20} | settings  # these tests are not about slow machines
     return os.environ | {f"NEXTTRACK_{name.upper()}": str(value) for name, value in settings.items()}
 
 
 @contextmanager
 def process(*command: str, port: int, log: Path, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that listens on `port`; what it writes goes to `log`; stopped in the end."""
+    """Run a process that listens on `port`. Its output goes to `log`, and it is stopped in the end."""
     with log.open("ab") as output:
         started = subprocess.Popen(
             [sys.executable, *command], env=environment(port=port, **settings), stdout=output, stderr=output
@@ -38,7 +38,7 @@ def process(*command: str, port: int, log: Path, **settings: object) -> Iterator
         assert started.poll() is None, log.read_text()
         yield started
     finally:
-        started.terminate()  # kindly first: a killed service would leave its Valkey behind
+        started.terminate()  # SIGTERM first: a killed service would leave its Valkey behind
         try:
             started.wait(30)
         finally:
@@ -47,7 +47,7 @@ def process(*command: str, port: int, log: Path, **settings: object) -> Iterator
 
 
 def answers(port: int) -> bool:
-    """Whether a service lives at `port`."""
+    """Say whether a service answers at `port`."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
     except httpx.TransportError:
@@ -55,7 +55,7 @@ def answers(port: int) -> bool:
 
 
 def until(done: Callable[[], bool]) -> None:
-    """Wait for a condition."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline, "waited in vain"
@@ -63,11 +63,11 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    """Tell a process to stop and return its code."""
+    """Tell a process to stop and return its exit code."""
     process.send_signal(signal.SIGTERM)
     return process.wait(30)
 
 
 def http(port: int) -> httpx.Client:
-    """A client of the service at `port`."""
+    """Return a client of the service at `port`."""
     return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)

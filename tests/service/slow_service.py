@@ -1,6 +1,6 @@
-"""A service whose model takes as long as a test wants: `python -m tests.service.slow_service ARTIFACT PORT GATE`.
+"""A service whose model is as slow as a test wants: `python -m tests.service.slow_service ARTIFACT PORT GATE`.
 
-It makes the file GATE.entered once a request is in the model, and answers it when there is a file GATE.
+It creates the file GATE.entered when a request reaches the model, and answers it when the file GATE exists.
 """
 
 import sys
@@ -20,7 +20,7 @@ from tests.service.fakes import MemorySessions
 class SlowGraphs(Graphs):
     """The real graphs behind a gate."""
 
-    gate: Path | None = None  # open until it is set: golden cases are replayed before
+    gate: Path | None = None  # open during the replay of golden cases, until the test sets it
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
         if self.gate is not None:

@@ -1,4 +1,4 @@
-"""The one dear thing that several tests of the trainer share: an exported network. torch's exporter takes seconds a call."""
+"""An exported network that several tests of the trainer share, because torch's exporter takes seconds."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ TRACKS = [f"t{number}" for number in range(30)]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """A network as it was exported, and the artifact's folder."""
+    """An exported network and the folder of its artifact."""
 
     network: Network
     folder: Path
@@ -31,7 +31,7 @@ class Exported:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """An untrained network with everything a network can have, its weights large enough that each counts."""
+    """An untrained network with every optional part, whose weights are large enough that each part matters."""
     torch.manual_seed(0)
     config = NetworkConfig(
         width=16,

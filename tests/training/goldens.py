@@ -1,4 +1,4 @@
-"""An artifact's golden cases, asked of its own graph."""
+"""Runs an artifact's golden cases on its own graph."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.exporting.export import names_of, open_graph
 
 
 def golden_answers(folder: Path) -> Iterator[tuple[Golden, Int64s, Floats]]:
-    """Each golden case of the artifact in `folder`, and the rows [1, K] and scores [1, K] that ONNX Runtime gives it now."""
+    """Yield each golden case of the artifact in `folder`, with the rows [1, K] and scores [1, K] that ONNX Runtime computes."""
     loaded = artifact.load(folder)
     session = open_graph(loaded.folder / artifact.MODEL)
     for case in loaded.golden:

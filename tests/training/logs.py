@@ -1,4 +1,4 @@
-"""Small logs for the tests, written as lists of entries."""
+"""Small logs for tests, written as lists of entries."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ P, S, L, D = Outcome.PLAYED, Outcome.SKIPPED, Outcome.LIKED, Outcome.DISLIKED
 TRAINED, CHECKED, TESTED = "train", "valid", "test"
 
 Line = tuple[str, str, Outcome, str]
-"""A listener, a track, what became of it, and the part that it belongs to; one second apart."""
+"""A listener, a track, its outcome, and the part it belongs to. Entries are one second apart."""
 
 
 def split_of(lines: Sequence[Line], *, asked: Sequence[bool] | None = None, min_count: int = 1) -> Split:
-    """The split of a log whose lines stand listener by listener, each in time order."""
+    """Make the split of a log whose lines are sorted by listener and time."""
     tracks = list(dict.fromkeys(track for _, track, _, _ in lines))
     users = list(dict.fromkeys(user for user, _, _, _ in lines))
     lengths = [sum(user == name for user, _, _, _ in lines) for name in users]

@@ -101,7 +101,7 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
         ("[network]\nkind = 'sine'", "found loss.main 'auto' and loss.contrast 0 with network.kind 'sine'"),
         ("[network]\nkind = 'sine'\n[loss]\nmain = 'sampled'", "wanted 'bpr' or 'bce', and no contrast"),
         ("[network]\nkind = 'sine'\n[loss]\nmain = 'bpr'\ncontrast = 0.5", "wanted 'bpr' or 'bce', and no contrast"),
-        ("[network]\nrepeats = false\n[loss]\nsmoothing = 0.1", "spread over what cannot come"),
+        ("[network]\nrepeats = false\n[loss]\nsmoothing = 0.1", "smooth labels over tracks that are left out"),
         ("[network]\noutcome_scaling = true\noutcomes = false", "found outcome_scaling with kind 'sine' or without outcomes"),
         (
             "[network]\nkind = 'cloze'\npositions = 'distance'",
@@ -111,7 +111,7 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
             "[network]\nskips = false\nartist_transition = 8",
             "found positions 'distance' or artist_transition with another kind",
         ),
-        ("[loss]\nmain = 'full'\n[fit]\ntables = 'sparse'", "which reaches every row"),
+        ("[loss]\nmain = 'full'\n[fit]\ntables = 'sparse'", "whose gradient reaches every row"),
         ("[split]\nvalid_from = 2026-01-01T00:00:00Z", "wanted both or neither"),
         (
             "[split]\nvalid_from = 2026-01-02T00:00:00\ntest_from = 2026-01-03T00:00:00Z",
@@ -139,12 +139,14 @@ def test_name_that_cannot_name_a_folder_is_refused(tmp_path: Path, name: str) ->
 
 def test_text_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     """With the line."""
-    assert "is no TOML" in refusal(tmp_path, "[network")
+    assert "found text that is no TOML" in refusal(tmp_path, "[network")
 
 
 def test_recipe_nobody_knows_is_refused_with_those_that_are() -> None:
     """A newcomer sees what there is."""
-    with pytest.raises(RecipeError, match=r"no recipe 'nextrack': neither a file nor one of .*nexttrack, .*sasrec"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe 'nextrack': there is no such file, and nexttrack's own are .*nexttrack, .*sasrec"
+    ):
         read_recipe("nextrack")
 
 

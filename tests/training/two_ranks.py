@@ -1,4 +1,4 @@
-"""What `test_ranks` starts twice: gradients of known numbers and of many losses, written down; then one rank dies."""
+"""The program that `test_ranks` starts as two processes: it writes gradients and losses down, and then one rank dies."""
 
 import json
 import os
@@ -32,18 +32,20 @@ LOSSES = {
     "sine": LossRule(main="bce", negatives=0, before=0.5),
     "cloze": LossRule(main="full", refused=0.5, contrast=0.5),
 }
-"""Losses in which nothing is drawn by chance."""
+"""Losses without randomness."""
 
 
 class EveryOtherHidden(ClozeNetwork):
-    """A masked network that draws nothing either."""
+    """A masked network without randomness."""
 
     def _hide(self, filled_BT: Tensor) -> Tensor:
         return filled_BT & (torch.arange(filled_BT.shape[1]) % 2 == 1)
 
 
 def gradients(name: str, me: Ranks, *, windows: int) -> Tensor:
-    """Of a loss of `LOSSES` and one batch of so many windows: all parameters' in one row, and the losses behind them."""
+    """Gradients of all parameters, in one row, for a loss of `LOSSES` and a batch with this many windows, followed by the
+    losses.
+    """
     torch.manual_seed(2)
     split, rule = rings_split(), LOSSES[name]
     config = NetworkConfig(width=8, layers=1, feed_forward=16, dropout=0.0, wanted_head=True)
@@ -67,7 +69,7 @@ def gradients(name: str, me: Ranks, *, windows: int) -> Tensor:
 
 
 def losses_of_one_window(folder: Path) -> list[dict[str, float]]:
-    """By epoch, of a run on a listener alone: of two ranks one has nothing to learn from, ever."""
+    """Train on a single listener, so that one of two ranks never has anything to learn from. Returns losses by epoch."""
     network = NetworkConfig(width=8, layers=1, feed_forward=16, dropout=0.0)
     recipe = small_recipe(network=network, loss=LossRule(main="full", pair=0.5), fit=FitRule(epochs=2))
     split = split_of(two_rings(1, plays=8), rows=FIRST + 2 * RING)
@@ -75,7 +77,7 @@ def losses_of_one_window(folder: Path) -> list[dict[str, float]]:
 
 
 def main(out: Path) -> None:
-    """Each rank says what came out; rank 1 meets other rows and has no gradient for one parameter."""
+    """Run all checks on this rank. Rank 1 sees other rows and has no gradient for one parameter."""
     with joined() as ranks:
         plain, unused, table = (nn.Parameter(torch.zeros(size)) for size in ((2,), (1,), (5, 2)))
         one, rows = float(ranks.number + 1), [[0, 3, 3], [3, 4]][ranks.number]
@@ -93,8 +95,8 @@ def main(out: Path) -> None:
         of_losses = {name: {size: gradients(name, ranks, windows=size) for size in (9, 1)} for name in LOSSES}
         torch.save(of_losses, out / f"rank-{ranks.number}.pt")
         if not ranks.first:
-            os._exit(3)  # as who is killed: taking the group down would abort, now and then, where the other still sends
-        signal.pause()  # until it is ended: a collective would fail by itself, sometimes before the other's death is noticed
+            os._exit(3)  # like a killed process: destroying the group would abort at times while the other rank still sends
+        signal.pause()  # wait to be ended: a collective could fail by itself before the other rank's death is noticed
 
 
 if __name__ == "__main__":

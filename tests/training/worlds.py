@@ -1,4 +1,4 @@
-"""Small made-up listening for tests of the trainer: splits without a log, and a world that can be learned by heart."""
+"""Small made-up listening for tests of the trainer: splits without a log, and a world that a network can learn by heart."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -13,17 +13,17 @@ from training.data.split import TEST, TRAIN, VALID, Split
 from training.recipe import FitRule, LossRule, Recipe
 
 RING = 6
-"""Tracks in each of the two rings of `two_rings`; rows FIRST to FIRST + 5 are one ring, the six behind it the other."""
+"""Tracks in each of the two rings of `two_rings`. Rows FIRST to FIRST + 5 are one ring, the next six the other."""
 
 Play = tuple[int, Outcome, int]
 """Row (or UNKNOWN), outcome, part."""
 
 
 def split_of(listeners: Sequence[Sequence[Play]], *, rows: int) -> Split:
-    """A split in which each listener has the given plays, a minute apart; `rows` is the vocabulary's height."""
+    """Make a split in which each listener has the given plays, a minute apart. `rows` is the height of the vocabulary."""
     plays = [play for listener in listeners for play in listener]
     row = np.array([row for row, _, _ in plays], np.int32)
-    names = [f"t{number}" for number in range(rows)]  # t0 stands for the padding that no play has, t1 for any unknown track
+    names = [f"t{number}" for number in range(rows)]  # t0 stands for padding, which no play has, and t1 for any unknown track
     sequences = Sequences(
         tracks=names,
         users=[f"u{number}" for number in range(len(listeners))],
@@ -40,7 +40,7 @@ def split_of(listeners: Sequence[Sequence[Play]], *, rows: int) -> Split:
 
 
 def next_in_rings(row: int, outcome: Outcome) -> int:
-    """The track that follows: the ring's next after a kept one, the same place of the other ring after a refused one."""
+    """Return the next track: the ring's next track after a kept one, the same place of the other ring after a refused one."""
     ring, place = divmod(row - FIRST, RING)
     if outcome.wanted:
         return FIRST + ring * RING + (place + 1) % RING
@@ -48,10 +48,10 @@ def next_in_rings(row: int, outcome: Outcome) -> int:
 
 
 def two_rings(listeners: int = 60, *, plays: int = 16, seed: int = 0, part: int = TRAIN) -> list[list[Play]]:
-    """Listeners who follow `next_in_rings` from anywhere and refuse three tracks of ten.
+    """Make listeners who follow `next_in_rings` from a random start and refuse three tracks of ten.
 
-    What comes next is certain to whoever reads the last track and how it ended. Who reads only the tracks cannot tell the two
-    ways apart: the best guess is right in seven cases of ten.
+    A model that reads the last track and its outcome can be certain of the next track. A model that reads only tracks cannot:
+    its best guess is right in seven cases of ten.
     """
     random = np.random.default_rng(seed)
     made = []
@@ -66,7 +66,7 @@ def two_rings(listeners: int = 60, *, plays: int = 16, seed: int = 0, part: int 
 
 
 def rings_split(listeners: int = 60) -> Split:
-    """The two rings as a split, with listeners of their own to validate and test."""
+    """Return the two rings as a split. Validation and test have their own listeners."""
     held_out = two_rings(4, seed=1, part=VALID) + two_rings(4, seed=2, part=TEST)
     return split_of(two_rings(listeners) + held_out, rows=FIRST + 2 * RING)
 
@@ -80,7 +80,7 @@ def small_recipe(
     loss: LossRule | None = None,
     fit: FitRule | None = None,
 ) -> Recipe:
-    """A recipe that takes a second on the rings."""
+    """Return a recipe that trains on the rings within a second."""
     return Recipe(
         name=name,
         seed=seed,

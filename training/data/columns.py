@@ -1,8 +1,7 @@
-"""Columns of numbers that grow on disk: what the trainer knows of a log, however long, without holding it in memory.
+"""Columns of numbers that grow on disk, so that the trainer can read a log of any length without holding it in memory.
 
-A long column ends as a memory map of a temporary file without a name: the system keeps in memory what is being read, gives it
-up where memory is wanted elsewhere, and deletes the file with the process. `TMPDIR` says where the room is taken. A short one
-stays in memory.
+A long column becomes a memory map of a temporary file without a name. The system caches the pages in use, frees them when
+memory is short, and deletes the file with the process. `TMPDIR` sets the folder. A short column stays in memory.
 """
 
 import weakref
@@ -16,11 +15,11 @@ import numpy.typing as npt
 
 Number = TypeVar("Number", bound=np.generic)
 HELD = 1 << 18
-"""Numbers held in memory until they are written."""
+"""Numbers that a column buffers in memory before it writes them."""
 
 
 class Column(Generic[Number]):
-    """A column of one type, written from front to back."""
+    """A column of one type, to which numbers are appended."""
 
     def __init__(self, dtype: type[Number]) -> None:
         self._dtype = np.dtype(dtype)
@@ -28,17 +27,17 @@ class Column(Generic[Number]):
         self._file: IO[bytes] | None = None
 
     def extend(self, values: Sequence[int]) -> None:
-        """Add Python numbers."""
+        """Append Python numbers."""
         self._held.extend(values)
         self._write_if_long()
 
     def extend_by(self, values: npt.NDArray[Any]) -> None:
-        """Add an array, of any type whose numbers fit into this one's."""
+        """Append an array of any type whose numbers fit into this column's type."""
         self._held.frombytes(values.astype(self._dtype, copy=False).tobytes())
         self._write_if_long()
 
     def finish(self) -> npt.NDArray[Number]:
-        """The whole column, to be read only; nothing can be added to it."""
+        """Return the whole column, read-only. Nothing can be appended afterwards."""
         if self._file is None:
             return np.array(self._held, self._dtype)
         self._file.write(self._held.tobytes())

@@ -1,6 +1,6 @@
-"""Which entries a model learns from, which choose its settings, which measure it: split by time, as a service meets them.
+"""Split a log by time into the parts that train a model, choose its settings, and measure it.
 
-An entry belongs to one part. Its history may reach into earlier parts, as it does online. The vocabulary is counted on the
+Each entry belongs to one part. Its history may reach into earlier parts, as it does online. The vocabulary is counted on the
 training part alone. So a track that was released later is unknown, and a case about it counts as a miss.
 
 Three rules hold entries out. The last shares of the whole log measure what a service meets tomorrow. The last shares of each
@@ -46,7 +46,7 @@ class Split:
         return np.bincount(self.row[self.part == TRAIN], minlength=len(self.vocabulary))
 
     def known(self, parts: Collection[int] = (TRAIN,)) -> Bools:
-        """Which entries belong to one of `parts` and are of a track that has a row, [N]."""
+        """Mask of the entries in one of `parts` whose track has a row, [N]."""
         known: Bools = np.isin(self.part, list(parts)) & (self.row != UNKNOWN)
         return known
 
@@ -64,13 +64,14 @@ class Split:
 
 
 def split(sequences: Sequences, rule: SplitRule) -> Split:
-    """Cut by time (or as the log's own split says) and count the vocabulary; LogError where a part is empty, or the log's own
-    split does not say of each entry to which part it belongs.
+    """Assign each entry to a part, and make the vocabulary from the training part.
+
+    LogError if the training or the test part is empty, or if the log's own split covers some entries only.
     """
     part = _without_trained(sequences, _parts(sequences, rule), rule.listeners)
     sizes = np.bincount(part, minlength=3)
     if not sizes[TRAIN] or not sizes[TEST]:
-        raise LogError(f"the split leaves {sizes[TRAIN]} entries to train on and {sizes[TEST]} to test with; both need some")
+        raise LogError(f"found {sizes[TRAIN]} entries in the training part and {sizes[TEST]} in the test part; both need some")
     counts = np.bincount(sequences.track[part == TRAIN], minlength=len(sequences.tracks))
     kept = np.flatnonzero(counts >= max(1, rule.min_count))
     if not kept.size:
@@ -86,12 +87,12 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
 
 
 def with_valid(whole: Split) -> Split:
-    """The same entries and rows, the validation part counted as training part: all that is known before the test part."""
+    """Return the same split with the validation part counted as training part: everything before the test part."""
     return replace(whole, part=np.where(whole.part == VALID, TRAIN, whole.part).astype(np.int8))
 
 
 def numbered(sequences: Sequences, vocabulary: Vocabulary) -> Split:
-    """Sequences of another log with the rows of a vocabulary that is there already; all of them count as training part."""
+    """Number the sequences of another log by an existing vocabulary. All entries count as training part."""
     row_of_track = np.array([vocabulary.row(track) for track in sequences.tracks], np.int32)
     part = np.full(len(sequences.track), TRAIN, np.int8)
     return Split(sequences=sequences, vocabulary=vocabulary, part=part, row=_rows(row_of_track, sequences))
@@ -111,8 +112,8 @@ def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
             return sequences.part
         if without < len(sequences.part):
             raise LogError(
-                f"found {without:,} of {len(sequences.part):,} entries without a part; wanted a part for each or for none, "
-                "or moments in the recipe (split.valid_from, split.test_from)"
+                f"found {without:,} of {len(sequences.part):,} entries without a part; wanted a part for each or for none. "
+                "Or set the moments split.valid_from and split.test_from in the recipe"
             )
         if rule.shares_of == "listener":
             return _parts_by_listener(sequences, rule)
@@ -127,9 +128,9 @@ def _parts(sequences: Sequences, rule: SplitRule) -> Int8s:
 
 
 def kept_apart(users: Collection[str], share: float) -> Bools:
-    """Which listeners are never trained on, bool [U]: the given share of them, those whose ids have the lowest SHA-256.
+    """Choose the listeners who are never trained on, bool [U]: the given share, with the lowest SHA-256 of their ids.
 
-    A listener's lot depends on the id alone, so it stays the same in a longer log of the same listeners.
+    The choice depends on ids alone, so it is the same in a longer log of the same listeners.
     """
     count = round(share * len(users))
     digests = [hashlib.sha256(user.encode()).digest() for user in users]
@@ -140,7 +141,7 @@ def kept_apart(users: Collection[str], share: float) -> Bools:
 
 
 def doubts(split: Split) -> list[str]:
-    """What makes the figures of a split's test part doubtful, one sentence each: few listeners, many unknown tracks."""
+    """Return a sentence for each reason to doubt figures of the test part: few listeners, many unknown tracks."""
     sequences = split.sequences
     tested = np.flatnonzero((split.part == TEST) & sequences.asked)
     owners = np.searchsorted(sequences.offsets, tested, side="right") - 1
@@ -154,14 +155,14 @@ def doubts(split: Split) -> list[str]:
         )
     if unknown > MUCH_UNKNOWN:
         found.append(
-            f"{unknown:.0%} of the test part's entries are of tracks that the training part has not got, and count as misses. "
+            f"{unknown:.0%} of the test part's entries have tracks that the training part lacks. They count as misses. "
             "A longer log or a smaller split.test leaves fewer of them"
         )
     return found
 
 
 def _without_trained(sequences: Sequences, part: Int8s, share: float) -> Int8s:
-    """The parts with a share of the listeners kept apart: only they are tested, and of them nothing is learned."""
+    """Keep a share of the listeners apart: only they are tested, and nothing is learned from them."""
     if not share:
         return part
     apart = kept_apart(sequences.users, share)
@@ -175,7 +176,7 @@ def _without_trained(sequences: Sequences, part: Int8s, share: float) -> Int8s:
 
 
 def _parts_by_listener(sequences: Sequences, rule: SplitRule) -> Int8s:
-    """Cut each listener's entries by their own times, as many listeners at a time as have about `_LOT` entries."""
+    """Split each listener's entries by their own times. Works on groups of listeners with about `_LOT` entries together."""
     firsts = np.flatnonzero(np.diff(sequences.user, prepend=-1))  # sequences of a listener stand together
     bounds = np.append(sequences.offsets[firsts], sequences.offsets[-1])
     parts = Column(np.int8)
@@ -189,7 +190,7 @@ def _parts_by_listener(sequences: Sequences, rule: SplitRule) -> Int8s:
         begins = np.cumsum(counts) - counts
         found = np.zeros(len(at_ms), np.int8)
         for share in (1 - rule.valid - rule.test, 1 - rule.test):
-            place = np.ceil(share * np.maximum(counts - 1, 0)).astype(np.int64)  # as `moment_after`, of one listener
+            place = np.ceil(share * np.maximum(counts - 1, 0)).astype(np.int64)  # as in `moment_after`, for one listener
             moments = in_order[np.minimum(begins + place, len(in_order) - 1)]
             found += at_ms >= moments[owner]
         parts.extend_by(found)
@@ -198,7 +199,7 @@ def _parts_by_listener(sequences: Sequences, rule: SplitRule) -> Int8s:
 
 
 def moment_after(at_ms: Int64s, share: float) -> int:
-    """The quantile of times (numpy's method "higher"), without a copy of them: found by halving, counting what lies below."""
+    """Return a quantile of times (numpy's method "higher") by binary search, which needs no copy of the array."""
     place = int(np.ceil(share * (len(at_ms) - 1)))
     low, high = int(at_ms.min()), int(at_ms.max())
     while low < high:

@@ -1,1 +1,1 @@
-"""Synthetic listeners whose tastes are known, so that the best possible score is known too. Start at `simulate`."""
+"""Simulated listeners. Their tastes are known, so the best possible score is known too. Start at `simulate`."""

@@ -1,9 +1,9 @@
-"""Sessions of made-up listeners: what was played, and what was skipped.
+"""Simulates sessions of listeners: what they play and what they skip.
 
-Sessions do not depend on each other given the listener's taste, so all of them are played at once, one track at a time:
-the cost is one pass of numpy a place in the longest session, whatever the number of listeners.
+Given a listener's taste, sessions are independent of each other. So all sessions advance together, one track at a time. The
+number of numpy passes is the length of the longest session, whatever the number of listeners.
 
-Shapes: S sessions, N plays of all sequences end to end, n sessions still going on, M moods, V tracks.
+Shapes: S sessions, N plays of all sessions end to end, n sessions that are not over, M moods, V tracks.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ import numpy as np
 from training.simulator.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Int64s, World
 
 LONGEST = 200
-"""Plays in a session at most: half a day of music, so that a session ends before the next day's."""
+"""Most plays in a session: half a day of music, so that a session ends before that of the next day begins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plays:
-    """Sessions end to end; session s is plays `offsets[s]` up to `offsets[s + 1]`, not included."""
+    """The plays of all sessions end to end. Session s has plays `offsets[s]` to `offsets[s + 1] - 1`."""
 
     offsets: Int64s  # [S + 1]
     track: Int64s  # [N]
@@ -27,7 +27,7 @@ class Plays:
 
 
 def session_lengths(count: int, rng: np.random.Generator) -> Int64s:
-    """Plays in each of `count` sessions: log-normal, half of them longer than 11, one in twenty longer than 68."""
+    """Draw the number of plays of `count` sessions: log-normal, half of them above 11, one in twenty above 68."""
     lengths = np.exp(rng.normal(np.log(11), np.log(68 / 11) / 1.645, count))
     return np.clip(np.rint(lengths), 1, LONGEST).astype(np.int64)
 
@@ -41,9 +41,9 @@ def listen(
     favourite: Bools,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Plays:
-    """Play sessions of `lengths` [S] through, given the taste and the favourite moods of each one's listener, [S, M].
+    """Simulate sessions of `lengths` [S], given the taste and favourite moods [S, M] of each session's listener.
 
-    `progress` is told the number of plays made, now and then.
+    `progress` is called with the number of new plays after each step.
     """
     habits = world.habits
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -74,10 +74,10 @@ class _Sampler:
         self._world = world
         self._overall = _Bags(world.overall[None, :])
         self._by_mood = _Bags(world.by_mood)
-        self._by_artist = np.cumsum(world.by_artist)  # tracks lie artist by artist, so one line holds all of them
+        self._by_artist = np.cumsum(world.by_artist)  # tracks are sorted by artist, so one array serves all artists
 
     def __call__(self, mood: Int64s, artist: Int64s, last: Int64s, rng: np.random.Generator) -> Int64s:
-        """One track for each session, by the rule in `training.simulator.world`."""
+        """Draw one track for each session by the rule in `training.simulator.world`."""
         habits = self._world.habits
         stray = rng.random(len(mood)) < np.array(habits.stray)[last]
         same = ~stray & (artist != NOBODY) & (rng.random(len(mood)) < habits.artist)
@@ -89,7 +89,7 @@ class _Sampler:
 
 
 class _Bags:
-    """Weighted bags of tracks, drawn from by one binary search for all draws."""
+    """Weighted sets of tracks. One binary search serves all draws."""
 
     def __init__(self, weight: Floats) -> None:
         bag, self._track = np.nonzero(weight)
@@ -98,7 +98,7 @@ class _Bags:
         self._last = np.cumsum(np.bincount(bag, minlength=len(weight))) - 1
 
     def draw(self, bag: Int64s, rng: np.random.Generator) -> Int64s:
-        """A track out of each bag."""
+        """Draw one track from each of the given bags."""
         place = self._upto.searchsorted(bag + rng.random(len(bag)), side="right")
         drawn: Int64s = self._track[np.minimum(place, self._last[bag])]
         return drawn

@@ -1,10 +1,11 @@
-"""A log of listeners who do not exist, with the best possible score known: for the demo, for tests, and as a yardstick.
+"""Simulates a log of listeners whose best possible ranking is known: for the demo, for tests, and as a yardstick.
 
-The listeners' world is `training.simulator.world`, their sessions `training.simulator.listening`. This module puts dates to
-them, writes what a player would have posted (a play, then a skip or an end with `played_ms`, now and then an opinion), and
-leaves beside the log what it knows: `truth.npz`, from which `training.simulator.truth` computes the best possible ranking.
+`training.simulator.world` describes the listeners' world, and `training.simulator.listening` plays their sessions. This
+module adds dates and writes the events that a player would have posted: a play, then a skip or an end with `played_ms`, and
+sometimes an opinion. It also writes `truth.npz` beside the log, from which `training.simulator.truth` computes the best
+possible ranking.
 
-The default world makes some 200,000 plays in a second or two. All plays are held in memory: half a gigabyte a million.
+The default world makes some 200,000 plays in a second or two. All plays are held in memory, half a gigabyte for a million.
 
 Shapes: S sessions, N plays, U listeners, V tracks.
 """
@@ -37,9 +38,9 @@ from training.simulator.world import Int64s, draw_tastes, make_world
 
 FIRST_DAY_MS = 1_767_571_200_000  # Monday, 5 January 2026
 DAY_MS = 24 * 60 * 60 * 1000
-PAUSE_MS = 45 * 60 * 1000  # between two sessions at least: longer than the gap that ends one
-LATE_SKIPS = 0.05  # kept tracks left before their end, but after 30 s: a skip that counts as played
-LIKES, DISLIKES = 0.02, 0.03  # of kept and of skipped plays
+PAUSE_MS = 45 * 60 * 1000  # shortest pause between two sessions; longer than the gap that ends one
+LATE_SKIPS = 0.05  # share of kept tracks that are left after 30 s but before their end: skips that count as plays
+LIKES, DISLIKES = 0.02, 0.03  # shares of kept and of skipped plays
 
 
 def simulate(
@@ -54,15 +55,15 @@ def simulate(
     seed: int = 1,
     force: bool = False,
 ) -> Log:
-    """Write a canonical log of made-up listening to the folder `out`, `truth.npz` beside it; the same seed, the same log.
+    """Write a simulated log, with its `truth.npz`, to the folder `out`. The same seed gives the same log.
 
-    `sessions` is the mean number of sessions a listener has in `days` days. LogError where `out` exists, unless `force`,
-    or where there are fewer artists than moods.
+    `sessions` is the mean number of sessions of a listener in `days` days. LogError if `out` exists and not `force`, or if
+    there are fewer artists than moods or fewer tracks than artists.
     """
     if not moods <= artists <= tracks or listeners < 1:
         raise LogError(
-            f"a world needs a listener and {moods} artists or more, each with a track;"
-            f" found {listeners} listeners, {artists} artists, {tracks} tracks"
+            f"found {listeners} listeners, {artists} artists and {tracks} tracks; "
+            f"wanted at least one listener, {moods} artists, and a track for each artist"
         )
     rng = np.random.default_rng(seed)
     world = make_world(moods=moods, artists=artists, tracks=tracks, rng=rng)
@@ -123,7 +124,7 @@ def _ids(prefix: str, count: int) -> npt.NDArray[np.str_]:
 
 
 def _timed(plays: Plays, owner: Int64s, track_ms: Int64s, days: int, rng: np.random.Generator) -> pl.DataFrame:
-    """When each play started and how much of it was heard; plays stay in their order, listener by listener."""
+    """Compute when each play started and how much of it was heard. Plays stay in order, listener by listener."""
     whole_ms = track_ms[plays.track]
     late = rng.random(len(whole_ms)) < LATE_SKIPS
     late_ms = 30_000 + (rng.random(len(whole_ms)) * (0.95 * whole_ms - 30_000)).astype(np.int64)
@@ -147,11 +148,11 @@ def _timed(plays: Plays, owner: Int64s, track_ms: Int64s, days: int, rng: np.ran
 
 
 def _session_starts(owner: Int64s, taken_ms: Int64s, days: int, rng: np.random.Generator) -> Int64s:
-    """When each session starts: some day between 7:00 and 23:00, mostly late, never before the last one is over."""
+    """Draw the start of each session: between 7:00 and 23:00, mostly late, after the end of the listener's last session."""
     hours = 7 + 16 * rng.beta(2.5, 1.5, len(owner))
     wished = FIRST_DAY_MS + rng.integers(0, days, len(owner)) * DAY_MS + (hours * 60 * 60 * 1000).astype(np.int64)
     wished = wished[np.lexsort((wished, owner))]
-    before = pl.col("taken").cum_sum().over("owner") - pl.col("taken")  # of the same listener's sessions
+    before = pl.col("taken").cum_sum().over("owner") - pl.col("taken")  # earlier sessions of the same listener
     return (
         pl.DataFrame({"owner": owner, "wished": wished, "taken": taken_ms + PAUSE_MS})
         .select(before + (pl.col("wished") - before).cum_max().over("owner"))
@@ -161,7 +162,7 @@ def _session_starts(owner: Int64s, taken_ms: Int64s, days: int, rng: np.random.G
 
 
 def _events(frame: pl.DataFrame, truth: Truth, rng: np.random.Generator) -> pl.DataFrame:
-    """What a player would have posted for these plays, as a canonical log."""
+    """Turn plays into the events that a player would have posted, in the columns of a canonical log."""
     spoken = pl.Series(rng.random(len(frame))) < np.where(frame["skipped"], DISLIKES, LIKES)
     plays = frame.with_columns(
         user_id=pl.Series(truth.users[frame["listener"]]), track_id=pl.Series(truth.tracks[frame["track"]]), spoken=spoken

@@ -1,10 +1,10 @@
-"""The best possible ranking of a simulated log, computed from what only the simulator knows.
+"""Computes the best possible ranking of a simulated log, from knowledge that only the simulator has.
 
-A listener's mood is hidden, but everything else about the world is known here: so an exact forward filter (the hidden Markov
-model's) gives the probability of each mood before each play, and with it that of each track to be played next and kept.
-Ranking by that probability is optimal for every metric that looks at where the next kept track stands: no model can be
-expected to do better, and the distance to it is what a model has still to learn. The filter knows each listener's taste
-and where sessions begin; a model has to infer both.
+A listener's mood is hidden, but everything else about the world is known here. The forward filter of a hidden Markov model
+therefore gives the exact probability of each mood before each play. From these follows the probability that each track is
+played next and kept. Ranking by it is optimal for every metric of the next kept track's rank. No model can be expected to do
+better, and the distance to it is left for a model to learn. The filter knows each listener's taste and the starts of
+sessions; a model must infer both.
 
 Shapes: N plays, U listeners, M moods, V tracks of the world, B cases, R track ids asked for.
 """
@@ -21,12 +21,12 @@ from training.simulator.listening import Plays
 from training.simulator.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Habits, Int64s, World
 
 TRUTH = "truth.npz"
-"""The file's name, in the log's folder."""
+"""The file's name in the log's folder."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Truth:
-    """What the simulator knows of a log: the world, the listeners' tastes, and how things stood before each play."""
+    """The simulator's knowledge about a log: the world, the listeners' tastes, and the state before each play."""
 
     world: World
     tracks: npt.NDArray[np.str_]  # [V], their ids
@@ -40,10 +40,10 @@ class Truth:
 
 
 def best_scores(truth: Truth, users: Sequence[str], at_ms: Int64s, tracks: Sequence[str]) -> Floats:
-    """The probability, for each case, that its next play is each of `tracks` and that it is kept: [B, R].
+    """Return the probability [B, R] that the next play of each case is each of `tracks` and is kept.
 
-    Case b is the play that listener `users[b]` started at `at_ms[b]`, which must be one of the log; ValueError otherwise. A
-    track that is not of the simulated world scores 0. `tracks` in the vocabulary's order give scores in the order of rows.
+    Case b is the play that listener `users[b]` started at `at_ms[b]`. ValueError if the log has no such play. A track that is
+    not in the simulated world scores 0. With `tracks` in the vocabulary's order, scores are in the order of rows.
     """
     place = _places(truth, users, at_ms)
     kept = next_kept(
@@ -59,7 +59,10 @@ def best_scores(truth: Truth, users: Sequence[str], at_ms: Int64s, tracks: Seque
 
 
 def next_kept(world: World, belief: Floats, *, artist: Int64s, last: Int64s, suits: Bools) -> Floats:
-    """P(next track = v and it is kept) [B, V], given beliefs [B, M], and `suits` [B, V]: the listener's taste has the track."""
+    """Return P(the next track is v and it is kept) [B, V], given beliefs [B, M].
+
+    `suits` [B, V] says whether the track suits the listener's taste.
+    """
     from_anywhere, from_mood = _proposal(world, artist, last)
     keep = np.array(world.habits.keep)[:, last][..., None]
     same_artist = np.where(world.artist == artist[:, None], world.by_artist, 0.0)
@@ -72,9 +75,9 @@ def next_kept(world: World, belief: Floats, *, artist: Int64s, last: Int64s, sui
 
 
 def filter_moods(world: World, plays: Plays, taste: Floats, favourite: Bools) -> tuple[Floats, Int64s, Int64s]:
-    """How things stood before each play: beliefs [N, M], the last kept artist [N], the last outcome [N].
+    """Compute the state before each play: beliefs about the mood [N, M], the last kept artist [N], the last outcome [N].
 
-    `taste` and `favourite` [S, M] are those of each session's listener.
+    `taste` and `favourite` [S, M] belong to each session's listener.
     """
     stay = np.array(world.habits.stay)
     by_mood, in_mood = np.ascontiguousarray(world.by_mood.T), np.ascontiguousarray(world.in_mood.T)
@@ -106,7 +109,7 @@ def filter_moods(world: World, plays: Plays, taste: Floats, favourite: Bools) ->
 
 
 def save_truth(truth: Truth, folder: Path) -> None:
-    """Write `truth.npz` into a log's folder; plain arrays, nothing pickled."""
+    """Write `truth.npz` into a log's folder: plain arrays, nothing pickled."""
     world = {f"world_{name}": value for name, value in _arrays(truth.world).items()}
     habits = {f"habits_{name}": np.array(value) for name, value in asdict(truth.world.habits).items()}
     with (folder / TRUTH).open("wb") as file:
@@ -114,7 +117,7 @@ def save_truth(truth: Truth, folder: Path) -> None:
 
 
 def read_truth(folder: Path) -> Truth | None:
-    """The truth behind the log in `folder`; None where the log is not a simulated one."""
+    """Read the truth behind the log in `folder`; None if the log was not simulated."""
     if not (folder / TRUTH).is_file():
         return None
     with np.load(folder / TRUTH, allow_pickle=False) as file:
@@ -149,7 +152,7 @@ def _likelihood(
     artist: Int64s,
     last: Int64s,
 ) -> Floats:
-    """P(track and its outcome | mood) [n, M]; `by_mood` and `in_mood` [n, M] are the tracks' own lines."""
+    """Return P(track and its outcome | mood) [n, M]; `by_mood` and `in_mood` [n, M] are the rows of the played tracks."""
     from_anywhere, from_mood = _proposal(world, artist, last)
     same_artist = np.where(world.artist[track] == artist, world.by_artist[track], 0.0)
     anywhere = from_anywhere[:, 0] * world.overall[track] + from_anywhere[:, 1] * same_artist
@@ -162,7 +165,7 @@ def _likelihood(
 
 
 def _proposal(world: World, artist: Int64s, last: Int64s) -> tuple[Floats, Floats]:
-    """How much of the next track comes from (everything, the same artist) [n, 2], and from the mood [n]."""
+    """Return the probabilities that the next track is drawn from (all tracks, the same artist) [n, 2] and from the mood [n]."""
     stray = np.array(world.habits.stray)[last]
     same = np.where(artist == NOBODY, 0.0, world.habits.artist) * (1 - stray)
     return np.stack([stray, same], axis=1), 1 - stray - same
@@ -177,7 +180,9 @@ def _places(truth: Truth, users: Sequence[str], at_ms: Int64s) -> Int64s:
     found = (truth.users[number] == np.asarray(users, str)) & (truth.user[place] == number) & (truth.at_ms[place] == at_ms)
     if not found.all():
         wrong = int(np.flatnonzero(~found)[0])
-        raise ValueError(f"no play of {users[wrong]!r} starts at {at_ms[wrong]} in this log: is truth.npz another log's?")
+        raise ValueError(
+            f"no play of {users[wrong]!r} starts at {at_ms[wrong]} in this log. Does truth.npz belong to another log?"
+        )
     return place
 
 

@@ -1,15 +1,15 @@
-"""The world that listeners listen in: moods, artists, tracks, and how a play comes about.
+"""The simulated world: moods, artists and tracks, and the rules by which a listener plays, skips and changes mood.
 
-One play, given the mood z of the session, whether the last play was skipped, and a, the artist of the last track kept in it:
+A play depends on the mood z of the session, on whether the last play was skipped, and on a, the artist of the last kept track:
 
     with probability stray(last)        a popular track of any mood: the player guessed wrong
     else, with probability `artist`     another track of artist a
     else                                a track of mood z
-    skipped with probability 1 - keep[fit, last], fit being how the track suits the mood, else the listener's taste
-    then the mood stays with probability stay(outcome), else it is drawn anew from the taste
+    skipped with probability 1 - keep[fit, last], where fit says whether the track suits the mood, the taste or neither
+    then the mood stays with probability stay(outcome), else a new one is drawn from the taste
 
-Popularity within a mood and within an artist follows Zipf's law, with an exponent of 1.5: steep enough that some hundred plays
-show what belongs to a mood. The numbers of `Habits` are set so that the plays look like real listening: 18.5 % of plays left
+Popularity within a mood and within an artist follows Zipf's law with an exponent of 1.5. This is steep enough that some
+hundred plays show which tracks belong to a mood. The numbers of `Habits` imitate real listening: 18.5 % of plays are left
 within 30 s, 59 % after a skip and 9 % after a kept track.
 
 Shapes: M moods, A artists, V tracks, U listeners.
@@ -25,18 +25,18 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 NOBODY = -1
-"""The last artist where no track of the session was kept yet."""
+"""Stands for the last artist if no track of the session was kept yet."""
 
 KEPT, SKIPPED = 0, 1
-"""How the last play ended, as the index of the pairs in `Habits`; the first play of a session follows a kept one."""
+"""How the last play ended: an index into the pairs of `Habits`. The first play of a session counts as following a kept one."""
 
 IN_MOOD, IN_TASTE, ELSEWHERE = 0, 1, 2
-"""How a track suits the moment, as the index into `Habits.keep`."""
+"""How a track suits the listener at this moment: an index into `Habits.keep`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Habits:
-    """How everyone listens. Pairs are (after a kept track, after a skipped one)."""
+    """Probabilities that are the same for all listeners. Pairs are (after a kept track, after a skipped one)."""
 
     stray: tuple[float, float] = (0.055, 0.57)
     artist: float = 0.07
@@ -46,22 +46,22 @@ class Habits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """Moods, artists and tracks; whatever a listener of it shares with all others."""
+    """Moods, artists and tracks, which all listeners share."""
 
     habits: Habits
-    artist: Int64s  # [V], whose track it is
+    artist: Int64s  # [V], the track's artist
     in_mood: Bools  # [M, V]
-    by_mood: Floats  # [M, V], lines sum to 1: what is heard in a mood
+    by_mood: Floats  # [M, V], rows sum to 1: the probability of each track in a mood
     by_artist: Floats  # [V], sums to 1 over each artist's tracks
-    overall: Floats  # [V], sums to 1: what strays are drawn from
+    overall: Floats  # [V], sums to 1: the probability of each track as a stray
 
     def suits_taste(self, favourite: Bools) -> Bools:
-        """Which tracks belong to a favourite mood; [U, M] -> [U, V]."""
+        """Mask of the tracks that belong to one of each listener's favourite moods: [U, M] -> [U, V]."""
         return (favourite.astype(np.float64) @ self.in_mood) > 0
 
 
 def make_world(*, moods: int, artists: int, tracks: int, rng: np.random.Generator) -> World:
-    """Draw a world. Artists have a home mood; one track in four suits a second one as well."""
+    """Draw a random world. Each artist has a home mood; one track in four suits a second mood as well."""
     artist = np.sort(np.concatenate([np.arange(min(artists, tracks)), _zipf_draw(artists, max(0, tracks - artists), rng)]))
     home = rng.permutation(np.arange(artists) % moods)[artist]
     second = (home + rng.integers(1, max(2, moods), tracks)) % moods
@@ -82,7 +82,7 @@ def make_world(*, moods: int, artists: int, tracks: int, rng: np.random.Generato
 
 
 def draw_tastes(listeners: int, moods: int, rng: np.random.Generator, *, favourites: int = 3) -> tuple[Floats, Bools]:
-    """Tastes [U, M], lines that sum to 1, and which moods are favourites: a few, some moods with more followers than others."""
+    """Draw tastes [U, M], rows that sum to 1, and favourite moods, a mask [U, M]. Some moods have more followers."""
     following = 1 / np.sqrt(1 + np.arange(moods))
     ranks = np.argsort(rng.gumbel(size=(listeners, moods)) + np.log(following), axis=1)[:, ::-1]
     favourite = np.zeros((listeners, moods), np.bool_)

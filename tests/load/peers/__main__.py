@@ -1,18 +1,19 @@
-"""A peer on the same work: `python -m tests.load.peers LOG --recipe RECIPE` trains RecTools' SASRec and eSASRec, and ours.
+"""`python -m tests.load.peers LOG --recipe RECIPE`: trains RecTools' SASRec and eSASRec and ours on the same work.
 
-One split, one rule of histories, the full catalogue ranked by our metrics, the same threads, one after the other, each in a
-process of its own: HR@20, NDCG@10 and MRR@20, sequences a second and seconds of training steps up to the best validation
-score, peak memory; a JSON line each. All learn from the training part alone, so no recipe of ours refits here. The rows:
+All rows share one split, one history rule, the full catalogue, our metrics, and the number of threads. They run one after the
+other, each in a process of its own. Each writes a JSON line: HR@20, NDCG@10, MRR@20, sequences a second, seconds of training
+to the best validation score, and peak memory. All learn from the training part alone, so our recipes do not refit here. The
+rows:
 
     RECIPE              ours, as its recipe says
     sasrec, ours        our network in RecTools' shape (no outcomes, no biases; width, blocks, dropout), trained as RECIPE is
-    sasrec, ours alike  the same, trained as RecTools trains: its loss, batch, rate, windows, and so the same sequences
-    sasrec, rectools    RecTools' own
-    esasrec, rectools   with LiGR blocks in their place
+    sasrec, ours alike  the same, trained like RecTools: its loss, batch, rate and windows, so the same sequences
+    sasrec, rectools    RecTools' SASRec
+    esasrec, rectools   the same with LiGR blocks
 
-Each of `--rates` is a run of the last three; a row is the one that was best on validation, `grid` has all runs' validation
-figures; of a run's `--epochs` the best one counts, and `--patience` of them without a better one end it. Where RecTools does
-not install, its rows say why.
+The last three run once for each of `--rates`. Their row is the run that was best on validation, and `grid` has the validation
+figures of all runs. The best of a run's `--epochs` counts, and `--patience` epochs without a better one end the run. If
+RecTools cannot be installed, its rows say why.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from training.recipe import read_recipe
 
 
 def main() -> None:
-    """Run all rows, print them and keep them."""
+    """Run all rows, print them, and save them."""
     options = _options()
     recipe, folder = read_recipe(options.recipe), options.cache / "peers" / options.log.resolve().name
     recipe = replace(recipe, fit=replace(recipe.fit, refit=False))
@@ -84,17 +85,17 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m tests.load.peers", description=str(__doc__).partition("\n")[0])
     made.add_argument("log", type=Path, help="folder of an imported or simulated log")
-    made.add_argument("--recipe", default="nexttrack", help="ours; its history and split are everybody's")
+    made.add_argument("--recipe", default="nexttrack", help="our recipe, whose history and split all rows use")
     made.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of runs and of RecTools' environment")
     made.add_argument("--out", type=Path, help="file for the JSON lines; default: peers.jsonl in the cache")
     made.add_argument("--threads", type=int, default=2)
-    made.add_argument("--cases", type=int, help="at most so many cases of each part, the same for all; default: all")
-    made.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="grid of its learning rates")
-    made.add_argument("--loss", choices=["sampled", "full"], default=Shape().loss, help="its softmax")
+    made.add_argument("--cases", type=int, help="most cases of each part, the same for all rows; default: all")
+    made.add_argument("--rates", type=float, nargs="+", default=[1e-3, 3e-3], help="learning rates to try for RecTools")
+    made.add_argument("--loss", choices=["sampled", "full"], default=Shape().loss, help="RecTools' softmax")
     for name in _GIVEN:
         default = getattr(Shape(), name)
         made.add_argument(f"--{name}", type=type(default), default=default)
-    made.add_argument("--only", default="", help="rows whose name contains this")
+    made.add_argument("--only", default="", help="only rows whose name contains this text")
     return made
 
 
@@ -106,7 +107,7 @@ def _options() -> argparse.Namespace:
 
 
 def _best(shapes: Sequence[Shape], runs: Sequence[Trained]) -> dict[str, object]:
-    """The row of the run that was best on validation, with all runs' validation figures."""
+    """Return the row of the run that was best on validation, with the validation figures of all runs."""
     best = max(range(len(runs)), key=lambda number: runs[number].valid["ndcg@10"])
     grid = [{"learning_rate": shape.learning_rate, **found.valid} for shape, found in zip(shapes, runs, strict=True)]
     return {**_row(runs[best]), "shape": asdict(shapes[best]), "grid": grid}

@@ -1,4 +1,4 @@
-"""The peer's environment: RecTools wants another numpy than we do, so it lives apart, beside the same release of torch."""
+"""RecTools' environment. RecTools needs another numpy than we do, so it has its own environment with the same torch."""
 
 import shutil
 import subprocess
@@ -13,8 +13,9 @@ NEEDS = ("rectools[torch]>=0.19,<0.20", f"torch=={torch.__version__.partition('+
 
 
 def rectools_python(cache: Path) -> Path:
-    """Its interpreter, made at the first use from the package index that pip is set up with; SystemSkippedError where that
-    fails, with pip's reason.
+    """Return the environment's interpreter. It is made at the first use from pip's package index.
+
+    SystemSkippedError with pip's reason if that fails.
     """
     folder = cache.resolve() / "peers" / "rectools"
     python = folder / "bin" / "python"

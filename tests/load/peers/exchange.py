@@ -1,7 +1,8 @@
-"""What passes between our trainer and a peer's: the split on the way there, lists of tracks on the way back.
+"""Files between our trainer and a peer's: our split for the peer, and the peer's lists for us.
 
-A peer reads arrays and no code of ours: the training part's sequences, and for each case of the other parts its history and
-its target, all as rows. It answers with lists, and `training.evaluation.metrics` ranks them under the same tie rule as our own.
+A peer reads arrays and none of our code. It gets the sequences of the training part, and for each case of the other parts its
+history and target, all as rows. It answers with lists. `training.evaluation.metrics` ranks them under the same tie rule as
+ours.
 
 Shapes: C cases, L places of a list, S sequences, N entries.
 """
@@ -20,9 +21,9 @@ from training.evaluation.metrics import ranks_in_lists
 def write_split(split: Split, valid: Cases, test: Cases, folder: Path) -> None:
     """Write `train.npz`, `valid.npz` and `test.npz`.
 
-    `train`: `rows` [N] of the known tracks of the training part, sequence after sequence, and `offsets` [S + 1]. The others:
-    `rows`, the case's history being `rows[starts[c]:stops[c]]`, not yet cut to a length, `target` [C], and `wanted` [C]:
-    whether it was kept, since an epoch is chosen by the kept ones.
+    `train` has `rows` [N], the known tracks of the training part, sequence after sequence, and `offsets` [S + 1]. The others
+    have `rows`, where `rows[starts[c]:stops[c]]` is the history of case c, not yet cut to a length; `target` [C]; and
+    `wanted` [C], whether the target was kept, because kept targets choose the epoch.
     """
     learned = (split.part == TRAIN) & (split.row != UNKNOWN)
     lengths = np.bincount(split.sequences.sequence[learned], minlength=len(split.sequences))
@@ -34,9 +35,9 @@ def write_split(split: Split, valid: Cases, test: Cases, folder: Path) -> None:
 
 
 def read_lists(name: str, cases: Cases, path: Path) -> Measured:
-    """Measure a peer's `lists` [C, L] and `scores` [C, L], best first, on the cases that it was given.
+    """Measure a peer's `lists` [C, L] and `scores` [C, L], best first, on the cases that it got.
 
-    ValueError where it answered another number of cases. The target's own score is not known, so AUC is left out.
+    ValueError if it answered another number of cases. AUC is left out, because the target's own score is unknown.
     """
     found = np.load(path)
     lists, scores = found["lists"].astype(np.int32), found["scores"].astype(np.float32)

@@ -1,4 +1,4 @@
-"""One training run a process, ours or the peer's, and what it came to."""
+"""Runs one training in a process of its own, ours or the peer's, and collects its figures."""
 
 import json
 import os
@@ -22,14 +22,14 @@ QUALITIES = ("hr@20", "ndcg@10", "mrr@20")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What a SASRec of either side is built and trained with."""
+    """The shape and the training settings of a SASRec of either side."""
 
     width: int = 64
     layers: int = 2
     heads: int = 2
     dropout: float = 0.2
-    loss: Literal["sampled", "full"] = "sampled"  # softmax
-    negatives: int = 256  # of the sampled one: RecTools draws them for each place, we for a batch
+    loss: Literal["sampled", "full"] = "sampled"  # of the softmax
+    negatives: int = 256  # for the sampled softmax: RecTools draws them for each position, we for a batch
     batch: int = 128
     learning_rate: float = 1e-3
     epochs: int = 5
@@ -38,19 +38,21 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """A run: figures of its best epoch on both parts, and what it cost."""
+    """The figures of a run's best epoch on both parts, and its costs."""
 
     valid: Mapping[str, float]
     test: Mapping[str, float]
     epochs: int
-    best_epoch: int  # from 1 on
-    sequences_per_second: float  # over all epochs, in training steps and, ours, what comes before the first
-    seconds_to_best: float  # of the same, up to the end of the best epoch
-    peak_mb: float  # resident memory of the whole process, its evaluation included
+    best_epoch: int  # counted from 1
+    sequences_per_second: float  # of training steps over all epochs; for ours with the start before the first
+    seconds_to_best: float  # the same up to the end of the best epoch
+    peak_mb: float  # resident memory of the whole process, evaluation included
 
 
 def same_network(recipe: Recipe, shape: Shape) -> Recipe:
-    """Our network in the peer's shape, blind to outcomes as it is, trained as the recipe says; nothing is added afterwards."""
+    """Return our network in the peer's shape, blind to outcomes like the peer, trained as the recipe says. Nothing is
+    calibrated.
+    """
     blind = NetworkConfig(
         width=shape.width,
         layers=shape.layers,
@@ -73,8 +75,9 @@ def same_network(recipe: Recipe, shape: Shape) -> Recipe:
 
 
 def same_training(recipe: Recipe, shape: Shape) -> Recipe:
-    """The same network, trained as the peer is, too: each listener's newest window, one learning rate from the first step on.
-    Our warm-up is longer than all of a short run.
+    """Return the same network trained like the peer: the newest window of each listener, and a constant learning rate.
+
+    Our warm-up is longer than a whole short run, so it is off.
     """
     return replace(
         same_network(recipe, shape),
@@ -93,7 +96,7 @@ def same_training(recipe: Recipe, shape: Shape) -> Recipe:
 
 
 def run_ours(recipe: Recipe, log: Path, folder: Path, *, cases: int | None, threads: int) -> Trained:
-    """Train a recipe of ours, from its first step on: what an earlier call left in the folder would be measured again."""
+    """Train one of our recipes from its first step. Results of an earlier call in the folder are not used."""
     shutil.rmtree(folder / "run", ignore_errors=True)
     settings = {"recipe": recipe.as_dict(), "log": str(log.resolve()), "cases": cases, "threads": threads}
     peak_mb = _run([sys.executable, "-m", "tests.load.peers.with_ours", str(folder)], folder, settings)
@@ -104,7 +107,7 @@ def run_ours(recipe: Recipe, log: Path, folder: Path, *, cases: int | None, thre
 def run_rectools(
     python: Path, split: Split, recipe: Recipe, shape: Shape, folder: Path, *, ligr: bool, cases: int | None, threads: int
 ) -> Trained:
-    """Train RecTools' SASRec, or with `ligr` its eSASRec, on an exported split."""
+    """Train RecTools' SASRec on an exported split, or its eSASRec with `ligr`."""
     valid, test = (select_cases(split, part, cap=cases) for part in (VALID, TEST))
     folder.mkdir(parents=True, exist_ok=True)
     write_split(split, valid, test, folder)
@@ -118,13 +121,15 @@ def run_rectools(
 
 
 def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> float:
-    """Run to the end and give the peak memory in MB; SystemSkippedError where it fails (with its last line) or had no epoch."""
+    """Run a command to its end and return its peak memory in MB. SystemSkippedError, with its last line, if it fails or ends
+    too early.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "epochs.jsonl").unlink(missing_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings), "utf-8")
     threads = str(settings["threads"])
     with (folder / "output.txt").open("wb") as output:
-        # as our trainer has it: spinning threads would take the cores from whatever else the machine does
+        # like our trainer: spinning threads would take the cores from other work on the machine
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
@@ -132,7 +137,7 @@ def _run(command: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> f
     if process.returncode:
         last = (folder / "output.txt").read_text("utf-8", errors="replace").strip().rpartition("\n")[2]
         raise SystemSkippedError(f"{command[-2]} ended with code {process.returncode}: {last}")
-    if not (folder / "epochs.jsonl").exists():  # asked to stop, Lightning ends well
+    if not (folder / "epochs.jsonl").exists():  # Lightning exits with code 0 when it is interrupted
         raise SystemSkippedError(f"{command[-2]} ended before its first epoch was over")
     return usage.ru_maxrss / 1000
 

@@ -1,6 +1,6 @@
-"""Our trainer on the same work, in a process of its own: `python -m tests.load.peers.with_ours FOLDER`.
+"""Runs our trainer on the same work in a process of its own: `python -m tests.load.peers.with_ours FOLDER`.
 
-It leaves behind what the peer's script does: the epochs in `epochs.jsonl`, and the best epoch's figures in `measured.json`.
+It writes the same files as the peer's script: the epochs to `epochs.jsonl`, and the best epoch's figures to `measured.json`.
 """
 
 import json
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
         {"epoch": epoch.number, "seconds": epoch.seconds, "sequences": each, "score": epoch.scores[recipe.fit.select]}
         for epoch in fitted.epochs
     ]
-    lines[0]["seconds"] += fitted.start_seconds  # what vectors start from is learned, too
+    lines[0]["seconds"] += fitted.start_seconds  # the start of embeddings is learned, so its time counts
     (folder / "epochs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
 

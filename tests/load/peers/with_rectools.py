@@ -1,9 +1,9 @@
-"""RecTools' SASRec or eSASRec on an exported split: `python with_rectools.py FOLDER`, in an environment of its own.
+"""Runs RecTools' SASRec or eSASRec on an exported split: `python with_rectools.py FOLDER`, in RecTools' environment.
 
-It reads what `tests.load.peers.exchange` wrote and trains as RecTools trains: its data preparator, network, loss and
-Lightning loop. After each epoch every validation case is answered from its history, over the full catalogue; where that is
-better than before (NDCG@10 of kept targets, as ours is chosen), the test cases are answered too, and both lists are kept.
-Nothing is measured here but the time of the epochs: our own metrics rank the lists.
+It reads the files of `tests.load.peers.exchange` and trains with RecTools' own data preparator, network, loss and Lightning
+loop. After each epoch it answers every validation case from its history, over the full catalogue. If the epoch is better than
+those before, it also answers the test cases and saves both lists. Like ours, the epoch is chosen by NDCG@10 of kept targets.
+Only the time of the epochs is measured here; our own metrics rank the lists.
 
 Shapes: C cases, L places of a list, T time, V tracks that RecTools knows, D width.
 """
@@ -29,7 +29,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
-    """Times the epochs, answers the cases after each, and ends the training where `patience` of them were no better."""
+    """Measures the time of epochs, answers the cases after each, and stops after `patience` epochs without a better one."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], sequences: int) -> None:
         self._folder, self._settings, self._sequences = folder, settings, sequences
@@ -56,7 +56,7 @@ class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
 
     @torch.no_grad()
     def _answer(self, module: Any, cases: Arrays) -> Arrays:
-        """The best tracks of each case, rows of ours: lists [C, L] and scores [C, L]."""
+        """Return the best tracks of each case as our rows: lists [C, L] and scores [C, L]."""
         network = module.torch_model.eval()
         items_VD = network.item_model.get_all_embeddings()
         ours_V = np.array([0, *module.data_preparator.get_known_item_ids()], np.int64)
@@ -76,7 +76,7 @@ class Answering(Callback):  # type: ignore[misc,unused-ignore]  # as above
 
 
 def _padded(cases: Arrays, start: int, theirs: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-    """The newest known tracks of a batch of histories in RecTools' numbers, padded on the left."""
+    """Return the newest known tracks of a batch of histories in RecTools' numbers, padded on the left."""
     stops = cases["stops"][start : start + AT_A_TIME]
     batch = np.zeros((len(stops), length), np.int64)
     for line, (first, stop) in enumerate(zip(cases["starts"][start : start + AT_A_TIME], stops, strict=True)):
@@ -88,7 +88,7 @@ def _padded(cases: Arrays, start: int, theirs: npt.NDArray[np.int64], length: in
 
 
 def _dataset(train: Arrays) -> tuple[Any, int]:
-    """RecTools' dataset of the training part, and how many sequences it learns from: those of two tracks or more."""
+    """Make RecTools' dataset of the training part. Also returns its number of sequences, which have two tracks or more."""
     lengths = np.diff(train["offsets"])
     frame = pd.DataFrame(
         {
@@ -102,7 +102,7 @@ def _dataset(train: Arrays) -> tuple[Any, int]:
 
 
 def trainer(folder: str, sequences: int) -> Any:
-    """Lightning's loop; RecTools looks it up by its name in this module."""
+    """Return Lightning's trainer. RecTools looks the function up by name in this module."""
     settings = json.loads((Path(folder) / "settings.json").read_text("utf-8"))
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "logger": False, "enable_checkpointing": False}
     callbacks = [Answering(Path(folder), settings, sequences)]
@@ -110,7 +110,7 @@ def trainer(folder: str, sequences: int) -> Any:
 
 
 def main(folder: Path) -> None:
-    """Train as `settings.json` says and leave epochs and lists in the folder."""
+    """Train as `settings.json` says, and write epochs and lists into the folder."""
     settings = json.loads((folder / "settings.json").read_text("utf-8"))
     torch.set_num_threads(settings["threads"])
     seed_everything(settings["seed"])

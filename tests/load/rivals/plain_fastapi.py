@@ -1,4 +1,4 @@
-"""FastAPI with ONNX Runtime called in the route: what most people write."""
+"""FastAPI that calls ONNX Runtime in the route, as most people write it."""
 
 import sys
 
@@ -25,7 +25,7 @@ class Answer(BaseModel):
 
 
 def create_app(model: str) -> FastAPI:
-    """The whole application."""
+    """Make the application."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,7 +1,7 @@
-"""BentoML: an ASGI server in front of one worker, its adaptive batching with batches of up to 16.
+"""BentoML: an ASGI server in front of one worker, with adaptive batches of up to 16.
 
-A batchable route takes one argument, a list: a request is `{"asks": [{"tracks", "outcomes", "count"}]}`, a list of one.
-`bentoml serve` imports this file anew, so the model's path stays in the environment.
+A batchable route takes one argument, a list. A request is therefore `{"asks": [{"tracks", "outcomes", "count"}]}`, a list of
+one. `bentoml serve` imports this file again, so the model's path is passed in the environment.
 """
 
 import os
@@ -31,7 +31,7 @@ class Answer(BaseModel):
 
 @bentoml.service(workers=1, traffic={"timeout": 30})  # type: ignore[untyped-decorator,unused-ignore]  # as above
 class Model:
-    """One ONNX Runtime session, called with whoever waits."""
+    """One ONNX Runtime session, called with all requests of a batch."""
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
@@ -42,7 +42,7 @@ class Model:
 
     @bentoml.api(route="/next", batchable=True, max_batch_size=16, max_latency_ms=10_000)  # type: ignore[untyped-decorator,unused-ignore]  # as above
     def next(self, asks: list[Ask]) -> list[Answer]:
-        """Pad to the longest, run once."""
+        """Pad to the longest history and run once."""
         width = max(1, *(len(ask.tracks) for ask in asks))
         tracks, outcomes = np.zeros((2, len(asks), width), np.int64)
         for line, ask in enumerate(asks):
@@ -59,4 +59,4 @@ if __name__ == "__main__":
     os.environ.update(RIVAL_MODEL=sys.argv[2], BENTOML_DO_NOT_TRACK="True")
     serve = ["serve", f"{Path(__file__).stem}:Model", "--working-dir", str(Path(__file__).parent)]
     command = [sys.executable, "-m", "bentoml", *serve, "--host", "127.0.0.1", "--port", sys.argv[1]]
-    os.execv(sys.executable, command)  # noqa: S606  # in our place, so that being told to stop it also stops its worker
+    os.execv(sys.executable, command)  # noqa: S606  # replaces this process, so that stopping it also stops its worker

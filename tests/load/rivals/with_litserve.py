@@ -1,4 +1,4 @@
-"""LitServe: FastAPI in front, a worker process behind a queue, batches of up to 16 that wait for 2 ms at most."""
+"""LitServe: FastAPI in front, a worker process behind a queue, batches of up to 16 that wait at most 2 ms."""
 
 import sys
 from typing import Any
@@ -9,25 +9,25 @@ import onnxruntime
 
 
 class Model(litserve.LitAPI):  # type: ignore[misc,unused-ignore]  # as above
-    """One ONNX Runtime session, called with whoever waits."""
+    """One ONNX Runtime session, called with all requests of a batch."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002  # LitServe's signature
-        """In the worker process."""
+        """Load the session in the worker process."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
 
     def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        """As it came."""
+        """Pass the request on as it is."""
         return request
 
     def batch(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """A list is a batch."""
+        """A list is a batch already."""
         return inputs
 
     def predict(self, x: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Pad to the longest, run once."""
+        """Pad to the longest history and run once."""
         width = max(1, *(len(ask["tracks"]) for ask in x))
         tracks, outcomes = np.zeros((2, len(x), width), np.int64)
         for line, ask in enumerate(x):
@@ -40,11 +40,11 @@ class Model(litserve.LitAPI):  # type: ignore[misc,unused-ignore]  # as above
         return [{"rows": row, "scores": score} for row, score in zip(rows.tolist(), scores.tolist(), strict=True)]
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Back to one a request."""
+        """Split the results by request."""
         return output
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """As it is."""
+        """Return the result as it is."""
         return output
 
 

@@ -1,7 +1,7 @@
-"""mosec: a server in Rust, one worker process in Python, batches of up to 16 that wait for 2 ms at most.
+"""mosec: a server in Rust, one worker process in Python, batches of up to 16 that wait at most 2 ms.
 
-mosec reads its own options from the command line, and so do its workers, which import this anew: ours are put there for it,
-and the model's path stays in the environment.
+mosec reads its own options from the command line, and so do its workers, which import this file again. This file therefore
+sets mosec's options there and passes the model's path in the environment.
 """
 
 import os
@@ -16,7 +16,7 @@ MODEL = os.environ.setdefault("RIVAL_MODEL", sys.argv[2])
 
 
 class Model(Worker):  # type: ignore[misc,unused-ignore]  # as above
-    """One ONNX Runtime session, called with whoever waits."""
+    """One ONNX Runtime session, called with all requests of a batch."""
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
@@ -25,7 +25,7 @@ class Model(Worker):  # type: ignore[misc,unused-ignore]  # as above
         self._session = onnxruntime.InferenceSession(MODEL, options, providers=["CPUExecutionProvider"])
 
     def forward(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Pad to the longest, run once."""
+        """Pad to the longest history and run once."""
         width = max(1, *(len(ask["tracks"]) for ask in data))
         tracks, outcomes = np.zeros((2, len(data), width), np.int64)
         for line, ask in enumerate(data):

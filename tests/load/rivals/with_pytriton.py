@@ -1,6 +1,7 @@
-"""Triton through PyTriton: NVIDIA's server in C++, the model call in this process, batches of up to 16 that wait 2 ms at most.
+"""Triton through PyTriton: NVIDIA's server in C++, the model call in this process, batches of up to 16 that wait at most 2
+ms.
 
-It speaks KServe's protocol, POST /v2/models/next/infer. Triton batches requests of one shape only, so its clients pad each
+It speaks KServe's protocol, POST /v2/models/next/infer. Triton batches requests of one shape only, so clients pad each
 history to the model's 50 places.
 """
 

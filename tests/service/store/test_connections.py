@@ -16,7 +16,7 @@ from redis import Redis
 from model.events import Event, EventType, HistoryRule
 from service.errors import StoreUnavailableError
 from service.settings import Settings
-from service.store import embedded_valkey
+from service.store import embedded_valkey, redis_connection
 from service.store.connections import RedisClient, connect
 from service.store.sessions import RedisSessions
 from tests.service.applications import NOW_MS
@@ -154,6 +154,25 @@ async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) 
 
     assert answer == [key.encode(), b"value"]
     assert after != own
+
+
+async def test_reply_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends on and on, and never a whole reply, fills no memory and makes nobody wait for the timeout."""
+    monkeypatch.setattr(redis_connection, "MAX_REPLY_BYTES", 1_000_000)
+
+    async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while await reader.read(1_000):
+                writer.write(b"+OK\r\n+OK\r\n$2147483647\r\n" + 2_000_000 * b"x")
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(send_on, "127.0.0.1", 0)
+    client = connect(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", LONG)
+    with pytest.raises(StoreUnavailableError, match="out of reach"):
+        await client.run([("GET", "key")])
+    await client.close()
+    server.close()
 
 
 async def test_refused_command_harms_no_other(valkey: str) -> None:

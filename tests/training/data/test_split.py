@@ -106,7 +106,7 @@ def test_a_split_without_a_test_part_is_refused() -> None:
     """A moment after the log's end leaves nothing to measure with, and the refusal counts what is left."""
     rule = SplitRule(valid_from=datetime(2030, 1, 1, tzinfo=UTC), test_from=datetime(2030, 1, 2, tzinfo=UTC))
 
-    with pytest.raises(LogError, match="4 entries to train on and 0 to test with"):
+    with pytest.raises(LogError, match="4 entries in the training part and 0 in the test part"):
         split(_sequences([0] * 4, [1, 2, 3, 4]), rule)
 
 
