@@ -1,4 +1,4 @@
-"""Applications for tests: the real wiring around the parts that a test gives."""
+"""Runs applications for tests: the real wiring, with parts that a test replaces."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +17,16 @@ from service.store.sessions import SessionStore
 from tests.service.fakes import MemorySessions
 
 NOW_MS = 1_800_000_000_000
-"""What the clock of these applications says: 2027-01-15T08:00:00Z."""
+"""The time of these applications' clock: 2027-01-15T08:00:00Z."""
 
 
 _QUIET = {"log_level": "error", "queue_patience": 60}
-"""No log line for each request, which would hide the test's output; a busy machine may be slow to score."""
+"""Settings of these applications: no log line for each request, and a long patience, because a busy machine may score slowly.
+"""
 
 
 class Clock:
-    """A clock that stands still until a test sets it."""
+    """A clock that changes only when a test sets it."""
 
     now_ms = NOW_MS
 
@@ -44,10 +45,10 @@ def running(
     current: Path | None = None,
     **settings: object,
 ) -> Iterator[httpx.Client]:
-    """A client of a running application; without other parts, of the real graphs and a store in memory.
+    """Yield a client of a running application. Parts that are not given are the real graphs and a store in memory.
 
-    `current` is the link that the application follows; by default it stays with the given artifact.
-    The paths of requests that reach FastAPI are added to `reached_framework`.
+    `current` is the link that the application follows; by default it stays with the given artifact. The paths of requests
+    that reach FastAPI are added to `reached_framework`.
     """
     app = create_app(
         Settings.model_validate(_QUIET | {"artifact": current or artifact.folder} | settings),
@@ -70,7 +71,7 @@ def running(
 
 
 class _Watching:
-    """Middleware of the framework that notes the paths of its requests."""
+    """Middleware of the framework that records the paths of its requests."""
 
     def __init__(self, app: ASGIApp, seen: list[str]) -> None:
         self._app, self._seen = app, seen
@@ -81,7 +82,7 @@ class _Watching:
 
 
 class _Transport(httpx.BaseTransport):
-    """Sends the requests of an ordinary client to an application that runs in another thread's loop."""
+    """Sends the requests of an ordinary client to an application that runs in another thread's event loop."""
 
     def __init__(self, portal: BlockingPortal, app: ASGIApp) -> None:
         self._portal, self._inner = portal, httpx.ASGITransport(app)

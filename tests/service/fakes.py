@@ -1,4 +1,4 @@
-"""Stand-ins that keep the protocols of the real parts; `test_sessions.py` holds `MemorySessions` to the same promises."""
+"""Fakes that implement the protocols of the real parts. `test_sessions.py` tests `MemorySessions` like the real store."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class MemorySessions:
 
 
 class BrokenSessions:
-    """A session store out of reach."""
+    """A session store that cannot be reached."""
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         raise StoreUnavailableError(f"cannot record {len(events)} users")
@@ -69,7 +69,7 @@ class BrokenSessions:
 
 
 class LosableSessions(MemorySessions):
-    """A session store in memory that is out of reach while `lost` is set."""
+    """A session store in memory that cannot be reached while `lost` is set."""
 
     lost = False
 
@@ -94,7 +94,7 @@ class LosableSessions(MemorySessions):
 
 
 class RecordingScorer:
-    """A scorer that prefers high rows and remembers what it was asked."""
+    """A scorer that prefers high rows and records its requests."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._rows = range(len(artifact.vocabulary) - 1, 1, -1)
@@ -114,7 +114,7 @@ class RecordingScorer:
 
 
 class FailingScorer(RecordingScorer):
-    """A scorer that raises the given error, once it has been asked."""
+    """A scorer that records each request and then raises the given error."""
 
     def __init__(self, artifact: Artifact, error: ServiceError) -> None:
         super().__init__(artifact)
@@ -130,8 +130,9 @@ class FailingScorer(RecordingScorer):
 
 
 class GatedRunner:
-    """A batch runner that waits at a gate, answers each history with its own first row, and says that a run took `ran_s`: by
-    default so long that none is worth another.
+    """A batch runner that waits at a gate and then answers each history with its own first row.
+
+    It reports runs of `ran_s` seconds. The default is so long that a batch takes every waiting request.
     """
 
     def __init__(self, *, is_open: bool = True, ran_s: float = 1.0) -> None:
@@ -162,7 +163,7 @@ class GatedRunner:
 
 
 class UnsoundRunner(GatedRunner):
-    """A batch runner whose scores for histories that begin with row 13 are not sound."""
+    """A batch runner whose scores are unsound for histories that begin with row 13."""
 
     def best(
         self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
@@ -172,7 +173,7 @@ class UnsoundRunner(GatedRunner):
 
 
 class FailingRunner(GatedRunner):
-    """A batch runner whose graphs fail, until `broken` is unset."""
+    """A batch runner that fails until `broken` is unset."""
 
     broken = True
 
