@@ -16,6 +16,7 @@ from training.data.checks import checked
 from training.data.log import SCHEMA, TITLES, LogError
 from training.sources.reading import EXTRA, Part
 from training.sources.tables.files import Ignored
+from training.sources.tables.lines import printable
 from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED, RAW
 
 ENGINE_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
@@ -89,7 +90,7 @@ def _take(frame: pl.DataFrame, part: Part, account: Account, aside: "_Aside") ->
 
 def _example(row: dict[str, Any], part: Part) -> str:
     """Where a row stands, and what it says."""
-    values = row[RAW] or ", ".join(
+    values = printable(row[RAW] or "") or ", ".join(
         f"{name}={value!r:.60}" for name, value in row.items() if value is not None and name not in _HIDDEN
     )
     return f"{part.name}, {part.unit} {row[LINE]:,}: {values}"

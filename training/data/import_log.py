@@ -14,8 +14,6 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from training.data.account import ENGINE_ERRORS, Account, take
 from training.data.fetch import fetch
@@ -80,21 +78,21 @@ def import_log(
 
 
 def _show(account: Account, console: Console) -> None:
-    for title, reasons in (("Broken rows", account.broken), ("Rows passed over", account.passed)):
-        if not reasons:
-            continue
-        table = Table(title=f"{title}: {reasons.total():,} of {account.in_files:,}", title_justify="left")
-        table.add_column("why")
-        table.add_column("rows", justify="right")
-        if reasons is account.broken:
-            table.add_column("for example", overflow="fold")
-        for reason, count in reasons.most_common():
-            table.add_row(reason, f"{count:,}", *([escape(account.examples[reason])] if reasons is account.broken else []))
-        console.print(table)
+    """Say what became of the rows that were not kept, a reason a line."""
+    lines = []
+    if account.broken:
+        lines.append(f"broken rows: {account.broken.total():,} of {account.in_files:,}")
+        for reason, count in account.broken.most_common():
+            lines.append(f"  {reason}: {count:,}, for example {account.examples[reason]}")
+    if account.passed:
+        lines.append(f"rows passed over: {account.passed.total():,} of {account.in_files:,}")
+        lines += [f"  {reason}: {count:,}" for reason, count in account.passed.most_common()]
     if account.ignored:
-        names = "; ".join(f"{one.name} {one.why}" for one in account.ignored[:_SHOWN])
-        more = f"; and {len(account.ignored) - _SHOWN:,} more" if len(account.ignored) > _SHOWN else ""
-        console.print(f"ignored {len(account.ignored):,} files: {names}{more}", markup=False)
+        lines.append(f"ignored files: {len(account.ignored):,}")
+        lines += [f"  {one.name} {one.why}" for one in account.ignored[:_SHOWN]]
+        lines += [f"  and {len(account.ignored) - _SHOWN:,} more"] if len(account.ignored) > _SHOWN else []
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _refusal(account: Account, max_broken: float) -> str:

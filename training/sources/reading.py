@@ -8,6 +8,7 @@ import polars as pl
 from training.data.log import LogError
 from training.sources.tables.delimited import Delimited
 from training.sources.tables.files import File, Ignored, find
+from training.sources.tables.lines import printable
 from training.sources.tables.opening import open_table
 from training.sources.tables.table import Table
 from training.sources.times import Clock
@@ -66,5 +67,5 @@ def require(table: Table, names: Sequence[str]) -> None:
 
 def missing_columns(file: File, missing: Sequence[str], found: Sequence[str]) -> LogError:
     """The error that names the columns that a file lacks, and those that it has."""
-    shown = ", ".join(found[:30]) + (f" and {len(found) - 30} more" if len(found) > 30 else "")
+    shown = ", ".join(map(printable, found[:30])) + (f" and {len(found) - 30} more" if len(found) > 30 else "")
     return LogError(f"{file.name}: wanted columns {', '.join(missing)}; found {shown or 'none'}")

@@ -10,7 +10,7 @@ from training.data.account import Account, take
 from training.data.log import LogError
 from training.sources.reading import EXTRA, Part
 from training.sources.tables.files import Ignored
-from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED
+from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED, RAW
 
 
 def frame(rows: int, **columns: object) -> pl.DataFrame:
@@ -75,6 +75,13 @@ def test_a_broken_row_is_shown_with_its_place(tmp_path: Path) -> None:
     assert account.examples == {
         "unreadable type": "log.csv, row 2: user_id='u', track_id='t', at_ms=1700000000000, type='paused'"
     }
+
+
+def test_a_line_is_shown_without_its_control_characters(tmp_path: Path) -> None:
+    """A terminal would obey them."""
+    torn = frame(1).with_columns(pl.lit("torn").alias(FAULT), pl.lit("a\x1b[31m\0").alias(RAW))
+
+    assert taken(tmp_path, part(iter([torn]), 1)).examples == {"torn": "log.csv, row 1: a\\x1b[31m\\x00"}
 
 
 def test_what_rows_say_of_tracks_is_kept_once_a_lot(tmp_path: Path) -> None:

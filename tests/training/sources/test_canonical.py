@@ -315,6 +315,23 @@ def test_empty_parts_are_listed(tmp_path: Path) -> None:
     assert _import(tmp_path / "parts", tmp_path / "log").about["ignored"] == [f"{tmp_path}/parts/0.csv is empty"]
 
 
+@pytest.mark.parametrize("text", ["user_id,track_id\nu,t\n", "{'user_id': 'u'}\n", "[[1, 2]]"])
+def test_a_file_without_any_object_says_so(tmp_path: Path, text: str) -> None:
+    """That columns are missing would be a poor hint."""
+    (tmp_path / "log.jsonl").write_text(text)
+
+    with pytest.raises(LogError, match=r"rows are broken, none is left\. an? (line|element) that is no JSON"):
+        _import(tmp_path / "log.jsonl", tmp_path / "log")
+
+
+def test_a_key_that_is_half_a_character_can_be_shown(tmp_path: Path) -> None:
+    """The refusal can be printed."""
+    (tmp_path / "log.jsonl").write_text('{"\\ud800": 1}\n')
+
+    with pytest.raises(LogError, match=r"found \\ud800$"):
+        _import(tmp_path / "log.jsonl", tmp_path / "log")
+
+
 def test_a_key_that_only_later_lines_have_is_read(tmp_path: Path) -> None:
     """JSON Lines say nothing of their columns before they end."""
     rows = [{"user_id": "u", "track_id": f"t{n}", "type": "skip", "at_ms": NOON_MS + n} for n in range(2)]

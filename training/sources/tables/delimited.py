@@ -16,7 +16,7 @@ import polars as pl
 
 from training.data.log import LogError
 from training.sources.tables.files import File
-from training.sources.tables.lines import NOT_UTF8, escaped, line_blocks, printable
+from training.sources.tables.lines import NOT_UTF8, SHOWN, escaped, line_blocks, printable
 from training.sources.tables.streams import count_lines
 from training.sources.tables.table import ABOUT_ROWS, BLANK, FAULT, LINE, PASSED, RAW, Table
 
@@ -108,7 +108,10 @@ def _head(file: File, encoding: str | None, form: Delimited) -> _Head | None:
                     quotes=form.quotes,
                     lines=frozenset({*hints, number}),
                 )
-                return replace(head, names=tuple(name.strip() for name in _split(text, head)[0]))
+                fields, opened = _split(text, head)
+                if opened:
+                    raise LogError(f"{file.name}: line {number}, the header: {_UNCLOSED}")
+                return replace(head, names=tuple(name.strip() for name in fields))
     return None
 
 
@@ -256,7 +259,11 @@ def _columns(rows: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFr
     judged = rows.with_columns(pl.coalesce(known[PASSED], passed).alias(PASSED))
     judged = judged.with_columns(pl.when(pl.col(PASSED).is_null()).then(pl.coalesce(known[FAULT], fault)).alias(FAULT))
     return judged.select(
-        *(_field(name, head) for name in names), LINE, FAULT, PASSED, pl.when(pl.col(FAULT).is_not_null()).then(RAW).alias(RAW)
+        *(_field(name, head) for name in names),
+        LINE,
+        FAULT,
+        PASSED,
+        pl.when(pl.col(FAULT).is_not_null()).then(pl.col(RAW).str.slice(0, SHOWN)).alias(RAW),
     )
 
 

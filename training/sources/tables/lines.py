@@ -9,6 +9,9 @@ from training.sources.tables.files import File
 from training.sources.tables.streams import LONGEST_LINE, text_blocks
 
 NOT_UTF8 = "bytes that are not UTF-8 (--encoding names another encoding, for example cp1252)"
+SHOWN = 300
+"""Characters of a line or value that are shown."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile("[\ud800-\udfff]")
 
 
@@ -46,9 +49,10 @@ def escaped(text: str) -> bool:
     return not text.isascii() and _ESCAPED.search(text) is not None
 
 
-def printable(text: str, length: int = 300) -> str:
-    """The start of a text in a form that can be stored and shown, whatever is in it."""
-    return text[:length].encode("utf-8", "backslashreplace").decode("utf-8")
+def printable(text: str) -> str:
+    """The start of a text in a form that can be stored and shown on a terminal, whatever is in it."""
+    sound = text[:SHOWN].encode("utf-8", "backslashreplace").decode("utf-8")
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], sound)
 
 
 def _lines(text: str, end: str) -> list[str]:

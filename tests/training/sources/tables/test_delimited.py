@@ -118,6 +118,13 @@ def test_a_broken_line_is_kept_to_be_shown(tmp_path: Path) -> None:
     assert frame.filter(pl.col(FAULT).is_not_null()).select(LINE, RAW).rows() == [(4, "1,2")]
 
 
+def test_a_long_line_is_shown_by_its_start(tmp_path: Path) -> None:
+    """A megabyte on a terminal helps nobody."""
+    frame = frame_of(table_of(tmp_path, "a,b,c\n" + "x" * 1_000_000))
+
+    assert [len(text) for text in frame[RAW]] == [300]
+
+
 def test_bytes_that_are_not_utf8_break_their_line(tmp_path: Path) -> None:
     """In quotes or not. The lines around them are read."""
     frame = frame_of(table_of(tmp_path, b'a,b,c\n1,caf\xe9,3\n4,\xc3\xa9,6\n7,"caf\xe9",9\n'))
@@ -174,6 +181,13 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogError, match=r"log.csv: found 2 columns called b; wanted one"):
         table.rows(["a", "b"])
     assert next(table.rows(["a"]))["a"].to_list() == ["1"]
+
+
+@pytest.mark.parametrize(("header", "words"), [('a,"b,c', UNCLOSED), (b"a,b\xe9,c", r"bytes that are not UTF-8")])
+def test_a_header_that_cannot_be_read_is_refused(tmp_path: Path, header: str | bytes, words: str) -> None:
+    """Without it no row means anything."""
+    with pytest.raises(LogError, match=f"log.csv: line 1, the header.*{words}"):
+        table_of(tmp_path, header)
 
 
 def test_a_file_without_text_is_no_table(tmp_path: Path) -> None:
