@@ -1,9 +1,8 @@
 """Open the artifact's two ONNX graphs, check them, and run them with ONNX Runtime.
 
 Batches in, batches out, in the calling thread. The service answers requests with this code, and the trainer publishes nothing
-that this code refuses. The number of threads is given (ONNX Runtime's default is all cores). They do not spin between runs,
-which would keep a core busy for nothing. Histories of one batch are padded to the longest one. The graphs take the padding
-out again (`model.nets.blocks.Packing`).
+that this code refuses. Histories of one batch are padded to the longest one. The graphs take the padding out again
+(`model.nets.blocks.Packing`).
 
 The weights are memory-mapped, so whoever writes to `weights.bin` changes the model that is in use. Each run looks at the file's
 size and time first, and fails if they have changed. A file that is truncated during a run still ends the process (SIGBUS).
@@ -11,35 +10,25 @@ size and time first, and fails if they have changed. A file that is truncated du
 Shapes: B batch, T time, n excluded rows, m candidates, k tracks wanted.
 """
 
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
-from model.artifact import (
-    FURTHER_INPUTS,
-    INPUTS,
-    MODEL,
-    OUTPUTS,
-    RANK,
-    RANK_INPUTS,
-    WEIGHTS,
-    Artifact,
-    ArtifactError,
-    Golden,
-)
-from model.artifact_files import FileState, system_errors_named
+from model.artifact import INPUTS, MODEL, OUTPUTS, RANK, RANK_INPUTS, WEIGHTS, Artifact, ArtifactError, Golden
+from model.batch_memory import ORDINARY_COUNT, BatchMemory, Cost, shrinking, taken_bytes
 from model.encoding import Ints, RowHistory, encode_histories, feed
-from model.vocabulary import PADDING
+from model.events import Outcome
+from model.graph_sessions import OpenFile, one_line, open_session
+from model.vocabulary import FIRST, PADDING
 
 TOLERANCE = 1e-4
 """Relative difference from the trainer's scores that another processor's rounding explains."""
 Floats = npt.NDArray[np.float32]
+_MEASURED = 16
+"""Requests of a batch by which memory is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +54,13 @@ class Graphs:
         `wanted_weight` is the weight of the head that predicts 'wanted' from then on. None takes the manifest's.
         """
         self._folder = artifact.folder
+        self._memory = BatchMemory(artifact.manifest)
         self._length = artifact.manifest.history.length
         self._tracks = artifact.manifest.tracks
         self._inputs, self._rank_inputs = artifact.manifest.inputs, artifact.manifest.rank_inputs
-        self._weights = _OpenFile(artifact.folder / WEIGHTS, artifact.weights)
-        self._model = _load(artifact, MODEL, self._inputs, INPUTS, threads)
-        self._rank = _load(artifact, RANK, self._rank_inputs, RANK_INPUTS, threads)
+        self._weights = OpenFile(artifact.folder / WEIGHTS, artifact.weights)
+        self._model = open_session(artifact, MODEL, self._inputs, INPUTS, threads)
+        self._rank = open_session(artifact, RANK, self._rank_inputs, RANK_INPUTS, threads)
         self._weight = np.array(artifact.manifest.wanted_weight, np.float32)
         self._outputs = list(artifact.manifest.outputs)
         if tuple(self._outputs) != OUTPUTS:
@@ -81,22 +71,21 @@ class Graphs:
             if "wanted_weight" not in self._inputs:
                 raise ArtifactError(f"{artifact.folder}: found no head that predicts 'wanted', so a weight for it is refused")
             self._weight = np.array(wanted_weight, np.float32)
+        try:
+            self._measure()
+        except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+            raise ArtifactError(f"{self._folder}: a batch of full histories cannot be run: {one_line(error)}") from error
+
+    def cost(self, rows: int, count: int | None) -> Cost:
+        """The cost of a request: see `BatchMemory.cost`."""
+        return self._memory.cost(rows, count)
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
         """For each history its best tracks, as many as asked for where there are so many."""
-        encoded = encode_histories(histories, length=self._length)
-        count = np.array(min(max(counts), self._tracks), np.int64)
-        given = feed(self._inputs, encoded, excluded=_padded(excluded), count=count, wanted_weight=self._weight)
-        self._weights.check()
-        started = time.perf_counter()
-        rows_Bk, scores_Bk = self._model.run(self._outputs, given)
-        ran_s = time.perf_counter() - started
-        masked_Bk = np.isneginf(scores_Bk)
-        unmasked_B = [self._tracks - len(rows) - len(history.rows) for rows, history in zip(excluded, histories, strict=True)]
-        sound_B = (np.isfinite(scores_Bk) | masked_Bk).all(axis=1) & (~masked_Bk.all(axis=1) | (np.array(unmasked_B) <= 0))
-        real_B = (~masked_Bk).sum(axis=1)
-        wanted = zip(rows_Bk.tolist(), scores_Bk.tolist(), real_B.tolist(), counts, sound_B.tolist(), strict=True)
-        return [Scores(rows[: min(real, k)], scores[: min(real, k)], ran_s, sound) for rows, scores, real, k, sound in wanted]
+        found = self._best(histories, excluded, counts)
+        if self.cost(max(map(len, excluded)), max(counts)).is_large:
+            self._shrink()
+        return found
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> list[Scores]:
         """For each history the score of each of its candidates, in the candidates' order."""
@@ -106,10 +95,65 @@ class Graphs:
         started = time.perf_counter()
         [scores_Bm] = self._rank.run([self._outputs[1]], given)
         ran_s = time.perf_counter() - started
-        return [
+        found = [
             Scores(rows, scores[: len(rows)].tolist(), ran_s, bool(np.isfinite(scores[: len(rows)]).all()))
             for rows, scores in zip(candidates, scores_Bm, strict=True)
         ]
+        del scores_Bm
+        if self.cost(max(map(len, candidates)), None).is_large:
+            self._shrink()
+        return found
+
+    def _best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
+        fetched = [self._memory.fetched(count, len(rows)) for count, rows in zip(counts, excluded, strict=True)]
+        most = max(more or count for count, more in zip(counts, fetched, strict=True))
+        given = feed(
+            self._inputs,
+            encode_histories(histories, length=self._length),
+            excluded=_padded([() if more else rows for rows, more in zip(excluded, fetched, strict=True)]),
+            count=np.array(min(most, self._tracks), np.int64),
+            wanted_weight=self._weight,
+        )
+        self._weights.check()
+        started = time.perf_counter()
+        rows_Bk, scores_Bk = self._model.run(self._outputs, given)
+        ran_s = time.perf_counter() - started
+        masked_Bk = np.isneginf(scores_Bk)
+        unmasked_B = [self._tracks - len(rows) - len(history.rows) for rows, history in zip(excluded, histories, strict=True)]
+        sound_B = (np.isfinite(scores_Bk) | masked_Bk).all(axis=1) & (~masked_Bk.all(axis=1) | (np.array(unmasked_B) <= 0))
+        real_B = (~masked_Bk).sum(axis=1).tolist()
+        found = []
+        for place, (count, more, real, sound) in enumerate(zip(counts, fetched, real_B, sound_B.tolist(), strict=True)):
+            rows_k, scores_k = rows_Bk[place, :real], scores_Bk[place, :real]
+            if more:
+                others = ~np.isin(rows_k, excluded[place])
+                rows_k, scores_k = rows_k[others], scores_k[others]
+            found.append(Scores(rows_k[:count].tolist(), scores_k[:count].tolist(), ran_s, sound))
+        return found
+
+    def _shrink(self) -> None:
+        """Give back what the arenas have grown by. It takes a run of its own, as outputs hold on to their part of an arena."""
+        encoded = encode_histories([RowHistory()], length=self._length)
+        others = {"excluded": _padded([()]), "candidates": _padded([()]), "count": np.array(1), "wanted_weight": self._weight}
+        self._model.run(self._outputs, feed(self._inputs, encoded, **others), shrinking())
+        self._rank.run([self._outputs[1]], feed(self._rank_inputs, encoded, **others), shrinking())
+
+    def _measure(self) -> None:
+        """Measure by how much the arenas grow from one full history to several; they keep what they have."""
+        rows = [FIRST + place % self._tracks for place in range(self._length)]
+        history = RowHistory(rows, [Outcome.PLAYED.value] * self._length)
+
+        def propose(size: int) -> None:
+            self.best([history] * size, [()] * size, [ORDINARY_COUNT] * size)
+
+        def rank(size: int) -> None:
+            self.rank([history] * size, [rows[:ORDINARY_COUNT]] * size)
+
+        grown = [_growth(run) for run in (propose, rank)]
+        self._shrink()
+        model_bytes, rank_bytes = grown
+        if model_bytes is not None and rank_bytes is not None:
+            self._memory.measured(model_bytes, rank_bytes)
 
     def _replay(self, number: int, case: Golden) -> None:
         """Check both graphs on a golden case. ArtifactError where they cannot run it or answer differently."""
@@ -121,7 +165,7 @@ class Graphs:
         except ArtifactError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
-            raise ArtifactError(f"{where} cannot be run: {_one_line(error)}") from error
+            raise ArtifactError(f"{where} cannot be run: {one_line(error)}") from error
         wanted = np.array(case.scores)
         for name, scores in ((MODEL, np.array(found.scores)), (RANK, np.array(ranked.scores))):
             if scores.shape != wanted.shape or not np.allclose(scores, wanted, rtol=TOLERANCE, atol=TOLERANCE):
@@ -137,53 +181,13 @@ class Graphs:
             raise ArtifactError(f"{where}: found rows {found.rows}, the trainer got {list(case.best)}")
 
 
-class _OpenFile:
-    """A file that is held open, so that a change of its content is noticed even if another file takes its name."""
-
-    def __init__(self, path: Path, verified: FileState) -> None:
-        with system_errors_named(path):
-            self._file = path.open("rb")  # closed with this object: the graphs have the file mapped as long
-        self._path, self._verified = path, verified
-        self.check()
-
-    def check(self) -> None:
-        """ArtifactError where the file was written to since it was verified."""
-        found = FileState.of(os.fstat(self._file.fileno()))
-        if found != self._verified:
-            raise ArtifactError(
-                f"{self._path} was changed in place after it was verified: it had {self._verified.bytes} bytes and has "
-                f"{found.bytes} now. Its graphs cannot be used any more; load an artifact that is whole"
-            )
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
-
-
-def _load(
-    artifact: Artifact, name: str, inputs: Sequence[str], known: Sequence[str], threads: int
-) -> onnxruntime.InferenceSession:
-    onnxruntime.disable_telemetry_events()  # what is served here is nobody else's business
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # A pattern is kept for each shape that inputs have had, of which there are thousands here: 18 MB more, and no faster.
-    options.enable_mem_pattern = False
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    path = artifact.folder / name
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common class of their own
-        raise ArtifactError(f"{path} does not load in ONNX Runtime {onnxruntime.__version__}: {_one_line(error)}") from error
-    found = [tensor.name for tensor in session.get_inputs()]
-    fed = {*known, *FURTHER_INPUTS}
-    if sorted(found) != sorted(inputs) or not set(known) <= set(inputs) <= fed:
-        raise ArtifactError(f"{path}: found inputs {found}, the manifest says {list(inputs)}; this version feeds {sorted(fed)}")
-    return session
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _growth(run: Callable[[int], None]) -> int | None:
+    """By how many bytes a request more in a batch makes this process grow; None where the system does not say."""
+    run(1)
+    before = taken_bytes()
+    run(1 + _MEASURED)
+    after = taken_bytes()
+    return None if before is None or after is None else max(0, after - before) // _MEASURED
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Ints:

@@ -9,21 +9,28 @@ the store is the one that failed, the masks are those that this process has seen
 It knows neither HTTP nor Redis nor ONNX: it is given a session store and a scorer.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from model.artifact import Artifact
 from model.encoding import RowHistory, rows_of
 from model.events import Entry, History, Outcome, Span
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import ScorerUnavailableError, StoreUnavailableError
-from service.scoring.batcher import Scored, Scorer
+from service.scoring.batcher import Scorer
+from service.scoring.batches import Scored
 from service.store.recent_masks import Masks, RecentMasks
 from service.store.sessions import HistoryReader, Remembered, SessionStore
 
 SPARE = 5
 """How many times as many tracks are scored as wanted where artists are kept apart; more than that are rarely left out."""
+
+SLICE = 1_000
+"""Tracks of one request that are looked up, or scored, at once. Other requests are served between two slices."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +121,7 @@ class Recommender:
 
     async def _best(self, history: RowHistory, masked: set[str], count: int) -> Recommendation:
         fetched = count * SPARE if self._artist_gap else count
-        scored = await self._scorer.best(history, self._vocabulary.known_rows(masked), fetched)
+        scored = await self._scorer.best(history, await self._known_rows(masked), fetched)
         tracks = list(zip(self._vocabulary.named(scored.rows), scored.scores, strict=True))
         return self._reply(tracks, count, scored)
 
@@ -122,10 +129,28 @@ class Recommender:
         wanted = [track_id for track_id in dict.fromkeys(candidates) if track_id not in masked]
         if not wanted:
             return Recommendation(tracks=[])
-        rows = [self._vocabulary.row(track_id) for track_id in wanted]
-        scored = await self._scorer.rank(history, rows)
-        order = sorted(range(len(rows)), key=lambda place: (rows[place] == UNKNOWN, -scored.scores[place]))
-        return self._reply([(wanted[place], scored.scores[place]) for place in order], count, scored)
+        rows: list[int] = []
+        scores: list[float] = []
+        ran_s = 0.0
+        for start in range(0, len(wanted), SLICE):
+            some = [self._vocabulary.row(track_id) for track_id in wanted[start : start + SLICE]]
+            scored = await self._scorer.rank(history, some)
+            rows += some
+            scores += scored.scores
+            ran_s += scored.ran_s
+        order = np.lexsort((-np.array(scores), np.array(rows) == UNKNOWN)).tolist()
+        return self._reply([(wanted[place], scores[place]) for place in order], count, Scored(rows, scores, ran_s))
+
+    async def _known_rows(self, track_ids: set[str]) -> Sequence[int]:
+        """The rows of those tracks that are known. Of many, a slice at a time, so that other requests are handled between."""
+        if len(track_ids) <= SLICE:
+            return self._vocabulary.known_rows(track_ids)
+        rows: list[int] = []
+        left = list(track_ids)
+        for start in range(0, len(left), SLICE):
+            rows += self._vocabulary.known_rows(left[start : start + SLICE])
+            await asyncio.sleep(0)
+        return rows
 
     def _reply(self, tracks: Sequence[tuple[str, float]], count: int, scored: Scored) -> Recommendation:
         return Recommendation(tracks=self._apart(tracks)[:count], ran_s=scored.ran_s)

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     redis_timeout: Positive = Field(timedelta(milliseconds=500), description="longest wait for Redis, connecting included")
     onnx_threads: int = Field(1, ge=1, description="threads of ONNX Runtime in each process")
     max_batch: int = Field(32, ge=1, description="most requests scored together")
+    batch_memory_mb: int = Field(256, ge=16, description="most that the model may allocate for one batch, beside its weights")
     queue_limit: int = Field(1_024, ge=1, description="most requests that may wait for the model; more get 503")
     queue_patience: Positive = Field(timedelta(seconds=1), description="longest wait to be taken by the model; longer gets 503")
     shutdown_grace: Positive = Field(timedelta(seconds=20), description="time for requests in flight when stopping")

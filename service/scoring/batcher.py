@@ -30,16 +30,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
 
+import structlog
+
+from model.batch_memory import Cost
 from model.encoding import RowHistory
 from model.graphs import Scores
 from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.observing.logs import Trouble
 from service.observing.metrics import ModelMetrics
+from service.scoring.batches import Job, Scored, take_batch
 from service.settings import Settings
 
 TURN_S = 0.00025
@@ -49,15 +52,9 @@ With 16 connections and 100,000 tracks the model ran for .54 of the time when ba
 """
 SHORTEST_LOOK_S = 0.01
 """How often the loop looks at waiting requests at most; else four times within their patience."""
+MB = 1024 * 1024
 
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What the model says to one request, and how long ONNX Runtime ran for its batch."""
-
-    rows: Sequence[int]
-    scores: Sequence[float]
-    ran_s: float = 0.0
+logger = structlog.get_logger()
 
 
 class Scorer(Protocol):
@@ -82,17 +79,8 @@ class BatchRunner(Protocol):
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]: ...
 
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """One waiting request: with a count it wants the best rows outside `rows`, without one the scores of `rows`."""
-
-    history: RowHistory
-    rows: Sequence[int]
-    count: int | None
-    future: asyncio.Future[Scored]
-    since: float
-    is_taken: bool = False  # set by the thread once the job is in a batch
+    def cost(self, rows: int, count: int | None) -> Cost:
+        """What a request costs that excludes so many rows, or has so many ranked if it has no count."""
 
 
 class BatchingScorer:
@@ -104,11 +92,12 @@ class BatchingScorer:
         """`clock` gives seconds since whenever."""
         self._runner, self._metrics, self._clock = runner, metrics, clock
         self._max_batch = settings.max_batch
+        self._memory_bytes = settings.batch_memory_mb * MB
         self._limit = settings.queue_limit
         self._patience_s = settings.queue_patience.total_seconds()
-        self._queue: SimpleQueue[list[_Job] | None] = SimpleQueue()
-        self._jobs: dict[_Job, None] = {}  # unanswered, oldest first; this and the next five are the event loop's
-        self._fresh: list[_Job] = []  # not handed over yet
+        self._queue: SimpleQueue[list[Job] | None] = SimpleQueue()
+        self._jobs: dict[Job, None] = {}  # unanswered, oldest first; this and the next five are the event loop's
+        self._fresh: list[Job] = []  # not handed over yet
         self._seen = 0  # how many there were when that was last looked at
         self._answered_at = 0.0
         self._silent_s: float | None = None  # for how long the thread had answered nothing, if that was too long
@@ -121,6 +110,12 @@ class BatchingScorer:
         loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._work, args=(loop,), name="scorer", daemon=True)
         self._thread.start()
+        if (alone := self._runner.cost(0, 1).bytes) > self._memory_bytes:
+            logger.warning(
+                "one request needs more memory than a batch may take, so each runs alone",
+                needs_mb=alone // MB,
+                batch_memory_mb=self._memory_bytes // MB,
+            )
         return self
 
     async def __aexit__(
@@ -151,7 +146,7 @@ class BatchingScorer:
         if len(self._jobs) >= self._limit:
             raise OverloadedError(f"{len(self._jobs)} requests wait for the model already")
         loop = asyncio.get_running_loop()
-        job = _Job(history, rows, count, loop.create_future(), self._clock())
+        job = Job(history, rows, count, loop.create_future(), self._clock(), self._runner.cost(len(rows), count))
         self._jobs[job] = None
         if self._look is None:
             self._look = loop.call_later(self._look_s(), self._look_round)
@@ -193,20 +188,19 @@ class BatchingScorer:
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread: batch after batch, until it takes None."""
-        waiting: list[_Job] = []
-        going_on = True
+        waiting: list[Job] = []
+        going_on, after_large = True, False
         while going_on or waiting:
-            jobs: list[_Job] = []
+            jobs: list[Job] = []
             answers: dict[int, Scored | ServiceError]
             try:
                 going_on = going_on and self._take(waiting)
-                most = self._most()
-                jobs = waiting[:most]
-                del waiting[:most]
+                jobs = take_batch(waiting, self._most(), self._memory_bytes, after_large=after_large)
+                after_large = any(job.cost.is_large for job in jobs)
                 answers = self._run(jobs)
             except Exception as error:  # a mistake of ours, or no memory: the thread must go on
                 self._trouble(error, traceback=True)
-                answers = dict.fromkeys(range(len(jobs)), ScorerUnavailableError(f"the scorer failed: {error}"))
+                answers = {place: ScorerUnavailableError(f"the scorer failed: {error}") for place in range(len(jobs))}
             with suppress(RuntimeError):  # the loop has ended, and nobody waits
                 loop.call_soon_threadsafe(self._deliver, jobs, answers)
 
@@ -216,7 +210,7 @@ class BatchingScorer:
         halved = under_way * TURN_S > 2 * self._shortest_s
         return min(self._max_batch, -(-under_way // 2)) if halved else self._max_batch
 
-    def _take(self, waiting: list[_Job]) -> bool:
+    def _take(self, waiting: list[Job]) -> bool:
         """Add who waits until there is a batch, or nobody more; pause while there is nobody. False once there is an end."""
         with suppress(Empty):
             while len(waiting) < self._max_batch:
@@ -226,11 +220,11 @@ class BatchingScorer:
                 waiting += lot
         return True
 
-    def _run(self, jobs: Sequence[_Job]) -> dict[int, Scored | ServiceError]:
+    def _run(self, jobs: Sequence[Job]) -> dict[int, Scored | ServiceError]:
         """The answers by the jobs' places; none for those who have gone."""
         now = self._clock()
         answers: dict[int, Scored | ServiceError] = {}
-        batches: dict[str, list[int]] = {"model": [], "rank": []}
+        places: list[int] = []
         for place, job in enumerate(jobs):
             self._metrics.waited.observe(now - job.since)
             if job.future.done():
@@ -239,14 +233,13 @@ class BatchingScorer:
                 answers[place] = self._late()
             else:
                 job.is_taken = True
-                batches[_graph(job)].append(place)
-        for graph, places in batches.items():
-            if places:
-                answers |= zip(places, self._run_graph(graph, [jobs[place] for place in places]), strict=True)
+                places.append(place)
+        if places:
+            answers |= zip(places, self._score([jobs[place] for place in places]), strict=True)
         return answers
 
-    def _run_graph(self, graph: str, jobs: Sequence[_Job]) -> Sequence[Scored | ServiceError]:
-        histories, rows = [job.history for job in jobs], [job.rows for job in jobs]
+    def _score(self, jobs: Sequence[Job]) -> Sequence[Scored | ServiceError]:
+        histories, rows, graph = [job.history for job in jobs], [job.rows for job in jobs], jobs[0].graph
         try:
             if graph == "rank":
                 found = self._runner.rank(histories, rows)
@@ -269,7 +262,7 @@ class BatchingScorer:
         self._trouble(error)
         return error
 
-    def _deliver(self, jobs: Sequence[_Job], answers: dict[int, Scored | ServiceError]) -> None:
+    def _deliver(self, jobs: Sequence[Job], answers: dict[int, Scored | ServiceError]) -> None:
         self._answered_at, self._silent_s = self._clock(), None
         for job in jobs:
             del self._jobs[job]
@@ -281,7 +274,3 @@ class BatchingScorer:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
-
-
-def _graph(job: _Job) -> str:
-    return "rank" if job.count is None else "model"

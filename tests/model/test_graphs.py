@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 
-from model.artifact import ArtifactError, Golden
+from model.artifact import Artifact, ArtifactError, Golden
+from model.batch_memory import taken_bytes
 from model.encoding import RowHistory
 from model.graphs import Graphs
 from model.vocabulary import FIRST
@@ -38,6 +39,11 @@ def by_hand(history: RowHistory) -> dict[int, float]:
         liking[(row - FIRST) % artifacts.GENRES] += -1 if outcome == 2 else 1
     prior = np.linspace(0.5, 0.0, 42)
     return {row: float(liking[(row - FIRST) % artifacts.GENRES] + prior[row]) for row in range(FIRST, 42)}
+
+
+def large(root: Path, tracks: int = 80_000, probes: int | None = None) -> Artifact:
+    """An artifact of many tracks."""
+    return artifacts.load(root, tracks=[f"t{number}" for number in range(tracks)], probes=probes)
 
 
 def test_batch_of_ragged_histories_is_scored_each_as_alone(graphs: Graphs) -> None:
@@ -213,6 +219,43 @@ def test_empty_list_because_all_is_excluded_is_sound(graphs: Graphs) -> None:
 
     assert (list(none.rows), none.sound) == ([], True)
     assert (len(some.rows), some.sound) == (5, True)
+
+
+def test_many_exclusions_are_left_out_of_an_index_afterwards(tmp_path: Path, graphs: Graphs) -> None:
+    """An index compares each with each row that it scores. The lists are those of a graph that masks, in one batch with few."""
+    index = Graphs(artifacts.load(tmp_path, probes=16), threads=1)
+    best = [list(scores.rows) for scores in graphs.best(HISTORIES, [[]] * 4, [40] * 4)]
+    excluded: list[list[int]] = [[*best[0][:5], *best[0][:5]] * 30, [FIRST], best[2][::2] * 20, []]
+    counts = [5, 2, 40, 7]
+
+    found, wanted = index.best(HISTORIES, excluded, counts), graphs.best(HISTORIES, excluded, counts)
+
+    assert [(scores.rows, scores.scores) for scores in found] == [(scores.rows, scores.scores) for scores in wanted]
+    assert all(scores.sound for scores in found)
+
+
+@pytest.mark.skipif(taken_bytes() is None, reason="only Linux with glibc says how much memory a process has taken")
+def test_cost_of_an_ordinary_request_is_measured(tmp_path: Path) -> None:
+    """These graphs hold two or three lists of scores for each request; to rank, none."""
+    graphs = Graphs(large(tmp_path), threads=1)
+    scores_bytes = 4 * 80_000
+
+    assert 1.5 * scores_bytes < graphs.cost(0, 1).bytes < 6 * scores_bytes
+    assert graphs.cost(0, None).bytes < scores_bytes / 4
+
+
+@pytest.mark.skipif(taken_bytes() is None, reason="only Linux with glibc says how much memory a process has taken")
+def test_memory_of_large_requests_is_given_back(tmp_path: Path) -> None:
+    """Else it would be kept for good: 16 of them need 15 MB for their scores."""
+    graphs = Graphs(large(tmp_path, probes=16), threads=1)
+    excluded = list(range(FIRST, 40_000))
+    before = taken_bytes()
+    graphs.best([RowHistory()] * 16, [excluded] * 16, [5] * 16)
+    after = taken_bytes()
+
+    assert before is not None
+    assert after is not None
+    assert after - before < 5_000_000
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")

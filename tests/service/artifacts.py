@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from model import artifact, versions
-from model.artifact import Artifact, Manifest, WeightRecord
+from model.artifact import Artifact, Manifest, RetrievalRecord, WeightRecord
 from model.events import HistoryRule, Outcome
 from model.vocabulary import FIRST, PADDING, UNKNOWN
 
@@ -35,11 +35,12 @@ def build(
     golden_error: float = 0.0,
     version: str = "tiny-1",
     wanted_weight: float | None = None,
+    probes: int | None = None,
 ) -> Path:
     """Save an artifact under `root` and return its folder. `golden_error` is added to the golden scores.
 
-    With a `wanted_weight` the graphs read the further inputs too. The newest gap is then added to each score, and the weight
-    times the row.
+    With `probes` the manifest says that its graph is an index, though it scans. With a `wanted_weight` the graphs read the
+    further inputs too. The newest gap is then added to each score, and the weight times the row.
     """
     draft = root / "draft"
     draft.mkdir(parents=True)
@@ -66,6 +67,7 @@ def build(
         inputs=(*artifact.INPUTS, *(artifact.FURTHER_INPUTS if further else ())),
         rank_inputs=(*artifact.RANK_INPUTS, *(artifact.FURTHER_INPUTS if further else ())),
         wanted_weight=wanted_weight or 0.0,
+        retrieval=RetrievalRecord(probes=probes),
         recipe={},
         origin={"source": "made by hand"},
         quality={"HR@20": 1.0},

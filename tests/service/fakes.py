@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from model.artifact import Artifact
+from model.batch_memory import Cost
 from model.encoding import RowHistory
 from model.events import Event, EventType, HistoryRule, fold
 from model.graphs import Scores
 from service.errors import ServiceError, StoreUnavailableError
-from service.scoring.batcher import Scored
+from service.scoring.batches import Scored
 from service.store.sessions import HistoryReader, Remembered
 
 
@@ -135,8 +136,8 @@ class GatedRunner:
     It reports runs of `ran_s` seconds. The default is so long that a batch takes every waiting request.
     """
 
-    def __init__(self, *, is_open: bool = True, ran_s: float = 1.0) -> None:
-        self._ran_s = ran_s
+    def __init__(self, *, is_open: bool = True, ran_s: float = 1.0, cost_mb: int = 1) -> None:
+        self._ran_s, self._cost_mb = ran_s, cost_mb
         self.gate = threading.Event()
         if is_open:
             self.gate.set()
@@ -155,6 +156,9 @@ class GatedRunner:
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]:
         self._pass(len(histories))
         return [Scores(rows, [float(row) for row in rows], self._ran_s) for rows in candidates]
+
+    def cost(self, rows: int, count: int | None) -> Cost:
+        return Cost(1024 * 1024 * (self._cost_mb + rows // 100), is_large=count is not None and rows >= 1_000)
 
     def _pass(self, size: int) -> None:
         self.batches.append(size)

@@ -1,5 +1,6 @@
 """From a listener to tracks, with a scorer and a store that only keep their protocols."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from model.artifact import Artifact
 from model.events import Event, EventType, HistoryRule, Outcome
 from model.vocabulary import FIRST
 from service.errors import OverloadedError, ScorerUnavailableError
-from service.recommender import Query, Recommendation, Recommender
+from service.recommender import SLICE, Query, Recommendation, Recommender
 from service.scoring.batcher import Scorer
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
@@ -54,9 +55,9 @@ class Desk:
         """What comes next for the listener `u`."""
         return await self._recommender.for_listener("u", query or Query(count=3), now_ms)
 
-    async def follow(self, *plays: tuple[str, Outcome]) -> list[str]:
+    async def follow(self, *plays: tuple[str, Outcome], query: Query | None = None) -> list[str]:
         """What follows a given history."""
-        return tracks(await self._recommender.for_history(plays, Query(count=3)))
+        return tracks(await self._recommender.for_history(plays, query or Query(count=3)))
 
 
 def tracks(recommendation: Recommendation) -> list[str]:
@@ -185,6 +186,28 @@ async def test_overload_is_passed_on(artifact: Artifact) -> None:
     with pytest.raises(OverloadedError):
         await desk.ask()
     assert desk.reasons == []
+
+
+async def test_many_candidates_are_ranked_in_slices_as_they_would_be_at_once(artifact: Artifact) -> None:
+    """So that others are served between two of them. Unknown ones come last, in the order that they were given in."""
+    scorer = RecordingScorer(artifact)
+    known = [f"t{number}" for number in range(40)]
+    candidates = [f"no {number}" for number in range(SLICE)] + known
+    found = await Desk(artifact, scorer=scorer).ask(Query(count=41, candidates=candidates))
+
+    assert tracks(found) == [*known[::-1], "no 0"]
+    assert len(scorer.histories) == 2
+
+
+async def test_other_requests_are_served_while_many_tracks_are_looked_up(artifact: Artifact) -> None:
+    """The request that came second, and excludes few, is scored first."""
+    scorer = RecordingScorer(artifact)
+    desk = Desk(artifact, scorer=scorer)
+    many = Query(count=1, exclude=[f"no {number}" for number in range(SLICE)] + ["t39"])
+    slow, quick = await asyncio.gather(desk.follow(("t1", Outcome.PLAYED), query=many), desk.follow(("t2", Outcome.PLAYED)))
+
+    assert [history.rows for history in scorer.histories] == [[FIRST + 2], [FIRST + 1]]
+    assert (slow, quick) == (["t38"], ["t39", "t38", "t37"])
 
 
 async def test_artists_apart_hold_for_candidates_and_popular_tracks_too(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from model.encoding import RowHistory
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.observing.metrics import Metrics, ModelMetrics
-from service.scoring.batcher import TURN_S, BatchingScorer, Scored
+from service.scoring.batcher import TURN_S, BatchingScorer
+from service.scoring.batches import Scored
 from service.settings import Settings
 from tests.service.fakes import FailingRunner, GatedRunner, UnsoundRunner
 
@@ -120,6 +121,67 @@ async def test_ranking_and_proposing_share_the_queue() -> None:
 
     assert list(best.rows) == [7, 7]
     assert (list(ranked.rows), list(ranked.scores)) == ([5, 6], [5.0, 6.0])
+
+
+async def test_large_request_runs_alone_and_others_of_its_batch_together() -> None:
+    """Nobody is padded to 1,000 rows, and nobody who came later waits for more than one large run."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner) as batching:
+        first = asyncio.create_task(batching.best(RowHistory([1], [1]), [], 1))
+        await entered(runner)
+        asks = [asyncio.create_task(batching.best(RowHistory([2], [1]), [5] * rows, 1)) for rows in (0, 1_000, 9, 1_000, 1)]
+        await asyncio.sleep(0)
+        runner.gate.set()
+        answers = await asyncio.gather(first, *asks)
+
+    assert runner.batches == [1, 3, 1, 1]
+    assert [answer.scores for answer in answers[1:]] == [[0.0], [1000.0], [9.0], [1000.0], [1.0]]
+
+
+async def test_others_wait_for_one_large_request_and_not_for_all() -> None:
+    """Small ones that came after three large ones run after the first of them; none starves."""
+    runner, order = GatedRunner(is_open=False), list[int]()
+    async with scorer(runner) as batching:
+
+        async def ask(rows: int) -> None:
+            await batching.best(RowHistory([2], [1]), [5] * rows, 1)
+            order.append(rows)
+
+        first = asyncio.create_task(ask(7))
+        await entered(runner)
+        asks = [asyncio.create_task(ask(rows)) for rows in (1_000, 1_001, 1_002, 1, 2)]
+        await asyncio.sleep(0)
+        runner.gate.set()
+        await asyncio.gather(first, *asks)
+
+    assert order == [7, 1_000, 1, 2, 1_001, 1_002]
+
+
+async def test_batch_allocates_no_more_than_allowed() -> None:
+    """All are padded to the largest, so it counts for all; who wants more than is allowed runs alone."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, batch_memory_mb=20) as batching:
+        first = asyncio.create_task(batching.rank(RowHistory([1], [1]), [5]))
+        await entered(runner)
+        candidates = ([5] * 10, [5] * 10, [5] * 400, [5] * 400, [5] * 10, [5] * 400, [5] * 400, [5] * 3_000)  # 1, 5, 31 MB
+        asks = [asyncio.create_task(batching.rank(RowHistory([2], [1]), rows)) for rows in candidates]
+        await asyncio.sleep(0)
+        runner.gate.set()
+        answers = await asyncio.gather(first, *asks)
+
+    assert runner.batches == [1, 4, 3, 1]
+    assert [len(answer.rows) for answer in answers[1:]] == [len(rows) for rows in candidates]
+
+
+async def test_model_that_needs_more_for_one_request_runs_each_alone_and_says_so(logged: list[dict[str, Any]]) -> None:
+    """Ten million tracks with one score for each of eight interests: it is slow, and not refused."""
+    runner = GatedRunner(cost_mb=50)
+    async with scorer(runner, batch_memory_mb=16) as batching:
+        await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(3)))
+    [line] = logged
+
+    assert runner.batches == [1, 1, 1]
+    assert (line["needs_mb"], line["batch_memory_mb"]) == (50, 16)
 
 
 async def test_full_queue_refuses_at_once() -> None:

@@ -117,6 +117,19 @@ def test_lists_and_scores_are_the_exact_ones(sessions: Sessions, batch: int, cou
 
 
 @WAYS
+def test_longer_list_without_the_excluded_is_the_list_that_excludes(sessions: Sessions, way: str) -> None:
+    """Which is how many exclusions are kept from an index, where comparing each would cost seconds."""
+    best, _ = answers(sessions[way], 300, np.zeros((1, 1), np.int64))
+    excluded = best[:, ::2]
+    wanted, wanted_scores = answers(sessions[way], 20, excluded)
+    longer, longer_scores = answers(sessions[way], 20 + excluded.shape[1], np.zeros((1, 1), np.int64))
+    others = ~np.isin(longer[0], excluded[0])
+
+    assert longer[0][others][:20].tolist() == wanted[0].tolist()
+    assert np.array_equal(longer_scores[0][others][:20], wanted_scores[0])
+
+
+@WAYS
 def test_memory_changes_lists_and_fills_none_of_them(network: Network, sessions: Sessions, way: str) -> None:
     """So the tests here meet rows of both kinds: some that the network alone would not have had among its best, and some that
     are not remembered.

@@ -1,0 +1,72 @@
+"""Opens an artifact's graphs in ONNX Runtime and notices a change of their weights.
+
+The number of threads is given (ONNX Runtime's default is all cores). They do not spin between runs, which would keep a core
+busy for nothing.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+
+from model.artifact import FURTHER_INPUTS, Artifact, ArtifactError
+from model.artifact_files import FileState, system_errors_named
+
+_FATAL = 4
+
+
+class OpenFile:
+    """A file that is held open, so that a change of its content is noticed even if another file takes its name."""
+
+    def __init__(self, path: Path, verified: FileState) -> None:
+        with system_errors_named(path):
+            self._file = path.open("rb")  # closed with this object: the graphs have the file mapped as long
+        self._path, self._verified = path, verified
+        self.check()
+
+    def check(self) -> None:
+        """ArtifactError where the file was written to since it was verified."""
+        found = FileState.of(os.fstat(self._file.fileno()))
+        if found != self._verified:
+            raise ArtifactError(
+                f"{self._path} was changed in place after it was verified: it had {self._verified.bytes} bytes and has "
+                f"{found.bytes} now. Its graphs cannot be used any more; load an artifact that is whole"
+            )
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+
+def open_session(
+    artifact: Artifact, name: str, inputs: Sequence[str], known: Sequence[str], threads: int
+) -> onnxruntime.InferenceSession:
+    """Open one graph. ArtifactError if it does not load, or reads other `inputs` than the manifest's or fewer than `known`."""
+    path = artifact.folder / name
+    try:
+        session = onnxruntime.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common class of their own
+        raise ArtifactError(f"{path} does not load in ONNX Runtime {onnxruntime.__version__}: {one_line(error)}") from error
+    found = [tensor.name for tensor in session.get_inputs()]
+    fed = {*known, *FURTHER_INPUTS}
+    if sorted(found) != sorted(inputs) or not set(known) <= set(inputs) <= fed:
+        raise ArtifactError(f"{path}: found inputs {found}, the manifest says {list(inputs)}; this version feeds {sorted(fed)}")
+    return session
+
+
+def one_line(error: Exception) -> str:
+    """The beginning of an error's text, on one line."""
+    return " ".join(str(error).split())[:300]
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    onnxruntime.disable_telemetry_events()  # what is served here is nobody else's business
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A pattern is kept for each shape that inputs have had, of which there are thousands here: 18 MB more, and no faster.
+    options.enable_mem_pattern = False
+    options.log_severity_level = _FATAL  # its errors are raised as well, and writing to stderr may block
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

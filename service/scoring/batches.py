@@ -1,0 +1,63 @@
+"""Which of the waiting requests are scored together.
+
+All requests of a batch are padded to its largest. So a large request runs alone, and others share a batch as long as the memory
+for it is enough. Proposals and rankings are different graphs and run apart.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from model.batch_memory import Cost
+from model.encoding import RowHistory
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the model says to one request, and how long ONNX Runtime ran for its batch."""
+
+    rows: Sequence[int]
+    scores: Sequence[float]
+    ran_s: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One waiting request: with a count it wants the best rows outside `rows`, without one the scores of `rows`."""
+
+    history: RowHistory
+    rows: Sequence[int]
+    count: int | None
+    future: asyncio.Future[Scored]
+    since: float
+    cost: Cost
+    is_taken: bool = False  # set by the thread once the job is in a batch
+
+    @property
+    def graph(self) -> str:
+        return "rank" if self.count is None else "model"
+
+
+def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large: bool) -> list[Job]:
+    """Remove and return the next batch: the oldest job, and the next ones that fit to it.
+
+    After a large job others go first, so that they wait for one large job and not for all of them.
+    """
+    if after_large:
+        waiting.sort(key=lambda job: job.cost.is_large)
+    batch: list[Job] = []
+    left: list[Job] = []
+    largest = 0
+    for job in waiting:
+        larger = max(largest, job.cost.bytes)
+        if not batch or (len(batch) < most and (len(batch) + 1) * larger <= memory_bytes and _go_together(batch[0], job)):
+            batch.append(job)
+            largest = larger
+        else:
+            left.append(job)
+    waiting[:] = left
+    return batch
+
+
+def _go_together(one: Job, other: Job) -> bool:
+    return one.graph == other.graph and not one.cost.is_large and not other.cost.is_large

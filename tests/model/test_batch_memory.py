@@ -1,0 +1,55 @@
+"""What a request is thought to cost, and which requests are large."""
+
+from pathlib import Path
+
+import pytest
+
+from model.artifact import Manifest, WeightRecord
+from model.batch_memory import COMPARED, BatchMemory
+from tests.service import artifacts
+
+
+def manifest(root: Path, probes: int | None) -> Manifest:
+    """Of an artifact of 100,000 tracks by 64 dimensions and a bias, which scans or looks into an index."""
+    items = WeightRecord(dtype="float32", shape=(100_002, 65), offset=0)
+    changes = {"tracks": 100_000, "weights": {"items": items}}
+    return artifacts.load(root, probes=probes).manifest.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("probes", [None, 16])
+def test_cost_grows_with_what_is_asked_for(tmp_path: Path, probes: int | None) -> None:
+    """More excluded, more wanted, more candidates; the estimate of a large request is no ordinary one's."""
+    memory = BatchMemory(manifest(tmp_path, probes))
+    costs = [memory.cost(rows, count).bytes for rows, count in ((0, 10), (100, 10), (100, 100), (10_000, 100))]
+    ranked = [memory.cost(rows, None).bytes for rows in (1, 100, 10_000)]
+
+    assert costs == sorted(set(costs))
+    assert ranked == sorted(set(ranked))
+
+
+def test_many_exclusions_are_large_for_an_index_alone(tmp_path: Path) -> None:
+    """A scan masks them in place. An index looks at as many rows more."""
+    scan, index = (BatchMemory(manifest(tmp_path / str(probes), probes)) for probes in (None, 16))
+
+    assert (scan.cost(10_000, 10).is_large, index.cost(10_000, 10).is_large) == (False, True)
+    assert (scan.cost(COMPARED, 10).is_large, index.cost(COMPARED, 10).is_large) == (False, False)
+    assert scan.cost(10_000, None).is_large
+
+
+def test_rows_are_fetched_to_be_left_out_only_where_comparing_costs_more(tmp_path: Path) -> None:
+    """A session's own tracks are compared by the graph."""
+    scan, index = (BatchMemory(manifest(tmp_path / str(probes), probes)) for probes in (None, 16))
+
+    assert (index.fetched(10, COMPARED), index.fetched(10, COMPARED + 1)) == (None, COMPARED + 11)
+    assert scan.fetched(10, 10_000) is None
+
+
+def test_measured_costs_replace_the_guess_of_an_ordinary_request(tmp_path: Path) -> None:
+    """What a client adds is added to them, and is large or not beside them."""
+    memory = BatchMemory(manifest(tmp_path, 16))
+    added = memory.cost(10_000, 10).bytes - memory.cost(0, 10).bytes
+    memory.measured(model_bytes=50_000_000, rank_bytes=7)
+
+    assert memory.cost(10_000, 10).bytes - memory.cost(0, 10).bytes == added
+    assert (memory.cost(0, 10).bytes // 1_000_000, memory.cost(0, None).bytes) == (75, 10)
+    assert (memory.cost(10_000, 10).is_large, memory.cost(1, None).is_large) == (False, True)
