@@ -97,6 +97,13 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     _add_cases(one)
     _add_artifacts(one)
 
+    one = add("artifacts", help="list the versions of the exported models", description=_VERSIONS, **_RAW)
+    _add_out(one)
+
+    one = add("rollback", help="point `current` at the version before", description=_ROLLBACK, **_RAW)
+    one.add_argument("version", nargs="?", metavar="VERSION", help="another version (default: the one before the current one)")
+    _add_out(one)
+
     one = add("compare", help="recipes beside each other, over seeds and logs", description=_COMPARE, **_RAW)
     one.add_argument("recipes", nargs="+", metavar="RECIPE", help="nexttrack's own by name, or TOML files")
     one.add_argument("--log", type=Path, action="append", required=True, metavar="LOG", help="repeatable")
@@ -141,6 +148,12 @@ def _add_cases(one: argparse.ArgumentParser) -> None:
 
 
 def _add_artifacts(one: argparse.ArgumentParser) -> None:
+    _add_out(one)
+    one.add_argument("--force", action="store_true", help="publish a model that is worse than popularity, too")
+    one.add_argument("--keep-artifacts", type=int, metavar="N", help="delete older versions of this name (default: keep all)")
+
+
+def _add_out(one: argparse.ArgumentParser) -> None:
     one.add_argument("--out", type=Path, default=_ARTIFACTS, help="where artifacts are kept (%(default)s)")
 
 
@@ -151,6 +164,10 @@ def _add_threads(one: argparse.ArgumentParser) -> None:
 def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
     # Idle OpenMP threads sleep instead of spinning: on a machine that does other work too, a step takes a third of the time.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if name in ("artifacts", "rollback"):
+        from training import artifact_commands  # noqa: PLC0415 (as below; it loads no torch)
+
+        return artifact_commands.artifacts if name == "artifacts" else artifact_commands.rollback
     from training import commands  # noqa: PLC0415 (torch takes seconds to load, and --help must not)
 
     table = {
@@ -207,7 +224,8 @@ report.json and report.html into the run's folder.
 
 RUN is a run's own folder, or the folder above, which stands for the run that was used last."""
 _EXPORT = """\
-Write the network as an artifact and make it the current one. The service takes it at its next start.
+Write the network as an artifact and make it the current one. It is opened as the service opens it first. A model that is worse
+than popularity on its own test part is published only with --force.
 
   python -m training export .nexttrack/runs/demo-sasrec-1 --out artifacts
 
@@ -218,6 +236,15 @@ _RUN = """\
 All of it: train, evaluate, export. What is trained and chosen already is not done again; measuring and the artifact are.
 
   python -m training run logs/demo"""
+_VERSIONS = """\
+List the versions of the exported models, newest first: when each was made, what was measured, and which is in use.
+
+  python -m training artifacts"""
+_ROLLBACK = """\
+Check the version before the current one as the service does at its start, and point `current` at it. With VERSION, that one.
+
+  python -m training rollback
+  python -m training rollback nexttrack-20261122T081500-3fa9c1"""
 _COMPARE = """\
 Train recipes over several seeds, measure them and the baselines on the same cases, and print means with their spread. What is
 measured already is not measured again. Writes a JSON line a row, and one HTML page with a section for each log.

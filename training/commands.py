@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from model.versions import CURRENT, delete_old
 from training import run
 from training.compare import compare, follow
 from training.data.import_log import import_log
 from training.data.log import Log, LogError, open_log
+from training.evaluation.evaluate import Measured
 from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted
 from training.fitting.ranks import joined, ranks
@@ -21,6 +23,7 @@ from training.recipe import read_recipe
 from training.replaying.replay import replay
 from training.reporting.page import write_page
 from training.reporting.report import Report, print_table, write_report_json
+from training.reporting.verdict import worse_than_popularity
 from training.run_folder import PAGE, REPORT, Run, prepare, prepare_below, prune, resume
 from training.simulator.simulate import simulate
 from training.sources.times import Clock
@@ -82,7 +85,7 @@ def export(options: argparse.Namespace, console: Console) -> None:
     """`export`: the artifact, which carries what `evaluate` measured."""
     current = _go_on(options)
     newer = None if options.session_memory is None else open_log(options.session_memory)
-    _publish(current, run.train(current, console), options.out, console, newer)
+    _publish(current, run.train(current, console), options, console, newer)
 
 
 def run_all(options: argparse.Namespace, console: Console) -> None:
@@ -90,7 +93,7 @@ def run_all(options: argparse.Namespace, console: Console) -> None:
     current = _start(options, console)
     fitted = run.train(current, console)
     _report(current, fitted, console, options.cases)
-    _publish(current, fitted, options.out, console)
+    _publish(current, fitted, options, console)
     _prune(options, current, console)
 
 
@@ -168,13 +171,29 @@ def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> 
     write_page(report.title, [report], current.folder / PAGE)
     print_table(report, console)
     console.print(f"more of it, with plots: {current.folder / PAGE}", markup=False)
+    if fault := worse_than_popularity(measured, recipe.name):
+        console.print(f"{fault}. It is not published without --force.", style="red", markup=False, highlight=False)
 
 
-def _publish(current: Run, fitted: Fitted, root: Path, console: Console, newer: Log | None = None) -> None:
+def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console: Console, newer: Log | None = None) -> None:
+    rankers = _measured(current)
+    fault = worse_than_popularity(rankers, current.recipe.name)
+    if fault and not options.force:
+        raise RunError(f"{fault}. Nothing was published; --force publishes it all the same")
+    quality = next(ranker for ranker in rankers if ranker.name == current.recipe.name)
+    folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer)
+    console.print(f"wrote {folder}; {options.out / CURRENT} names it now", markup=False)
+    for old in [] if options.keep_artifacts is None else delete_old(options.out, options.keep_artifacts):
+        console.print(f"deleted the older version {old} (--keep-artifacts {options.keep_artifacts})", markup=False)
+
+
+def _measured(current: Run) -> list[Measured]:
+    """Return what `evaluate` measured. RunError where it did not, or where its report cannot be read."""
     path = current.folder / REPORT
     if not path.exists():
         raise RunError(f"{current.folder} is not measured yet; `python -m training evaluate {current.folder}` does that")
-    rankers = json.loads(path.read_text("utf-8"))["rankers"]
-    quality = next(ranker for ranker in rankers if ranker["name"] == current.recipe.name)
-    folder = run.publish(current, fitted, quality, root, newer=newer)
-    console.print(f"wrote {folder}; {root / 'current'} names it now", markup=False)
+    try:
+        return [Measured(**ranker) for ranker in json.loads(path.read_text("utf-8"))["rankers"]]
+    except (ValueError, TypeError, KeyError) as error:
+        again = f"`python -m training evaluate {current.folder}` measures again"
+        raise RunError(f"{path} is damaged or of another version ({error!r}); {again}") from error

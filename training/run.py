@@ -16,13 +16,15 @@ from torch import Tensor
 
 from model.encoding import RowHistory
 from model.nets.network import Network
+from model.vocabulary import UNKNOWN
 from training.data.catalogue import artists_of, catalogue_of
 from training.data.log import Log
 from training.data.sequences import build
 from training.data.split import TEST, TRAIN, VALID, Split, doubts, numbered, with_valid
 from training.evaluation import baselines
 from training.evaluation.cases import Cases, select_cases
-from training.evaluation.evaluate import Measured, Ranker, answer, evaluate, summarise, with_share_of_best
+from training.evaluation.evaluate import Answers, Measured, Ranker, answer, evaluate, summarise, with_share_of_best
+from training.evaluation.metrics import MISS
 from training.evaluation.own_history import own_history
 from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
@@ -33,6 +35,7 @@ from training.fitting.checkpoint import RunError
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
 from training.fitting.session_memory import SessionMemoryChoice, build_session_memory, choose_session_memory
+from training.reporting.verdict import BEST_POSSIBLE, POPULAR
 from training.run_folder import CALIBRATION, REFIT, SESSION_MEMORY, Run, write_json
 from training.simulator.truth import read_truth
 
@@ -49,10 +52,28 @@ def train(run: Run, console: Console) -> Fitted:
         ranker = NetworkRanker.of(run.recipe.name, network)
         return summarise(ranker.name, cases, answer(ranker, cases, length=run.recipe.history.length)).values
 
+    if run.recipe.name in (POPULAR, BEST_POSSIBLE):
+        raise RunError(f"a recipe cannot be called {run.recipe.name!r}: reports have a row of this name")
+    _check_selection(run, cases)
     artists = artists_of(run.log, run.split)
     fitted = fit(run.recipe, run.split, validate, folder=run.folder, artists=artists, console=console)
     weights = _choose(run, fitted.network, cases, console)
     return _refit(run, fitted, weights, artists, console) if run.recipe.fit.refit else fitted
+
+
+def _check_selection(run: Run, cases: Cases) -> None:
+    """RunError, before anything is trained, where the validation part cannot give the score that selects the epoch."""
+    score = np.where(cases.target == UNKNOWN, np.nan, 0.0).astype(np.float32)
+    lists = np.zeros((len(cases), 1))
+    answers = Answers(np.full(len(cases), MISS), score, lists.astype(np.int32), lists.astype(np.float32))
+    possible = summarise("nobody", cases, answers).values
+    name, select = run.recipe.name, run.recipe.fit.select
+    if select not in possible:
+        others = [other for other in ("ndcg@10", "hr@20", "mrr@20", "auc") if other in possible]
+        raise RunError(
+            f"the validation part has {len(cases)} cases and cannot give {select}, by which recipe {name} selects its epoch; "
+            f"it gives {', '.join(others) or 'no such score'}. Train on a larger log, or set split.valid or fit.select"
+        )
 
 
 def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calibration | None:

@@ -104,3 +104,38 @@ def test_versions_sort_by_time_and_differ_within_a_second() -> None:
 
     assert [version[:20] for version in made] == sorted(version[:20] for version in made)
     assert len(set(made)) == 4
+
+
+def dated(root: Path, day: int, name: str = "tiny") -> Path:
+    """A version of that day of November."""
+    manifest = manifest_of(f"{name}-{day}", name=name, created_at=datetime(2026, 11, day, tzinfo=UTC))
+    return save(root, manifest=manifest)
+
+
+def test_oldest_versions_of_the_same_name_are_deleted(tmp_path: Path) -> None:
+    """As many are left as asked for, and besides them what a link names, other models, and folders that are no artifact."""
+    folders = {day: dated(tmp_path, day) for day in (1, 2, 3, 4, 5)}
+    other = dated(tmp_path, 1, "other")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "challenger").symlink_to(folders[1].name)
+    versions.switch(tmp_path, folders[2].name)
+
+    assert versions.delete_old(tmp_path, 2) == [folders[3]]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "current",
+        "challenger",
+        "notes",
+        other.name,
+        *(folders[day].name for day in (1, 2, 4, 5)),
+    }
+    assert versions.delete_old(tmp_path, 0) == [folders[4]]
+    assert artifact.load(tmp_path / "current").folder == folders[2]
+
+
+def test_nothing_is_deleted_where_no_version_is_in_use(tmp_path: Path) -> None:
+    """Nothing says which name the caller means."""
+    for day in (1, 2):
+        dated(tmp_path, day)
+    (tmp_path / "current").unlink()
+
+    assert versions.delete_old(tmp_path, 1) == []

@@ -1,5 +1,6 @@
 """The command line: help for everybody, and errors as one sentence."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from training.__main__ import main
 
-COMMANDS = ("import", "simulate", "train", "evaluate", "export", "run", "compare", "replay")
+COMMANDS = ("import", "simulate", "train", "evaluate", "export", "run", "artifacts", "rollback", "compare", "replay")
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -23,7 +24,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """A newcomer sees what there is."""
     text = help_of(capsys)
 
-    assert all(f"\n    {command} " in text for command in COMMANDS)
+    assert all(re.search(rf"\n    {command}\s", text) for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -31,7 +32,7 @@ def test_help_of_a_command_shows_an_example(capsys: pytest.CaptureFixture[str], 
     """A line to copy, and every option with its default or meaning."""
     text = help_of(capsys, command)
 
-    assert f"  python -m training {command} " in text
+    assert re.search(rf"\n  python -m training {command}\b", text)
     assert "usage: python -m training" in text
 
 

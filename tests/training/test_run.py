@@ -4,6 +4,7 @@ The two runs differ in nothing but their folders, so what they leave must not di
 """
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -16,18 +17,21 @@ import torch
 from rich.console import Console
 
 from model import artifact
+from model.encoding import RowHistory
+from model.graphs import Graphs
 from model.nets import build
 from tests.training.goldens import golden_answers
 from training import run
 from training.__main__ import main
 from training.data.catalogue import artists_of
+from training.data.import_log import import_log
 from training.data.log import open_log
 from training.data.split import with_valid
 from training.fitting.calibration import rate_prior
-from training.fitting.checkpoint import RunError
+from training.fitting.checkpoint import CHECKPOINT, RunError
 from training.fitting.fit import Fitted, fit
 from training.recipe import CalibrationRule, read_recipe
-from training.run_folder import CALIBRATION, RUN, SESSION_MEMORY, prepare, resume
+from training.run_folder import CALIBRATION, REPORT, RUN, SESSION_MEMORY, prepare, resume
 
 RECIPE = """
 name = "small"
@@ -204,6 +208,87 @@ def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys
 
     assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "artifacts")]) == 1
     assert "is not measured yet; `python -m training evaluate" in capsys.readouterr().err.replace("\n", " ")
+
+
+def log_of(root: Path, *, tracks: int, type: str) -> Path:
+    """A log of six listeners with ten events each, all of one type."""
+    events = [
+        f"u{user},t{(user + play) % tracks},{1767225600 + user * 977 + play * 200},{type}"
+        for user in range(6)
+        for play in range(10)
+    ]
+    (root / "plays.csv").write_text("\n".join(["user_id,track_id,at_s,type", *events]))
+    return import_log("canonical", [str(root / "plays.csv")], root / "log").folder
+
+
+def test_model_that_is_worse_than_popularity_is_published_by_force_only(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A model that learns from refused tracks alone cannot rank a catalogue. `run` says so and ends with an error."""
+    recipe = tmp_path / "bad.toml"
+    recipe.write_text(
+        'name = "bad"\n[network]\nwidth = 8\nlayers = 1\nheads = 2\n[loss]\nmain = "bce"\nnegatives = 0\nrefused = 5\n'
+        "[fit]\nepochs = 1\nbatch = 8\nlearning_rate = 0.1\n"
+    )
+    run_, out = str(tmp_path / "run"), tmp_path / "artifacts"
+    words = ["run", str(place.log), "--recipe", str(recipe), "--run", run_, "--out", str(out), "--threads", "1"]
+
+    assert main(words) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "bad is worse than popularity on its own test part: HR@20" in said
+    assert "Nothing was published; --force publishes it all the same" in said
+    assert not out.exists()
+    assert main(["export", run_, "--out", str(out), "--force"]) == 0
+    assert artifact.load(out / "current").manifest.name == "bad"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"rankers": [{"x": 1}]}'])
+def test_report_that_cannot_be_read_is_said_in_a_sentence(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """With the command that writes it anew."""
+    shutil.copytree(place.run, tmp_path / "run")
+    (tmp_path / "run" / REPORT).write_text(text)
+
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "artifacts"), "--threads", "1"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "report.json is damaged or of another version" in said
+    assert f"`python -m training evaluate {tmp_path / 'run'}` measures again" in said
+
+
+def test_log_that_gives_nothing_to_select_by_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only skips: no kept track that a model could find. No checkpoint is left, since nothing was trained."""
+    rows = [
+        f"u{user},t{(user + play) % 3},{1767225600 + user * 977 + play * 200},skip" for user in range(6) for play in range(10)
+    ]
+    (tmp_path / "plays.csv").write_text("\n".join(["user_id,track_id,at_s,type", *rows]))
+    log = import_log("canonical", [str(tmp_path / "plays.csv")], tmp_path / "log").folder
+
+    assert main(["train", str(log), "--recipe", "sasrec", "--run", str(tmp_path / "run")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the validation part has 6 cases and cannot give ndcg@10" in said
+    assert "it gives no such score" in said
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
+def test_catalogue_of_one_track_that_everybody_has_heard_is_published(tmp_path: Path) -> None:
+    """With a model that repeats nothing: it has nothing to propose to a listener who has heard everything."""
+    log = log_of(tmp_path, tracks=1, type="complete")
+    run_, out = tmp_path / "run", tmp_path / "artifacts"
+    recipe = "demo:fit.epochs=1,network.repeats=false"
+    words = ["run", log, "--recipe", recipe, "--run", run_, "--out", out, "--threads", 1, "--force"]  # popularity hits more
+    assert main([str(word) for word in words]) == 0
+    published = artifact.load(out / "current")
+    graphs = Graphs(published, threads=1)
+    [stranger, listener] = graphs.best([RowHistory(), RowHistory([2], [1], [1])], [[], []], [5, 5])
+
+    assert list(published.vocabulary.tracks) == ["t0"]
+    assert stranger.rows == [2]
+    assert listener.rows == []
+    assert stranger.sound
+    assert listener.sound
 
 
 def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
