@@ -1,11 +1,11 @@
-"""A mean of the weights over the steps, measured and kept in place of the last step's.
+"""The mean of the weights over the training steps, which is measured and exported instead of the last weights.
 
-Polynomial-decay averaging (Shamir & Zhang 2013, arXiv 1212.1824): at step t the mean goes (g + 1) / (t + g) of the way to the
-weights, so it looks back over about a ninth of the run, however long that is. Steps stay large, and what they overshoot by
-cancels out.
+Polynomial-decay averaging (Shamir & Zhang 2013, arXiv 1212.1824): at step t the mean moves (g + 1) / (t + g) of the way
+towards the weights. So it covers about the last ninth of the run, however long the run is. Steps can stay large, because
+their overshoot cancels out.
 
-On simulated listeners (validation part, 19,914 cases, one seed, learning rate falling by .85), HR@20 after epochs 1 to 4 with
-the mean and without: .591 .599 .602 .605, and .580 .593 .596 .600.
+On simulated listeners (validation part, 19,914 cases, one seed, learning rate falling by .85), HR@20 after epochs 1 to 4 was
+.591 .599 .602 .605 with the mean, and .580 .593 .596 .600 without it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ GAMMA = 8
 
 
 class Average:
-    """The mean of a network's parameters: as much memory again as they take."""
+    """The mean of a network's parameters. It needs as much memory as they do."""
 
     def __init__(self, network: Network) -> None:
         self._parameters = dict(network.named_parameters())
@@ -28,13 +28,13 @@ class Average:
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
-        """Take the weights after step `step`, from 1 on, into account."""
+        """Add the weights after step `step`, counted from 1."""
         weights = [parameter.detach() for parameter in self._parameters.values()]
         torch._foreach_lerp_([*self._means.values()], weights, (GAMMA + 1) / (step + GAMMA))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the network have the means for its weights, meanwhile."""
+        """Give the network the means as its weights inside a `with` block."""
         self._swap()
         try:
             yield
@@ -42,11 +42,11 @@ class Average:
             self._swap()
 
     def state_dict(self) -> Mapping[str, Tensor]:
-        """For the checkpoint."""
+        """Return the state for a checkpoint."""
         return self._means
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a checkpoint."""
+        """Load the state from a checkpoint."""
         for name, mean in self._means.items():
             mean.copy_(state[name])
 

@@ -1,12 +1,13 @@
-"""Where track vectors can start: near the tracks that were kept close by, so that training need not find that out first.
+"""A start for track embeddings: near those of tracks that were kept close by, so that training need not discover this first.
 
-Random unit vectors, smoothed over the graph of tracks kept near each other in one sequence (Cleora, Rychalska et al. 2021):
+Random unit vectors are smoothed over the graph of tracks kept near each other in one sequence (Cleora, Rychalska et al.
+2021):
 
     E <- normalise(A E + E), `STEPS` times,        A[i, j] = w_ij / d_j^.5, each row scaled to sum 1
 
-with w_ij the sum of 1 / sqrt(k) over times that i and j stood k <= `REACH` kept places apart, and d_j the sum of j's weights,
-whose root keeps popular tracks from drawing everything to themselves. A catalogue of 100,000 tracks takes seconds; what was
-never kept beside another stays random. It looks at the training part alone.
+w_ij is the sum of 1 / sqrt(k) over all times at which i and j were k <= `REACH` kept places apart. d_j is the sum of j's
+weights; its root keeps popular tracks from attracting all others. A catalogue of 100,000 tracks takes seconds. A track that
+was never kept near another stays random. Only the training part is read.
 
 Shapes: V rows, D width, E pairs that occur.
 """
@@ -23,19 +24,19 @@ REACH, STEPS = 8, 3
 
 
 def smoothed_vectors(split: Split, width: int, *, seed: int) -> Tensor:
-    """Unit vectors float32 [V, D], the same for the same seed."""
+    """Return unit vectors, float32 [V, D], the same for the same seed."""
     size = len(split.vocabulary)
     generator = torch.Generator().manual_seed(seed)
     vectors_VD = functional.normalize(torch.randn(size, width, generator=generator), dim=1)
     near_VV = _graph(split)
     for _ in range(STEPS):
         vectors_VD = (near_VV @ vectors_VD).add_(vectors_VD)
-        vectors_VD.div_(vectors_VD.norm(dim=1, keepdim=True))  # in place: a table of millions is dear
+        vectors_VD.div_(vectors_VD.norm(dim=1, keepdim=True))  # in place, because a table of millions is large
     return vectors_VD
 
 
 def _graph(split: Split) -> Tensor:
-    """A, sparse [V, V]."""
+    """Return A, sparse [V, V]."""
     kept = split.known() & is_wanted(split.sequences.outcome)
     row, sequence, size = split.row[kept].astype(np.int64), split.sequences.sequence[kept], len(split.vocabulary)
     pairs, weights = [np.zeros(0, np.int64)], [np.zeros(0)]

@@ -1,8 +1,8 @@
-"""The training loop: epochs until the validation score stops rising, a checkpoint after each, the best one kept.
+"""The training loop: epochs until the validation score stops rising, with a checkpoint after each; the best one is kept.
 
-A run that was killed goes on from its checkpoint and ends with the very weights that it would have had: batches depend on
-(seed, epoch) alone, and torch's random state travels with the checkpoint. One process or several (`fitting.ranks`), a GPU each
-where there are any; there, the network computes in bfloat16 unless the recipe says otherwise.
+A run that was killed continues from its checkpoint and ends with the weights that it would have had. Batches depend on (seed,
+epoch) alone, and torch's random state is part of the checkpoint. One process or several can train (`fitting.ranks`), with a
+GPU each if there are any. On a GPU the network computes in bfloat16 unless the recipe says otherwise.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,19 +30,19 @@ from training.progress import progress
 from training.recipe import FitRule, LossRule, Recipe
 
 Validate = Callable[[Network], Mapping[str, float]]
-"""Validation scores by name, higher is better for the one that the recipe selects by."""
+"""Returns validation scores by name. Of the score that the recipe selects by, higher is better."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Fitted:
-    """A trained network, with the weights of its best epoch, and how it got there."""
+    """A trained network with the weights of its best epoch, and the course of its training."""
 
     network: Network
     epochs: list[Epoch]
-    best: int  # the number of the best epoch
-    sequences: int = 0  # windows trained on, over all epochs
-    seconds: float = 0.0  # in training steps, validation not counted
-    start_seconds: float = 0.0  # before the first step: the network and what its vectors start from
+    best: int  # number of the best epoch
+    sequences: int = 0  # windows trained on over all epochs
+    seconds: float = 0.0  # in training steps, without validation
+    start_seconds: float = 0.0  # before the first step: the network and the start of its embeddings
 
 
 def fit(
@@ -54,11 +54,12 @@ def fit(
     artists: Tensor | None = None,
     console: Console | None = None,
 ) -> Fitted:
-    """Train the recipe's network on the split's training part, going on from the checkpoint in `folder` where there is one.
-    With nothing to `validate` by, all of the recipe's epochs are taken, and the last one's weights.
+    """Train the recipe's network on the training part. Continues from the checkpoint in `folder` if there is one.
 
-    RunError where the checkpoint belongs to another recipe, vocabulary or log, where it was left half-way by another number of
-    processes, where the loss is no finite number, or where the validation part gives nothing to select by.
+    Without `validate`, all of the recipe's epochs are run, and the last weights are kept.
+
+    RunError if the checkpoint belongs to another recipe, vocabulary or log, if another number of processes left it half-way,
+    if the loss is not finite, or if the validation part has nothing to select by.
     """
     torch.manual_seed(recipe.seed)
     rule = recipe.fit
@@ -102,7 +103,7 @@ def fit(
 
 @dataclass(kw_only=True, slots=True)
 class _Run:
-    """The state of a run between two epochs: all of it is in the checkpoint."""
+    """The state of a run between two epochs. All of it is in the checkpoint."""
 
     recipe: Recipe
     network: Network
@@ -143,7 +144,7 @@ class _Run:
         return Epoch(number=len(self.epochs), losses=losses, scores={}, seconds=perf_counter() - started)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
-        """As `learn`, where this process computes; RunError where the loss is no finite number."""
+        """Run `learn` on this process's device. RunError if the loss is not finite."""
         place = device()
         moved = Batch(*(part.to(place, non_blocking=True) for part in batch))
         found = learn(self.network, moved, self.recipe.loss, self.ranks, half=_half(self.recipe.fit, place))
@@ -152,7 +153,7 @@ class _Run:
         return found
 
     def judge(self, epoch: Epoch) -> None:
-        """Take an epoch and its scores into account; where it is the best one, or nothing scores, keep the weights."""
+        """Add an epoch with its scores. If it is the best one, or if nothing scores, keep the weights."""
         self.epochs.append(epoch)
         select = self.recipe.fit.select
         if self.best < 0 or not epoch.scores or epoch.scores[select] > self.epochs[self.best].scores[select]:
@@ -161,7 +162,7 @@ class _Run:
                 self.checkpoint.keep(self.network, self.best)
 
     def save(self) -> None:
-        """Leave a checkpoint."""
+        """Write a checkpoint."""
         counters = {"best": self.best, "step": self.step, "sequences": self.sequences}
         self.checkpoint.save(self._parts, self.epochs, counters, self.ranks)
 
@@ -171,7 +172,9 @@ class _Run:
         return {"network": self.network, "optimiser": self.optimiser, **average}
 
     def restore(self) -> None:
-        """Go on from the checkpoint, where there is one. RunError where epochs are to come and other processes left it."""
+        """Continue from the checkpoint, if there is one. RunError if epochs are left and another number of processes wrote
+        it.
+        """
         found = self.checkpoint.restore(self._parts, self.ranks)
         if found is None:
             return
@@ -185,8 +188,9 @@ class _Run:
 
 
 def learn(network: Network, batch: Batch, rule: LossRule, me: Ranks, *, half: bool = False) -> dict[str, Tensor]:
-    """What this process's share of a batch adds to the whole batch's terms and to their sum, `loss`. Its gradients are left at
-    the parameters, none where the share is empty. All ranks call it.
+    """Compute this process's share of the batch's terms and of their sum `loss`.
+
+    Gradients are left at the parameters; there are none if the share is empty. All ranks call it.
     """
     terms = objective(network, batch, rule, half=half)
     shares = me.shares([term.counted for term in terms.values()])
@@ -198,8 +202,9 @@ def learn(network: Network, batch: Batch, rule: LossRule, me: Ranks, *, half: bo
 
 
 def _start(recipe: Recipe, split: Split, artists: Tensor | None, *, near: bool) -> Network:
-    """The network before its first step, with its vectors `near` those of tracks kept close by, or random ones that a
-    checkpoint's will replace; each rank's own random numbers begin behind it.
+    """Make the network before its first step. With `near`, embeddings start near those of tracks kept close by.
+
+    Otherwise they are random, and a checkpoint will replace them. Each rank's own random numbers begin afterwards.
     """
     network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
     prior = baselines.popular(split, half_life_days=recipe.fit.prior_half_life_days)

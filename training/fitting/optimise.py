@@ -1,10 +1,10 @@
-"""One step of the optimiser: AdamW, and for tables too tall for it Adam by row.
+"""One step of the optimiser: AdamW, or Adam by row for tables that are too tall for it.
 
-Dense AdamW holds a table four times (weights, gradient, two moments) and writes all of it at each step. Where tables are
-*sparse*, a gradient is of the rows that the batch met, `RowAdam` keeps 8 bytes a row beside the weights, and a step costs what
-the batch costs, whatever the catalogue. The price: tables have no momentum, one step size a row, and no weight decay.
+Dense AdamW holds a table four times (weights, gradient, two moments) and writes all of it in each step. With *sparse* tables,
+a gradient has only the rows of the batch. `RowAdam` keeps 8 bytes a row beside the weights, and a step costs the same for
+every size of catalogue. In exchange, tables have no momentum, one step size a row, and no weight decay.
 
-Shapes: V rows, D width, U rows that a step met.
+Shapes: V rows, D width, U rows of a step.
 """
 
 from collections.abc import Iterable
@@ -17,16 +17,16 @@ from model.nets.network import Network
 from training.recipe import FitRule
 
 SPARSE_ROWS = 200_000
-"""From so many rows on `tables = "auto"` is sparse: up to here the dense step is affordable."""
+"""From this many rows on, `tables = "auto"` is sparse. Below, the dense step is affordable."""
 
 
 def sparse_tables(rule: FitRule, rows: int) -> bool:
-    """Whether a network of so many rows is trained with sparse tables."""
+    """Say whether a network of this many rows is trained with sparse tables."""
     return rule.tables == "sparse" or (rule.tables == "auto" and rows >= SPARSE_ROWS)
 
 
 class Optimiser:
-    """The optimisers of a network's parameters as one, with warm-up and clipping by the recipe's rule."""
+    """The optimisers of a network's parameters behind one interface, with warm-up and clipping by the recipe's rule."""
 
     def __init__(self, network: Network, rule: FitRule) -> None:
         self._rule = rule
@@ -40,7 +40,7 @@ class Optimiser:
             self._parts.append(RowAdam(self.by_row, lr=rule.learning_rate))
 
     def step(self, number: int, epoch: int = 0) -> None:
-        """Follow the gradients, which are deleted; `number` counts steps from 1, `epoch` epochs from 0."""
+        """Make a step along the gradients and delete them. `number` counts steps from 1, `epoch` epochs from 0."""
         clip([*self.dense, *self.by_row], self._rule.clip)
         rate = self._rule.learning_rate * self._rule.decay**epoch * min(1.0, number / max(1, self._rule.warmup))
         for part in self._parts:
@@ -50,23 +50,23 @@ class Optimiser:
             part.zero_grad()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """For the checkpoint."""
+        """Return the state for a checkpoint."""
         return [part.state_dict() for part in self._parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Go on from a checkpoint."""
+        """Load the state from a checkpoint."""
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam (Kingma & Ba 2015) with beta1 = 0 and one second moment a row: the mean square of the row's gradient, as in FBGEMM's
-    partial row-wise Adam.
+    """Adam (Kingma & Ba 2015) with beta1 = 0 and one second moment a row: the mean square of the row's gradient.
 
         v = beta * v + (1 - beta) * mean(g^2)        row -= lr * g / (sqrt(v / (1 - beta^t)) + eps)
 
-    With beta1 = 0 a row without a gradient stands still, and its v only decays, which is made up for when it is next met: the
-    weights are those of the same rule applied to the whole table at every step. Gradients are sparse, or dense and of all rows.
+    FBGEMM's partial row-wise Adam has the same second moment. With beta1 = 0 a row without a gradient does not move, and its v only
+    decays. The decay is made up for at the row's next gradient. The weights are therefore those of the same rule applied to
+    the whole table in every step. Gradients are sparse, or dense over all rows.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, beta: float = 0.999, eps: float = 1e-8) -> None:
@@ -74,7 +74,7 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override] # noqa: ARG002 # no loss is computed here
-        """Follow the gradients of the rows that were met."""
+        """Make a step along the gradients of the rows that have one."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
@@ -90,7 +90,7 @@ def _state(state: dict[str, Any], table: Tensor) -> dict[str, Any]:
     if not state:
         state["step"] = 0
         state["square_V"] = table.new_zeros(len(table))
-        state["met_V"] = table.new_zeros(len(table))  # the step of the last meeting; float32 counts to 16 million
+        state["met_V"] = table.new_zeros(len(table))  # the step of the row's last gradient; float32 counts to 16 million
     return state
 
 

@@ -1,14 +1,16 @@
-"""Several processes that train one network: `torchrun --nproc-per-node 2 -m training train …`.
+"""Several processes train one network: `torchrun --nproc-per-node 2 -m -- training train …`.
 
-Each rank folds the same log, draws the same batches and reads its share of each: every n-th window. Each term of the loss is
-weighted by the rank's share of what it counts, for which a few numbers are exchanged before each backward pass, and gradients
-are summed. So a step is the one that a single process would have made with the whole batch, but for what every rank draws for
-itself: dropout, entries that `cloze` hides, sampled tracks (so many for each rank, which its part of the batch shares). The
-penalty on sub-interests is no mean over states, and that of several ranks is only near a single one's. Rank 0 alone validates,
-chooses, prints and writes; the others wait for its word. The run's folder must be one that all of them see.
+Each rank folds the same log, draws the same batches, and reads its share of each batch: every n-th window. Each term of the
+loss is weighted by the rank's share of the counted states; for this a few numbers are exchanged before each backward pass.
+Gradients are summed. A step is therefore the step of a single process with the whole batch, with two exceptions. Each rank
+draws its own random numbers: dropout, entries that `cloze` hides, and sampled tracks (that many for each rank, shared by its
+part of the batch). And the penalty on sub-interests is no mean over states, so several ranks only come close to it.
 
-Not torch's DistributedDataParallel, which weighs all ranks alike, and reduces sparse gradients of embeddings alone and not on
-NCCL. What it gains, sending while still computing, is little where most weights are tables and of those few rows are sent.
+Rank 0 alone validates, chooses, prints and writes. The others wait for its results. All ranks must see the run's folder.
+
+Why not torch's DistributedDataParallel: it weights all ranks alike, and it reduces sparse gradients of embeddings alone and
+not with NCCL. Its advantage is to send while it computes. This gains little where most weights are tables of which few rows
+are sent.
 """
 
 import os
@@ -22,24 +24,26 @@ import torch
 from torch import Tensor, distributed, nn
 
 Word = TypeVar("Word")
-_PATIENCE = timedelta(hours=6)  # of ranks that wait while rank 0 validates; a rank that dies is noticed at once
+_PATIENCE = timedelta(hours=6)  # for ranks that wait while rank 0 validates; a rank that dies is noticed at once
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """Which of how many processes this one is."""
+    """The number of this process among the processes of a run."""
 
     number: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that validates, prints and writes."""
+        """Say whether this is rank 0, which validates, prints and writes."""
         return self.number == 0
 
     def shares(self, counts: Sequence[int]) -> list[float]:
-        """Each of a rank's counts as a part of its sum over the ranks: times these, means of ranks add up to the mean of all.
-        1 for a rank that is alone, 0 where nobody counts anything.
+        """Return each of this rank's counts as a share of the sum over ranks, by which means of ranks add up to the mean of
+        all.
+
+        A single process gets 1. A count that is 0 on every rank gets 0.
         """
         if self.count == 1:
             return [1.0] * len(counts)
@@ -47,7 +51,7 @@ class Ranks:
         return (own / self.sum(own.clone()).clamp(min=1)).tolist()
 
     def add_up(self, dense: Iterable[nn.Parameter], by_row: Iterable[nn.Parameter]) -> None:
-        """Make the gradients of all ranks their sum; a rank may have none."""
+        """Replace the gradients of all ranks by their sum. A rank may have none."""
         if self.count == 1:
             return
         dense = list(dense)
@@ -59,27 +63,27 @@ class Ranks:
             one.grad = self._gathered(one)
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over the ranks, in place."""
+        """Sum over the ranks, in place."""
         if self.count > 1:
             distributed.all_reduce(values)
         return values
 
     def said_by_first(self, word: Word) -> Word:
-        """What rank 0 calls this with, on all ranks, which wait for it. Plain values."""
+        """Send rank 0's value to all ranks, which wait for it. Returns that value. Values are plain Python data."""
         words = [word]
         if self.count > 1:
             distributed.broadcast_object_list(words)
         return words[0]
 
     def gathered_words(self, word: Word) -> list[Word]:
-        """What each rank calls this with, by rank."""
+        """Collect the values of all ranks, in their order."""
         words = [word] * self.count
         if self.count > 1:
             distributed.all_gather_object(words, word)
         return words
 
     def _gathered(self, table: nn.Parameter) -> Tensor:
-        """The sum of all ranks' sparse gradients: ranks meet different rows, so the rows travel too."""
+        """Sum the sparse gradients of all ranks. Ranks meet different rows, so the rows are sent too."""
         rows, values = _rows_met(table)
         sizes = [int(size) for size in self.gathered_words(len(rows))]
         padded = [_padded(part, max(sizes)) for part in (rows, values)]
@@ -91,7 +95,7 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """Where this process stands among those that `joined`, or that it is alone."""
+    """Return this process's place among the processes that `joined`, or that it is alone."""
     if distributed.is_available() and distributed.is_initialized():
         return Ranks(distributed.get_rank(), distributed.get_world_size())
     return Ranks()
@@ -114,21 +118,22 @@ def joined() -> Iterator[Ranks]:
 
 
 def backend(place: torch.device) -> str:
-    """What carries tensors between processes that compute at `place`: NCCL those on GPUs, Gloo those that never leave the CPU,
-    as counts and an epoch's sums do.
+    """Return the backend that carries tensors between processes on `place`.
+
+    NCCL carries tensors on GPUs. Gloo carries tensors on the CPU, such as counts and an epoch's sums.
     """
     return "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
 
 
 def device() -> torch.device:
-    """Where this process computes: a GPU of its own where there is one, else the CPU."""
+    """Return the device of this process: a GPU of its own if there is one, else the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def _rows_met(table: nn.Parameter) -> tuple[Tensor, Tensor]:
-    """The rows of a table's gradient and their values; none where there is no gradient."""
+    """Return the rows of a table's gradient and their values; empty without a gradient."""
     if table.grad is None:
         return torch.zeros(0, dtype=torch.int64, device=table.device), table.new_zeros(0, *table.shape[1:])
     met = table.grad.to_sparse(1).coalesce()

@@ -1,7 +1,7 @@
-"""Who sits where in an index: rows in blocks, blocks in groups, and rows that stand alone.
+"""Clusters of an index: rows in blocks, blocks in groups, and rows that stand alone.
 
-It knows nothing of graphs or of eight bits; `exporting.index` stores and asks what is seated here. What the shares of places
-filled and of rows alone were chosen by is said there.
+This module knows nothing of graphs or int8; `index` stores the clusters and searches them. The figures behind the constants
+are in docs/measurements/large-catalogues.md.
 
 Shapes: V rows, Q width of a vector, S samples or slices, C blocks, G groups, L places of one, O rows that stand alone.
 """
@@ -17,16 +17,21 @@ from training.exporting.search.partition import Ints, partition
 
 PLACES, AT_A_TIME = 16, 4_096
 FILLED = 0.6
-"""Of a block's places. Room costs memory (blocks of 64 dimensions are some 120 bytes a track, with .9 filled 80), but nobody
-has to sit in a far block because the near is full."""
+"""Share of a block's places that are filled.
+
+Free places cost memory (blocks of 64 dimensions take some 120 bytes a track, or 80 with .9 filled). But no row must lie in a
+far block because the near one is full.
+"""
 ALONE, MOST_ALONE = 100, 0.25
-"""Rows that stand alone: so many times the root of the catalogue's size, and this share of it at most."""
+"""Rows that stand alone: this many times the square root of the catalogue's size, and at most this share of the catalogue."""
 SPREADS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clusters:
-    """The rows of each block and the blocks of each group, 0 where a place is left over; what stands for blocks and groups."""
+    """The rows of each block and the blocks of each group, 0 in a free place, with the vectors that represent blocks and
+    groups.
+    """
 
     rows_CL: Ints
     alone_O: Ints
@@ -36,7 +41,7 @@ class Clusters:
 
 
 def cluster_catalogue(items_VQ: Floats, queries_SQ: Floats) -> Clusters:
-    """Blocks and groups whose members score alike for queries like these. Block 0 is nobody's."""
+    """Cut a catalogue into blocks and groups whose members score alike for such queries. Block 0 is empty."""
     weights_QQ, lift_Q = _weights(queries_SQ), _lift(queries_SQ)
     weighed_VQ = items_VQ @ weights_QQ
     rows_CL = _cut(weighed_VQ, FIRST)
@@ -55,12 +60,12 @@ def cluster_catalogue(items_VQ: Floats, queries_SQ: Floats) -> Clusters:
 
 
 def slices(size: int) -> Iterator[slice]:
-    """At a time, to need little memory."""
+    """Yield slices that are small enough to need little memory."""
     return (slice(start, start + AT_A_TIME) for start in range(0, size, AT_A_TIME))
 
 
 def _cut(weighed_VQ: Floats, first: int) -> Ints:
-    """The numbers, `first` and up, of what sits together [C, L]; 0 where a place is left over."""
+    """Cut vectors into clusters and return the numbers of the members [C, L], counted from `first`; 0 in a free place."""
     if len(weighed_VQ) == first:
         return np.zeros((0, PLACES), np.int64)
     places_CL = partition(weighed_VQ[first:], PLACES, filled=FILLED)
@@ -68,7 +73,7 @@ def _cut(weighed_VQ: Floats, first: int) -> Ints:
 
 
 def _take_furthest(weighed_VQ: Floats, rows_CL: Ints, tracks: int) -> Ints:
-    """The rows [O] furthest from their blocks' means, in order; their places are left over then."""
+    """Remove the rows [O] furthest from their blocks' means from `rows_CL`, and return them in order."""
     count = min(round(ALONE * tracks**0.5), round(MOST_ALONE * tracks))
     if not count:
         return np.empty(0, np.int64)
@@ -80,7 +85,7 @@ def _take_furthest(weighed_VQ: Floats, rows_CL: Ints, tracks: int) -> Ints:
 
 
 def _stand_ins(vectors_VQ: Floats, weighed_VQ: Floats, rows_CL: Ints, lift_Q: Floats) -> Floats:
-    """What stands for each block [C, Q]: its mean, lifted by its spread."""
+    """Return the vectors that represent blocks [C, Q]: their means, raised by their spread."""
     means_CQ = np.concatenate([_means(vectors_VQ, rows_CL[some]) for some in slices(len(rows_CL))])
     spread_C = np.concatenate([(_distances(weighed_VQ, rows_CL[some]) ** 2).sum(axis=1) for some in slices(len(rows_CL))])
     means_CQ += np.outer(SPREADS * np.sqrt(spread_C / np.maximum(1, (rows_CL > 0).sum(axis=1))), lift_Q)
@@ -88,14 +93,18 @@ def _stand_ins(vectors_VQ: Floats, weighed_VQ: Floats, rows_CL: Ints, lift_Q: Fl
 
 
 def _weights(queries_SQ: Floats) -> Floats:
-    """By which [Q, Q] vectors come into a space where squared distances are those of scores, on average over the queries."""
+    """Return the matrix [Q, Q] into a space where squared distances are squared differences of scores, on average over the
+    queries.
+    """
     values_Q, axes_QQ = np.linalg.eigh(queries_SQ.T.astype(np.float64) @ queries_SQ / len(queries_SQ))
     weights_QQ: Floats = (axes_QQ * np.sqrt(values_Q.clip(min=1e-6 * values_Q.max()))).astype(np.float32)
     return weights_QQ
 
 
 def _lift(queries_SQ: Floats) -> Floats:
-    """The vector [Q] that every query scores 1, along the one column that is the same in all; nothing without such a one."""
+    """Return the vector [Q] that every query scores 1: one over the column that is the same in all queries. Zeros without
+    such a column.
+    """
     lift_Q = np.zeros(queries_SQ.shape[1], np.float32)
     same = np.flatnonzero((queries_SQ == queries_SQ[0]).all(axis=0) & (queries_SQ[0] != 0))
     if len(same):
@@ -111,13 +120,13 @@ def _means(items_VQ: Floats, rows_SL: Ints) -> Floats:
 
 
 def _distances(points_VQ: Floats, rows_SL: Ints) -> Floats:
-    """Of each place from its block's mean [S, L]; 0 where no row is."""
+    """Return the distance [S, L] of each place from its block's mean; 0 in a free place."""
     off_SLQ = points_VQ[rows_SL] - _means(points_VQ, rows_SL)[:, None]
     distances_SL: Floats = np.linalg.norm(off_SLQ, axis=2) * (rows_SL > 0)
     return distances_SL
 
 
 def _padded(rows: Ints) -> Ints:
-    """With rows 0 behind, which is no track, to a multiple of the grid's depth and at least that."""
+    """Pad with 0, which is no track, to a multiple of the grid's depth, at least once its depth."""
     behind = -len(rows) % DEEP if len(rows) else DEEP
     return np.pad(rows, ((0, behind), *((0, 0),) * (rows.ndim - 1)))

@@ -1,41 +1,27 @@
-"""An index of the catalogue, inside the graph: blocks of tracks that score alike, of which only the likeliest are scanned.
+"""An index of the catalogue inside the graph: items lie in blocks that score alike, and only the likeliest blocks are
+searched.
 
-The scan of `exporting.scan` reads every item for each listener. Here items lie in blocks of sixteen places (`.seats`), and
-blocks in groups of sixteen again. The query meets the groups' means first, the same scan over a ninetieth of the rows; then,
-in eight bits as well, what stands for the blocks of the best groups; then the items of the best blocks; then the exact
-vectors of the best rows. Small blocks, since what counts is that a mean says much of its members. What is read of groups,
-blocks and rows is gathered from the mapped file, so worker processes share it.
+The exhaustive search of `int8_search` reads every item. Here items lie in blocks of sixteen places (`clusters`), and blocks
+lie in groups of sixteen. The query is compared in int8 with the means of the groups, a ninetieth of the rows; then with the
+means of the blocks in the best groups; then with the items of the best blocks. Last, the best rows are scored exactly.
+Groups, blocks and rows are gathered from the memory-mapped file, so worker processes share them.
 
-Blocks are cut so that a score differs little from its block's mean: distances are weighed by the second moment of real queries,
-E[(q.x - q.y)^2] = (x - y)' E[q q'] (x - y).
+Blocks are cut so that a score differs little from its block's mean. Distances are weighted by the second moment of real
+queries: E[(q.x - q.y)^2] = (x - y)' E[q q'] (x - y). Blocks are small, because a mean says more about few members.
 
-What an index misses are tracks that no mean speaks for: popular ones among the unpopular, and those whose own block was full.
-So blocks are roomy, and those that lie furthest from their block's mean leave it and stand alone: the query meets them
-as it meets the groups. Of a million clustered vectors (those of `tests.load.retrieval`), every block's mean looked at, 27
-November 2026:
+An index misses tracks that no mean represents: popular tracks among unpopular ones, and tracks whose nearest block was full.
+So blocks have free places. The rows furthest from their block's mean leave it and stand alone; the query is compared with
+each of them, as with each group. docs/measurements/large-catalogues.md has the figures behind these choices. Of two blocks
+with the same mean, the block whose scores spread more has the better best item. So a block is represented by its mean, plus
+twice the spread in the column that is the same for every query (biases have one).
 
-    places filled   alone      blocks   found of the best 20 by 128 blocks, by 256
-    .9              150,000    69,562   .988  .993
-    .9               30,000    69,579   .946  .961
-    .7               60,000    89,428   .985  .990
-    .6               75,000   104,291   .992  .996
-    .6              100,000   104,259   .995  .997
-    .7                    0    89,431   .927  .952
+The index is part of the graph and not a library, so that exclusions, exact scores and the one ONNX contract stay as they are.
+Excluded rows are compared with the rows to be scored exactly. As many rows more are scored as are excluded, and as many
+blocks more are searched as these could fill. So no excluded row appears, and the list is as long as without exclusions.
 
-Other ways to choose who stands alone (by how often a row nears a real query's best, or by how much it is above its block then)
-found .94 to .96 where distance finds .961. Large lists are no way out: blocks of 64 and 256 found .84 and .68 of the
-best among 4,096 rows, without anyone alone, where blocks of 16 find .92. Of two blocks with the same mean the one
-whose scores spread more has the better best, so what is stored of a block is its mean and, in the column for which every query
-has the same number (biases have one), twice the spread besides.
-
-It stands in the graph, and not in a library beside it, because exclusions, exact scores and the one contract stay as they are.
-
-Exclusions are compared with the rows that are to be scored exactly, of which there are as many more as are excluded; as many
-blocks more are looked at as they could fill. So none gets through, and a list is as full as without.
-
-Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, G groups, C blocks, X of them looked at, L places
-of one, P places looked at, O rows that stand alone, M the best of them, S what was seen (in weights: samples), R rows scored
-exactly.
+Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, G groups, C blocks, X searched blocks or groups,
+L places of one, P searched places, O rows that stand alone, M the best of them, S seen rows (in weights: samples), R rows
+scored exactly.
 """
 
 import numpy as np
@@ -54,7 +40,7 @@ from training.exporting.search.int8_search import (
 from training.exporting.search.partition import Ints
 
 GROUPS = 4
-"""How many groups are looked at for each block that is."""
+"""Groups that are searched for each block that is searched."""
 
 TOP = """
 top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
@@ -103,8 +89,8 @@ BEST_ALONE
     seen_rows_BS = Concat<axis=1>(inside_blocks, alone_rows_BM)
     seen_count = Shape<start=1, end=2>(seen_sums_BS)
     exact_count = Min(enough_exact, seen_count)
-    best_sums, seats_BR = TopK<axis=1, sorted=0>(seen_sums_BS, exact_count)
-    short_rows_BR = GatherElements<axis=1>(seen_rows_BS, seats_BR)
+    best_sums, places_BR = TopK<axis=1, sorted=0>(seen_sums_BS, exact_count)
+    short_rows_BR = GatherElements<axis=1>(seen_rows_BS, places_BR)
     rows_BR = Cast<to=7>(short_rows_BR)
 
     items_BRQ = Gather<axis=0>(items, rows_BR)
@@ -139,7 +125,7 @@ _INSIDE = """
 
 
 def top(probes: int) -> str:
-    """The graph's text for an index whose `probes` best blocks are looked at."""
+    """Return the graph's text for an index that searches the `probes` best blocks."""
     text = TOP.replace("ROUND_QUERY", ROUND_QUERY)
     text = text.replace("BEST_GROUPS", best_places("groups")).replace("BEST_ALONE", best_places("alone"))
     for of, numbers in (("groups", "group_blocks"), ("blocks", "block_rows")):
@@ -148,14 +134,16 @@ def top(probes: int) -> str:
 
 
 def cut(items_VQ: Floats, queries_SQ: Floats) -> Weights:
-    """What `TOP` needs beside `items`.
+    """Return the weights that `TOP` needs beside `items`.
 
-    The blocks' rows [C, L], 0 where none is, and their items [C, W, L]; the groups' blocks [G, L], of which block 0 is
-    nobody's, and what stands for these [G, W, L] and for the groups [W, G]: means and spreads; the rows that stand alone [O]
-    and their items [W, O].
+    block_rows [C, L], blocks_int8 [C, W, L]     rows of each block, 0 in a free place, and their items
+    group_blocks [G, L], groups_int8 [G, W, L]   blocks of each group (block 0 is empty), and their means and spreads
+    means_int8 [W, G]                            means and spreads of the groups
+    alone_rows [O], alone_int8 [W, O]            rows that stand alone, and their items
+    item_columns [W]                             the query's column for each stored column
     """
-    seats = cluster_catalogue(items_VQ, queries_SQ)
-    largest_Q = np.max([largest(vectors) for vectors in (items_VQ, seats.blocks_CQ, seats.groups_GQ)], axis=0)
+    clusters = cluster_catalogue(items_VQ, queries_SQ)
+    largest_Q = np.max([largest(vectors) for vectors in (items_VQ, clusters.blocks_CQ, clusters.groups_GQ)], axis=0)
     columns_W, parts_W, step = split_columns(largest_Q)
 
     def stored(vectors_NQ: Floats) -> npt.NDArray[np.int8]:
@@ -171,12 +159,12 @@ def cut(items_VQ: Floats, queries_SQ: Floats) -> Weights:
         return stored_CWL
 
     return {
-        "blocks_int8": stored_inside(items_VQ, seats.rows_CL),
-        "block_rows": seats.rows_CL.astype(np.int32),
-        "groups_int8": stored_inside(seats.blocks_CQ, seats.groups_GL),
-        "group_blocks": seats.groups_GL.astype(np.int32),
-        "means_int8": stored(seats.groups_GQ),
-        "alone_int8": stored(items_VQ[seats.alone_O]),
-        "alone_rows": seats.alone_O.astype(np.int32),
+        "blocks_int8": stored_inside(items_VQ, clusters.rows_CL),
+        "block_rows": clusters.rows_CL.astype(np.int32),
+        "groups_int8": stored_inside(clusters.blocks_CQ, clusters.groups_GL),
+        "group_blocks": clusters.groups_GL.astype(np.int32),
+        "means_int8": stored(clusters.groups_GQ),
+        "alone_int8": stored(items_VQ[clusters.alone_O]),
+        "alone_rows": clusters.alone_O.astype(np.int32),
         "item_columns": columns_W,
     }

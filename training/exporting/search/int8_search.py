@@ -1,23 +1,23 @@
-"""The scan of the catalogue in eight bits: a rough score of every row, an exact one of the best hundred.
+"""Searches the whole catalogue in int8: rough scores of every row choose the best hundred, which are scored exactly.
 
-A query meets the items as int8 (`MatMulInteger`: a quarter of the memory to read, and four products an instruction where the
-processor has them). All items have one step size, so that sums of integers compare as they are: one more pass over them, to
-scale each, takes longer than the product itself. For the same reason the query is rounded by hand: ONNX Runtime would fuse
-`DynamicQuantizeLinear` and the product into a kernel ten times as slow. A column with larger values than the others, as biases
-are, is stored as a sum of several; else it would coarsen the step of all.
+The query is multiplied with int8 items (`MatMulInteger`). This reads a quarter of the memory and does four products in an
+instruction, where the processor can. All items share one step size, so that sums of integers can be compared directly;
+scaling each sum would take longer than the product itself. The query is rounded by hand for the same reason: ONNX Runtime
+would fuse `DynamicQuantizeLinear` and the product into a kernel ten times as slow. A column with larger values than the
+others, such as biases, is stored as a sum of several columns. Otherwise it would coarsen the step of all columns.
 
-The rough scores only choose whom to score exactly, so what a list shows are the network's own scores. Exclusions are masked
-before anything is chosen, so none costs a place and none gets through.
+Rough scores only choose the rows that are scored exactly, so a list shows the network's own scores. Excluded rows are masked
+before the choice, so they neither take places nor appear.
 
-To find the best of a million rough scores costs as much as to compute them. So rows stand in a grid of `DEEP` lines; one pass
-takes each column's best, the best columns are picked, and their rows looked at one by one. The row with the n-th best rough
-score stands in one of the n best columns, so nothing is lost there.
+Finding the best of a million rough scores costs as much as computing them. So rows lie in a grid of `DEEP` lines. One pass
+takes the best of each column, the best columns are picked, and their rows are compared one by one. The row with the n-th best
+rough score lies in one of the n best columns, so nothing is lost.
 
-The shapes of the scores before and after masking are stated in the graph: ONNX Runtime masks in place where it knows that
-they are the same, and copies all scores where it does not (a tenth of a run at 100,000 tracks).
+The graph states the shapes of the scores before and after masking. ONNX Runtime masks in place if it knows that they are
+equal. Otherwise it copies all scores, a tenth of a run at 100,000 tracks.
 
-Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, P rows padded to the grid, C columns, D depth,
-M looked at.
+Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, P rows padded to the grid, C columns, D depth, M
+compared rows.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ Weights = dict[str, npt.NDArray[np.generic]]
 Floats = npt.NDArray[np.float32]
 DEEP = 16
 SPARE_COLUMNS = 8
-"""How many more columns are stored than items have: for those that are split."""
+"""Stored columns beyond those of the items, for columns that are split."""
 
 ROUND_QUERY = """
     half_range = Constant<value=float {63}>()
@@ -44,7 +44,7 @@ ROUND_QUERY = """
     query_uint8 = Cast<to=2>(rounded_BW)
     zero = Constant<value=uint8 {63}>()
 """
-"""Seven bits of the eight: two full products together pass 16 bits, where processors without VNNI stop counting."""
+"""Seven bits instead of eight: two full products together exceed 16 bits, at which processors without VNNI saturate."""
 
 _BEST_PLACES = """
     grid_OF = Constant<value_ints=[0, DEEP, -1]>()
@@ -69,9 +69,9 @@ _BEST_PLACES = _BEST_PLACES.replace("DEPTHS", ", ".join(map(str, range(DEEP)))).
 
 
 def best_places(of: str) -> str:
-    """Text: `enough_OF` of the best places of `masked_OF` [B, P] by way of `enough_columns_OF` columns.
+    """Return graph text that finds the `enough_OF` best places of `masked_OF` [B, P] by way of `enough_columns_OF` columns.
 
-    It gives `chosen_OF` [B, M] and what stands there, `sums_OF`.
+    Its results are the places `chosen_OF` [B, M] and their values `sums_OF`.
     """
     return _BEST_PLACES.replace("OF", of)
 
@@ -118,7 +118,9 @@ TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", best_places
 
 
 def quantise(items_VQ: Floats) -> Weights:
-    """What `TOP` needs beside `items`: int8 items [W, P], the query's column for each of theirs [W], rows never proposed."""
+    """Return the weights that `TOP` needs beside `items`: int8 items [W, P], the query's column for each stored one [W], and
+    the mask.
+    """
     rows = len(items_VQ)
     padded = rows + -rows % DEEP
     columns_W, parts_W, step = split_columns(largest(items_VQ))
@@ -132,19 +134,20 @@ def quantise(items_VQ: Floats) -> Weights:
 
 
 def largest(vectors_VQ: Floats) -> Floats:
-    """The largest size of each column [Q]."""
+    """Return the largest absolute value of each column [Q]."""
     sizes_Q: Floats = np.maximum(vectors_VQ.max(axis=0), -vectors_VQ.min(axis=0))
     return sizes_Q
 
 
 def split_columns(largest_Q: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]:
-    """Which of the Q columns stands in each of the W stored ones, as the how-manieth part of it, and the step of all.
+    """Choose which of the Q columns each of the W stored columns holds, and which part of it. Also returns the common step.
 
-    Always the column with the largest parts gets one more, so that the step becomes as small as W columns allow.
+    Each further stored column goes to the column with the largest parts, so that the step becomes as small as W columns
+    allow.
     """
     parts_Q = np.ones(len(largest_Q), np.int64)
     width = len(parts_Q) + SPARE_COLUMNS
-    for _ in range(width + -width % 4 - len(parts_Q)):  # four at a time is how the processor multiplies them
+    for _ in range(width + -width % 4 - len(parts_Q)):  # processors multiply four columns at a time
         parts_Q[np.argmax(largest_Q / parts_Q)] += 1
     step = max(float((largest_Q / parts_Q).max()) / 127, 1e-30)
     return np.repeat(np.arange(len(parts_Q)), parts_Q), np.concatenate([np.arange(count) for count in parts_Q]), step
@@ -157,7 +160,7 @@ def fill_columns(
     parts_W: npt.NDArray[np.int64],
     step: float,
 ) -> None:
-    """Write items in whole steps; the parts of a split column add up to it exactly (Hermite: t = sum of floor((t + i) / n))."""
+    """Round items to whole steps. The parts of a split column add up to it exactly (Hermite: t = sum of floor((t + i) / n))."""
     counts_Q = np.bincount(columns_W)
     for out_V, column, part in zip(out_WV, columns_W, parts_W, strict=True):
         steps_V = np.rint(items_VQ[:, column] / step)

@@ -1,10 +1,12 @@
-"""Cutting a catalogue into blocks of tracks that score alike, none larger than the others may be.
+"""Cuts a catalogue into blocks of nearby points, none of them larger than a limit.
 
-k-means (Lloyd) in steps: some tens of parts, each cut again until it is small, and then into blocks; so ten million points cost
-minutes and not hours. A block has a fixed number of places. Whoever finds the nearest block full of nearer ones takes the
-next nearest: the fuller the blocks are to be, the more points end up in one that is not theirs.
+It runs k-means (Lloyd) in steps: some tens of parts, each cut again until it is small, and then into blocks. Ten million
+points therefore take minutes instead of hours. A block has a fixed number of places. If the nearest block is full of nearer
+points, a point goes to the next nearest. The fuller blocks are to be, the more points end up in a block that is not their
+nearest.
 
-Distances are Euclidean: who wants scores to be alike gives points whose distance is a difference of scores (`exporting.index`).
+Distances are Euclidean. To get blocks with similar scores, pass points whose distance is a difference of scores (see
+`index`).
 
 Shapes: V points, Q width, C blocks, L places of a block, M points of a part.
 """
@@ -20,13 +22,13 @@ from training.exporting.search.int8_search import Floats
 
 Ints = npt.NDArray[np.int64]
 SMALL, PARTS = 8_192, 64
-"""A part of more points is cut into so many at most."""
+"""A larger part is cut into at most this many parts."""
 ROUNDS, A_CENTRE = 8, 64
-"""Rounds of Lloyd, and how many points a centre they look at."""
+"""Rounds of Lloyd, and sample points for each centre."""
 
 
 def partition(points_VQ: Floats, places: int, *, filled: float, seed: int = 0) -> Ints:
-    """The points of each block, [C, L], -1 where a place is left over; about the share `filled` of the places is taken."""
+    """Return the points of each block [C, L], -1 in a free place. About the share `filled` of the places is taken."""
     random = torch.Generator().manual_seed(seed)
     points = torch.from_numpy(points_VQ)
     parts = _parts(points, torch.arange(len(points)), random)
@@ -34,13 +36,13 @@ def partition(points_VQ: Floats, places: int, *, filled: float, seed: int = 0) -
 
 
 def _parts(points_MQ: Tensor, members_M: Tensor, random: torch.Generator) -> Iterator[Tensor]:
-    """The members, whose points are given, in parts of `SMALL` and fewer."""
+    """Cut the members, whose points are given, into parts of at most `SMALL`."""
     if len(members_M) <= SMALL:
         yield members_M
         return
     centres = _centres(points_MQ, min(PARTS, -(-2 * len(members_M) // SMALL)), random)
     part_M = _nearest(points_MQ, centres)
-    if int(torch.bincount(part_M).max()) == len(members_M):  # all in one place: no distance tells them apart
+    if int(torch.bincount(part_M).max()) == len(members_M):  # all points are equal, so distances cannot separate them
         part_M = torch.arange(len(members_M)) % len(centres)
     for places in torch.split(torch.argsort(part_M, stable=True), torch.bincount(part_M).tolist()):
         if len(places):
@@ -48,7 +50,7 @@ def _parts(points_MQ: Tensor, members_M: Tensor, random: torch.Generator) -> Ite
 
 
 def _blocks(points_MQ: Tensor, members_M: Tensor, places: int, filled: float, random: torch.Generator) -> Ints:
-    """The blocks [C, L] of one part."""
+    """Return the blocks [C, L] of one part."""
     centres = _centres(points_MQ, int(len(members_M) / (filled * places)) + 1, random)
     closeness_MC = (points_MQ @ centres.T - (centres**2).sum(dim=1) / 2).numpy()
     block_M, place_M = seat(closeness_MC, places)
@@ -58,7 +60,7 @@ def _blocks(points_MQ: Tensor, members_M: Tensor, places: int, filled: float, ra
 
 
 def seat(closeness_MC: Floats, places: int) -> tuple[Ints, Ints]:
-    """A block and a place in it for each point: the closest block, or the closest that is not full of closer ones."""
+    """Return a block and a place for each point: its nearest block, or the nearest that is not full of nearer points."""
     closeness_MC = closeness_MC.copy()
     block_M, place_M = np.full(len(closeness_MC), -1, np.int64), np.zeros(len(closeness_MC), np.int64)
     taken_C = np.zeros(closeness_MC.shape[1], np.int64)
@@ -67,7 +69,7 @@ def seat(closeness_MC: Floats, places: int) -> tuple[Ints, Ints]:
         wish = closeness_MC[waiting].argmax(axis=1)
         order = np.lexsort((-closeness_MC[waiting, wish], wish))
         waiting, wish = waiting[order], wish[order]
-        queue = np.arange(len(wish)) - np.searchsorted(wish, wish)  # the place in the line before the wished block
+        queue = np.arange(len(wish)) - np.searchsorted(wish, wish)  # the place in the queue of the wished block
         let_in = queue < places - taken_C[wish]
         block_M[waiting[let_in]], place_M[waiting[let_in]] = wish[let_in], (taken_C[wish] + queue)[let_in]
         taken_C += np.bincount(wish[let_in], minlength=len(taken_C))
@@ -77,7 +79,7 @@ def seat(closeness_MC: Floats, places: int) -> tuple[Ints, Ints]:
 
 
 def _centres(points_VQ: Tensor, count: int, random: torch.Generator) -> Tensor:
-    """Centres [count, Q] by Lloyd's rounds over a sample; one without points starts anew at some point."""
+    """Find centres [count, Q] by Lloyd's rounds over a sample. A centre without points restarts at a random point."""
     sample = torch.randperm(len(points_VQ), generator=random)[: max(count, A_CENTRE * count)]
     seen = points_VQ[sample]
     centres = seen[:count].clone()
@@ -91,6 +93,6 @@ def _centres(points_VQ: Tensor, count: int, random: torch.Generator) -> Tensor:
 
 
 def _nearest(points_VQ: Tensor, centres_CQ: Tensor) -> Tensor:
-    """The nearest centre of each point, int64 [V], some of the points at a time."""
+    """Return the nearest centre of each point, int64 [V], computed in slices."""
     half_C = (centres_CQ**2).sum(dim=1) / 2
     return torch.cat([torch.argmax(some @ centres_CQ.T - half_C, dim=1) for some in torch.split(points_VQ, 65_536)])
