@@ -64,9 +64,9 @@ class RowAdam(torch.optim.Optimizer):
 
         v = beta * v + (1 - beta) * mean(g^2)        row -= lr * g / (sqrt(v / (1 - beta^t)) + eps)
 
-    FBGEMM's partial row-wise Adam has the same second moment. With beta1 = 0 a row without a gradient does not move, and its v only
-    decays. The decay is made up for at the row's next gradient. The weights are therefore those of the same rule applied to
-    the whole table in every step. Gradients are sparse, or dense over all rows.
+    FBGEMM's partial row-wise Adam has the same second moment. With beta1 = 0 a row without a gradient does not move, and its
+    v only decays. The decay is made up for at the row's next gradient. The weights are therefore those of the same rule
+    applied to the whole table in every step. Gradients are sparse, or dense over all rows.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, beta: float = 0.999, eps: float = 1e-8) -> None:
