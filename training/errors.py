@@ -1,16 +1,16 @@
-"""What a person can mend, said in a sentence.
+"""Errors that a person can correct. The command line prints them as a sentence, without a traceback.
 
     TrainingError
-      LogError       training.data.log: a log that cannot be used
-      RecipeError    training.recipe: a recipe that cannot be followed
-      RunError       training.fitting.checkpoint: a run that cannot go on
-      ExportError    training.exporting.export: graphs that do not give the network's answers
-      RowsError      training.reporting.rows: a file of rows that cannot be gone on with
-      ReplayError    training.replaying.player: a service that cannot be compared
+      LogError       training.data.log: a log cannot be used
+      RecipeError    training.recipe: a recipe cannot be used
+      RunError       training.fitting.checkpoint: a run cannot continue
+      ExportError    training.exporting.export: the graphs do not give the network's answers
+      RowsError      training.reporting.rows: a file of rows cannot be continued
+      ReplayError    training.replaying.player: a service cannot be compared
 
-Each is defined where it is raised. The command line prints them without a traceback.
+Each is defined where it is raised.
 """
 
 
 class TrainingError(Exception):
-    """The root; raised itself by the command line and where a memory would be empty."""
+    """The root. Raised itself by the command line, and if a session memory would be empty."""

@@ -1,1 +1,1 @@
-"""From a log in any format to histories: reading, checking, writing, cutting into parts and sequences."""
+"""From a log in any format to histories: reading, checking, writing, splitting, and sequences."""

@@ -1,1 +1,1 @@
-"""What a ranker is worth: cases, metrics, baselines, how a model answers to a skip."""
+"""Measures rankers: cases, metrics, baselines, and how a model responds to a skip."""

@@ -1,9 +1,9 @@
-"""What a model has to beat: popularity, each item's own rate, and the transition from the last track.
+"""Simple baselines: popularity, each item's own rate, and transitions from the last track.
 
-Each is fitted on the parts of a split that the caller names, and scores every track, as a network does. `session_knn` has a
-file of its own. None needs more than one pass over the log.
+Each is fitted on the parts of a split that the caller names, and scores every track like a network. None needs more than one
+pass over the log. `session_knn` has a file of its own.
 
-Shapes: B batch, V rows of the vocabulary, P pairs (from, to) that occur.
+Shapes: B batch, V rows, P pairs (from, to) that occur.
 """
 
 from collections.abc import Collection
@@ -20,33 +20,33 @@ from training.evaluation.metrics import Floats
 
 DAY_MS = 86_400_000
 FALLBACK = 1e-3
-"""How much popularity weighs behind a baseline's own scores: enough to order ties and to fill a list, too little to do more."""
+"""Weight of popularity behind a baseline's own scores: enough to order ties and to fill a list, too little for more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constant:
-    """The same scores whatever the history."""
+    """A ranker with the same scores for every history."""
 
     name: str
     values_V: Floats
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
-        """Float32 [B, V]."""
+        """Return scores, float32 [B, V]."""
         return np.broadcast_to(self.values_V, (len(batch.tracks), len(self.values_V)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Markov:
-    """Scores by what followed the last wanted track; popularity behind it."""
+    """A ranker by what followed the last wanted track, with popularity behind it."""
 
     name: str
-    offsets: Int64s  # [V + 1]: what followed row v stands at offsets[v] up to offsets[v + 1]
+    offsets: Int64s  # [V + 1]: followers of row v stand at offsets[v] to offsets[v + 1] - 1
     to: Int64s  # [P]
     weight: Floats  # [P]
     popularity_V: Floats
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
-        """Float32 [B, V]."""
+        """Return scores, float32 [B, V]."""
         last_B = last_wanted(batch)
         scores_BV = np.tile(self.popularity_V * FALLBACK, (len(last_B), 1))
         for scores_V, last in zip(scores_BV, last_B, strict=True):
@@ -56,16 +56,18 @@ class Markov:
 
 
 def popular(split: Split, *, parts: Collection[int] = (TRAIN,), half_life_days: float | None = None) -> Constant:
-    """Wanted plays of each track. With `half_life_days` a play counts half for every so many days before the parts' end:
-    the popularity of the last days.
+    """Count the wanted plays of each track.
+
+    With `half_life_days` a play counts half for every so many days before the parts' end: the popularity of the last days.
     """
     name = "popular" if half_life_days is None else f"popular, {half_life_days:g} days"
     return Constant(name=name, values_V=_popularity(split, parts, half_life_days))
 
 
 def item_rate(split: Split, *, parts: Collection[int] = (TRAIN,), strength: float = 20.0) -> Constant:
-    """The share of each track's plays that were wanted, drawn towards the share over all tracks as if each had been played
-    `strength` times more: (wanted + strength * mean) / (plays + strength).
+    """Return the share of each track's plays that were wanted, shrunk towards the share over all tracks.
+
+    (wanted + strength * mean) / (plays + strength): as if each track had `strength` more plays at the mean rate.
     """
     learned = split.known(parts)
     rows, wanted = split.row[learned], is_wanted(split.sequences.outcome[learned])
@@ -76,10 +78,10 @@ def item_rate(split: Split, *, parts: Collection[int] = (TRAIN,), strength: floa
 
 
 def markov(split: Split, *, parts: Collection[int] = (TRAIN,), refused: float = 0.0) -> Markov:
-    """Count, for each wanted track, what was wanted next in the same sequence. With `refused`, a track that was refused next
-    loses that much: the variant that knows skips.
+    """Count for each wanted track which track was wanted next in the same sequence.
 
-    The history may reach into other parts, as it does for a model; only what followed is taken from `parts`.
+    With `refused`, a track that was refused next loses that much: the variant that knows skips. The history may reach into
+    other parts, as for a model; followers are taken from `parts` only.
     """
     previous = _previous_wanted(split)
     followed = np.flatnonzero(split.known(parts) & (previous >= 0))
@@ -98,13 +100,13 @@ def markov(split: Split, *, parts: Collection[int] = (TRAIN,), refused: float = 
 
 
 def scaled_popularity(split: Split, parts: Collection[int]) -> Floats:
-    """Popularity between 0 and 1, to stand behind other scores, [V]."""
+    """Return popularity between 0 and 1 [V], to stand behind other scores."""
     counts_V = _popularity(split, parts, None)
     return counts_V / max(1.0, float(counts_V.max()))
 
 
 def last_wanted(batch: Encoded) -> Ints:
-    """The row of the newest wanted track of each history, `PADDING` where there is none, [B]."""
+    """Return the row of the newest wanted track of each history [B], `PADDING` without one."""
     wanted_BT = is_wanted(batch.outcomes)
     place_B = wanted_BT.shape[1] - 1 - wanted_BT[:, ::-1].argmax(axis=1)
     return np.where(wanted_BT.any(axis=1), batch.tracks[np.arange(len(place_B)), place_B], PADDING)
@@ -120,7 +122,7 @@ def _popularity(split: Split, parts: Collection[int], half_life_days: float | No
 
 
 def _previous_wanted(split: Split) -> Int64s:
-    """The newest known wanted entry before each entry in its sequence, -1 where there is none, [N]."""
+    """Return the newest known wanted entry before each entry of its sequence [N], -1 without one."""
     places = np.arange(len(split.row), dtype=np.int64)
     so_far = np.maximum.accumulate(np.where(is_wanted(split.sequences.outcome) & (split.row != UNKNOWN), places, -1))
     previous = np.concatenate([np.full(1, -1, np.int64), so_far[:-1]])[: len(places)]

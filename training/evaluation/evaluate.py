@@ -1,9 +1,9 @@
-"""Measure a ranker: run it over every case, rank the full catalogue, and sum up in two families of metrics.
+"""Measures a ranker: runs it over every case, ranks the full catalogue, and computes two families of metrics.
 
-A *ranker* is whatever scores all tracks for a history: a baseline, a network, the simulator's own knowledge. It is run in
-batches small enough that their scores stay under `SCORES` numbers, so the memory does not grow with the cases (58,000
-cases over 121,000 tracks stay under 1 GB). What is kept of a case is an *answer*: the target's rank and score and the
-best tracks. `summarise` makes the metrics from answers, wherever they were given: `replaying.replay` collects them over HTTP.
+A *ranker* scores all tracks for a history: a baseline, a network, or the simulator's own knowledge. It runs in batches whose
+scores stay below `SCORES` numbers. So memory does not grow with the number of cases (58,000 cases over 121,000 tracks stay
+under 1 GB). Of each case an *answer* is kept: the target's rank and score, and the best tracks. `summarise` computes the
+metrics from answers, wherever they come from: `replaying.replay` collects them over HTTP.
 
 Shapes: B batch, C cases, V rows of the vocabulary, L places of a list.
 """
@@ -28,48 +28,52 @@ from training.evaluation.own_history import session_rows, targets_with_own
 from training.progress import progress
 
 LIST = 20
-"""How many tracks an answer holds: the deepest cut of the metrics."""
+"""Tracks in an answer: the largest k of the metrics."""
 SCORES = 1 << 24
-"""How many scores are held at a time: 64 MB."""
+"""Most scores held at a time: 64 MB."""
 _AT_LEAST = 8
-"""Cases scored together where a catalogue is so large that `SCORES` would hold fewer: one pass over it serves them all."""
+"""Cases scored together if the catalogue is so large that `SCORES` would hold fewer: one pass over it serves all of them."""
 LENGTHS = (0, 1, 5, 10, 20, 50)
-"""Where the buckets of history length begin."""
+"""Lower limits of the buckets of history length."""
 
 
 class Ranker(Protocol):
-    """Something that scores every track."""
+    """Anything that scores every track."""
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
+        """The ranker's name in the report."""
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
-        """Scores float32 [B, V] of all rows for the histories in `batch`; `cases` says whose they are. Higher is better, -inf
-        is never proposed, NaN is an error. The rows of padding and of the unknown track, and the disliked ones, are
-        overwritten. Who also proposes a listener's own unknown tracks has further columns for them, [B, V + U], as
-        `evaluation.own_history` numbers them.
+        """Return scores float32 [B, V] of all rows for the histories in `batch`; `cases` says whose they are.
+
+        Higher is better, -inf is never proposed, NaN is an error. The scores of padding, of the unknown track and of disliked
+        tracks are overwritten. A ranker that also proposes unknown tracks of a listener has further columns for them, [B, V +
+        U], numbered as in `evaluation.own_history`.
         """
 
 
 class Answers(NamedTuple):
-    """What a ranker said to each case."""
+    """A ranker's answers to all cases."""
 
-    rank: Int64s  # [C], of the target; metrics.MISS where it is not ranked
-    score: Floats  # [C], of the target; NaN where it is unknown
-    lists: Int32s  # [C, L], best first; 0 where nothing more is proposed
+    rank: Int64s  # [C], rank of the target; metrics.MISS if it is not ranked
+    score: Floats  # [C], score of the target; NaN if it is unknown
+    lists: Int32s  # [C, L], best first; 0 after the last proposal
     list_scores: Floats  # [C, L]
-    rank_masked: Int64s | None = None  # [C], of the target where what the session has heard is not proposed; None: not asked
+    rank_masked: Int64s | None = None  # [C], rank of the target if tracks of the session are not proposed; None: not computed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
     """One ranker's row of the report.
 
-    `values` by metric name (`reporting.report.METRICS` explains them), without those that had nothing to measure. `counts` are
-    the numbers of cases, wanted, refused, unknown targets, users, of users and pairs behind AUC and pairwise accuracy, and of
-    cases and users with anything to read in a history (`read_`), and with anything kept in it (`kept_`).
-    `by_length` has one mapping a bucket of history length: from, cases (wanted ones), hr@20, ndcg@10.
+    `values` are metrics by name (`reporting.report.METRICS` explains them), without those that had nothing to measure.
+
+    `counts` has the numbers of cases, of wanted, refused and unknown targets, of users, and of the users and pairs behind AUC
+    and pairwise accuracy. It also has the cases and users with anything to read in a history (`read_`), and with anything
+    kept in it (`kept_`).
+
+    `by_length` has a mapping for each bucket of history length: from, cases (wanted ones), hr@20, ndcg@10.
     """
 
     name: str
@@ -78,12 +82,12 @@ class Measured:
     by_length: Sequence[Mapping[str, float]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values, for the manifest and the report."""
+        """Return plain JSON values, for the manifest and the report."""
         return asdict(self)
 
 
 def evaluate(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Measured:
-    """Answer all `cases` from histories of at most `length` entries and sum up. Progress is shown on `console`."""
+    """Answer all `cases` from histories of at most `length` entries and compute the metrics. Progress is shown on `console`."""
     measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, console=console))
     scores = frozen_scores(ranker, cases, length=length)
     scored = ~np.isnan(scores)
@@ -92,7 +96,7 @@ def evaluate(ranker: Ranker, cases: Cases, *, length: int, console: Console | No
 
 
 def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Answers:
-    """A ranker's answer to each case, over the full catalogue; ValueError where it scores a track with NaN."""
+    """Return a ranker's answer to each case over the full catalogue. ValueError if it scores a track with NaN."""
     size = at_a_time(cases)
     starts = range(0, len(cases), size)
     answers = []
@@ -108,10 +112,11 @@ def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None
 
 
 def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
-    """The score of each target [C], all of a listener's in one state: the one before their first case. NaN where it is unknown.
+    """Return the score of each target [C], with all targets of a listener scored in one state. NaN if a target is unknown.
 
-    In states that roll on, scores of one listener can tell kept from refused by the state's mood alone, whatever the tracks
-    are: after a skip all score low, and the next skip is likely. What is left of an AUC here knows tracks.
+    The state is the one before the listener's first case. If states move on, scores of one listener can separate kept from
+    refused by the mood alone, whatever the tracks are: after a skip all scores are low, and the next skip is likely. An AUC
+    of frozen scores measures knowledge of tracks only.
     """
     firsts, owner = np.unique(cases.user, return_index=True)[1], np.unique(cases.user, return_inverse=True)[1]
     scores_C = np.full(len(cases), np.nan, np.float32)
@@ -125,8 +130,10 @@ def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
 
 
 def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
-    """All metrics from the answers to `cases`. Finding is measured on wanted targets, an unknown one being a miss; refusal
-    also on refused ones; AUC and pairwise accuracy on targets that have a score.
+    """Compute all metrics from the answers to `cases`.
+
+    Finding is measured on wanted targets, of which unknown ones are misses. Refusal is measured on refused targets too. AUC
+    and pairwise accuracy are measured on targets that have a score.
     """
     wanted = cases.wanted
     scored = ~np.isnan(answers.score)
@@ -178,7 +185,7 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
 
 
 def _by_kind(cases: Cases, rank: Int64s) -> dict[str, float]:
-    """Hits among wanted targets by what the listener knew of them: new, heard before, heard in this session."""
+    """Compute hits among wanted targets by the listener's knowledge of them: new, heard before, heard in this session."""
     kinds = {
         "new": ~cases.repeat,
         "repeat": cases.repeat,
@@ -189,24 +196,28 @@ def _by_kind(cases: Cases, rank: Int64s) -> dict[str, float]:
 
 
 def top_lists(ranker: Ranker, cases: Cases, batch: Encoded) -> Int32s:
-    """What a ranker proposes for the histories in `batch`, which may be others than the cases' own: [B, L], best first."""
+    """Return a ranker's proposals [B, L], best first, for the histories in `batch`, which may differ from the cases' own."""
     return _best(ranker, _scores(ranker, cases, batch))[0]
 
 
 def at_a_time(cases: Cases) -> int:
-    """How many of the cases are scored together: as many as `SCORES` holds, but some even over the largest catalogue."""
+    """Return how many cases are scored together: as many as `SCORES` holds, and at least some over the largest catalogue."""
     return max(_AT_LEAST, min(1024, SCORES // cases.size))
 
 
 def masked(scores_BV: Floats, cases: Cases) -> Floats:
-    """The scores [B, V] themselves, now -inf for what is never proposed: padding, the unknown track, each case's dislikes."""
+    """Set the scores [B, V] of tracks that are never proposed to -inf, in place: padding, the unknown track, a case's
+    dislikes.
+    """
     scores_BV[:, :FIRST] = -np.inf
     np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
     return scores_BV
 
 
 def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
-    """Lists [B, at most `LIST`] made [B, `LIST`]: what scores -inf is no proposal, and behind the last one stand 0 and -inf."""
+    """Pad lists [B, up to `LIST`] to [B, `LIST`] with row 0 and score -inf. A row that scores -inf is no proposal and becomes
+    0.
+    """
     missing = ((0, 0), (0, LIST - rows.shape[1]))
     scores = np.pad(scores, missing, constant_values=-np.inf)
     return np.where(np.isneginf(scores), PADDING, np.pad(rows, missing)).astype(np.int32), scores
@@ -215,7 +226,7 @@ def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, F
 def with_share_of_best(
     measured: Sequence[Measured], *, popular: str = "popular", best: str = "best possible"
 ) -> list[Measured]:
-    """The same rows, each with its share of the best possible where the rows named `popular` and `best` are among them."""
+    """Add each row's share of the best possible, if the rows named `popular` and `best` are among them."""
     named = {one.name: one for one in measured}
     if not {popular, best} <= named.keys():
         return list(measured)
@@ -223,7 +234,7 @@ def with_share_of_best(
 
 
 def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict[str, float]:
-    """How far a ranker is on the way from popularity to the best possible: (model - popular) / (best - popular)."""
+    """Return how far a ranker is from popularity (0) to the best possible (1): (model - popular) / (best - popular)."""
     return {
         f"{key}_of_best": (measured.values[key] - popular.values[key]) / (best.values[key] - popular.values[key])
         for key in ("hr@20", "ndcg@10")
@@ -249,7 +260,7 @@ def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:
 
 def _best(ranker: Ranker, scores_BV: Floats) -> tuple[Int32s, Floats]:
     best, rows = torch.from_numpy(scores_BV).topk(min(LIST, scores_BV.shape[1]))
-    if best.isnan().any():  # topk takes NaN for the greatest
+    if best.isnan().any():  # topk takes NaN for the greatest value
         raise ValueError(f"{ranker.name} scored a track with NaN")
     return full_lists(rows.numpy(), best.numpy())
 

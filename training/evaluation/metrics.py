@@ -1,12 +1,12 @@
 """Metrics of next-track recommendation, as pure functions of arrays.
 
-Two families. *Finding*: at which rank of the full catalogue the track stands that the listener then kept. *Refusal*: whether
-tracks that were kept score above tracks that were refused, and how many refused ones are proposed. A rank is 1 for
-the best. There is one target a case, so recall@k is the hit rate and MAP@k the reciprocal rank cut at k.
+There are two families. *Finding*: the rank in the full catalogue of the track that the listener kept next. *Refusal*: whether
+kept tracks score above refused ones, and how many refused tracks are proposed. The best rank is 1. There is one target a
+case, so recall@k is the hit rate, and MAP@k is the reciprocal rank cut at k.
 
-Tie rule: ties count against the target, so a ranker that gives everything one score finds nothing. Between wanted and
-refused a tie counts half (`auc_within_users`) or as wrong (`pairwise_accuracy`). Nothing is ever ranked in a sample of the
-catalogue. A mean over nothing is NaN; who calls leaves such a metric out.
+Tie rule: ties count against the target, so a ranker that scores everything alike finds nothing. Between a wanted and a
+refused target a tie counts half (`auc_within_users`) or as wrong (`pairwise_accuracy`). Nothing is ranked in a sample of the
+catalogue. A mean over nothing is NaN, and the caller leaves such a metric out.
 
 Shapes: C cases, V rows of the vocabulary, L places of a list.
 """
@@ -22,12 +22,13 @@ from training.data.sequences import Bools, Int64s
 Floats = npt.NDArray[np.float32]
 
 MISS = np.iinfo(np.int64).max
-"""The rank of a target that is not ranked at all: unknown, excluded, or not in the list."""
+"""The rank of a target that is not ranked: unknown, excluded, or not in the list."""
 
 
 def ranks(scores_CV: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
-    """The rank of each target among all rows: how many score at least as much, itself included. `MISS` where the target is
-    unknown or scores -inf.
+    """Return the rank of each target among all rows: the number of rows that score at least as much, itself included.
+
+    `MISS` if the target is unknown or scores -inf.
     """
     mine_C = scores_CV[np.arange(len(target_C)), target_C]
     rank_C = np.count_nonzero(scores_CV >= mine_C[:, None], axis=1)
@@ -35,9 +36,9 @@ def ranks(scores_CV: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
 
 
 def ranks_in_lists(lists_CL: npt.NDArray[np.integer], scores_CL: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
-    """The rank of each target in a list of the best, under the same tie rule; `MISS` where it is not there.
+    """Return the rank of each target in a list of the best, under the same tie rule; `MISS` if it is not in the list.
 
-    Ties with rows below the list's end cannot be seen: a target that shares the last score keeps the last place.
+    Ties with rows below the list's end are invisible: a target that shares the last score keeps the last place.
     """
     found_CL = (lists_CL == target_C[:, None]) & (target_C[:, None] != UNKNOWN)
     mine_C = np.where(found_CL, scores_CL, -np.inf).max(axis=1, initial=-np.inf)
@@ -61,8 +62,10 @@ def mrr(rank: Int64s, k: int) -> float:
 
 
 def auc_within_users(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
-    """AUC within a user, and over how many users: the chance that a wanted target of a listener scores above a refused one
-    of the same listener (ties half), averaged over listeners who have both (Zhu et al. 2017, unweighted).
+    """Return the AUC within users, and the number of users behind it (Zhu et al. 2017, unweighted).
+
+    The AUC of a listener is the chance that a wanted target scores above a refused one of the same listener; a tie counts
+    half. The mean is over listeners who have both.
     """
     above, equal, pairs = _pairs_by_user(score, wanted, user)
     both = pairs > 0
@@ -70,7 +73,7 @@ def auc_within_users(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]
 
 
 def gauc(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
-    """The same AUCs, each listener weighing as many as their targets (Zhu et al. 2017, as SINE is measured)."""
+    """The mean of the same AUCs, weighted by each listener's number of targets (Zhu et al. 2017, as SINE is measured)."""
     above, equal, pairs = _pairs_by_user(score, wanted, user)
     both, targets = pairs > 0, np.unique(user, return_counts=True)[1]
     if not both.any():
@@ -79,8 +82,9 @@ def gauc(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
 
 
 def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
-    """NDCG of each wanted target among the tracks that its listener refused (as SINE is measured): the mean of
-    1 / log2(1 + rank), ties against it, over the targets of listeners who refused something.
+    """NDCG of each wanted target among the tracks that its listener refused, as SINE is measured.
+
+    The mean of 1 / log2(1 + rank), with ties against the target, over the targets of listeners who refused something.
     """
     among = _among_own(score, wanted, user)
     refused = among.refused[among.owner]
@@ -89,8 +93,10 @@ def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) 
 
 
 def pairwise_accuracy(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
-    """Of all pairs of a wanted and a refused target of one listener, the share with the wanted one strictly above, and the
-    number of pairs. The 'test accuracy' of Mei, Bembom & Ehmann 2024; every pair counts alike, so busy listeners count more.
+    """Return the share of pairs with the wanted target strictly above the refused one of the same listener, and the number of
+    pairs.
+
+    This is the 'test accuracy' of Mei, Bembom & Ehmann 2024. Every pair counts alike, so busy listeners count more.
     """
     above, _, pairs = _pairs_by_user(score, wanted, user)
     total = int(pairs.sum())
@@ -98,7 +104,7 @@ def pairwise_accuracy(score: Floats, wanted: Bools, user: npt.NDArray[np.integer
 
 
 def catalogue_coverage(lists_CL: npt.NDArray[np.integer], tracks: int) -> float:
-    """The share of `tracks` that are proposed at least once; places that hold no track (rows up to `UNKNOWN`) do not count."""
+    """The share of `tracks` that are proposed at least once. Places without a track (rows up to `UNKNOWN`) do not count."""
     return len(np.unique(lists_CL[lists_CL > UNKNOWN])) / tracks if tracks else float("nan")
 
 
@@ -113,13 +119,13 @@ def _mean(values: npt.NDArray[np.generic]) -> float:
 
 
 class _Among(NamedTuple):
-    """The targets in the order of listeners and, of one listener, of scores; beside each, what the same listener refused."""
+    """The targets sorted by listener and score, with counts of the same listener's refused targets."""
 
     wanted: Bools  # [C]
-    owner: Int64s  # [C], numbers the listeners in order
-    lower: Int64s  # [C], refused ones that score lower
-    equal: Int64s  # [C], refused ones with the same score
-    refused: Int64s  # [U], refused ones of each listener
+    owner: Int64s  # [C], number of the listener, in order
+    lower: Int64s  # [C], refused targets with a lower score
+    equal: Int64s  # [C], refused targets with the same score
+    refused: Int64s  # [U], refused targets of each listener
 
 
 def _among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> _Among:
@@ -129,7 +135,7 @@ def _among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> _
     new_tie = new_user | np.concatenate([np.ones(1, np.bool_), score[1:] != score[:-1]])[: len(score)]
     owner, tie = np.cumsum(new_user) - 1, np.cumsum(new_tie) - 1
     refused = (~wanted).astype(np.int64)
-    before = np.cumsum(refused) - refused  # refused ones that stand before, whoever's
+    before = np.cumsum(refused) - refused  # refused targets before each, of any listener
     return _Among(
         wanted=wanted,
         owner=owner,
@@ -140,7 +146,7 @@ def _among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> _
 
 
 def _pairs_by_user(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[Int64s, Int64s, Int64s]:
-    """For each listener: pairs (wanted, refused) with the wanted one above, pairs tied, and all pairs."""
+    """Count for each listener the pairs (wanted, refused) with the wanted one above, the tied pairs, and all pairs."""
     among = _among_own(score, wanted, user)
 
     def by_user(values: npt.NDArray[np.generic]) -> Int64s:

@@ -1,22 +1,24 @@
-"""Session-kNN that minds order: what stood, near the tracks just heard, in the sessions that resemble this one.
+"""Session-kNN with order: scores tracks by where they stand in the sessions that resemble the current one.
 
-The strongest simple rival on music sessions. VMIS-kNN (Kersbergen, Sprangers & Schelter 2022, 'Serenade') weighted as in
-sequence-and-time-aware kNN (Garg et al. 2019, 'STAN'). For the newest `reach` distinct wanted tracks of a history, lag 0 for
-the last:
+This is the strongest simple rival on music sessions: VMIS-kNN (Kersbergen, Sprangers & Schelter 2022, 'Serenade'), weighted
+as in sequence-and-time-aware kNN (Garg et al. 2019, 'STAN'). It reads the newest `reach` distinct wanted tracks of a history;
+the last has lag 0.
 
-    sim(s, neighbour) = sum over the tracks that both have of exp(-lag / fade) idf(track)^2 / (length^.25 (1 + days)^.2)
+    sim(s, neighbour) = sum over the tracks in both of exp(-lag / fade) idf(track)^2 / (length^.25 (1 + days)^.2)
     score(i)          = heard(i) * sum over the k nearest neighbours with i of sim * match * near
-    match             = 1 - 0.1 (lag + 1), of the newest track that both have
-    near              = places between that track and i in the neighbour, ^-.5; times .8 where i does not come after it
-    heard(i)          = .3 for the last track of the history, .2 for the others that are read, 1 for the rest
+    match             = 1 - 0.1 (lag + 1), of the newest track in both
+    near              = (places between that track and i in the neighbour)^-.5; times .8 if i does not come after it
+    heard(i)          = .3 for the last track of the history, .2 for the other tracks that are read, 1 for the rest
 
-with idf(i) = log(S / sessions with i), a neighbour's length in distinct tracks, and days between its end and the case. The
-numbers, and the defaults below, were chosen by coordinate descent on the validation part of #nowplaying. Departures from
-both papers: the `recent` newest sessions are taken of each track of the history, not of all of them together, and popularity
-stands far behind the scores, so that every list is full. An inverted index in arrays and sorting, a batch at a time, instead of
-hash maps and heaps a request.
+idf(i) = log(S / sessions with i). A neighbour's length counts distinct tracks, and days are between its end and the case.
+These numbers and the defaults below were chosen by coordinate descent on the validation part of #nowplaying.
 
-Shapes: B batch, T time, V rows, S sessions, M (history place, session) matches of a batch, P (session, track) pairs, N entries.
+Departures from both papers: the `recent` newest sessions are taken for each track of the history, not for all tracks
+together. And popularity stands behind all scores, so that every list is full. Instead of hash maps and heaps for each
+request, an inverted index in arrays and sorting serve a batch at a time.
+
+Shapes: B batch, T time, V rows, S sessions, M (history place, session) matches of a batch, P (session, track) pairs, N
+entries.
 """
 
 from collections.abc import Collection
@@ -33,37 +35,37 @@ from training.evaluation.cases import Cases, ranges
 from training.evaluation.metrics import Floats
 
 AT_A_TIME = 128
-"""Cases whose matches are held together: on a small catalogue each can have `recent` times the history's length."""
+"""Cases whose matches are held together. On a small catalogue each can have `recent` times the history's length of them."""
 IDF, LENGTH, AGE, NEAR = 2.0, 0.25, 0.2, 0.5
-"""Powers of the weights."""
+"""Exponents of the weights."""
 EARLIER, HEARD, HEARD_LAST = 0.8, 0.2, 0.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionKnn:
-    """The index: sessions numbered by their end, newest first, with their tracks, and for each track its sessions.
+    """The index: sessions numbered by their end, newest first, with their tracks, and the sessions of each track.
 
-    A track heard twice in a session stands where it was heard last.
+    A track that was heard twice in a session stands where it was heard last.
     """
 
     name: str
-    recent: int  # sessions looked at for each track of the history
-    neighbours: int  # sessions that have a say
+    recent: int  # sessions read for each track of the history
+    neighbours: int  # nearest sessions that count
     reach: int  # tracks of the history that are read
-    fade: float  # tracks after which one counts 1 / e
+    fade: float  # lag at which a track counts 1 / e
     session_offsets: Int64s  # [S + 1]
     session_rows: Int64s  # [P], the distinct tracks of each session
-    session_places: Int64s  # [P], where in the session each of them stands
+    session_places: Int64s  # [P], the place of each in the session
     session_ended_ms: Int64s  # [S]
     row_offsets: Int64s  # [V + 1]
-    row_sessions: Int64s  # [P], the sessions with each track, newest first
-    row_places: Int64s  # [P], where in that session it stands
+    row_sessions: Int64s  # [P], the sessions of each track, newest first
+    row_places: Int64s  # [P], the place of the track in that session
     idf_V: Floats
     popularity_V: Floats
-    at_ms: Int64s  # [N], of the entries that cases ask about
+    at_ms: Int64s  # [N], times of the entries that cases ask about
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
-        """Float32 [B, V]."""
+        """Return scores, float32 [B, V]."""
         scores_BV = torch.zeros(len(batch.tracks), len(self.idf_V))
         for start in range(0, len(batch.tracks), AT_A_TIME):
             few = slice(start, start + AT_A_TIME)
@@ -72,7 +74,7 @@ class SessionKnn:
         return scores_BV.numpy()
 
     def _add(self, scores_BV: torch.Tensor, batch: Encoded, at_ms_B: Int64s) -> None:
-        """Add what the neighbours of each case say, and take down what it has just heard."""
+        """Add the neighbours' scores of each case, and lower those of the tracks that it has just heard."""
         case, row, lag = distinct_wanted(batch, reach=self.reach)
         owner, session, place, weight = self._nearest(case, row, lag, at_ms_B)
         counts = np.diff(self.session_offsets)[session]
@@ -85,7 +87,7 @@ class SessionKnn:
         scores_BV[case, row] *= torch.from_numpy(np.where(lag == 0, HEARD_LAST, HEARD)).to(torch.float32)
 
     def _nearest(self, case: Int64s, row: Int64s, lag: Int64s, at_ms_B: Int64s) -> tuple[Int64s, Int64s, Int64s, Floats]:
-        """The neighbours of all cases: case, session, where the newest shared track stands in it, similarity times match."""
+        """Find the neighbours of all cases: case, session, the newest shared track's place in it, similarity times match."""
         counts = np.minimum(np.diff(self.row_offsets)[row], self.recent)
         found_M = ranges(self.row_offsets[row], counts)
         sessions = max(1, len(self.session_ended_ms))
@@ -93,11 +95,14 @@ class SessionKnn:
         weight = np.exp(-lag / self.fade) * self.idf_V[row] ** IDF
         similarity = np.bincount(of_M, np.repeat(weight, counts), len(pair))
         newest, place = np.zeros((2, len(pair)), np.int64)
-        newest[of_M], place[of_M] = np.repeat(lag, counts), self.row_places[found_M]  # oldest first: the newest match stays
+        newest[of_M], place[of_M] = (
+            np.repeat(lag, counts),
+            self.row_places[found_M],
+        )  # oldest first, so that the newest match stays
         case, session = pair // sessions, pair % sessions
         days = np.abs(at_ms_B[case] - self.session_ended_ms[session]) / DAY_MS
         similarity = similarity / (np.diff(self.session_offsets)[session] ** LENGTH * (1 + days) ** AGE)
-        order = np.lexsort((session, -similarity, case))  # newer sessions win ties: their numbers are lower
+        order = np.lexsort((session, -similarity, case))  # newer sessions win ties, because their numbers are lower
         begins = np.searchsorted(case, np.arange(len(at_ms_B)))
         kept = order[np.arange(len(order)) - begins[case[order]] < self.neighbours]
         match = np.maximum(0, 1 - 0.1 * (newest[kept] + 1))
@@ -141,8 +146,9 @@ def session_knn(
 
 
 def by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, Int64s, Int64s]:
-    """The wanted entries of `parts`, session by session, the number of each one's session and its place in it; and when each
-    session ended, by number: the newest is 0.
+    """Return the wanted entries of `parts` by session: rows, each one's session number, and its place in the session.
+
+    Also returns the end of each session by number; the newest session is 0.
     """
     sequences = split.sequences
     entries = np.flatnonzero(split.known(parts) & is_wanted(sequences.outcome))
@@ -159,9 +165,9 @@ def by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, In
 
 
 def distinct_wanted(batch: Encoded, *, reach: int) -> tuple[Int64s, Int64s, Int64s]:
-    """The newest `reach` distinct wanted tracks of all histories, oldest first: case, row and lag (0 for the newest).
+    """Return the newest `reach` distinct wanted tracks of all histories, oldest first: case, row and lag (0 for the newest).
 
-    A track heard twice stands where it was heard last.
+    A track that was heard twice stands where it was heard last.
     """
     width = batch.tracks.shape[1]
     case, place = np.nonzero(is_wanted(batch.outcomes))

@@ -1,1 +1,1 @@
-"""From a network to an artifact: ONNX graphs, the catalogue's scan, the checks that both give torch's answers."""
+"""From a network to an artifact: ONNX graphs, the search of the catalogue, and checks that graphs and network agree."""

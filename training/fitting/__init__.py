@@ -1,1 +1,1 @@
-"""From sequences to a trained network: batches, losses, the optimiser, the loop, processes, what is chosen afterwards."""
+"""From sequences to a trained network: batches, losses, optimiser, training loop, processes, and choices after training."""

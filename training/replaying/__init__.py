@@ -1,1 +1,1 @@
-"""A log posted to the running service, and its answers held against the trainer's."""
+"""Posts a log to a running service and compares its answers with the trainer's."""

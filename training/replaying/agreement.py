@@ -1,4 +1,4 @@
-"""Whether the service and the trainer gave the same lists, and where they did not.
+"""Says whether the service and the trainer gave the same lists, and where they differ.
 
 Shapes: C cases, L places of a list.
 """
@@ -17,22 +17,22 @@ from training.evaluation.evaluate import Answers, Measured
 from training.reporting.report import Report, print_table
 
 TOLERANCE = 1e-4
-"""By how much two scores may differ and still tie, relative or absolute: what summing in another order does."""
+"""Largest difference of tied scores, relative or absolute. Summing in another order explains it."""
 SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A case in which the two lists are not the same: tracks with scores, best first."""
+    """A case in which the two lists differ: tracks with scores, best first."""
 
-    entry: int  # of the log
+    entry: int  # number in the log
     online: Sequence[tuple[str, float]]
     offline: Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
-    """The service and the trainer on the same cases: both measured, the share of same lists, the first differences."""
+    """The service and the trainer on the same cases: both metrics, the share of equal lists, the first differences."""
 
     online: Measured
     offline: Measured
@@ -42,7 +42,7 @@ class Replayed:
 
 
 def compare(vocabulary: Vocabulary, cases: Cases, *, online: Answers, offline: Answers) -> tuple[float, list[Difference]]:
-    """The share of cases whose lists are the same, and the first `SHOWN` that are not; NaN without cases."""
+    """Return the share of cases whose lists are equal, and the first `SHOWN` that differ; NaN without cases."""
     same = same_lists(online, offline)
 
     def named(answers: Answers, case: int) -> list[tuple[str, float]]:
@@ -57,8 +57,9 @@ def compare(vocabulary: Vocabulary, cases: Cases, *, online: Answers, offline: A
 
 
 def same_lists(one: Answers, other: Answers) -> Bools:
-    """Whether two answers hold the same list, [C]. Tracks may stand elsewhere only where their scores tie, and be missing only
-    where they tie with the other list's end.
+    """Say for each case whether two answers hold the same list, [C].
+
+    Tracks may stand elsewhere only if their scores tie. They may be missing only if they tie with the other list's end.
     """
     same: Bools = (one.lists == other.lists).all(axis=1)
     for case in np.flatnonzero(~same).tolist():
@@ -67,7 +68,7 @@ def same_lists(one: Answers, other: Answers) -> Bools:
 
 
 def _fits(one: Answers, other: Answers, case: int) -> bool:
-    """Whether each track of the first list has the score that it has, or would have to have, in the second."""
+    """Say whether each track of the first list has the score that it has in the second, or would need there."""
     theirs = dict(zip(other.lists[case].tolist(), other.list_scores[case].tolist(), strict=True))
     last = other.list_scores[case, -1].item()
     mine = zip(one.lists[case].tolist(), one.list_scores[case].tolist(), strict=True)
@@ -75,7 +76,7 @@ def _fits(one: Answers, other: Answers, case: int) -> bool:
 
 
 def print_replay(replayed: Replayed, console: Console) -> None:
-    """Both rows of figures, how many lists agree, and the first that do not."""
+    """Print both rows of metrics, the number of equal lists, and the first that differ."""
     print_table(Report(title="Replay", rankers=[replayed.online, replayed.offline]), console)
     console.print(f"{replayed.same:.2%} of {replayed.online.counts['cases']} lists are the same, ties apart")
     if replayed.degraded:
@@ -83,7 +84,9 @@ def print_replay(replayed: Replayed, console: Console) -> None:
     for difference in replayed.differences:
         lines = (f"entry {difference.entry}: online ", f"{'':<{len(str(difference.entry)) + 7}} offline")
         for line, tracks in zip(lines, (difference.online, difference.offline), strict=True):
-            console.print(line, _line(tracks), highlight=False, markup=False)  # ids are anybody's strings: [b] is no bold
+            console.print(
+                line, _line(tracks), highlight=False, markup=False
+            )  # ids are arbitrary strings: [b] does not mean bold
 
 
 def _line(tracks: Sequence[tuple[str, float]]) -> str:

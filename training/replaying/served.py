@@ -1,4 +1,4 @@
-"""An artifact's answers, got in the trainer by the runtime that serves it: what the service should say, without the service.
+"""Computes an artifact's answers in the trainer, with the runtime that serves it: the answers expected from the service.
 
 Runs `model.onnx` for the lists and `rank.onnx` for the targets' own scores.
 
@@ -22,13 +22,13 @@ AT_A_TIME = 256
 
 
 def answer_with(found: Artifact, cases: Cases) -> Answers:
-    """The artifact's answer to each case, ranks counted within its lists of `LIST`."""
+    """Return the artifact's answer to each case. Ranks are counted within its lists of `LIST`."""
     model, rank = _session(found.folder / artifact.MODEL), _session(found.folder / artifact.RANK)
     batches = [
         _answer_batch(model, rank, cases.take(slice(start, start + AT_A_TIME)), found.manifest)
         for start in range(0, len(cases), AT_A_TIME)
     ]
-    asked = (batch[:4] for batch in batches)  # the masked ranks are not asked
+    asked = (batch[:4] for batch in batches)  # ranks under the session mask are not computed
     return Answers(*(np.concatenate(column) for column in zip(*asked, strict=True)))
 
 

@@ -1,1 +1,1 @@
-"""What was measured, as tables, plots and pages."""
+"""Shows measurements as tables, plots and pages."""

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no script, no font, no network; light or dark as the reader's system."""
+"""Writes the report as one HTML file without scripts, fonts or network. It is light or dark like the reader's system."""
 
 from collections.abc import Sequence
 from html import escape
@@ -56,12 +56,12 @@ dd { margin: 0; }
 
 
 def write_page(title: str, reports: Sequence[Report], path: Path) -> None:
-    """Write the page."""
+    """Write the page to a file."""
     path.write_text(page(title, reports), encoding="utf-8")
 
 
 def page(title: str, reports: Sequence[Report]) -> str:
-    """The whole page: each report one after the other, and below what the metrics mean."""
+    """Render the page: the reports one after the other, and the meaning of the metrics below."""
     sections = [section for report in reports for section in _sections(report)]
     sections.append("<h2>What the columns mean</h2>" + _meanings(reports))
     return (
@@ -73,7 +73,7 @@ def page(title: str, reports: Sequence[Report]) -> str:
 
 
 def _sections(report: Report) -> list[str]:
-    """A report's table, bars, trade-off, metrics by history length and training curves."""
+    """Render a report: table, bars, trade-off, metrics by history length and training curves."""
     facts = "".join(f"<li><b>{escape(name)}</b> {escape(value)}</li>" for name, value in report.facts.items())
     return [
         f'<h1>{escape(report.title)}</h1><ul class="facts">{facts}</ul>',
@@ -148,7 +148,7 @@ def _curve(report: Report, kind: str, key: str) -> str:
 
 
 def _points(epochs: Sequence[Epoch], kind: str, key: str) -> list[tuple[float, float]]:
-    """Losses by epoch, scores by the time that had been spent when they were reached."""
+    """Plot losses by epoch, and scores by the training time at which they were reached."""
     seconds = accumulate(epoch.seconds for epoch in epochs)
     places = (float(epoch.number) if kind == "loss" else upto for epoch, upto in zip(epochs, seconds, strict=True))
     values = (epoch.losses.get(key) if kind == "loss" else epoch.scores.get(key) for epoch in epochs)

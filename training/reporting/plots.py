@@ -1,7 +1,7 @@
-"""Line and bar plots as SVG text, without a drawing library: a page that holds them needs no script and no network.
+"""Draws line and bar plots as SVG text, without a drawing library. A page with them needs no script and no network.
 
-Colours come from the page's style sheet (`.c0` to `.c7`, dashes `.s0` to `.s2`, `.grid`, `.label`), so light and dark are
-its matter. It knows nothing of metrics.
+Colours come from the page's style sheet (`.c0` to `.c7`, dashes `.s0` to `.s2`, `.grid`, `.label`), which decides about light
+and dark. This module knows nothing of metrics.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,10 @@ Points = Sequence[tuple[float, float]]
 
 
 def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | None = None) -> str:
-    """One line a series over (x, y) points. `ticks` names the places x = 0, 1, … where x is no number; an axis of fractions
-    starts at 0. A series without points is not drawn, but keeps its colour, so that the plots of a page agree.
+    """Draw a line for each series of (x, y) points.
+
+    `ticks` names the places x = 0, 1, … if x is no number. An axis of fractions starts at 0. A series without points is not
+    drawn but keeps its colour, so that the plots of a page agree.
     """
     xs = [x for points in series.values() for x, _ in points]
     ys = [y for points in series.values() for _, y in points]
@@ -52,7 +54,7 @@ def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | 
 
 
 def dots(places: Mapping[str, tuple[float, float]], *, x_label: str, y_label: str) -> str:
-    """One dot a name at its (x, y)."""
+    """Draw a dot for each name at its (x, y)."""
     if not places:
         return ""
     x_marks, y_marks = (nice_ticks(min(values), max(values)) for values in zip(*places.values(), strict=True))
@@ -73,7 +75,7 @@ def dots(places: Mapping[str, tuple[float, float]], *, x_label: str, y_label: st
 
 
 def bars(values: Mapping[str, float], spreads: Mapping[str, float] | None = None, *, form: str = "{:.3f}") -> str:
-    """One horizontal bar a name, as long as its value; the value stands behind it. A spread is a line around the bar's end."""
+    """Draw a horizontal bar for each name, with its value behind it. A spread is a line around the bar's end."""
     longest = max((value for value in values.values()), default=0) or 1
     per_unit = (WIDTH - 170 - 64) / longest
     height, names = 30, 170
@@ -93,7 +95,7 @@ def bars(values: Mapping[str, float], spreads: Mapping[str, float] | None = None
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers a step of 1, 2 or 5 times a power of ten apart, from at most `low` to at least `high`."""
+    """Return round numbers from at most `low` to at least `high`, a step of 1, 2 or 5 times a power of ten apart."""
     span = (high - low) or abs(high) or 1.0
     power = 10 ** floor(log10(span / count))
     step = next(factor * power for factor in (1, 2, 5, 10) if span <= factor * power * count)
@@ -115,7 +117,7 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def _style(number: int) -> str:
-    """The classes of a series: its colour, and past the last colour another dash."""
+    """Return the CSS classes of a series: its colour, and another dash after the last colour."""
     return f"c{number % COLOURS} s{number // COLOURS}"
 
 

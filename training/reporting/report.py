@@ -1,4 +1,4 @@
-"""What was measured, for people and for programs: a table on the terminal, JSON, and (`training.reporting.page`) one HTML file.
+"""Reports of measurements: a table on the terminal, JSON for programs, and one HTML file (`training.reporting.page`).
 
 The JSON is an object: `schema_version` (1), `title`, `facts` (text by name: data, seed, machine, date), `rankers` (a list of
 `evaluation.evaluate.Measured`: name, values, counts, by_length) and `curves` (by ranker, a list of epochs: number, losses,
@@ -22,7 +22,7 @@ SCHEMA = 1
 
 
 class Metric(NamedTuple):
-    """How a metric is shown: a short label, which way is better, and one line that says what it is."""
+    """How a metric is shown: a short label, which way is better, and one line with its meaning."""
 
     label: str
     higher: bool
@@ -31,29 +31,35 @@ class Metric(NamedTuple):
 
 
 METRICS: Mapping[str, Metric] = {
-    "hr@1": Metric("HR@1", True, "how often the very first proposal is the track that was kept next"),
-    "hr@5": Metric("HR@5", True, "how often the track that was kept next is among the first 5"),
-    "hr@10": Metric("HR@10", True, "how often the track that was kept next is among the first 10"),
-    "hr@20": Metric("HR@20", True, "how often the track that was kept next is among the first 20"),
-    "ndcg@10": Metric("NDCG@10", True, "HR@10 in which a hit counts 1 / log2(1 + rank): less, the further down"),
+    "hr@1": Metric("HR@1", True, "of the tracks kept next, the share that was the first proposal"),
+    "hr@5": Metric("HR@5", True, "of the tracks kept next, the share among the first 5 proposals"),
+    "hr@10": Metric("HR@10", True, "of the tracks kept next, the share among the first 10 proposals"),
+    "hr@20": Metric("HR@20", True, "of the tracks kept next, the share among the first 20 proposals"),
+    "ndcg@10": Metric("NDCG@10", True, "as HR@10, but a hit counts 1 / log2(1 + rank): less, the further down it stands"),
     "mrr@20": Metric("MRR@20", True, "the mean of 1 / rank of the kept track, 0 past 20"),
-    "map@10": Metric("MAP@10", True, "with one target a case, MRR@10"),
-    "auc": Metric("AUC", True, "within a listener: how often a kept track scores above a refused one; .5 is chance"),
-    "gauc": Metric("GAUC", True, "as AUC, a listener weighing as many as their targets"),
-    "auc_frozen": Metric("AUC frozen", True, "as AUC, all of a listener's tracks scored in the state before their first case"),
-    "ndcg_own": Metric("NDCG own", True, "of a kept track ranked among those that the same listener refused"),
-    "pairwise": Metric("Pairs", True, "as AUC, over the pairs of all listeners together, a tie being wrong"),
-    "refused@20": Metric("Refused@20", False, "how often a track that was really refused next had been among the first 20"),
+    "map@10": Metric("MAP@10", True, "the same as MRR@10, because each case has one target"),
+    "auc": Metric("AUC", True, "how often a kept track scores above a refused one of the same listener; .5 is chance"),
+    "gauc": Metric("GAUC", True, "as AUC, but each listener is weighted by the number of targets"),
+    "auc_frozen": Metric(
+        "AUC frozen", True, "as AUC, but all of a listener's tracks are scored in the state before the first case"
+    ),
+    "ndcg_own": Metric("NDCG own", True, "NDCG of a kept track among the tracks that the same listener refused"),
+    "pairwise": Metric("Pairs", True, "as AUC, but over the pairs of all listeners together, and a tie is wrong"),
+    "refused@20": Metric(
+        "Refused@20", False, "of the tracks refused next, the share that had been among the first 20 proposals"
+    ),
     "refused_mrr@20": Metric("Refused MRR", False, "the mean of 1 / rank of the refused track, 0 past 20"),
-    "response@20": Metric("Response", True, "of 20 tracks that often follow the last one: the share gone if it was skipped"),
+    "response@20": Metric(
+        "Response", True, "of 20 tracks that often follow the last one, the share that leaves the list if it is skipped"
+    ),
     "coverage@20": Metric("Catalogue", True, "the share of all tracks that are proposed at least once"),
     "users@20": Metric("Users", True, "the share of listeners with at least one hit among 20"),
     "hr@20_new": Metric("HR@20 new", True, "HR@20 where the kept track was new to the listener"),
-    "hr@20_repeat": Metric("HR@20 rep.", True, "HR@20 where the listener had met it before"),
-    "hr@20_before": Metric("HR@20 before", True, "HR@20 where the listener had met it before this session only"),
-    "hr@20_session": Metric("HR@20 sess.", True, "HR@20 where the listener had met it in this session"),
-    "hr@20_masked": Metric("HR@20 masked", True, "HR@20 where what this session has played is not proposed, as in service"),
-    "ndcg@10_masked": Metric("NDCG masked", True, "NDCG@10 where what this session has played is not proposed"),
+    "hr@20_repeat": Metric("HR@20 rep.", True, "HR@20 where the listener had heard it before"),
+    "hr@20_before": Metric("HR@20 before", True, "HR@20 where the listener had heard it before this session only"),
+    "hr@20_session": Metric("HR@20 sess.", True, "HR@20 where the listener had heard it in this session"),
+    "hr@20_masked": Metric("HR@20 masked", True, "HR@20 if tracks of this session are not proposed, as in service"),
+    "ndcg@10_masked": Metric("NDCG masked", True, "NDCG@10 if tracks of this session are not proposed"),
     "hr@20_of_best": Metric("of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
     "ndcg@10_of_best": Metric("NDCG of best", True, "how far from popularity (0) to the best possible NDCG@10 (1)"),
     "to_ndcg@10": Metric("s to NDCG", False, "seconds of training steps to the reference's best validation NDCG@10", "{:.0f}"),
@@ -63,11 +69,11 @@ METRICS: Mapping[str, Metric] = {
     "seconds": Metric("s", False, "seconds of training steps in all", "{:.0f}"),
 }
 COLUMNS = ("hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "hr@20_of_best")
-"""What 80 columns of a terminal have room for; JSON and page have all."""
+"""The columns of the terminal's table, which fit into 80 characters. JSON and page have all metrics."""
 
 
 class Epoch(Protocol):
-    """An epoch as `fitting.fit` keeps it: mean loss terms and validation scores by name, seconds spent in training steps."""
+    """An epoch of `fitting.fit`: mean loss terms and validation scores by name, and seconds in training steps."""
 
     number: int
     losses: dict[str, float]
@@ -77,28 +83,28 @@ class Epoch(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """One comparison: rankers measured on the same cases, and how those that were trained got there."""
+    """A comparison of rankers on the same cases, with the training curves of those that were trained."""
 
     title: str
     rankers: Sequence[Measured]
     facts: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
     spreads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """By ranker and metric the standard deviation over seeds, where the values are means."""
+    """By ranker and metric the standard deviation over seeds, if values are means."""
 
     def metrics(self) -> list[str]:
-        """The metrics that at least one ranker has, in the order of `METRICS`."""
+        """Return the metrics that at least one ranker has, in the order of `METRICS`."""
         return [key for key in METRICS if any(key in ranker.values for ranker in self.rankers)]
 
     def best(self, key: str) -> float | None:
-        """The best value of a metric, None where no two rankers can be compared."""
+        """Return the best value of a metric; None if fewer than two rankers have it."""
         values = [ranker.values[key] for ranker in self.rankers if key in ranker.values]
         if len(values) < 2:
             return None
         return max(values) if METRICS[key].higher else min(values)
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON described above."""
+        """Return the JSON object described above."""
         return {
             "schema_version": SCHEMA,
             "title": self.title,
@@ -114,7 +120,7 @@ class Report:
         }
 
     def cell(self, ranker: Measured, key: str) -> str:
-        """A value as it is shown, with its spread where there is one; nothing where there is no value."""
+        """Format a value with its spread, if there is one. Empty without a value."""
         form, spread = METRICS[key].form, self.spreads.get(ranker.name, {}).get(key)
         if key not in ranker.values:
             return ""
@@ -122,7 +128,9 @@ class Report:
 
 
 def print_table(report: Report, console: Console, *, columns: Sequence[str] = COLUMNS) -> None:
-    """The terminal's table: one row a ranker, the best of each column in bold, the columns explained below."""
+    """Print the terminal's table: a row for each ranker, the best of each column in bold, and the meaning of the columns
+    below.
+    """
     shown = [key for key in columns if key in report.metrics()]
     table = Table(title=escape(report.title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
@@ -131,13 +139,13 @@ def print_table(report: Report, console: Console, *, columns: Sequence[str] = CO
     for ranker in report.rankers:
         table.add_row(ranker.name, *(_cell(report, ranker, key) for key in shown))
     table.width = console.measure(table, options=console.options.update(width=1_000)).maximum
-    console.print(table, crop=False)  # as wide as its figures: a line that wraps can be read, one cut off cannot
+    console.print(table, crop=False)  # as wide as its figures: a wrapped line can be read, a cut one cannot
     for key in shown:
         console.print(f"[dim]{METRICS[key].label}: {METRICS[key].meaning}[/dim]", highlight=False)
 
 
 def write_report_json(report: Report, path: Path) -> None:
-    """Write the JSON; ValueError where a number is not finite."""
+    """Write the JSON. ValueError if a number is not finite."""
     path.write_text(json.dumps(report.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 

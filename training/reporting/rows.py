@@ -1,8 +1,8 @@
-"""The rows of a comparison: kept as JSON lines, summed up over seeds.
+"""The rows of a comparison: saved as JSON lines, and summed up over seeds.
 
-A row is one ranker with one seed on one log, measured under a *protocol*: which cases, from which split, chosen and started
-how. Rows of different protocols are never put beside each other. Lines are only ever added; of rows of the same log, name
-and seed the last one counts.
+A row is one ranker with one seed on one log, measured under a *protocol*: the cases, the split, and the choice of epoch and
+start. Rows of different protocols are never compared. Lines are only added. Of rows with the same log, name and seed the last
+one counts.
 """
 
 import json
@@ -19,21 +19,21 @@ from training.fitting.fit import Fitted
 from training.recipe import Recipe
 
 CURVES = ("ndcg@10", "hr@20", "auc", "pairwise", "refused@20")
-"""The validation scores that are kept of each epoch."""
+"""The validation scores that are saved for each epoch."""
 BARS = ("ndcg@10", "pairwise")
-"""The validation scores that a reference sets the bar by: what finds, and the 'test accuracy' of Mei et al."""
+"""The validation scores of a reference that set the bar: a metric of finding, and the 'test accuracy' of Mei et al."""
 
 
 class RowsError(TrainingError):
-    """A file of rows that cannot be gone on with."""
+    """A file of rows cannot be continued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One measured ranker: `seed` and `recipe` are None for a baseline, whose `cost` and `curve` are empty.
+    """One measured ranker. `seed` and `recipe` are None for a baseline, whose `cost` and `curve` are empty.
 
-    `cost` has seconds in training steps, epochs and sequences a second; `curve` one mapping an epoch: its seconds in steps, and
-    validation scores by name.
+    `cost` has seconds in training steps, epochs and sequences a second. `curve` has a mapping for each epoch: its seconds in
+    steps, and validation scores by name.
     """
 
     log: str
@@ -45,18 +45,18 @@ class Row:
     cost: Mapping[str, float]
     curve: Sequence[Mapping[str, Any]]
     machine: str
-    at: str  # when it was measured, RFC 3339
+    at: str  # time of the measurement, RFC 3339
 
     @property
     def key(self) -> tuple[str, str, int | None]:
-        """What makes it the same row."""
+        """Return the values that identify a row."""
         return self.log, self.name, self.seed
 
 
 def protocol_of(content: str, recipe: Recipe, cap: int | None) -> dict[str, Any]:
     """Return what figures must share to be compared: a log of this `content` (`Log.content`), split and measured alike.
 
-    How much of a history a model reads is its own matter.
+    The length of the history that a model reads may differ.
     """
     plain = recipe.as_dict()
     return {
@@ -70,8 +70,9 @@ def protocol_of(content: str, recipe: Recipe, cap: int | None) -> dict[str, Any]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows that stand, in the order in which they were added; none where there is no file. RowsError where it is of another
-    version.
+    """Read the rows that count, in the order in which they were added; empty without a file.
+
+    RowsError if the file is of another version.
     """
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     try:
@@ -80,19 +81,19 @@ def read_rows(path: Path) -> list[Row]:
         raise RowsError(f"{path} has rows of another version ({error}); name another folder with --out") from error
     latest: dict[tuple[str, str, int | None], Row] = {}
     for row in rows:
-        latest.pop(row.key, None)  # else the new row would take the old one's place, and `by_name` the old one's protocol
+        latest.pop(row.key, None)  # otherwise the new row would get the old one's place, and `by_name` the old protocol
         latest[row.key] = row
     return list(latest.values())
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Add a line."""
+    """Add a line to the file."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def by_name(rows: Sequence[Row], log: str) -> dict[str, list[Row]]:
-    """The rows of a log under its newest protocol, seeds together: the best possible, what was trained, baselines."""
+    """Sum up the rows of a log under its newest protocol, seeds together: the best possible, trained rankers, baselines."""
     mine = [row for row in rows if row.log == log]
     mine = [row for row in mine if row.protocol == mine[-1].protocol]
     grouped: dict[str, list[Row]] = {}
@@ -102,7 +103,7 @@ def by_name(rows: Sequence[Row], log: str) -> dict[str, list[Row]]:
 
 
 def cost_of(fitted: Fitted) -> dict[str, float]:
-    """What training cost."""
+    """Return the cost of a training."""
     return {
         "seconds": fitted.seconds,
         "epochs": len(fitted.epochs),
@@ -111,7 +112,7 @@ def cost_of(fitted: Fitted) -> dict[str, float]:
 
 
 def curve_of(fitted: Fitted) -> list[dict[str, Any]]:
-    """The epochs as a row keeps them."""
+    """Return the epochs as a row saves them."""
     return [
         {"seconds": epoch.seconds, "scores": {key: epoch.scores[key] for key in CURVES if key in epoch.scores}}
         for epoch in fitted.epochs
@@ -119,7 +120,7 @@ def curve_of(fitted: Fitted) -> list[dict[str, Any]]:
 
 
 def reached(row: Row, key: str, bar: float) -> tuple[int, float] | None:
-    """After how many epochs, and seconds of training steps, a validation score reached the bar; None where it never did."""
+    """Return the epochs, and the seconds of training steps, until a validation score reached the bar; None if it never did."""
     seconds = accumulate(epoch["seconds"] for epoch in row.curve)
     for number, (upto, epoch) in enumerate(zip(seconds, row.curve, strict=True), start=1):
         if epoch["scores"].get(key, -1.0) >= bar:
@@ -128,7 +129,7 @@ def reached(row: Row, key: str, bar: float) -> tuple[int, float] | None:
 
 
 def values_of(row: Row, reference: Sequence[Row]) -> dict[str, float]:
-    """A row's metrics, its cost, and how long it took to the best validation scores of the reference with the same seed."""
+    """Return a row's metrics, its cost, and the time to the best validation scores of the reference with the same seed."""
     values = dict(row.measured["values"])
     if row.cost:
         values["seconds"] = row.cost["seconds"]
@@ -141,7 +142,7 @@ def values_of(row: Row, reference: Sequence[Row]) -> dict[str, float]:
 
 
 def mean_of(rows: Sequence[Row], reference: Sequence[Row] = ()) -> tuple[Measured, dict[str, float]]:
-    """The mean over seeds of each value that all of them have, and its sample standard deviation where there are several."""
+    """Return the mean over seeds of each value that all of them have, and the sample standard deviation of several."""
     columns = [values_of(row, reference) for row in rows]
     shared = [key for key in columns[0] if all(key in values for values in columns)]
     mean = {key: statistics.fmean(values[key] for values in columns) for key in shared}
