@@ -22,7 +22,7 @@ from tests.load.latencies import spread
 from tests.load.measure import Measured, in_turns, together
 from tests.load.page import write_page
 from tests.load.report import keep, show
-from tests.load.rows import CEILING, OURS, ROUTED, THREADS, TWO, Row, plan
+from tests.load.rows import CEILING, OURS, REDIS_PY, ROUTED, THREADS, TWO, Row, plan
 from tests.load.systems import System, SystemSkippedError
 from tests.load.traffic import World
 
@@ -129,6 +129,7 @@ def _start(
         THREADS: partial(systems.service, folder, url, threads=2),
         CEILING: partial(systems.ceiling, url),
         ROUTED: partial(systems.service, folder, url, fast_path=False),
+        REDIS_PY: partial(systems.service, folder, url, module="tests.load.with_redis_py"),
     }
     starts |= {name: partial(systems.rival, name, folder, options.cache) for name in systems.RIVALS}
     found: dict[str, System | str] = {}

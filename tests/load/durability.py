@@ -24,7 +24,8 @@ from tests.load.measure import generate
 from tests.load.traffic import Kind, World
 
 SETTINGS = ("everysec", "no", "always")
-KINDS: tuple[Kind, ...] = ("event", "batch", "mixed")
+CASES: tuple[tuple[Kind, int], ...] = (("event", 16), ("event", 64), ("batch", 16))
+"""What is posted, one event or a hundred at once, and over how many connections."""
 WRITERS = 3
 _WRITER = """
 import os, sys
@@ -38,15 +39,19 @@ while True:
 """
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.durability", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--artifact", type=Path, default=Path("artifacts/current"), help="folder of the model")
+    made.add_argument("--folder", type=Path, default=Path(".nexttrack"), help="where Valkey and the writers keep their files")
+    made.add_argument("--rounds", type=int, default=5)
+    made.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
+    return made
+
+
 def main() -> None:
-    """Measure each setting, each kind of request, on both disks; print medians and ranges over the rounds."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load.durability", description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--artifact", type=Path, default=Path("artifacts/current"))
-    parser.add_argument("--folder", type=Path, default=Path(".nexttrack"), help="where Valkey and the writers keep their files")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--connections", type=int, nargs="+", default=[16, 64])
-    options = parser.parse_args()
+    """Measure each case on both disks; print medians and ranges over the rounds."""
+    options = parser().parse_args()
     with (
         tempfile.TemporaryDirectory(dir=options.folder) as folder,
         embedded_valkey.running(Path(folder)) as url,
@@ -58,7 +63,7 @@ def main() -> None:
 
 
 def _measure(options: argparse.Namespace, url: str, port: int, disk: str) -> None:
-    for kind, connections in itertools.product(KINDS, options.connections):
+    for kind, connections in CASES:
         runs: dict[str, list[dict[str, float]]] = {setting: [] for setting in SETTINGS}
         for number, setting in itertools.product(range(options.rounds), SETTINGS):
             with Redis.from_url(url) as redis:
@@ -73,8 +78,10 @@ def _measure(options: argparse.Namespace, url: str, port: int, disk: str) -> Non
             )
             runs[setting].append(_figures(generate(order)))
         for setting, found in runs.items():
-            told = [f"{name} {_told(spread([run[name] for run in found]))}" for name in found[0]]
-            print(f"{disk} disk, {kind}, {connections} connections, {setting}: {', '.join(told)}", flush=True)  # noqa: T201  # a terminal program
+            ratio = spread([run["req/s"] / base["req/s"] for run, base in zip(found, runs["everysec"], strict=True)])
+            told = ", ".join(f"{name} {_told(spread([run[name] for run in found]))}" for name in found[0])
+            line = f"{disk} disk, {kind}, {connections} connections, {setting}: {told}, of everysec {ratio.median:.2f}"
+            print(line, flush=True)  # noqa: T201  # a terminal program
 
 
 def _figures(result: Result) -> dict[str, float]:

@@ -11,7 +11,8 @@ from typing import Literal
 
 from tests.load.traffic import Kind, World
 
-OURS, TWO, THREADS, CEILING, ROUTED = "nexttrack", "two workers", "two threads", "ceiling", "without the fast path"
+OURS, TWO, THREADS, CEILING = "nexttrack", "two workers", "two threads", "ceiling"
+ROUTED, REDIS_PY = "without the fast path", "with redis-py's client"
 RATES = {10_000: 2000.0, 100_000: 1000.0, 1_000_000: 2000.0, 10_000_000: 800.0}
 """Requests a second of the open loop, by catalogue size."""
 
@@ -58,6 +59,14 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
     rows += [Row(work="full", kind="next", tracks=first, connections=number, beside=(CEILING, TWO)) for number in loops]
     rows += [
         Row(work="full, beside FastAPI's own routing", kind="next", tracks=first, connections=number, beside=(ROUTED,))
+        for number in (16, 64)
+    ]
+    client = "beside redis-py's own client"
+    rows += [
+        Row(work=f"full, {client}", kind="next", tracks=first, connections=number, beside=(REDIS_PY,)) for number in (16, 64)
+    ]
+    rows += [
+        Row(work=f"event, {client}", kind="event", tracks=first, connections=number, beside=(REDIS_PY,))
         for number in (16, 64)
     ]
     if less:

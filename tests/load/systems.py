@@ -85,8 +85,16 @@ class System:
 
 
 @contextmanager
-def service(artifact: Path, redis_url: str, *, workers: int = 1, threads: int = 1, fast_path: bool = True) -> Iterator[System]:
-    """Run our service with default settings except the given ones. It is ready when `/readyz` says so."""
+def service(
+    artifact: Path,
+    redis_url: str,
+    *,
+    workers: int = 1,
+    threads: int = 1,
+    fast_path: bool = True,
+    module: str = "service",
+) -> Iterator[System]:
+    """Run our service, or `module` in its place, with default settings except the given ones, until `/readyz` says ready."""
     settings = {
         "ARTIFACT": str(artifact),
         "REDIS_URL": redis_url,
@@ -96,7 +104,7 @@ def service(artifact: Path, redis_url: str, *, workers: int = 1, threads: int = 
     }
     with tempfile.TemporaryDirectory() as state:
         environment = {f"NEXTTRACK_{name}": value for name, value in {**settings, "STATE_DIR": state}.items()}
-        command, probe = [sys.executable, "-m", "service"], b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        command, probe = [sys.executable, "-m", module], b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
         with _running("nexttrack", command, probe, environment, port_variable="NEXTTRACK_PORT") as system:
             yield system
 

@@ -1,6 +1,6 @@
 """The plan has every row that the documented aims need, and a run without rivals needs none of them."""
 
-from tests.load.rows import CEILING, ROUTED, THREADS, TWO, Row, plan
+from tests.load.rows import CEILING, REDIS_PY, ROUTED, THREADS, TWO, Row, plan
 from tests.load.systems import RIVALS
 
 SIZES = (100_000, 10_000, 1_000_000, 10_000_000)
@@ -21,7 +21,7 @@ def test_without_rivals_nobody_needs_an_environment_of_its_own() -> None:
     """The quick run needs nothing beyond the development environment."""
     rows = plan(sizes=SIZES, rivals=(), users=1)
 
-    assert {name for row in rows for name in row.beside} == {CEILING, TWO, THREADS, ROUTED}
+    assert {name for row in rows for name in row.beside} == {CEILING, TWO, THREADS, ROUTED, REDIS_PY}
 
 
 def test_tiers_are_named() -> None:
