@@ -27,7 +27,7 @@ from service.store.recent_masks import Masks, RecentMasks
 from service.store.sessions import HistoryReader, Remembered, SessionStore
 
 SPARE = 5
-"""How many times as many tracks are scored as wanted where artists are kept apart; more than that are rarely left out."""
+"""With an artist gap, so many times the wanted tracks are scored. More than that are rarely left out."""
 
 SLICE = 1_000
 """Tracks of one request that are looked up, or scored, at once. Other requests are served between two slices."""
@@ -35,7 +35,7 @@ SLICE = 1_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """What a request asks for: how many tracks, which not, and from which alone."""
+    """A request: how many tracks, which ones not, and, if `candidates` are given, from which ones only."""
 
     count: int = 10
     exclude: Sequence[str] = ()
@@ -44,7 +44,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """Tracks with their scores, best first, and who chose them; `ran_s` is the model's own time."""
+    """Tracks with their scores, best first, and their source. `ran_s` is the model's run time."""
 
     tracks: Sequence[tuple[str, float]]
     source: Literal["model", "popular"] = "model"
@@ -52,7 +52,7 @@ class Recommendation:
 
 
 class Recommender:
-    """Proposes what to play next, from one artifact."""
+    """Proposes what to play next, with one artifact."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Recommender:
         self._degraded = degraded
 
     async def for_listener(self, user_id: str, query: Query, now_ms: int) -> Recommendation:
-        """What `user_id` should hear next; a listener never seen gets the model's answer to an empty history."""
+        """Returns what a listener should hear next. For an unknown listener that is the model's answer to an empty history."""
         try:
             remembered = await self._store.read(user_id, now_ms, self.reader)
         except StoreUnavailableError:
@@ -87,7 +87,7 @@ class Recommender:
         return await self._propose(remembered, query, now_ms, user_id)
 
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], query: Query) -> Recommendation:
-        """What should follow `plays` (oldest first, one session that goes on), of nobody in particular. No store is asked."""
+        """Returns what should follow `plays`: one session that goes on, oldest first. The store is not read."""
         entries = tuple(
             Entry(track_id, outcome, place, outcome is Outcome.SKIPPED, 0) for place, (track_id, outcome) in enumerate(plays)
         )
@@ -159,7 +159,7 @@ class Recommender:
         return {*masks.skipped, *masks.disliked, *query.exclude, *(masks.played if self._exclude_played else ())}
 
     def _popular_ones(self, query: Query, masked: set[str]) -> Recommendation:
-        """The most popular tracks that may be proposed, of the candidates where there are any; scores fall from 1."""
+        """Returns the most popular tracks that are not masked, from the candidates if there are any. Scores fall from 1."""
         tracks: Iterable[str] = self._popular
         if query.candidates is not None:
             places = {track_id: place for place, track_id in enumerate(self._popular)}
@@ -169,7 +169,7 @@ class Recommender:
         return Recommendation(tracks=self._apart(scored)[: query.count], source="popular")
 
     def _apart(self, tracks: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
-        """`tracks` without those whose artist comes within the gap before; what is left stays best first."""
+        """Removes each track whose artist has one within the gap before it. The order stays."""
         if not self._artist_gap or self._artists is None:
             return tracks
         kept: list[tuple[str, float]] = []

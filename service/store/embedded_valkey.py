@@ -4,11 +4,11 @@ Its data lies under the state folder and is there again at the next start. It li
 at a time; a lock on the folder ensures that. A server that outlived a killed service is stopped cleanly, and a new one takes
 over its data. A server that dies is started again on the same data and socket.
 
-What survives: Valkey writes each event to its append-only file before it replies, so every acknowledged event survives a
+What survives: Valkey writes each event to its append-only file before it replies. So every acknowledged event survives a
 killed Valkey and a killed service. `Flusher` flushes the file to the disk each second, so a power cut costs about the last
-second. Valkey's own `everysec` promises less: while a flush is under way it keeps events in its own memory for up to two
-seconds and replies all the same, so a kill on a busy disk loses them. `always` survives the power cut too, at half the events
-a second. `docs/measurements/durability.md` has the figures.
+second. Valkey's own `everysec` is weaker: while a flush is under way, it keeps events in its own memory for up to two seconds
+and replies all the same. A kill on a busy disk then loses them. `always` survives the power cut too, but events wait for the
+disk. `docs/measurements/durability.md` has the figures.
 
 A full disk is the exception. Valkey then refuses further events, but it has acknowledged those whose write failed. They reach
 the file once there is room, and a kill before that loses them.
@@ -34,7 +34,7 @@ from service.store.flusher import Flusher
 logger = structlog.get_logger()
 
 SOCKET_BYTES = 100
-"""Longest path of a unix socket, a little under the kernels' limits (104 on macOS, 108 on Linux)."""
+"""The longest path of a Unix socket, a little below the kernels' limits (104 on macOS, 108 on Linux)."""
 START_S, STOP_S = 30.0, 30.0
 """Reading a gigabyte of append-only file takes seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -48,7 +48,7 @@ class EmbeddedError(Exception):
 
 @contextmanager
 def running(state_dir: Path) -> Iterator[str]:
-    """Run a Valkey with its data under `state_dir`; gives its URL, stops it in the end. EmbeddedError where it cannot."""
+    """Runs a Valkey with its data under `state_dir`, and gives its URL. EmbeddedError if it cannot run."""
     binary = _binary()
     folder = state_dir.resolve() / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def running(state_dir: Path) -> Iterator[str]:
 
 
 class _Keeper:
-    """Starts a server again whenever it ends, until told to stop; a thread waits for that."""
+    """Starts the server again whenever it ends, until it is told to stop. A thread waits for the server's end."""
 
     def __init__(self, server: subprocess.Popen[bytes], start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self._server, self._start = server, start
@@ -77,11 +77,11 @@ class _Keeper:
         self._thread = threading.Thread(target=self._keep, name="embedded Valkey", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Watches the server from now on."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop the server that runs by now, and start no other."""
+        """Stops the server that runs now, and starts no other."""
         with self._starting:
             self._stopping.set()
         _stop(self._server)
@@ -125,7 +125,7 @@ def _binary() -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the folder for this process; the kernel lets go of it however the process ends."""
+    """Locks the folder for this process. The kernel releases the lock however the process ends."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,7 +143,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _socket_path(folder: Path) -> Iterator[Path]:
-    """Where the socket goes: beside the data, or in a short temporary folder where that path is too long."""
+    """Gives the path of the socket: beside the data, or in a temporary folder if that path is too long."""
     path = folder / "socket"
     if len(os.fsencode(path)) <= SOCKET_BYTES and " " not in str(path):  # a URL with a space is no URL
         path.unlink(missing_ok=True)
@@ -201,7 +201,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _stop_leftover(folder: Path) -> None:
-    """Stop a Valkey that outlived its service. We hold the lock, so nobody uses it."""
+    """Stops a Valkey that outlived its service. We hold the lock, so nobody uses it."""
     address = folder / "address"
     if not address.is_file():
         return
@@ -214,7 +214,7 @@ def _stop_leftover(folder: Path) -> None:
 
 
 def _ask(path: Path, command: bytes) -> bytes | None:
-    """The first line that the server at `path` answers, empty where it says nothing; None where nobody listens."""
+    """Returns the first line of the answer of the server at `path`. It is empty without an answer, None if nobody listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(1)
         try:

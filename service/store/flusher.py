@@ -30,17 +30,17 @@ class Flusher:
         self._trouble = Trouble("the embedded Valkey's events are not flushed to the disk; a power cut may lose them")
 
     def start(self) -> None:
-        """Flush from now on."""
+        """Flushes from now on."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Flush no more. Valkey flushes everything itself when it is told to stop."""
+        """Flushes no more. Valkey flushes everything itself when it is told to stop."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def flush(self) -> None:
-        """Flush the files that have grown since their last flush; OSError where the disk refuses."""
+        """Flushes the files that have grown since their last flush. OSError if the disk refuses."""
         sizes = self._sizes()
         self._flushed = {path: size for path, size in self._flushed.items() if path in sizes}
         for path, size in sizes.items():

@@ -218,7 +218,7 @@ class _Connection(asyncio.Protocol):
         self._end()
 
     def _flush(self) -> None:
-        # If the connection is about to end, `connection_lost` tells those who wait.
+        # A connection that is about to end: `connection_lost` fails the requests in flight.
         if self.alive and not self._transport.is_closing():
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()

@@ -66,8 +66,7 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
         Row(work=f"full, {client}", kind="next", tracks=first, connections=number, beside=(REDIS_PY,)) for number in (16, 64)
     ]
     rows += [
-        Row(work=f"event, {client}", kind="event", tracks=first, connections=number, beside=(REDIS_PY,))
-        for number in (16, 64)
+        Row(work=f"event, {client}", kind="event", tracks=first, connections=number, beside=(REDIS_PY,)) for number in (16, 64)
     ]
     if less:
         rows.append(Row(work="full, beside bare model calls, which do less", kind="next", tracks=first, beside=(TWO, *less)))
