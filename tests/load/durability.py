@@ -58,7 +58,7 @@ def main() -> None:
         systems.service(options.artifact, url) as service,
     ):
         _measure(options, url, service.port, "idle")
-        with _busy(Path(folder)):
+        with busy_disk(Path(folder)):
             _measure(options, url, service.port, "busy")
 
 
@@ -95,7 +95,8 @@ def _told(figure: Spread) -> str:
 
 
 @contextmanager
-def _busy(folder: Path) -> Iterator[None]:
+def busy_disk(folder: Path) -> Iterator[None]:
+    """Keep the disk of a folder busy: writers fill and flush files there without a pause."""
     commands = [[sys.executable, "-c", _WRITER, str(folder / f"writer{number}")] for number in range(WRITERS)]
     writers = [subprocess.Popen(command) for command in commands]
     try:

@@ -1,0 +1,100 @@
+"""`python -m tests.load.kills`: kills the embedded Valkey under a load of events and counts acknowledged events that are lost.
+
+With `--busy`, writers beside Valkey fill and flush files without a pause.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+from redis import Redis, RedisError
+
+from service.store import embedded_valkey
+from tests.load import systems
+from tests.load.durability import SETTINGS, busy_disk
+
+CLIENTS, BATCH = 8, 20
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.kills", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--artifact", type=Path, default=Path("artifacts/current"), help="folder of the model")
+    made.add_argument("--folder", type=Path, default=Path(".nexttrack"), help="where Valkey and the writers keep their files")
+    made.add_argument("--rounds", type=int, default=14)
+    made.add_argument("--appendfsync", choices=SETTINGS, default="no", help="the service itself uses `no`")
+    made.add_argument("--busy", action="store_true", help="keep the disk busy")
+    return made
+
+
+def main() -> None:
+    """Run the rounds, print what was lost, and end with code 1 if anything was."""
+    options = parser().parse_args()
+    acknowledged = lost = bad = 0
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+        url = stack.enter_context(embedded_valkey.running(folder))
+        service = stack.enter_context(systems.service(options.artifact, url))
+        redis = stack.enter_context(Redis.from_url(url))
+        if options.busy:
+            stack.enter_context(busy_disk(folder))
+        for number in range(options.rounds):
+            redis.config_set("appendfsync", options.appendfsync)
+            events = asyncio.run(_round(service.port, redis, f"r{number}"))
+            _wait_until_back(redis)
+            gone = sum(not redis.hexists(f"nexttrack:{{{user}}}:events", event) for user, event in events)
+            acknowledged, lost, bad = acknowledged + len(events), lost + gone, bad + bool(gone)
+    print(f"{options.appendfsync}: {lost:,} of {acknowledged:,} acknowledged events lost, in {bad} of {options.rounds} rounds")  # noqa: T201  # a terminal program
+    sys.exit(1 if lost else 0)
+
+
+async def _round(port: int, redis: Redis, name: str) -> list[tuple[str, str]]:
+    """Post events for some seconds, then kill Valkey. Returns user and event id of each that was acknowledged before."""
+    acknowledged: list[tuple[str, str]] = []
+    killed = asyncio.Event()
+
+    async def post(number: int) -> None:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            batch = 0
+            while not killed.is_set():
+                user, batch = f"{name}-{number}-{batch // 5}", batch + 1
+                events = [
+                    {"event_id": f"{batch}-{place}", "user_id": user, "track_id": f"t{place}", "type": "play"}
+                    for place in range(BATCH)
+                ]
+                reply = await client.post("/v1/events", json={"events": events})
+                if reply.status_code == httpx.codes.OK and not killed.is_set():
+                    acknowledged.extend((user, str(event["event_id"])) for event in events)
+
+    async def kill() -> None:
+        process = int(redis.info("server")["process_id"])
+        await asyncio.sleep(random.uniform(2, 5))
+        os.kill(process, signal.SIGKILL)
+        killed.set()
+
+    await asyncio.gather(kill(), *map(post, range(CLIENTS)))
+    return acknowledged
+
+
+def _wait_until_back(redis: Redis) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            redis.ping()
+            return
+        except RedisError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
