@@ -5,9 +5,9 @@ commands of all requests travel on this one connection, and replies are matched 
 sent in one turn of the event loop leave in one write. No request owns a connection. So a cancelled request neither blocks a
 connection nor leaves its reply to another request (redis-py#2624, #2665): its reply arrives and is dropped.
 
-redis-py's own client takes a connection from a pool for each command, with retries and instrumentation around it. In its place
-the event loop needs 1.4 times the processor time for a proposal and 1.6 to 1.7 times for an event. This code answers 1.2 to 1.3
-times as many proposals a second and 1.6 to 1.8 times as many events (docs/measurements/speed.md, "The Redis connection").
+redis-py's own client takes a connection from a pool for each command, with retries and instrumentation around it. This code
+answers 1.2 to 2 times as many proposals a second and 1.6 to 2 times as many events, for .5 to .7 of the event loop's CPU time
+(docs/measurements/speed.md, "Does the Redis connection pay?").
 
 Every command that is sent here may be repeated without harm, so those in flight when a connection breaks are sent once more.
 The module knows nothing about sessions.

@@ -5,8 +5,8 @@ With `--busy`, writers beside Valkey fill and flush files without a pause.
 
 import argparse
 import asyncio
+import itertools
 import os
-import random
 import signal
 import sys
 import tempfile
@@ -57,30 +57,37 @@ def main() -> None:
 
 
 async def _round(port: int, redis: Redis, name: str) -> list[tuple[str, str]]:
-    """Post events for some seconds, then kill Valkey. Returns user and event id of each that was acknowledged before."""
+    """Post events, then kill Valkey: when its file lacks something that it did, or after five seconds.
+
+    Returns user and event id of each event that was acknowledged before.
+    """
     acknowledged: list[tuple[str, str]] = []
     killed = asyncio.Event()
 
-    async def post(number: int) -> None:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            batch = 0
-            while not killed.is_set():
-                user, batch = f"{name}-{number}-{batch // 5}", batch + 1
-                events = [
-                    {"event_id": f"{batch}-{place}", "user_id": user, "track_id": f"t{place}", "type": "play"}
-                    for place in range(BATCH)
-                ]
-                reply = await client.post("/v1/events", json={"events": events})
-                if reply.status_code == httpx.codes.OK and not killed.is_set():
-                    acknowledged.extend((user, str(event["event_id"])) for event in events)
+    async def post(client: httpx.AsyncClient, number: int) -> None:
+        for batch in itertools.count():
+            user = f"{name}-{number}-{batch // 5}"
+            events = [
+                {"event_id": f"{batch}-{place}", "user_id": user, "track_id": f"t{place}", "type": "play"}
+                for place in range(BATCH)
+            ]
+            reply = await client.post("/v1/events", json={"events": events})
+            if killed.is_set():
+                return
+            if reply.status_code == httpx.codes.OK:
+                acknowledged.extend((user, str(event["event_id"])) for event in events)
 
     async def kill() -> None:
         process = int(redis.info("server")["process_id"])
-        await asyncio.sleep(random.uniform(2, 5))
+        await asyncio.sleep(1)
+        given_up_at = time.monotonic() + 4
+        while time.monotonic() < given_up_at and not redis.info("persistence")["aof_buffer_length"]:  # noqa: ASYNC110  # that is in another process
+            await asyncio.sleep(0.002)
         os.kill(process, signal.SIGKILL)
         killed.set()
 
-    await asyncio.gather(kill(), *map(post, range(CLIENTS)))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        await asyncio.gather(kill(), *(post(client, number) for number in range(CLIENTS)))
     return acknowledged
 
 
