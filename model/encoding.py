@@ -71,6 +71,12 @@ def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, no
     return RowHistory(rows[::-1], outcomes[::-1], gap_codes(np.diff(at_ms)).tolist())
 
 
+def read_entries(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int) -> list[Entry]:
+    """Returns the entries of a history that `rows_of` encodes, oldest first: what a model reads, for a person to see."""
+    known = [entry for entry in reversed(entries) if vocabulary.knows(entry.track_id)]
+    return known[:length][::-1]
+
+
 def gap_codes(gap_ms: npt.NDArray[np.integer]) -> Ints:
     """Times from each entry to the next known one, or to when it is asked what comes next, as numbers from `GOING_ON` up.
 

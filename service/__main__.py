@@ -24,6 +24,7 @@ from model.graphs import Graphs
 from service.app import create_app, from_environment, settle
 from service.observing import logs
 from service.observing.metrics import MULTIPROCESS
+from service.observing.pseudonyms import pseudonyms
 from service.settings import PREFIX, Settings, describe, unknown
 from service.store import embedded_valkey
 
@@ -41,7 +42,7 @@ def main() -> None:
     )
     parser.parse_args()
     settings = _settings(parser)
-    log = logs.configure(settings.log_level, settings.log_format)
+    log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key))
     # uvicorn passes a signal on once it has answered all requests; this ends the process the ordinary way then, so that
     # the embedded Valkey is stopped too.
     signal.signal(signal.SIGTERM, _end)

@@ -29,6 +29,7 @@ from service.http.routes import ROUTERS
 from service.observing import logs
 from service.observing.log_writer import LogWriter
 from service.observing.metrics import Metrics
+from service.observing.pseudonyms import pseudonyms
 from service.recommender import Recommender
 from service.scoring.batcher import BatchingScorer, BatchRunner
 from service.scoring.registry import Arm, ModelRegistry, ServedModel, Starter
@@ -64,7 +65,7 @@ def create_app(
     metrics = Metrics()
     if log is not None:
         log.report_to(metrics.log_dropped.inc)
-    request_log = logs.RequestLog(settings.log_level, settings.log_format, log)
+    request_log = logs.RequestLog(settings.log_level, settings.log_format, log, pseudonyms(settings.log_user_key))
 
     def entrance(framework: ASGIApp) -> ASGIApp:
         inner = FastPath(framework) if settings.fast_path else PathsAsSent(framework)
@@ -106,7 +107,7 @@ def from_environment() -> FastAPI:
     """What each of several worker processes calls: an application of its own, set up as the environment says."""
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     settings = Settings()
-    log = logs.configure(settings.log_level, settings.log_format)
+    log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key))
     artifact = load(settings.artifact)
     graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
     app = create_app(settings, artifact, graphs, log=log)

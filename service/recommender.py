@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from model.artifact import Artifact
-from model.encoding import RowHistory, rows_of
+from model.encoding import RowHistory, read_entries, rows_of
 from model.events import Entry, History, Outcome, Span
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import ScorerUnavailableError, StoreUnavailableError
@@ -86,6 +86,10 @@ class Recommender:
             return self._popular_ones(query, self._masked(self._recent.of(user_id), query))
         return await self._propose(remembered, query, now_ms, user_id)
 
+    def read_entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
+        """Returns the entries of a listener's history that the model reads at `now_ms`, oldest first."""
+        return read_entries(self._entries(remembered, now_ms), self._vocabulary, length=self._rule.length)
+
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], query: Query) -> Recommendation:
         """Returns what should follow `plays`: one session that goes on, oldest first. The store is not read."""
         entries = tuple(
@@ -99,13 +103,11 @@ class Recommender:
         return await self._propose(remembered, query, now_ms=len(plays))
 
     async def _propose(self, remembered: Remembered, query: Query, now_ms: int, user_id: str | None = None) -> Recommendation:
-        session = remembered.history.session(now_ms)
-        entries = remembered.history.entries if self._rule.scope == "user" else session
         asked_ms = now_ms if self._reads_gaps else None
-        history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=asked_ms)
+        history = rows_of(self._entries(remembered, now_ms), self._vocabulary, length=self._rule.length, now_ms=asked_ms)
         masks = Masks(
             skipped=remembered.history.skipped(now_ms),
-            played=[entry.track_id for entry in session],
+            played=[entry.track_id for entry in remembered.history.session(now_ms)],
             disliked=remembered.disliked,
         )
         if user_id is not None:
@@ -118,6 +120,9 @@ class Recommender:
         except ScorerUnavailableError:
             self._degraded("model")
             return self._popular_ones(query, masked)
+
+    def _entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
+        return remembered.history.entries if self._rule.scope == "user" else remembered.history.session(now_ms)
 
     async def _best(self, history: RowHistory, masked: set[str], count: int) -> Recommendation:
         fetched = count * SPARE if self._artist_gap else count

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.store.connections import check
@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     fast_path: bool = Field(True, description="answer the busy routes past FastAPI's routing; false to debug or to measure it")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is logged")
+    log_user_key: SecretStr | None = Field(
+        None, min_length=16, description="secret; user ids in log lines become pseudonyms under it; none: ids as they are"
+    )
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
 
 

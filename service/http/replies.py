@@ -16,6 +16,7 @@ from model.artifact import Artifact
 from model.events import Entry
 from model.vocabulary import FIRST, UNKNOWN
 from service.recommender import Recommendation
+from service.store.sessions import Remembered, Stored
 
 encode = msgspec.json.Encoder().encode
 """A reply's body as JSON."""
@@ -43,15 +44,50 @@ def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | 
     }
 
 
-def session(user_id: str, entries: Sequence[Entry], skipped: Sequence[str], expires_at_ms: int | None) -> dict[str, Any]:
-    """A `schemas.Session`."""
+def session(user_id: str, remembered: Remembered, now_ms: int) -> dict[str, Any]:
+    """A `schemas.Session`, without the history."""
+    expires_in_ms = remembered.expires_in_ms
     return {
         "user_id": user_id,
-        "session": [
-            {"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": _moment(entry.at_ms)} for entry in entries
+        "session": entries(remembered.history.session(now_ms)),
+        "skipped": remembered.history.skipped(now_ms),
+        "expires_at": None if expires_in_ms is None else _moment(now_ms + expires_in_ms),
+    }
+
+
+def entries(history: Sequence[Entry]) -> list[dict[str, Any]]:
+    """A list of `schemas.SessionEntry`."""
+    return [
+        {"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": _moment(entry.at_ms)} for entry in history
+    ]
+
+
+def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
+    """A `schemas.Export`."""
+    return {
+        "user_id": user_id,
+        "exported_at": _moment(now_ms),
+        "events": [
+            {
+                "event_id": event.event_id,
+                "track_id": event.track_id,
+                "type": event.type.name.lower(),
+                "at": _moment(event.at_ms),
+                "received_at": _moment(event.at_ms + event.delay_ms),
+                "played_ms": event.played_ms,
+                "track_ms": event.track_ms,
+                "session_id": event.session_id,
+                "request_id": event.request_id,
+                "private": event.private,
+            }
+            for event in stored.events
         ],
-        "skipped": skipped,
-        "expires_at": None if expires_at_ms is None else _moment(expires_at_ms),
+        "opinions": [
+            {"track_id": track_id, "type": type.name.lower(), "at": _moment(at_ms)}
+            for track_id, (type, at_ms) in stored.opinions.items()
+        ],
+        "unreadable": [{"kind": kind, "field": name, "value": value} for kind, name, value in stored.unreadable],
+        "expires_at": {kind: _moment(now_ms + ttl_ms) for kind, ttl_ms in stored.expires_in_ms.items()},
     }
 
 

@@ -174,8 +174,51 @@ class Session(BaseModel):
 
     user_id: str
     session: list[SessionEntry]
-    skipped: list[str] = Field(description="tracks that this session proposes no more")
+    skipped: list[str] = Field(description="tracks that are not proposed again while their session goes on")
     expires_at: datetime | None = Field(description="when the listener's events are forgotten, without another one")
+    history: list[SessionEntry] | None = Field(None, description="with `history=true`: all that the model reads")
+
+
+class ExportedEvent(BaseModel):
+    """One event as it is stored."""
+
+    event_id: str
+    track_id: str
+    type: Literal["play", "skip", "complete", "like", "dislike"]
+    at: datetime
+    received_at: datetime = Field(description="by the service's clock; not before `at`")
+    played_ms: int | None
+    track_ms: int | None
+    session_id: str | None
+    request_id: str | None
+    private: bool
+
+
+class ExportedOpinion(BaseModel):
+    """The newest like or dislike of a track."""
+
+    track_id: str
+    type: Literal["like", "dislike"]
+    at: datetime
+
+
+class UnreadableValue(BaseModel):
+    """A stored value that another version of the service wrote, or that is broken. Field and value are in base64."""
+
+    kind: str
+    field: str
+    value: str
+
+
+class Export(BaseModel):
+    """Everything that is stored about a listener, oldest first. `expires_at` has the time of each kind of key."""
+
+    user_id: str
+    exported_at: datetime
+    events: list[ExportedEvent]
+    opinions: list[ExportedOpinion]
+    unreadable: list[UnreadableValue]
+    expires_at: dict[str, datetime] = Field(description="by kind of key: events, private, opinions")
 
 
 class ModelDescription(BaseModel):

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -23,6 +24,7 @@ from starlette.types import Scope
 from structlog.typing import EventDict, ExcInfo, Processor
 
 from service.observing.log_writer import LogWriter
+from service.observing.pseudonyms import Pseudonyms
 
 AGAIN_S = 10.0
 """How often a failure that goes on is logged."""
@@ -35,10 +37,17 @@ _encoder = msgspec.json.Encoder()
 logger = structlog.get_logger()
 
 
-def configure(level: str, format: Literal["json", "console"], descriptor: int | None = None) -> LogWriter:
+def configure(
+    level: str,
+    format: Literal["json", "console"],
+    descriptor: int | None = None,
+    *,
+    pseudonyms: Pseudonyms | None = None,
+) -> LogWriter:
     """Set up logging for this process, to stdout unless another descriptor is given. Whoever starts the process calls it once.
 
-    The returned writer is also where a start's other output goes.
+    `pseudonyms` replace user ids in all lines but a request's own, which `RequestLog` writes. The returned writer is also where
+    a start's other output goes.
     """
     writer = LogWriter(_stdout() if descriptor is None else descriptor)
     process = os.getpid()
@@ -53,6 +62,8 @@ def configure(level: str, format: Literal["json", "console"], descriptor: int | 
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper("iso", utc=True),
     ]
+    if pseudonyms is not None:
+        shared.append(partial(_hide_users, pseudonyms))
     exceptions = structlog.processors.ExceptionRenderer(_format_traceback)
     last: list[Processor] = [exceptions, *_renderers(format, writer)]
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -91,7 +102,14 @@ class Trouble:
 class RequestLog:
     """Writes a line for each request; by structlog in the format for people. Without a writer it writes none."""
 
-    def __init__(self, level: str, format: Literal["json", "console"], writer: LogWriter | None = None) -> None:
+    def __init__(
+        self,
+        level: str,
+        format: Literal["json", "console"],
+        writer: LogWriter | None = None,
+        pseudonyms: Pseudonyms | None = None,
+    ) -> None:
+        self._pseudonyms = pseudonyms
         self._writer = None if logging.getLevelNamesMapping()[level.upper()] > logging.INFO else writer
         self._plain = format == "json"
         self._process = os.getpid()
@@ -108,7 +126,7 @@ class RequestLog:
         line = {
             "event": "request",
             "method": method,
-            "path": path,
+            "path": path if self._pseudonyms is None else self._pseudonyms.path(path),
             "status": status,
             "ms": ms,
             **notes,
@@ -123,6 +141,15 @@ class RequestLog:
             self._writer.drop(1)
             return
         self._writer.put(encoded + b"\n")
+
+
+def _hide_users(pseudonyms: Pseudonyms, _: object, __: str, line: EventDict) -> EventDict:
+    """A processor that puts pseudonyms in place of user ids, in the fields that have any."""
+    if "user_id" in line:
+        line["user_id"] = pseudonyms.user(str(line["user_id"]))
+    if "path" in line:
+        line["path"] = pseudonyms.path(str(line["path"]))
+    return line
 
 
 class _Handler(logging.StreamHandler[LogWriter]):

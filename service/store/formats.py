@@ -42,14 +42,23 @@ def unpack_readable(values: Iterable[bytes]) -> tuple[list[Event], list[str]]:
     """Unpacks the stored events that can be read. For the others it returns why not: `UNKNOWN` or `BROKEN`."""
     events, reasons = list[Event](), list[str]()
     for value in values:
-        if value[:1] not in (_VERSION_BYTE, b""):
-            reasons.append(UNKNOWN)
-            continue
-        try:
-            events.append(_unpack(value[1:]))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            reasons.append(BROKEN)
+        event = unpack_event(value)
+        if event is not None:
+            events.append(event)
+        else:
+            reasons.append(BROKEN if value[:1] in (_VERSION_BYTE, b"") else UNKNOWN)
     return events, reasons
+
+
+def unpack_event(value: bytes) -> Event | None:
+    """Unpacks a stored event; None if it cannot be read."""
+    if value[:1] != _VERSION_BYTE:
+        return None
+    try:
+        fields: Sequence[Any] = _decode_fields(value[1:])
+        return msgspec.convert(fields[: len(Event._fields)], Event)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def pack_opinion(event: Event) -> str:
@@ -63,11 +72,6 @@ def unpack_opinion(value: bytes) -> tuple[EventType, int] | None:
     if text[:2] not in (f"{VERSION}{EventType.LIKE.value}", f"{VERSION}{EventType.DISLIKE.value}") or not text[2:].isdecimal():
         return None
     return EventType(int(text[1])), int(text[2:])
-
-
-def _unpack(packed: bytes) -> Event:
-    fields: Sequence[Any] = _decode_fields(packed)
-    return msgspec.convert(fields[: len(Event._fields)], Event)
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -20,7 +20,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Protocol
 
@@ -33,7 +33,17 @@ from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
 from service.settings import Settings
 from service.store.connections import RedisClient
-from service.store.formats import BROKEN, UNKNOWN, VERSION, pack_event, pack_opinion, unpack_events, unpack_readable
+from service.store.formats import (
+    BROKEN,
+    UNKNOWN,
+    VERSION,
+    pack_event,
+    pack_opinion,
+    unpack_event,
+    unpack_events,
+    unpack_opinion,
+    unpack_readable,
+)
 from service.store.redis_connection import Command, refused
 
 logger = structlog.get_logger()
@@ -64,6 +74,16 @@ class Remembered:
     expires_in_ms: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """Everything that is stored about a listener. The defaults are those of a listener never seen."""
+
+    events: Sequence[Event] = ()  # in canonical order, private ones among them
+    opinions: Mapping[str, tuple[EventType, int]] = field(default_factory=dict)  # by track: the newest, and its time
+    unreadable: Sequence[tuple[str, bytes, bytes]] = ()  # kind of key, field and value; for a key that is no hash its dump
+    expires_in_ms: Mapping[str, int] = field(default_factory=dict)  # by kind of key
+
+
 class SessionStore(Protocol):
     """Stores what listeners did. All methods raise StoreUnavailableError if the store does not answer in time."""
 
@@ -75,6 +95,9 @@ class SessionStore(Protocol):
 
         Without a `reader` the history is read by the store's own rule, and every track fills it.
         """
+
+    async def export(self, user_id: str) -> Stored:
+        """Returns everything stored under a user id."""
 
     async def forget(self, user_id: str) -> int:
         """Deletes everything stored under a user id. Returns how many keys there were."""
@@ -143,6 +166,30 @@ class RedisSessions:
             expires_in_ms=expires_in_ms if expires_in_ms >= 0 else None,
         )
 
+    async def export(self, user_id: str) -> Stored:
+        keys = _keys(user_id)
+        with self._timer("export"):
+            replies = await self._run([(command, key) for command in ("HGETALL", "PTTL", "DUMP") for key in keys])
+        hashes, ttls, dumps = (replies[start : start + len(keys)] for start in range(0, len(replies), len(keys)))
+        events, opinions, unreadable = list[Event](), dict[str, tuple[EventType, int]](), list[tuple[str, bytes, bytes]]()
+        for kind, found, dump in zip(_KINDS, hashes, dumps, strict=True):
+            if isinstance(found, ResponseError):
+                unreadable.append((kind, b"", dump))
+                continue
+            for name, value in zip(found[::2], found[1::2], strict=True):
+                if kind == "opinions" and (opinion := unpack_opinion(value)) and (track_id := _text(name)):
+                    opinions[track_id] = opinion
+                elif kind != "opinions" and (event := unpack_event(value)):
+                    events.append(event)
+                else:
+                    unreadable.append((kind, name, value))
+        return Stored(
+            events=sorted(events),
+            opinions=opinions,
+            unreadable=unreadable,
+            expires_in_ms={kind: ttl for kind, ttl in zip(_KINDS, ttls, strict=True) if ttl >= 0},
+        )
+
     async def forget(self, user_id: str) -> int:
         with self._timer("forget"):
             [deleted] = await self._run([("UNLINK", *_keys(user_id))])
@@ -169,8 +216,7 @@ class RedisSessions:
         try:
             return frozenset([track_id.decode() for track_id in track_ids])
         except UnicodeDecodeError:
-            decoded = [track_id.decode(errors="ignore") for track_id in track_ids]
-            sound = [text for text, track_id in zip(decoded, track_ids, strict=True) if text.encode() == track_id]
+            sound = [text for text in map(_text, track_ids) if text is not None]
             self._count("opinions", *[BROKEN] * (len(track_ids) - len(sound)))
             return frozenset(sound)
 
@@ -217,6 +263,14 @@ def _arguments(event: Event) -> tuple[str | bytes | int, ...]:
     if event.type < EventType.LIKE or event.private:
         return event.event_id, pack_event(event), "", "", int(event.private)
     return event.event_id, pack_event(event), event.track_id, pack_opinion(event), 0
+
+
+def _text(value: bytes) -> str | None:
+    """Decodes an id; None if it is no UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _with_private(disliked: frozenset[str], events: Sequence[Event], history: History, now_ms: int) -> frozenset[str]:

@@ -6,7 +6,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.encoding import GAP_CODES, GOING_ON, HALF_HOUR_MS, RowHistory, encode, encode_histories, feed, gap_codes, rows_of
+from model.encoding import (
+    GAP_CODES,
+    GOING_ON,
+    HALF_HOUR_MS,
+    RowHistory,
+    encode,
+    encode_histories,
+    feed,
+    gap_codes,
+    read_entries,
+    rows_of,
+)
 from model.events import Entry, Outcome
 from model.vocabulary import Vocabulary
 
@@ -73,6 +84,18 @@ def test_outcomes_reach_the_network_as_their_numbers() -> None:
     entries = [Entry("a", outcome, 0, False, 0) for outcome in Outcome]
 
     assert rows_of(entries, Vocabulary(["a"]), length=9).outcomes == [1, 2, 3, 4]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "new"]), max_size=9), st.integers(1, 6))
+def test_entries_shown_to_a_person_are_those_that_are_encoded(tracks: list[str], length: int) -> None:
+    """Whatever is unknown or too old, the two functions leave out the same."""
+    vocabulary = Vocabulary(["a", "b"])
+    entries = [Entry(track, list(Outcome)[place % 4], place, False, 0) for place, track in enumerate(tracks)]
+    read = read_entries(entries, vocabulary, length=length)
+    encoded = rows_of(entries, vocabulary, length=length)
+
+    assert [vocabulary.row(entry.track_id) for entry in read] == list(encoded.rows)
+    assert [entry.outcome for entry in read] == list(encoded.outcomes)
 
 
 @settings(deadline=None)  # a busy machine is no failure

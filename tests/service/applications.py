@@ -45,7 +45,8 @@ def running(
     current: Path | None = None,
     **settings: object,
 ) -> Iterator[httpx.Client]:
-    """Yield a client of a running application. Parts that are not given are the real graphs and a store in memory.
+    """Yield a client of a running application. Parts that are not given are the real graphs and a store in memory, or in
+    Redis if the settings have its URL.
 
     `current` is the link that the application follows; by default it stays with the given artifact. The paths of requests
     that reach FastAPI are added to `reached_framework`.
@@ -54,7 +55,7 @@ def running(
         Settings.model_validate(_QUIET | {"artifact": current or artifact.folder} | settings),
         artifact,
         runner or Graphs(artifact, threads=1),
-        store=store or MemorySessions(artifact.manifest.history),
+        store=store or (None if "redis_url" in settings else MemorySessions(artifact.manifest.history)),
         clock=clock or Clock(),
     )
     if reached_framework is not None:

@@ -11,7 +11,7 @@ from model.events import Event, EventType, HistoryRule, fold
 from model.graphs import Scores
 from service.errors import ServiceError, StoreUnavailableError
 from service.scoring.batches import Scored
-from service.store.sessions import HistoryReader, Remembered
+from service.store.sessions import HistoryReader, Remembered, Stored
 
 
 class MemorySessions:
@@ -46,6 +46,13 @@ class MemorySessions:
             expires_in_ms=1_000 if events else None,
         )
 
+    async def export(self, user_id: str) -> Stored:
+        events = sorted(self._events.get(user_id, {}).values())
+        opinions = {
+            event.track_id: (event.type, event.at_ms) for event in events if event.type >= EventType.LIKE and not event.private
+        }
+        return Stored(events=events, opinions=opinions, expires_in_ms={"events": 1_000} if events else {})
+
     async def forget(self, user_id: str) -> int:
         return 0 if self._events.pop(user_id, None) is None else 1
 
@@ -61,6 +68,9 @@ class BrokenSessions:
 
     async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
         raise StoreUnavailableError(f"cannot read {user_id} at {now_ms} as {reader}")
+
+    async def export(self, user_id: str) -> Stored:
+        raise StoreUnavailableError(f"cannot export {user_id}")
 
     async def forget(self, user_id: str) -> int:
         raise StoreUnavailableError(f"cannot forget {user_id}")
@@ -81,6 +91,10 @@ class LosableSessions(MemorySessions):
     async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
         self._reach()
         return await super().read(user_id, now_ms, reader)
+
+    async def export(self, user_id: str) -> Stored:
+        self._reach()
+        return await super().export(user_id)
 
     async def forget(self, user_id: str) -> int:
         self._reach()

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.events import Event, EventType
@@ -13,15 +13,21 @@ FULL = Event(5, EventType.DISLIKE, "e2", "täglich", 7, 8, 9, "s", "r", private=
 
 
 INTEGERS = st.integers(0, 2**53)
+TEXTS = st.sampled_from(["", "e1", "täglich", "x" * 256, "\x00"])
 EVENTS = st.builds(
     Event,
     at_ms=INTEGERS,
+    event_id=TEXTS,
+    track_id=TEXTS,
     delay_ms=INTEGERS,
     played_ms=st.none() | INTEGERS,
     track_ms=st.none() | INTEGERS,
+    session_id=st.none() | TEXTS,
+    request_id=st.none() | TEXTS,
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(EVENTS, max_size=5))
 def test_events_are_unpacked_as_they_were_packed(events: list[Event]) -> None:
     """Whatever their fields, alone or end to end: fields that were left out have their defaults again."""

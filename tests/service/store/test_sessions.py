@@ -183,6 +183,22 @@ async def test_dislike_outlives_the_history(where: Where) -> None:
     assert all(entry.outcome is Outcome.PLAYED for entry in found.history.entries)
 
 
+async def test_everything_stored_can_be_exported(where: Where) -> None:
+    """All fields of each event, private ones too, and the newest opinion of each track; of an unknown listener nothing."""
+    listener = user()
+    full = Event(3_000, LIKE, "e3", "täglich", 7, 29_999, 200_000, "s1", "r1")
+    events = [play(1), play(2, type=DISLIKE), full, play(4, type=LIKE)._replace(private=True)]
+    async with opened(where) as store:
+        await store.record({listener: events})
+        found, nothing = await store.export(listener), await store.export(user())
+
+    assert list(found.events) == events
+    assert found.opinions == {"t2": (DISLIKE, 2_000), "täglich": (LIKE, 3_000)}
+    assert found.expires_in_ms["events"] > 0
+    assert not found.unreadable
+    assert (nothing.events, nothing.opinions, nothing.expires_in_ms) == ([], {}, {})
+
+
 async def test_forgetting_leaves_nothing(where: Where) -> None:
     """After forgetting, a listener is as one never seen, opinions included."""
     listener = user()

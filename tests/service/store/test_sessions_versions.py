@@ -93,6 +93,26 @@ async def test_opinions_of_another_version_are_skipped_and_the_others_read(valke
     assert counts == {("opinions", "version"): 2, ("opinions", "broken"): 2}
 
 
+async def test_what_cannot_be_read_is_exported_as_it_is(valkey: str, redis: Redis) -> None:
+    """Everything means everything: values of other versions, and a key of another kind as Redis dumps it."""
+    listener = user()
+    async with counting(valkey) as (store, _):
+        await store.record({listener: [play(1, type=LIKE)]})
+        redis.hset(key(listener, "events"), "v2", b"\x02more")
+        redis.hset(key(listener, "opinions"), mapping={"t2": "24later", b"\xff": "145"})
+        redis.set(key(listener, "private"), "text")
+        found = await store.export(listener)
+
+    assert [event.track_id for event in found.events] == ["t1"]
+    assert set(found.opinions) == {"t1"}
+    assert sorted(found.unreadable) == [
+        ("events", b"v2", b"\x02more"),
+        ("opinions", b"t2", b"24later"),
+        ("opinions", b"\xff", b"145"),
+        ("private", b"", redis.dump(key(listener, "private"))),
+    ]
+
+
 async def test_key_of_another_kind_is_read_as_empty_and_replaced_by_the_next_write(valkey: str, redis: Redis) -> None:
     """Neither does a listener lose all further events, nor do the listener's other keys suffer."""
     listener = user()

@@ -1,12 +1,15 @@
 """The session as the model sees it, and forgetting a person."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from redis import Redis
 
 from model.artifact import Artifact
+from service.store import embedded_valkey
 from tests.service.applications import running
 from tests.service.fakes import BrokenSessions
 
@@ -40,6 +43,85 @@ def test_unknown_user_has_an_empty_session(artifact: Artifact) -> None:
     assert reply.json() == {"user_id": "nobody", "session": [], "skipped": [], "expires_at": None}
 
 
+def test_history_is_all_that_the_model_reads(artifact: Artifact) -> None:
+    """On request: earlier sessions too, without tracks that the model does not know."""
+    times = ["2027-01-13T08:00:00Z", "2027-01-13T08:01:00Z", "2027-01-15T07:59:00Z"]
+    events = [
+        {"event_id": str(place), "user_id": "u", "track_id": track, "type": "skip", "at": at}
+        for place, (track, at) in enumerate(zip(["t1", "unheard", "t2"], times, strict=True))
+    ]
+    with running(artifact) as client:
+        client.post("/v1/events", json={"events": events})
+        plain = client.get("/v1/users/u/session").json()
+        reply = client.get("/v1/users/u/session", params={"history": True}).json()
+
+    assert [entry["track_id"] for entry in plain["session"]] == ["t2"]
+    assert "history" not in plain
+    assert reply == plain | {
+        "history": [
+            {"track_id": "t1", "outcome": "skipped", "at": times[0]},
+            {"track_id": "t2", "outcome": "skipped", "at": times[2]},
+        ]
+    }
+
+
+FULL = {
+    "event_id": "e/1",
+    "user_id": "{u} 1",
+    "track_id": "t1",
+    "type": "like",
+    "at": "2027-01-15T07:59:00Z",
+    "played_ms": 1,
+    "track_ms": 2,
+    "session_id": "s",
+    "request_id": "r",
+}
+PRIVATE = {"event_id": "e2", "user_id": "{u} 1", "track_id": "t2", "type": "skip", "private": True}
+
+
+def test_export_has_every_field_of_every_event(artifact: Artifact, valkey: str) -> None:
+    """One document, with what the service added: when it received an event, and when each kind of key expires."""
+    with running(artifact, redis_url=valkey) as client:
+        client.post("/v1/events", json={"events": [FULL, PRIVATE]})
+        reply = client.get("/v1/users/%7Bu%7D%201/export")
+        client.delete("/v1/users/%7Bu%7D%201")
+    found = reply.json()
+    sent = [{name: value for name, value in event.items() if name != "user_id"} for event in (FULL, PRIVATE)]
+
+    assert reply.status_code == 200
+    assert (found["user_id"], found["exported_at"]) == ("{u} 1", "2027-01-15T08:00:00Z")
+    assert [
+        {name: value for name, value in event.items() if name in sent[place]} for place, event in enumerate(found["events"])
+    ] == sent
+    assert [event["received_at"] for event in found["events"]] == ["2027-01-15T08:00:00Z"] * 2
+    assert found["opinions"] == [{"track_id": "t1", "type": "like", "at": "2027-01-15T07:59:00Z"}]
+    assert (set(found["expires_at"]), found["unreadable"]) == ({"events", "private", "opinions"}, [])
+
+
+def test_deleted_listener_is_nowhere_in_redis(artifact: Artifact, tmp_path: Path) -> None:
+    """After everything that the API can do for a listener, no key that is left has the id in its name or value, and before,
+    each key of the listener would have expired by itself.
+    """
+    with (
+        embedded_valkey.running(tmp_path) as url,
+        Redis.from_url(url) as redis,
+        running(artifact, redis_url=url) as client,
+    ):
+        client.post("/v1/events", json={"events": [FULL, PRIVATE, FULL | {"event_id": "e3", "type": "dislike"}]})
+        for path in ("next", "session?history=true", "export"):
+            assert client.get(f"/v1/users/%7Bu%7D%201/{path}").status_code == 200
+        client.post("/v1/next", json={"user_id": "{u} 1", "candidates": ["t1"]})
+        mine = [name for name in redis.scan_iter() if b"u" in name and b"1" in name]
+        lifetimes = [redis.pttl(name) for name in mine]
+        reply = client.delete("/v1/users/%7Bu%7D%201")
+        left = [(name, redis.dump(name)) for name in redis.scan_iter()]
+
+    assert len(mine) == 3
+    assert all(ttl > 0 for ttl in lifetimes)
+    assert reply.status_code == 204
+    assert [name for name, value in left if b"%7Bu%7D 1" in name or b"{u} 1" in name + (value or b"")] == []
+
+
 def test_forgotten_person_is_gone_and_the_log_says_so(artifact: Artifact, logged: list[dict[str, Any]]) -> None:
     """204, an empty session, and a line for the auditor that names the user and the request."""
     with running(artifact) as client:
@@ -65,7 +147,9 @@ def test_the_auditors_line_is_written_whatever_the_level(artifact: Artifact, log
     assert [(line["event"], line["user_id"]) for line in logged] == [("audit: user forgotten", "u")]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/users/u/session"), ("DELETE", "/v1/users/u")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/users/u/session"), ("GET", "/v1/users/u/export"), ("DELETE", "/v1/users/u")]
+)
 def test_store_out_of_reach_is_said(artifact: Artifact, method: str, path: str) -> None:
     """Neither can be answered without Redis: 503 with Retry-After."""
     with running(artifact, store=BrokenSessions()) as client:

@@ -1,0 +1,44 @@
+"""Replaces user ids in log lines by pseudonyms, so that logs can be kept and shared without saying who listened.
+
+A pseudonym is the first 16 hexadecimal digits of HMAC-SHA-256 over the id, under a secret key. The same listener has the same
+pseudonym in every line, and whoever has the key can find a listener's lines. Without the key ids cannot be tried out, as they
+could be with a plain hash.
+"""
+
+import hashlib
+import hmac
+import re
+from urllib.parse import unquote_to_bytes
+
+from pydantic import SecretStr
+
+_OF_USER = re.compile(r"(/v1/users/)([^/]+)")
+DIGITS = 16
+
+
+def pseudonyms(key: SecretStr | None) -> "Pseudonyms | None":
+    """Returns the pseudonyms that the settings ask for; None if ids are logged as they are."""
+    return None if key is None else Pseudonyms(key.get_secret_value())
+
+
+class Pseudonyms:
+    """The pseudonyms under one key."""
+
+    def __init__(self, key: str) -> None:
+        self._hmac = hmac.new(key.encode(), digestmod=hashlib.sha256)
+
+    def user(self, user_id: str) -> str:
+        """Returns the pseudonym of a user id."""
+        return self._of(user_id.encode(errors="surrogatepass"))
+
+    def path(self, path: str) -> str:
+        """Returns a request's path with the pseudonym in place of the user id."""
+        match = _OF_USER.match(path)
+        if match is None:
+            return path
+        return match[1] + self._of(unquote_to_bytes(match[2].encode(errors="surrogatepass"))) + path[match.end() :]
+
+    def _of(self, user_id: bytes) -> str:
+        digest = self._hmac.copy()
+        digest.update(user_id)
+        return digest.hexdigest()[:DIGITS]
