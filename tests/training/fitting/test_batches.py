@@ -1,6 +1,6 @@
-"""Windows and targets, beside a search by brute force.
+"""Windows and targets agree with a search by brute force.
 
-Every entry of these logs has a row of its own, so that a number in a batch says whose and which it is.
+Every entry of these logs has a row of its own, so a row in a batch identifies its entry.
 """
 
 from collections import Counter
@@ -36,23 +36,23 @@ listeners_of_any_kind = st.lists(
 
 
 def numbered(listeners: list[list[tuple[Outcome, int, bool]]]) -> list[list[Play]]:
-    """The same listeners, every known entry with a row of its own."""
+    """Number the listeners' entries so that every known entry has a row of its own."""
     rows = iter(range(FIRST, 1000))
     return [[(next(rows) if known else UNKNOWN, outcome, part) for outcome, part, known in mine] for mine in listeners]
 
 
 def split_into(listeners: list[list[Play]]) -> Split:
-    """Their split."""
+    """Make the split of listeners."""
     return split_of(listeners, rows=FIRST + sum(len(mine) for mine in listeners))
 
 
 def trained_on(listeners: list[list[Play]]) -> list[list[Play]]:
-    """What the trainer may see of each: known tracks of the training part."""
+    """Return what the trainer may see of each listener: known tracks of the training part."""
     return [[play for play in mine if play[0] != UNKNOWN and play[2] == TRAIN] for mine in listeners]
 
 
 def lines(batch: Batch) -> list[tuple[list[int], list[int], list[int]]]:
-    """The windows of a batch without their padding: rows, outcomes, targets."""
+    """Return the windows of a batch without padding: rows, outcomes, targets."""
     real = batch.tracks != 0
     return [
         (
@@ -70,8 +70,9 @@ def lines(batch: Batch) -> list[tuple[list[int], list[int], list[int]]]:
 def test_windows_are_the_training_part_and_its_next_kept_tracks(
     targets: Targets, listeners: list[list[tuple[Outcome, int, bool]]], length: int, size: int, epoch: int
 ) -> None:
-    """Each window is a run of one listener's known training entries, each target the first kept one from there on; together
-    they hold every entry at least once, and nothing of validation or test.
+    """Each window is a run of known training entries of one listener, and each target the first kept entry from there on.
+
+    Together the windows hold every entry at least once, and nothing of validation or test.
     """
     world = numbered(listeners)
     mine_of = {play[0]: mine for mine in trained_on(world) for play in mine}
@@ -97,7 +98,7 @@ def test_windows_are_the_training_part_and_its_next_kept_tracks(
 @settings(deadline=None)  # a busy machine is no failure
 @given(listeners=listeners_of_any_kind, length=st.integers(1, 6))
 def test_every_kept_entry_is_a_target_in_each_epoch(listeners: list[list[tuple[Outcome, int, bool]]], length: int) -> None:
-    """The first entry of a sequence too: the start predicts it."""
+    """The first entry of a sequence is a target too: the start token predicts it."""
     world = numbered(listeners)
     batches = Windows(split_into(world), length=length, targets="wanted").batches(3, seed=1, epoch=0)
     targets = {row for batch in batches for row in batch.wanted.flatten().tolist()} - {0}
@@ -106,17 +107,17 @@ def test_every_kept_entry_is_a_target_in_each_epoch(listeners: list[list[tuple[O
 
 
 def long_listeners() -> list[list[Play]]:
-    """Twenty listeners with forty plays each."""
+    """Make twenty listeners with forty plays each."""
     return numbered([[(PLAYED if place % 3 else SKIPPED, TRAIN, True) for place in range(40)] for _ in range(20)])
 
 
 def all_tracks(windows: Windows, *, seed: int, epoch: int) -> list[list[list[int]]]:
-    """The tracks of each batch."""
+    """Return the tracks of each batch."""
     return [batch.tracks.tolist() for batch in windows.batches(8, seed=seed, epoch=epoch)]
 
 
 def test_same_seed_and_epoch_give_the_same_batches() -> None:
-    """Also from another `Windows` over the same split: this is what a resumed run relies on."""
+    """Also from another `Windows` over the same split, because a resumed run relies on it."""
     split = split_into(long_listeners())
     first, second = (all_tracks(Windows(split, length=9, targets="wanted"), seed=4, epoch=2) for _ in range(2))
 
@@ -125,7 +126,7 @@ def test_same_seed_and_epoch_give_the_same_batches() -> None:
 
 @pytest.mark.parametrize(("seed", "epoch"), [(4, 3), (5, 2)])
 def test_another_epoch_or_seed_cuts_elsewhere(seed: int, epoch: int) -> None:
-    """Not merely in another order: the windows themselves begin at other entries."""
+    """The windows begin at other entries; they are not only in another order."""
     windows = Windows(split_into(long_listeners()), length=9, targets="wanted")
     cuts = [
         {line[0] for batch in all_tracks(windows, seed=s, epoch=e) for line in batch} - {0} for s, e in ((4, 2), (seed, epoch))
@@ -153,7 +154,7 @@ def test_entry_is_met_at_many_places_over_the_epochs() -> None:
 def test_newest_windows_are_the_ends_of_the_training_part_the_same_in_each_epoch(
     listeners: list[list[tuple[Outcome, int, bool]]],
 ) -> None:
-    """One a listener, who must have something in it, and no more of a long one than a window holds."""
+    """Each listener with training entries has one window, no longer than a window may be."""
     world = numbered(listeners)
     windows = Windows(split_into(world), length=3, targets="wanted", newest=True)
     ends = sorted([play[0] for play in mine[-4:]] for mine in trained_on(world) if mine)
@@ -165,7 +166,7 @@ def test_newest_windows_are_the_ends_of_the_training_part_the_same_in_each_epoch
 
 
 def test_windows_of_like_length_share_a_batch() -> None:
-    """Little is padding: with lengths from 1 to 9 in random order, unsorted batches would be padded by almost half."""
+    """Little is padding. With lengths from 1 to 9 in random order, unsorted batches would be almost half padding."""
     world = numbered([[(PLAYED, TRAIN, True)] * (1 + number % 9) for number in range(160)])
     batches = list(Windows(split_into(world), length=9, targets="wanted").batches(8, seed=1, epoch=0))
     padding = sum(int((batch.tracks == 0).sum()) for batch in batches) / sum(batch.tracks.numel() for batch in batches)
@@ -174,7 +175,7 @@ def test_windows_of_like_length_share_a_batch() -> None:
 
 
 def test_batches_do_not_come_sorted_by_length() -> None:
-    """Short before long would be a schedule nobody asked for."""
+    """Sorting short before long would be a schedule that nobody asked for."""
     world = numbered([[(PLAYED, TRAIN, True)] * (1 + number % 9) for number in range(160)])
     batches = Windows(split_into(world), length=9, targets="wanted").batches(8, seed=1, epoch=0)
     widths = [batch.tracks.shape[1] for batch in batches]
@@ -183,7 +184,7 @@ def test_batches_do_not_come_sorted_by_length() -> None:
 
 
 def test_sessions_are_told_apart_and_numbered_from_one() -> None:
-    """0 is padding."""
+    """Session 0 is padding."""
     split = split_into(numbered([[(PLAYED, TRAIN, True)] * 4]))
     split.sequences.session[:] = [0, 0, 1, 1]
     [batch] = Windows(split, length=9, targets="wanted").batches(8, seed=1, epoch=0)
@@ -192,7 +193,7 @@ def test_sessions_are_told_apart_and_numbered_from_one() -> None:
 
 
 def test_count_is_about_right() -> None:
-    """It drives a progress bar: within a tenth of the truth."""
+    """The count drives a progress bar; it is within a tenth of the true number."""
     windows = Windows(split_into(long_listeners()), length=9, targets="wanted")
     batches = np.mean([len(all_tracks(windows, seed=1, epoch=epoch)) for epoch in range(10)])
 
@@ -200,7 +201,7 @@ def test_count_is_about_right() -> None:
 
 
 def test_batch_is_no_larger_than_asked_for() -> None:
-    """And only the last of a group is smaller."""
+    """Only the last batch of a group is smaller."""
     windows = Windows(split_into(long_listeners()), length=9, targets="wanted")
     sizes = Counter(len(batch.tracks) for batch in windows.batches(8, seed=1, epoch=0))
 
@@ -209,8 +210,9 @@ def test_batch_is_no_larger_than_asked_for() -> None:
 
 
 def test_windows_tell_how_long_after_each_entry_the_next_one_came() -> None:
-    """Pauses of 0 to 6 half hours in turns; an unknown track in between is passed over, nothing is known of a listener's last
-    entry, and padding has no gap either.
+    """The pauses are 0 to 6 half hours in turns.
+
+    An unknown track between two entries is skipped. A listener's last entry and padding have no gap.
     """
     listeners = numbered([[(PLAYED, TRAIN, place % 5 != 4) for place in range(40)] for _ in range(20)])
     split = split_into(listeners)

@@ -1,4 +1,4 @@
-"""Which weights are taken after training, beside the evaluation's own figures."""
+"""The weights chosen after training agree with the evaluation's own figures."""
 
 from itertools import product
 
@@ -25,12 +25,12 @@ FIGURES = ("hr@20", "refused@20", "auc")
 
 
 def tried(hits: float, refused: float) -> Calibration:
-    """With these figures."""
+    """Make a calibration with these figures."""
     return Calibration(theta=0.0, wanted=0.0, scores={"hr@20": hits, "refused@20": refused})
 
 
 def crowded() -> list[list[Play]]:
-    """Thirty tracks, so that the first 20 are not all; the even ones are mostly refused."""
+    """Make a split of thirty tracks, more than the first 20. Even tracks are mostly refused."""
     random = np.random.default_rng(3)
     rows = random.integers(2, 32, (12, 40))
     kept = random.random((12, 40)) < np.where(rows % 2, 0.9, 0.2)
@@ -42,7 +42,7 @@ def crowded() -> list[list[Play]]:
 
 
 def network(*, repeats: bool = True) -> Network:
-    """Untrained, with weights large enough to matter."""
+    """Make an untrained network with weights large enough to matter."""
     torch.manual_seed(0)
     config = NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, wanted_head=True, wanted_width=4, repeats=repeats)
     made = build(config, 32, 10)
@@ -53,7 +53,7 @@ def network(*, repeats: bool = True) -> Network:
 
 
 def test_fewest_refused_of_those_that_keep_the_hits_is_taken() -> None:
-    """Half a percent may be lost, not more; between equals the earlier."""
+    """Half a percent of the hits may be lost, not more. Of equal pairs the earlier one is chosen."""
     all_of_them = [tried(0.4, 0.3), tried(0.399, 0.2), tried(0.399, 0.2), tried(0.39, 0.1), tried(0.5, 0.25)]
 
     assert fewest_refused(all_of_them, 0.005) is all_of_them[1]
@@ -62,7 +62,7 @@ def test_fewest_refused_of_those_that_keep_the_hits_is_taken() -> None:
 
 
 def test_rate_prior_by_hand() -> None:
-    """log(max(p - theta, .01) / p), p from plays in the training part, 20 more of them at the mean."""
+    """log(max(p - theta, .01) / p), where p is the rate in the training part with 20 more plays at the mean rate."""
     split = split_of([[(2, P, TRAIN), (2, S, TRAIN), (3, S, TRAIN), (3, S, VALID)]], rows=4)
     mean = 1 / 3
     kept_rate = np.array([(1 + 20 * mean) / 22, 20 * mean / 21])
@@ -79,7 +79,7 @@ def test_rate_prior_by_hand() -> None:
 def test_scores_of_each_pair_are_those_of_a_network_that_was_given_the_pair(
     monkeypatch: pytest.MonkeyPatch, scores_held: int, repeats: bool, targets: Targets
 ) -> None:
-    """In many batches as in one, beside the evaluation's own figures."""
+    """In many batches as in one, and equal to the evaluation's own figures."""
     monkeypatch.setattr(evaluation, "SCORES", scores_held)
     split = split_of(crowded(), rows=32)
     cases = select_cases(split, VALID)
@@ -96,7 +96,7 @@ def test_scores_of_each_pair_are_those_of_a_network_that_was_given_the_pair(
 
 
 def test_choosing_leaves_the_network_as_it_is_and_applying_adds_the_prior_once() -> None:
-    """The prior is a part of the biases, so a function that both chose and applied would let a caller add it twice."""
+    """The prior becomes part of the biases. A function that both chose and applied it would let a caller add it twice."""
     split = split_of(crowded(), rows=32)
     chosen_for, plain = network(), network()
     rule = CalibrationRule(wanted=(0.5,), theta=(0.3,), hit_loss=0.9)
@@ -113,7 +113,7 @@ def test_choosing_leaves_the_network_as_it_is_and_applying_adds_the_prior_once()
 
 
 def test_nothing_to_choose_leaves_the_network_alone() -> None:
-    """The default rule; a validation part without cases too."""
+    """With the default rule, and with a validation part without cases."""
     split = rings_split(4)
     small = build(NetworkConfig(kind="sine", width=8, heads=2), 14, 10)
 

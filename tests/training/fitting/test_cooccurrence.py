@@ -1,4 +1,4 @@
-"""Vectors that start near those of the tracks kept close by."""
+"""Embeddings that start near those of tracks that were kept close by."""
 
 from itertools import combinations
 from typing import Literal
@@ -18,7 +18,7 @@ from training.fitting.cooccurrence import REACH, STEPS, smoothed_vectors
 
 
 def test_vectors_agree_with_the_formula_read_literally() -> None:
-    """Random sessions with skips and repeats, against loops over pairs and a dense matrix."""
+    """Random sessions with skips and repeats, compared with loops over pairs and a dense matrix."""
     rng = np.random.default_rng(3)
     lines = [
         (f"u{user}", f"t{rng.integers(9)}", (P, P, S, L)[rng.integers(4)], "train") for user in range(6) for _ in range(14)
@@ -52,7 +52,7 @@ def _literally(split: Split) -> torch.Tensor:
 
 
 def test_a_track_without_company_keeps_its_random_vector() -> None:
-    """Nothing is known of it, and nothing is made up: as without the others."""
+    """Its vector is the same with and without the other tracks."""
     alone = smoothed_vectors(split_of([("u", "a", P, "train"), ("z", "a", P, "test")]), 4, seed=1)
 
     vectors = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))

@@ -1,6 +1,6 @@
-"""The loop: it learns what can be learned, goes on where it was killed, and gives the same weights for the same seed.
+"""The training loop learns what can be learned, continues after a kill, and gives the same weights for the same seed.
 
-Most tests run on `worlds.two_rings`, where the next track is certain to whoever reads the last one and how it ended.
+Most tests run on `worlds.two_rings`, where the last track and its outcome determine the next track.
 """
 
 import json
@@ -35,23 +35,23 @@ PLAYED, SKIPPED = Outcome.PLAYED, Outcome.SKIPPED
 
 
 def steady(_: Network) -> Mapping[str, float]:
-    """A validation without an opinion."""
+    """A validation that always gives the same score."""
     return {"ndcg@10": 0.5}
 
 
 class Rising:
-    """A validation that always asks for more: the last epoch is the best."""
+    """A validation whose score always rises, so that the last epoch is the best."""
 
     score = 0.0
 
     def __call__(self, _: Network) -> Mapping[str, float]:
-        """More than before."""
+        """Return a higher score than before."""
         self.score += 1
         return {"ndcg@10": self.score}
 
 
 class Scripted:
-    """A validation that gives the scores of a script, or breaks down where the script has None: what a kill looks like."""
+    """A validation that gives the scores of a script, and raises at a None: this is how a kill looks."""
 
     def __init__(self, script: Sequence[float | None]) -> None:
         self.script = iter(script)
@@ -68,36 +68,36 @@ class Scripted:
 
 
 def weights_of(network: Network) -> dict[str, Tensor]:
-    """A copy of a network's weights."""
+    """Return a copy of a network's weights."""
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Whether weights are equal bit for bit."""
+    """Say whether weights are equal bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def trained(recipe: Recipe, folder: Path, validate: Validate | None = steady) -> Fitted:
-    """Fit on the rings, quietly."""
+    """Train on the rings without output."""
     torch.set_num_threads(1)  # these tensors are too small to share out
     return fit(recipe, SPLIT, validate, folder=folder, console=Console(file=StringIO()))
 
 
 def epochs(count: int, *, patience: int = 9) -> FitRule:
-    """So many epochs."""
+    """Return a rule for this many epochs."""
     return FitRule(epochs=count, patience=patience, batch=16, warmup=5, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    """A network that read the rings until it knew them."""
+    """A network trained on the rings until it knows them."""
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
     recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=TO_THE_END)
     return trained(recipe, tmp_path_factory.mktemp("learner"), Rising()).network
 
 
 def test_sparse_tables_learn_it_as_well(tmp_path: Path) -> None:
-    """Of the same world, with sampled negatives, as large catalogues are trained."""
+    """With sampled negatives, as large catalogues are trained."""
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
     loss = LossRule(targets="all", main="sampled", negatives=8)
     recipe = small_recipe(network=network, loss=loss, fit=replace(TO_THE_END, tables="sparse"))
@@ -106,7 +106,7 @@ def test_sparse_tables_learn_it_as_well(tmp_path: Path) -> None:
 
 
 def test_states_in_bfloat16_learn_it_as_well(tmp_path: Path) -> None:
-    """What a GPU does by default, on a CPU: the loss falls, the weights stay float32."""
+    """The default of a GPU, run on a CPU: the loss falls, and the weights stay float32."""
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
     recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=replace(TO_THE_END, precision="bfloat16"))
     fitted = trained(recipe, tmp_path, Rising())
@@ -118,7 +118,7 @@ def test_states_in_bfloat16_learn_it_as_well(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_really_used(tmp_path: Path) -> None:
-    """Rounding changes the curve; without autocast it would be the same to the bit."""
+    """Rounding changes the loss curve. Without autocast it would be equal bit for bit."""
     plain, half = (
         trained(small_recipe(fit=replace(epochs(1), precision=precision)), tmp_path / precision).epochs[0].losses["loss"]
         for precision in PRECISIONS
@@ -130,14 +130,14 @@ def test_bfloat16_is_really_used(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    """The same, but blind to outcomes."""
+    """The same network, but blind to outcomes."""
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0, outcomes=False)
     recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=TO_THE_END)
     return trained(recipe, tmp_path_factory.mktemp("blind"), Rising()).network
 
 
 def scores(network: Network, histories: Sequence[RowHistory]) -> Tensor:
-    """Of the tracks, for each history."""
+    """Return the scores of all tracks for each history."""
     batch = encode_histories(histories, length=8)
     with torch.no_grad():
         query_BQ: Tensor = network(*map(torch.from_numpy, batch))
@@ -145,27 +145,28 @@ def scores(network: Network, histories: Sequence[RowHistory]) -> Tensor:
 
 
 def unseen() -> tuple[list[RowHistory], list[int]]:
-    """Histories of listeners whom nobody trained on, and the track that must follow each."""
+    """Return histories of listeners who are not in the training part, and the track that must follow each."""
     plays = two_rings(40, plays=6, seed=9)
     histories = [RowHistory([row for row, _, _ in mine], [outcome for _, outcome, _ in mine]) for mine in plays]
     return histories, [next_in_rings(*mine[-1][:2]) for mine in plays]
 
 
 def share_right(network: Network) -> float:
-    """How often the best track is the one that follows."""
+    """Return the share of histories whose best track is the one that follows."""
     histories, following = unseen()
     best = scores(network, histories).argmax(dim=1) + FIRST
     return float((best == torch.tensor(following)).float().mean())
 
 
 def test_network_learns_a_world_whose_next_track_is_certain(learner: Network) -> None:
-    """Luck is one in twelve a case; 38 of 40 by luck is less likely than 1e-35."""
+    """A guess is right in one case of twelve; 38 of 40 by luck is less likely than 1e-35."""
     assert share_right(learner) >= 0.95
 
 
 def test_network_that_is_blind_to_skips_cannot_learn_it(blind: Network) -> None:
-    """It learns that the ring goes on, and errs where a track was refused: three cases of ten, so that the test above is one
-    of reading outcomes.
+    """It learns that the ring continues, and errs after refused tracks, which are three cases of ten.
+
+    So the test above is a test of reading outcomes.
     """
     histories, _ = unseen()
     refused = [history.outcomes[-1] == SKIPPED for history in histories]
@@ -175,8 +176,9 @@ def test_network_that_is_blind_to_skips_cannot_learn_it(blind: Network) -> None:
 
 
 def test_refusing_a_track_lowers_its_neighbours(learner: Network) -> None:
-    """The same history ending in SKIPPED in place of PLAYED: for each of the twelve tracks the ring's next track loses rank
-    and its own ring loses to the other one.
+    """The same history ends in SKIPPED instead of PLAYED.
+
+    For each of the twelve tracks, the ring's next track loses rank, and the whole ring loses to the other ring.
     """
     rows = range(FIRST, FIRST + 2 * RING)
     kept, left = (
@@ -195,8 +197,10 @@ def test_refusing_a_track_lowers_its_neighbours(learner: Network) -> None:
     [(LossRule(), 4), (LossRule(pair=0.5), 4), (LossRule(main="sampled", negatives=16), 4), (LossRule(targets="all"), 3)],
 )
 def test_track_that_everybody_refuses_is_not_proposed(tmp_path: Path, loss: LossRule, proposed: int) -> None:
-    """One ring in which the fourth track always comes after the third and is always left. Trained on what was kept, the
-    network proposes the fifth; trained on all that came, the fourth: the choice of targets is what makes the difference.
+    """In one ring the fourth track always follows the third and is always skipped.
+
+    Trained on kept tracks, the network proposes the fifth. Trained on all tracks, it proposes the fourth. So the choice of
+    targets makes the difference.
     """
     worst = FIRST + 3
     ring = [(FIRST + place % RING, SKIPPED if place % RING == 3 else PLAYED, TRAIN) for place in range(3 * RING)]
@@ -209,7 +213,7 @@ def test_track_that_everybody_refuses_is_not_proposed(tmp_path: Path, loss: Loss
 
 
 def test_loss_falls(tmp_path: Path) -> None:
-    """From about that of a guess among twelve rows and one unknown."""
+    """From about the loss of a guess among twelve rows and the unknown one."""
     curve = [epoch.losses["loss"] for epoch in trained(small_recipe(fit=epochs(4)), tmp_path).epochs]
 
     assert curve[0] < np.log(2 * RING + 1) + 0.2
@@ -227,7 +231,7 @@ def test_loss_falls(tmp_path: Path) -> None:
     ],
 )
 def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(tmp_path: Path, killed_after: int, rule: FitRule) -> None:
-    """Bit for bit, dropout and sampled negatives included: killed in validation, with the epoch's work not yet saved."""
+    """Equal bit for bit, with dropout and sampled negatives. The kill is in validation, before the epoch is saved."""
     recipe = small_recipe(loss=LossRule(main="sampled", negatives=5, pair=0.5), fit=rule)
     script = [0.1, 0.3, 0.2, 0.25]
     whole = trained(recipe, tmp_path / "whole", Scripted(script))
@@ -241,7 +245,7 @@ def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(tmp_path: Pat
 
 
 def test_average_of_the_weights_is_what_is_measured_and_kept(tmp_path: Path) -> None:
-    """The steps are those of a run without it; validation and the fitted network have the mean that the formula gives."""
+    """The steps are those of a run without an average. Validation and the fitted network get the mean of the formula."""
     recipe = small_recipe(fit=replace(epochs(2), batch=10_000))  # one step an epoch
     steps, means = Scripted([0.1, 0.2]), Scripted([0.1, 0.2])
     trained(recipe, tmp_path / "steps", steps)
@@ -255,7 +259,7 @@ def test_average_of_the_weights_is_what_is_measured_and_kept(tmp_path: Path) -> 
 
 
 def test_sparse_tables_have_no_average(tmp_path: Path) -> None:
-    """Which would hold them a second time: the run is the one without."""
+    """An average would hold the tables twice. The run equals one without it."""
     loss = LossRule(main="sampled", negatives=5)
     plain, averaged = (
         trained(
@@ -268,7 +272,7 @@ def test_sparse_tables_have_no_average(tmp_path: Path) -> None:
 
 
 def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    """The same command once more gives the same network, at once: a validation would break down."""
+    """The same command returns the same network at once: another validation would raise."""
     recipe = small_recipe(fit=epochs(2))
     first = trained(recipe, tmp_path)
     again = trained(recipe, tmp_path, Scripted([None]))
@@ -277,7 +281,7 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 
 
 def test_without_a_validation_all_epochs_are_taken(tmp_path: Path) -> None:
-    """And the last one's weights, whatever the patience."""
+    """The last epoch's weights are kept, whatever the patience."""
     rule = epochs(3, patience=1)
     whole = trained(small_recipe(fit=rule), tmp_path / "whole", None)
     scored = trained(small_recipe(fit=rule), tmp_path / "scored", Rising())
@@ -289,7 +293,10 @@ def test_without_a_validation_all_epochs_are_taken(tmp_path: Path) -> None:
 
 
 def test_killed_without_a_validation_it_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a refit is: killed behind its second epoch, whose weights are kept already while the checkpoint names the first."""
+    """A refit has no validation either.
+
+    The kill comes after the second epoch's weights are kept, while the checkpoint still names the first epoch.
+    """
     rule = epochs(3)
     whole = trained(small_recipe(fit=rule), tmp_path / "whole", None)
     save = Checkpoint.save
@@ -308,7 +315,7 @@ def test_killed_without_a_validation_it_goes_on_to_the_same_weights(tmp_path: Pa
 
 
 def test_another_number_of_processes_may_read_a_run_but_not_go_on_with_it(tmp_path: Path) -> None:
-    """Each process has random numbers of its own: with more or fewer, what came out would be neither run's."""
+    """Each process has its own random numbers. With more or fewer processes the result would be that of neither run."""
     recipe = small_recipe(fit=epochs(2))
     with pytest.raises(KeyboardInterrupt):
         trained(recipe, tmp_path / "half", Scripted([0.1, None]))
@@ -323,7 +330,7 @@ def test_another_number_of_processes_may_read_a_run_but_not_go_on_with_it(tmp_pa
 
 
 def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    """Whatever happened to torch's random numbers before."""
+    """Whatever state torch's random numbers had before."""
     one = trained(small_recipe(), tmp_path / "one")
     torch.rand(7)
     two = trained(small_recipe(), tmp_path / "two")
@@ -332,7 +339,7 @@ def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
-    """So that a spread over seeds means something."""
+    """Otherwise a spread over seeds would mean nothing."""
     one, two = (trained(small_recipe(seed=seed), tmp_path / str(seed)) for seed in (1, 2))
 
     assert not same(weights_of(one.network), weights_of(two.network))
@@ -340,7 +347,7 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", [small_recipe(seed=2), small_recipe(length=7), small_recipe(loss=LossRule(pair=0.1))])
 def test_another_recipe_in_the_runs_folder_is_refused(tmp_path: Path, other: Recipe) -> None:
-    """Weights of one must not go on under the name of another."""
+    """The weights of one recipe must not continue under the name of another."""
     trained(small_recipe(), tmp_path)
     with pytest.raises(RunError, match="was left by another run: its recipe or its data differ"):
         trained(other, tmp_path)
@@ -354,7 +361,7 @@ def test_another_log_in_the_runs_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoint_of_the_same_windows_with_other_outcomes_is_refused(tmp_path: Path) -> None:
-    """As many rows and entries, but a play of the training part has become a skip."""
+    """The log has as many rows and entries, but one play of the training part is now a skip."""
     trained(small_recipe(), tmp_path)
     split = rings_split()
     outcomes = np.array(split.sequences.outcome)
@@ -368,7 +375,7 @@ def test_checkpoint_of_the_same_windows_with_other_outcomes_is_refused(tmp_path:
 @pytest.mark.parametrize("name", [CHECKPOINT, "best-*.pt"])
 @pytest.mark.parametrize("damage", ["nothing left", "half of it", "no tensors", "a list"])
 def test_damaged_checkpoint_is_said_in_a_sentence(tmp_path: Path, name: str, damage: str) -> None:
-    """Which file, and what to do; never a traceback of torch's."""
+    """The sentence names the file and what to do. There is no traceback."""
     trained(small_recipe(), tmp_path)
     [path] = tmp_path.glob(name)
     if damage == "a list":
@@ -381,7 +388,7 @@ def test_damaged_checkpoint_is_said_in_a_sentence(tmp_path: Path, name: str, dam
 
 
 def test_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
-    """At the step at which it happens, with a hint; no checkpoint is left to go on from."""
+    """The run ends at that step with a hint, and leaves no checkpoint to continue from."""
     recipe = small_recipe(fit=FitRule(epochs=3, learning_rate=1e30, warmup=0, batch=16))
     with pytest.raises(RunError, match=r"the loss became (nan|inf) at step \d+; a lower learning rate may help"):
         trained(recipe, tmp_path)
@@ -390,14 +397,14 @@ def test_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_training_stops_when_patience_runs_out(tmp_path: Path) -> None:
-    """Two epochs without a better score; a score that is merely equal is not better."""
+    """After two epochs without a better score. An equal score is not better."""
     fitted = trained(small_recipe(fit=epochs(9, patience=2)), tmp_path, Scripted([0.1, 0.4, 0.4, 0.3, 0.9]))
 
     assert [epoch.scores["ndcg@10"] for epoch in fitted.epochs] == [0.1, 0.4, 0.4, 0.3]
 
 
 def test_best_epochs_weights_are_kept(tmp_path: Path) -> None:
-    """Not the last one's."""
+    """The fitted network has the weights of the best epoch, not of the last one."""
     validate = Scripted([0.1, 0.4, 0.3, 0.2])
     fitted = trained(small_recipe(fit=epochs(4)), tmp_path, validate)
 
@@ -407,13 +414,13 @@ def test_best_epochs_weights_are_kept(tmp_path: Path) -> None:
 
 
 def test_validation_that_gives_nothing_to_select_by_is_refused(tmp_path: Path) -> None:
-    """A log whose validation part is empty, or without a refused track for the AUC."""
+    """The validation part is empty, or has no refused track for the AUC."""
     with pytest.raises(RunError, match=r"no case that gives ndcg@10.*found \['hr@20'\]"):
         trained(small_recipe(), tmp_path, lambda _: {"hr@20": 0.5})
 
 
 def test_warmup_reaches_the_learning_rate_step_by_step(tmp_path: Path) -> None:
-    """A run that never leaves its warm-up moves less than one that has none."""
+    """A run that never leaves its warm-up moves less than one without a warm-up."""
     moved = {}
     for warmup in (0, 1000):
         rule = FitRule(epochs=1, batch=16, warmup=warmup, learning_rate=1e-3)
@@ -424,7 +431,7 @@ def test_warmup_reaches_the_learning_rate_step_by_step(tmp_path: Path) -> None:
 
 
 def test_checkpoint_runs_no_code_when_read(tmp_path: Path) -> None:
-    """It loads under torch's weights-only rule, and its curves are plain numbers."""
+    """It loads with torch's `weights_only`, and its curves are plain numbers."""
     trained(small_recipe(), tmp_path)
     state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
 
@@ -433,7 +440,7 @@ def test_checkpoint_runs_no_code_when_read(tmp_path: Path) -> None:
 
 
 def test_progress_is_shown_with_the_score(tmp_path: Path) -> None:
-    """A person sees that it moves, and how well."""
+    """The output shows that training advances, and the validation score."""
     out = StringIO()
     fit(small_recipe(), SPLIT, steady, folder=tmp_path, console=Console(file=out, width=120, force_terminal=True))
 
@@ -442,7 +449,7 @@ def test_progress_is_shown_with_the_score(tmp_path: Path) -> None:
 
 
 def test_full_disk_ends_a_run_with_the_file_that_could_not_be_written(tmp_path: Path) -> None:
-    """Not with what torch has to say."""
+    """The error names the file instead of torch's own text."""
     (tmp_path / "best-0.draft").symlink_to("/dev/full")
 
     with pytest.raises(RunError, match=r"best-0\.pt cannot be written"):

@@ -1,4 +1,4 @@
-"""Which entries enter which term of the loss, beside plain loops over the same batch.
+"""The entries of each term of the loss agree with plain loops over the same batch.
 
 Shapes: B windows, T places.
 """
@@ -20,7 +20,7 @@ ROWS = 9
 
 
 def network_of(*, wanted_head: bool = False, repeats: bool = True) -> Network:
-    """Small, with weights large enough that each entry counts."""
+    """Make a small network with weights large enough that each entry matters."""
     torch.manual_seed(0)
     config = NetworkConfig(
         width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, wanted_head=wanted_head, wanted_width=4, repeats=repeats
@@ -33,7 +33,7 @@ def network_of(*, wanted_head: bool = False, repeats: bool = True) -> Network:
 
 
 def batch_of(tracks: list[list[int]], outcomes: list[list[int]], wanted: list[list[int]]) -> Batch:
-    """A batch by hand."""
+    """Make a batch by hand."""
     session, gaps = ([[number] * len(tracks[0])] * len(tracks) for number in (1, 0))
     return Batch(*(torch.tensor(lines) for lines in (tracks, outcomes, wanted, session, gaps, outcomes)))
 
@@ -46,7 +46,7 @@ BATCH = batch_of(
 
 
 def scores_at(network: Network, batch: Batch, line: int, place: int) -> Tensor:
-    """What the network says after the entries before a place, asked as the service would."""
+    """Return the network's scores after the entries before a place, computed as in the service."""
     real = batch.tracks[line, :place] != 0
     tracks, outcomes = (array[line, :place][real][None] for array in (batch.tracks, batch.outcomes))
     heads = network.queries(network.states(tracks, outcomes)[0, -1])
@@ -54,12 +54,12 @@ def scores_at(network: Network, batch: Batch, line: int, place: int) -> Tensor:
 
 
 def places(chosen: Tensor) -> list[tuple[int, int]]:
-    """Line and place of each true entry."""
+    """Return line and place of each true entry."""
     return [(line, place) for line, place in chosen.nonzero().tolist()]
 
 
 def test_main_term_asks_every_state_for_the_next_kept_track() -> None:
-    """One surprise for each target, the start's included, none for padding and where nothing kept follows."""
+    """Every target, that of the start included, adds a loss. Padding and places without a later kept track add none."""
     network = network_of()
     each = [
         -scores_at(network, BATCH, line, place)[1:].log_softmax(0)[BATCH.wanted[line, place] - 1]
@@ -71,7 +71,9 @@ def test_main_term_asks_every_state_for_the_next_kept_track() -> None:
 
 
 def test_without_repeats_each_state_chooses_among_tracks_that_it_has_not_read() -> None:
-    """Those of its own line, before its own place; its target is a choice even so, as track 6 after itself."""
+    """Tracks of the same line before the place are left out. The target itself stays, even if it was read, as track 6 after
+    itself.
+    """
     network = network_of(repeats=False)
     each = []
     for line, place in places(BATCH.wanted != 0):
@@ -85,7 +87,7 @@ def test_without_repeats_each_state_chooses_among_tracks_that_it_has_not_read() 
 
 
 def test_pair_term_sets_each_refused_track_below_the_kept_one_that_followed() -> None:
-    """In the state in which it was refused. Refused with nothing kept behind it, or followed by itself, it makes no pair."""
+    """In the state in which it was refused. No pair without a later kept track, or if the same track follows."""
     network = network_of()
     pairs = [(0, 2, 4, 3), (1, 0, 6, 5)]  # line, place, wanted, refused; (1, 1) wants the very track, (1, 3) nothing
     scores = [scores_at(network, BATCH, line, place) for line, place, _, _ in pairs]
@@ -99,7 +101,7 @@ def test_pair_term_sets_each_refused_track_below_the_kept_one_that_followed() ->
 
 
 def test_feedback_term_asks_of_each_entry_whether_it_was_kept() -> None:
-    """From the state before it, so that the network cannot read the answer."""
+    """In the state before the entry, so that the network cannot read the answer."""
     network = network_of(wanted_head=True)
     logits, kept = [], []
     for line, place in places(BATCH.tracks != 0):
@@ -118,7 +120,7 @@ def test_feedback_term_asks_of_each_entry_whether_it_was_kept() -> None:
 
 
 def test_last_entrys_outcome_is_never_read() -> None:
-    """It is the answer to the last question: the main term must not change with it while its targets stay."""
+    """It answers the last question, so the main term must not change with it while its targets stay."""
     network = network_of()
     other = BATCH._replace(outcomes=BATCH.outcomes.clone())
     other.outcomes[:, -1] = LIKED
@@ -127,7 +129,7 @@ def test_last_entrys_outcome_is_never_read() -> None:
 
 
 def test_sampled_main_term_draws_other_negatives_each_time_and_the_same_by_seed() -> None:
-    """A resumed run meets the negatives that it would have met."""
+    """A resumed run draws the negatives that it would have drawn."""
     network, rule = network_of(), LossRule(main="sampled", negatives=3)
     torch.manual_seed(5)
     first, second = (objective(network, BATCH, rule)["main"].mean.item() for _ in range(2))
@@ -137,7 +139,7 @@ def test_sampled_main_term_draws_other_negatives_each_time_and_the_same_by_seed(
 
 
 def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
-    """Each negative stands for its share of the catalogue, so that the estimate has the full loss's size."""
+    """Each negative stands for its share of the catalogue, so the estimate has the size of the full loss."""
     network = network_of()
     with torch.no_grad():
         network.get_parameter("bias")[1] = -100  # the unknown row is a negative of the full loss alone
@@ -154,7 +156,7 @@ def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
 
 
 def test_only_terms_that_have_a_weight_are_computed() -> None:
-    """Also of a batch that has no window for this process: processes exchange numbers by these names."""
+    """Also for a batch without a window for this process, because processes exchange numbers by these names."""
     network, rule = network_of(wanted_head=True), LossRule(pair=0.5, feedback=0.1)
     nothing = objective(network, Batch(*(part[:0] for part in BATCH)), rule)
 
@@ -165,7 +167,7 @@ def test_only_terms_that_have_a_weight_are_computed() -> None:
 
 @pytest.mark.parametrize("main", ["full", "sampled"])
 def test_batch_in_which_nothing_was_kept_costs_nothing(main: str) -> None:
-    """A listener who left everything may be a batch of their own: no target, no NaN, no gradient."""
+    """A batch may hold one listener who skipped everything: no target, no NaN, no gradient."""
     network = network_of()
     nothing = batch_of([[2, 3]], [[SKIPPED, SKIPPED]], [[0, 0]])
     terms = objective(network, nothing, LossRule(main="full" if main == "full" else "sampled", pair=0.5))
@@ -177,13 +179,13 @@ def test_batch_in_which_nothing_was_kept_costs_nothing(main: str) -> None:
 
 
 def test_feedback_without_a_head_for_it_is_refused() -> None:
-    """Said by name, before it is a wrong shape."""
+    """With a sentence instead of an error about shapes."""
     with pytest.raises(ValueError, match="no wanted head"):
         objective(network_of(), BATCH, LossRule(feedback=0.1))
 
 
 def refused_in_session(batch: Batch, line: int, place: int, *, besides: int) -> list[int]:
-    """The tracks refused in the session of one entry, picked by hand, without the track `besides`."""
+    """Return the tracks refused in the session of one entry, chosen by hand, without the track `besides`."""
     return [
         int(batch.tracks[line, other])
         for other in range(batch.tracks.shape[1])
@@ -194,7 +196,7 @@ def refused_in_session(batch: Batch, line: int, place: int, *, besides: int) -> 
 
 
 def contrast_by_loop(network: Network, batch: Batch, temperature: float) -> float:
-    """Equation 3 of Seshadri & Knees 2023, state by state, with the negatives picked by hand."""
+    """Compute equation 3 of Seshadri & Knees 2023 state by state, with negatives chosen by hand."""
     terms = []
     for line, place in places(batch.wanted != 0):
         real = batch.tracks[line, :place] != 0
@@ -213,19 +215,19 @@ TWO_SESSIONS = BATCH._replace(session=torch.tensor([[0, 1, 1, 1], [1, 1, 2, 2]])
 
 
 def contrast_of(network: Network, batch: Batch) -> float:
-    """The contrastive term alone."""
+    """Return the contrastive term alone."""
     return objective(network, batch, LossRule(contrast=1.0, temperature=0.5))["contrast"].mean.item()
 
 
 def test_contrastive_term_is_that_of_the_paper() -> None:
-    """Every state with a skip in its session, against just those skips: padding adds no exp(0) to any denominator."""
+    """Every state with a skip in its session is compared with exactly those skips. Padding adds no exp(0) to a denominator."""
     network = network_of()
 
     assert contrast_of(network, TWO_SESSIONS) == pytest.approx(contrast_by_loop(network, TWO_SESSIONS, 0.5), rel=1e-5)
 
 
 def test_skips_of_another_session_are_no_negatives() -> None:
-    """Once the skipped track 5 is of a session of its own, only its own state could meet it, and what it is changes nothing."""
+    """With the skipped track 5 in a session of its own, no other state sees it, and replacing it changes nothing."""
     network = network_of()
     apart = TWO_SESSIONS._replace(session=torch.tensor([[0, 1, 1, 1], [3, 1, 2, 2]]))
     other = apart._replace(tracks=torch.tensor([[0, 2, 3, 4], [8, 6, 6, 7]]))
@@ -237,7 +239,7 @@ def test_skips_of_another_session_are_no_negatives() -> None:
 
 
 def test_padding_is_in_no_denominator() -> None:
-    """More padding on the left changes nothing."""
+    """More padding on the left does not change the loss."""
     network = network_of()
     wider = Batch(*(torch.nn.functional.pad(lines, (2, 0)) for lines in TWO_SESSIONS))
 
@@ -245,7 +247,7 @@ def test_padding_is_in_no_denominator() -> None:
 
 
 def test_the_flag_that_makes_a_negative_is_that_of_the_track_itself() -> None:
-    """Shifting the flags by a place, so that each track bears its predecessor's, is another loss."""
+    """Shifting the flags by one place, so that a track has its predecessor's flag, gives another loss."""
     network = network_of()
     shifted = TWO_SESSIONS.outcomes.roll(1, dims=1)
     by_predecessor = contrast_by_loop(network, TWO_SESSIONS._replace(outcomes=shifted), 0.5)
@@ -254,21 +256,24 @@ def test_the_flag_that_makes_a_negative_is_that_of_the_track_itself() -> None:
 
 
 def test_a_batch_without_skips_has_no_contrast() -> None:
-    """Zero, not NaN, where nobody skipped."""
+    """The term is zero and not NaN."""
     kept = BATCH._replace(outcomes=(BATCH.tracks != 0).to(torch.int64))
 
     assert contrast_of(network_of(), kept) == 0.0
 
 
 def cloze_network() -> Network:
-    """A masked network that hides everything or the last entry."""
+    """Make a masked network that hides all entries or the last one."""
     torch.manual_seed(0)
     config = NetworkConfig(kind="cloze", width=8, layers=1, heads=2, feed_forward=8, dropout=0.0, hidden_share=1.0)
     return build(config, ROWS, 6).eval()
 
 
 def test_masked_network_is_asked_for_hidden_kept_entries_and_taught_hidden_refused_ones() -> None:
-    """Its states have read ahead, so the next kept track is no target: only the entry itself, against it where refused."""
+    """Its states have read the later entries, so the next kept track is no target.
+
+    The target is the hidden entry itself; a refused entry is a negative target.
+    """
     network = cloze_network()
     rule = LossRule(main="full", refused=1.0)
     torch.manual_seed(1)
@@ -292,7 +297,7 @@ def test_masked_network_is_asked_for_hidden_kept_entries_and_taught_hidden_refus
 
 
 def sine_network() -> Network:
-    """Sub-interests, with weights large enough that each entry counts."""
+    """Make a network with sub-interests and weights large enough that each entry matters."""
     torch.manual_seed(0)
     network = build(NetworkConfig(kind="sine", width=4, layers=1, heads=1, feed_forward=8, dropout=0.0), ROWS, 6).eval()
     with torch.no_grad():
@@ -302,7 +307,7 @@ def sine_network() -> Network:
 
 
 def pair_by_loop(network: Network, line: int, place: int, other: int) -> Tensor:
-    """-log sigmoid(s(track at the place) - s(other)) in the state before the place, asked as the service would."""
+    """Compute -log sigmoid(s(track at the place) - s(other)) in the state before the place, as in the service."""
     real = BATCH.tracks[line, :place] != 0
     tracks, outcomes = (array[line, :place][real][None] for array in (BATCH.tracks, BATCH.outcomes))
     query = network.queries(network.states(tracks, outcomes)[:, -1]).main
@@ -311,8 +316,9 @@ def pair_by_loop(network: Network, line: int, place: int, other: int) -> Tensor:
 
 
 def test_before_term_sets_kept_tracks_above_the_skip_just_before() -> None:
-    """In one line that is 4 after the skipped 3; in the other the liked 6 comes after the same track, so there is no pair. The
-    mean is over all three kept tracks.
+    """In one line the kept 4 follows the skipped 3. In the other the liked 6 follows itself, so there is no pair.
+
+    The mean is over all three kept tracks.
     """
     network = sine_network()
     found = objective(network, BATCH, LossRule(main="bpr", before=2.0))["before"].mean.item()
@@ -321,7 +327,7 @@ def test_before_term_sets_kept_tracks_above_the_skip_just_before() -> None:
 
 
 def test_bpr_sets_targets_above_random_tracks() -> None:
-    """With a catalogue whose tracks all have one vector and no bias every pair ties: -log sigmoid(0)."""
+    """In a catalogue whose tracks share one vector without bias, every pair ties: -log sigmoid(0)."""
     network = sine_network()
     with torch.no_grad():
         table = network.get_parameter("track.weight")
@@ -332,7 +338,7 @@ def test_bpr_sets_targets_above_random_tracks() -> None:
 
 
 def test_penalty_is_that_of_the_states_that_are_asked() -> None:
-    """Padding has no part in it, and it is nothing for a network without sub-interests."""
+    """Padding does not count, and a network without sub-interests has no penalty."""
     network = sine_network()
     states = network.training_states(BATCH.tracks, BATCH.outcomes)[0][BATCH.tracks != 0]
     rule = LossRule(main="bpr", penalty=0.5)
@@ -344,7 +350,7 @@ def test_penalty_is_that_of_the_states_that_are_asked() -> None:
 
 
 def test_bce_keeps_each_states_hardest_random_track_but_never_its_target() -> None:
-    """With random tracks by the thousand, that is the best of all rows but the target, state by state."""
+    """With thousands of random tracks, the hardest one of each state is the best of all rows except the target."""
     network = network_of()
     torch.manual_seed(0)
     found = objective(network, BATCH, LossRule(main="bce", negatives=1_000))["main"].mean.item()
@@ -358,7 +364,7 @@ def test_bce_keeps_each_states_hardest_random_track_but_never_its_target() -> No
 
 
 def masked_contrast_by_loop(network: Network, batch: Batch, temperature: float, *, seed: int) -> float:
-    """The same term for the masked variant: each hidden kept entry against the skips of its own session."""
+    """Compute the same term for the masked variant: each hidden kept entry against the skips of its own session."""
     torch.manual_seed(seed)
     states, hidden = network.training_states(batch.tracks, batch.outcomes)
     terms = []
@@ -373,13 +379,13 @@ def masked_contrast_by_loop(network: Network, batch: Batch, temperature: float, 
 
 
 def masked_contrast_of(network: Network, batch: Batch, *, seed: int) -> float:
-    """The contrastive term of the masked variant alone."""
+    """Return the contrastive term of the masked variant alone."""
     torch.manual_seed(seed)
     return objective(network, batch, LossRule(contrast=1.0, temperature=0.5))["contrast"].mean.item()
 
 
 def test_masked_contrastive_term_is_that_of_the_paper() -> None:
-    """And would not be with the skips of other sessions, with the flags of the neighbour, or with exp(0) for padding."""
+    """It differs from a term with skips of other sessions, with the neighbour's flags, or with exp(0) for padding."""
     network, seed = cloze_network(), 3  # which hides every entry
     found = masked_contrast_of(network, TWO_SESSIONS, seed=seed)
     one_session = TWO_SESSIONS._replace(session=(TWO_SESSIONS.tracks != 0).to(torch.int64))
@@ -391,7 +397,7 @@ def test_masked_contrastive_term_is_that_of_the_paper() -> None:
 
 
 def test_targets_kept_asks_only_where_a_track_was_kept() -> None:
-    """The places of refused tracks ask nothing: three surprises instead of six."""
+    """Places of refused tracks have no target: three targets instead of six."""
     network = network_of()
     each = [
         -scores_at(network, BATCH, line, place)[1:].log_softmax(0)[BATCH.tracks[line, place] - 1]
@@ -404,7 +410,7 @@ def test_targets_kept_asks_only_where_a_track_was_kept() -> None:
 
 
 def test_bce_without_random_tracks_is_of_the_targets_alone() -> None:
-    """All of its negatives are real ones, in a term of their own."""
+    """All of its negatives are real ones, which have a term of their own."""
     network = network_of()
     each = [
         torch.nn.functional.softplus(-scores_at(network, BATCH, line, place)[BATCH.wanted[line, place]])

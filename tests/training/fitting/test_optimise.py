@@ -1,4 +1,4 @@
-"""Sparse tables: the gradients are the dense ones, the rule is the dense rule, and state stays small."""
+"""Sparse tables have the gradients and the rule of dense ones, and little state."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ LOSS = LossRule(main="sampled", negatives=4, pair=0.5, refused=0.2, contrast=0.3
 
 
 def network_after_backward(config: NetworkConfig, *, sparse: bool, loss: LossRule = LOSS) -> Network:
-    """The same network on the same batch and negatives."""
+    """Return a network after the backward pass of the same batch with the same negatives."""
     torch.manual_seed(3)
     rows = FIRST + 2 * RING
     network = build(config, rows, 8, torch.arange(rows) % 4)
@@ -35,7 +35,7 @@ def network_after_backward(config: NetworkConfig, *, sparse: bool, loss: LossRul
 
 @pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
 def test_sparse_gradients_are_the_dense_ones(kind: str) -> None:
-    """Of every table, biases and artists included, through every loss term that reads tables."""
+    """Of every table, biases and artists included, through every term of the loss that reads tables."""
     config = NetworkConfig(**{**{field: getattr(EVERYTHING, field) for field in ("width", "layers", "heads")}, "kind": kind})
     loss = LossRule(main="bpr" if kind == "sine" else "sampled", negatives=4, pair=0.5)
     if kind == "causal":
@@ -53,14 +53,14 @@ def test_sparse_gradients_are_the_dense_ones(kind: str) -> None:
 
 
 def test_auto_computes_no_full_softmax_where_tables_are_sparse() -> None:
-    """It would reach every row, and make the gradients dense again."""
+    """It would reach every row and so make the gradients dense again."""
     network = network_after_backward(EVERYTHING, sparse=True, loss=LossRule())
 
     assert network.get_parameter("track.weight").grad.is_sparse  # type: ignore[union-attr] # it has one
 
 
 def by_hand(table: Tensor, gradients: Sequence[Tensor], lr: float) -> Tensor:
-    """Adam with beta1 = 0 and a moment a row, over the whole table at each step."""
+    """Compute Adam with beta1 = 0 and one moment a row, over the whole table in each step."""
     square = torch.zeros(len(table), 1)
     for number, gradient in enumerate(gradients, 1):
         square = 0.999 * square + 0.001 * gradient.square().mean(1, keepdim=True)
@@ -69,7 +69,7 @@ def by_hand(table: Tensor, gradients: Sequence[Tensor], lr: float) -> Tensor:
 
 
 def test_rows_met_now_and_then_move_as_under_the_rule_for_the_whole_table() -> None:
-    """Each row in a third of 30 steps, some twice in one: the decay that a row missed is made up for."""
+    """Each row has a gradient in a third of 30 steps, sometimes twice in one. The decay that it missed is made up for."""
     torch.manual_seed(0)
     start = torch.randn(9, 4)
     table = nn.Parameter(start.clone())
@@ -85,7 +85,7 @@ def test_rows_met_now_and_then_move_as_under_the_rule_for_the_whole_table() -> N
 
 
 def test_rows_that_were_not_met_stay_as_they_are() -> None:
-    """Bit for bit: a step costs what the batch costs."""
+    """Equal bit for bit, so a step costs only what its batch costs."""
     table = nn.Parameter(torch.ones(5, 2))
     table.grad = torch.sparse_coo_tensor(torch.tensor([[3]]), torch.ones(1, 2), (5, 2), check_invariants=True)
     RowAdam([table], lr=0.1).step()
@@ -95,7 +95,7 @@ def test_rows_that_were_not_met_stay_as_they_are() -> None:
 
 
 def test_state_beside_a_table_is_eight_bytes_a_row() -> None:
-    """Two numbers, whatever the width."""
+    """Two numbers a row, whatever the width."""
     network = network_after_backward(EVERYTHING, sparse=True)
     optimiser = Optimiser(network, FitRule())
     optimiser.step(1)
@@ -106,7 +106,10 @@ def test_state_beside_a_table_is_eight_bytes_a_row() -> None:
 
 
 def test_clipping_takes_dense_and_sparse_gradients_together() -> None:
-    """Their common norm, a row that stands in a gradient twice counting as its sum; torch's own clipping of the dense ones."""
+    """The norm is over all gradients together. A row that occurs twice in a gradient counts as its sum.
+
+    Dense gradients are clipped like in torch's own function.
+    """
     dense, table = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3, 2))
     dense.grad = torch.tensor([3.0, 0.0])
     table.grad = torch.sparse_coo_tensor(torch.tensor([[1, 1]]), torch.tensor([[2.0, 0.0]] * 2), (3, 2), check_invariants=True)

@@ -1,4 +1,4 @@
-"""Two real processes, as torchrun starts them, beside one: the same network, one run folder."""
+"""Two real processes, started like by torchrun, train the same network as one, in one run folder."""
 
 import json
 import os
@@ -33,7 +33,7 @@ session_memory = { weights = [1, 5] }
 
 
 def on_two_ranks(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """A Python program in two processes, one thread each."""
+    """Run a Python program in two processes with one thread each."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -42,7 +42,7 @@ def on_two_ranks(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Said:
-    """What two ranks of `tests.training.two_ranks` wrote down, by rank, and how they ended."""
+    """The results that two ranks of `tests.training.two_ranks` wrote, by rank, and how they ended."""
 
     plain: list[Any]
     gradients: list[dict[str, dict[int, Tensor]]]
@@ -51,7 +51,7 @@ class Said:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
-    """Started once: a process takes seconds to import torch."""
+    """Start the ranks once, because a process takes seconds to import torch."""
     folder = tmp_path_factory.mktemp("ranks")
     ended = on_two_ranks("-m", "tests.training.two_ranks", folder)
     return Said(
@@ -62,10 +62,11 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
 
 
 def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
-    """Nothing is drawn in a step here (no dropout, all tracks as negatives), so weights may differ by rounding alone: sums in
-    another order. Adam blows them up where a gradient is nothing but rounding (the keys' bias, which softmax cancels): up to
-    2e-4 was seen after 16 steps that move a weight by 1e-2. Batches of odd size make the ranks' shares differ. Weights
-    and memory are chosen once, and both ranks refit with them.
+    """A step draws nothing here (no dropout, all tracks as negatives), so weights may differ by rounding alone.
+
+    Adam amplifies rounding where a gradient is nothing but rounding (the keys' bias, which softmax cancels): up to 2e-4 was
+    seen after 16 steps that move a weight by 1e-2. Batches of odd size make the ranks' shares differ. Weights and memory are
+    chosen once, and both ranks refit with them.
     """
     log, recipe = str(tmp_path / "log"), tmp_path / "small.toml"
     recipe.write_text(RECIPE)
@@ -89,8 +90,9 @@ def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
 
 
 def test_gradients_add_up_and_a_rank_that_dies_ends_the_others(said: Said) -> None:
-    """By hand: dense ones, one that only rank 0 has, and rows that one rank, the other or both met. Of counts 2 and 1, 0 and 5,
-    0 and 0 each has its share.
+    """By hand: dense gradients, one that only rank 0 has, and rows that one rank, the other or both have.
+
+    Of counts 2 and 1, 0 and 5, 0 and 0 each rank gets its share.
     """
     (found, shares, word, _), (others, other_shares, other_word, _) = said.plain
     plain, unused, table = found
@@ -109,8 +111,9 @@ def test_gradients_add_up_and_a_rank_that_dies_ends_the_others(said: Said) -> No
 @pytest.mark.parametrize("windows", [9, 1])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_step_of_two_ranks_is_that_of_one(said: Said, name: str, windows: int) -> None:
-    """Each term by what it counts, which is another number for each: weighting all alike is wrong by a tenth. The losses that
-    are said are those of the whole batch. Of one window rank 1 has none.
+    """Each term is weighted by what it counts, a different number for each term. Equal weights would be wrong by a tenth.
+
+    The reported losses are those of the whole batch. A batch of one window gives rank 1 none.
     """
     one = gradients(name, Ranks(), windows=windows)
 
@@ -119,7 +122,7 @@ def test_a_step_of_two_ranks_is_that_of_one(said: Said, name: str, windows: int)
 
 
 def test_a_rank_without_a_window_all_epoch_long_takes_part(said: Said, tmp_path: Path) -> None:
-    """A log may be as small as that. Both say the epoch's losses, which are those of one process."""
+    """A log may be that small. Both ranks report the epoch's losses, which are those of one process."""
     alone = losses_of_one_window(tmp_path)
 
     for *_, losses in said.plain:
@@ -127,7 +130,7 @@ def test_a_rank_without_a_window_all_epoch_long_takes_part(said: Said, tmp_path:
 
 
 def test_ranks_share_each_batch_among_them() -> None:
-    """Together they read the very windows that one process reads, batch by batch."""
+    """Together they read exactly the windows that one process reads, batch by batch."""
     windows = Windows(rings_split(), length=8, targets="wanted")
     whole = list(windows.batches(5, seed=1, epoch=0))
     parts = [list(windows.batches(5, seed=1, epoch=0, rank=rank, ranks=3)) for rank in range(3)]
@@ -140,7 +143,7 @@ def test_ranks_share_each_batch_among_them() -> None:
 
 @pytest.mark.parametrize(("place", "carries"), [("cpu", {"cpu": "gloo"}), ("cuda:1", {"cpu": "gloo", "cuda": "nccl"})])
 def test_numbers_on_the_cpu_travel_where_gradients_are_on_gpus(place: str, carries: dict[str, str]) -> None:
-    """As torch itself reads the name that the group is opened by: an epoch's sums never see a GPU, which NCCL alone wants."""
+    """Torch itself parses the group's backend name. An epoch's sums are on the CPU, and NCCL alone would refuse them."""
     group = distributed.distributed_c10d.BackendConfig(distributed.Backend(backend(torch.device(place))))
 
     assert carries.items() <= {str(kind): str(by) for kind, by in group.get_device_backend_map().items()}.items()

@@ -1,4 +1,4 @@
-"""What a memory is filled with, and which weight it is given, beside brute force."""
+"""The contents of a session memory, and its chosen weight, agree with brute force."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,20 +24,20 @@ RULE = SessionMemoryRule(weights=(0.5, 50.0))
 
 
 def two_listeners() -> Split:
-    """One with refused, unknown and repeated tracks, the later one with entries of both parts."""
+    """One listener with refused, unknown and repeated tracks, and a later one with entries of both parts."""
     first = [(2, P, TRAIN), (3, S, TRAIN), (4, L, TRAIN), (UNKNOWN, P, TRAIN), (2, P, TRAIN)]
     return split_of([first, [(5, P, TRAIN), (6, P, TRAIN), (7, P, VALID)]], rows=8)
 
 
 def network(rows: int, *, repeats: bool = True) -> Network:
-    """Untrained."""
+    """Make an untrained network."""
     torch.manual_seed(0)
     recipe = small_recipe()
     return build(replace(recipe.network, repeats=repeats), rows, recipe.history.length).eval()
 
 
 def test_tables_are_the_sessions_newest_first() -> None:
-    """Each track once in a session, where it was heard last, and for each track its places, newest session first."""
+    """Each track occurs once in a session, at its last place. Each track's places are listed with the newest session first."""
     row, number = np.array([2, 3, 2, 4, 3]), np.array([1, 1, 1, 0, 0])
     found = tables(row, number, np.array([86_400_000 * 3, 86_400_000]), 5)
 
@@ -52,7 +52,7 @@ def test_tables_are_the_sessions_newest_first() -> None:
     ("parts", "sessions"), [((TRAIN,), [[5, 6], [4, 2]]), ((TRAIN, VALID), [[5, 6, 7], [4, 2]])], ids=["train", "both"]
 )
 def test_wanted_known_tracks_of_the_parts_are_remembered(parts: tuple[int, ...], sessions: list[list[int]]) -> None:
-    """And no others: the newest listener's session first."""
+    """No others are; the newest listener's session comes first."""
     memory = build_session_memory(two_listeners(), RULE, parts=parts)
     real = memory.rows > 0
     found = [memory.rows[real & (memory.sessions == number)].tolist() for number in range(len(sessions))]
@@ -61,14 +61,14 @@ def test_wanted_known_tracks_of_the_parts_are_remembered(parts: tuple[int, ...],
 
 
 def test_only_the_newest_sessions_are_kept() -> None:
-    """As many as the rule says."""
+    """As many as the rule allows."""
     memory = build_session_memory(two_listeners(), replace(RULE, sessions=1))
 
     assert memory.rows[memory.rows > 0].tolist() == [5, 6]
 
 
 def test_every_second_session_of_the_validation_part_is_remembered() -> None:
-    """Whole sessions, of one listener or of several; what stands in other parts stays there."""
+    """Whole sessions, of one listener or of several. Other parts are not affected."""
     first = [(2, P, TRAIN), (3, P, VALID), (4, P, VALID), (5, P, VALID), (6, P, VALID), (7, P, TEST)]
     plain = split_of([first, [(2, P, VALID), (3, P, VALID)], [(4, P, VALID), (5, P, TEST)]], rows=8)
     sessions = np.array([0, 0, 1, 1, 2, 2, 0, 0, 0, 0], np.int32)
@@ -80,7 +80,7 @@ def test_every_second_session_of_the_validation_part_is_remembered() -> None:
 
 @pytest.mark.parametrize("repeats", [True, False], ids=["repeats", "no repeats"])
 def test_the_weight_that_scores_best_is_taken(*, repeats: bool) -> None:
-    """Each one's score is the evaluation's own on cases of the sessions that are not remembered. The network gets no memory."""
+    """Scores are the evaluation's own, on cases of sessions that are not remembered. The network gets no memory."""
     split = rings_split()
     cases, rows = select_cases(split, VALID), FIRST + 2 * RING
     first, second, third, fourth = np.unique(cases.user)
@@ -106,8 +106,10 @@ def test_the_weight_that_scores_best_is_taken(*, repeats: bool) -> None:
 
 @pytest.mark.parametrize(("turn", "weight"), [(1, 50.0), (0, 0.0)], ids=["what the others show", "what is over"])
 def test_the_weight_minds_what_the_other_validation_sessions_show(turn: int, weight: float) -> None:
-    """In training one track followed each, in the sessions asked about it is the next one: a memory helps where the validation
-    sessions between them show the new one as well, and misleads where they show the old: then 0 is taken, no memory.
+    """In training one track followed each; in the validation sessions another one follows.
+
+    A memory helps if the remembered validation sessions show the new track, and misleads if they show the old one. Then the
+    weight 0 is chosen: no memory.
     """
     heads, tails = np.arange(FIRST, FIRST + RING), np.arange(FIRST + RING, FIRST + 2 * RING)
 
@@ -122,7 +124,7 @@ def test_the_weight_minds_what_the_other_validation_sessions_show(turn: int, wei
 
 
 def test_what_was_heard_together_is_found_without_training() -> None:
-    """An untrained network with a memory finds rings that it has never seen a gradient of."""
+    """An untrained network with a memory continues rings that no gradient has taught it."""
     split = rings_split()
     cases = select_cases(split, VALID)
     plain, remembering = network(FIRST + 2 * RING), network(FIRST + 2 * RING)
@@ -133,7 +135,7 @@ def test_what_was_heard_together_is_found_without_training() -> None:
 
 
 def test_without_weights_nothing_is_remembered() -> None:
-    """Nor where there is nothing to choose by."""
+    """Also if there are no cases to choose by."""
     split, plain = rings_split(), network(FIRST + 2 * RING)
     cases = select_cases(split, VALID)
 
