@@ -1,4 +1,4 @@
-"""What a model has to beat, counted by hand."""
+"""The baselines agree with counts made by hand."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ def _scores(ranker: Ranker, split: Split, history: Sequence[tuple[str, int]]) ->
 
 
 def test_popular_counts_what_was_kept_in_the_parts_named() -> None:
-    """A skip is no popularity, and the test part is never looked at."""
+    """A skip does not count, and the test part is never read."""
     lines = [("u", "a", P, "train"), ("u", "b", S, "train"), ("u", "b", L, "train"), ("u", "a", P, "valid"), END]
     split = split_of(lines)
 
@@ -37,7 +37,7 @@ def test_popular_counts_what_was_kept_in_the_parts_named() -> None:
 
 
 def test_popularity_of_the_last_days_halves_with_age() -> None:
-    """A play one half-life before the newest counts half."""
+    """A play that is one half-life older than the newest counts half."""
     split = split_of([("u", "a", P, "train"), ("u", "b", P, "train"), END])
     split = replace(split, sequences=replace(split.sequences, at_ms=np.array([0, 2 * DAY_MS, 9 * DAY_MS])))
 
@@ -54,8 +54,9 @@ def test_item_rate_is_drawn_towards_the_mean() -> None:
 
 
 def test_markov_counts_what_followed_the_last_wanted_track() -> None:
-    """After a, b was skipped and c kept, then c kept again by another listener; b by a third. No step leads from one
-    listener to the next.
+    """After a, one listener skipped b and kept c, another kept c, and a third kept b.
+
+    No transition leads from one listener to the next.
     """
     lines = [("u", "a", P, "train"), ("u", "b", S, "train"), ("u", "c", P, "train"), ("v", "a", P, "train")]
     lines += [("v", "c", P, "train"), ("w", "a", L, "train"), ("w", "b", P, "train"), ("z", "a", P, "test")]
@@ -70,7 +71,7 @@ def test_markov_counts_what_followed_the_last_wanted_track() -> None:
 
 
 def test_markov_without_a_wanted_track_falls_back_on_popularity() -> None:
-    """An empty history, and one of skips alone, still get a list in a sensible order."""
+    """An empty history, and one with skips alone, get a list by popularity."""
     split = split_of([("u", "a", P, "train"), ("u", "b", P, "train"), ("u", "b", P, "train"), END])
 
     for history in ([], [("a", S)]):
@@ -80,7 +81,7 @@ def test_markov_without_a_wanted_track_falls_back_on_popularity() -> None:
 
 
 def test_distinct_wanted_tracks_stand_where_they_were_heard_last() -> None:
-    """Lags run from the newest, skips leave no gap, no more than `reach` are read; cases do not mix."""
+    """Lags count from the newest track, skips leave no gap, at most `reach` tracks are read, and cases do not mix."""
     batch = encode_histories(
         [RowHistory([8, 6, 5, 6, 5, 7], [P, P, P, P, P, S]), RowHistory(), RowHistory([6], [L])], length=10
     )
@@ -91,9 +92,9 @@ def test_distinct_wanted_tracks_stand_where_they_were_heard_last() -> None:
 
 
 def test_session_knn_by_hand() -> None:
-    """History a, b, a day after the sessions a b c and d b (and e by itself): the first shares both tracks, the second b.
+    """The history is a, b, a day after the sessions (a b c), (d b) and (e). The first shares both tracks, the second b.
 
-    c stands one place after b, d and a one before it; a and b were just heard.
+    c stands one place after b; d and a stand one place before it. a and b were just heard.
     """
     lines = [("u", track, P, "train") for track in "abc"] + [("v", track, P, "train") for track in "db"]
     split = split_of([*lines, ("w", "e", P, "train"), END])
@@ -119,7 +120,7 @@ def test_session_knn_by_hand() -> None:
 
 
 def test_session_knn_takes_the_newest_sessions_and_the_nearest_neighbours() -> None:
-    """With one session a track and one neighbour, only the newest session with b has a say."""
+    """With one session a track and one neighbour, only the newest session with b counts."""
     lines = [("u", track, P, "train") for track in "bc"] + [("v", track, P, "train") for track in "bd"]
     split = split_of([*lines, ("w", "e", P, "train"), END])
 
@@ -131,7 +132,7 @@ def test_session_knn_takes_the_newest_sessions_and_the_nearest_neighbours() -> N
 
 
 def test_session_knn_keeps_a_listeners_sessions_apart() -> None:
-    """What a listener heard in another session is no neighbour's track: b's session knows c, not d."""
+    """A listener's tracks of another session do not count: b's session has c and not d."""
     split = split_of([*[("u", track, P, "train") for track in "bcde"], END])
     split = replace(split, sequences=replace(split.sequences, session=np.array([0, 0, 1, 1, 0], np.int32)))
 
@@ -141,7 +142,7 @@ def test_session_knn_keeps_a_listeners_sessions_apart() -> None:
 
 
 def test_session_knn_agrees_with_the_formulas_read_literally() -> None:
-    """Random sessions and histories with skips and repeats, against loops over dictionaries; more cases than fit at a time."""
+    """Random sessions and histories with skips and repeats, against loops over dictionaries. The cases need several batches."""
     rng = np.random.default_rng(5)
     lines = [
         (f"u{user:02}", f"t{rng.integers(12):02}", (P, P, S, L)[rng.integers(4)], "train")
@@ -201,7 +202,7 @@ def _literally(split: Split, history: RowHistory, *, recent: int, neighbours: in
 
 
 def test_baselines_learn_nothing_from_the_test_part() -> None:
-    """Other test entries of known tracks, the same scores."""
+    """Other test entries of known tracks give the same scores."""
     lines = [("u", track, P, "train") for track in "abcab"]
     one = split_of([*lines, ("u", "a", P, "test"), ("v", "b", P, "test")])
     other = split_of([*lines, ("u", "c", S, "test"), ("v", "c", L, "test")])

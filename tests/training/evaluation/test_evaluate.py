@@ -1,4 +1,4 @@
-"""From scores to figures: the full catalogue, the exclusions, the sums."""
+"""From scores to metrics: the full catalogue, exclusions, sums."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from training.evaluation.rankers import NetworkRanker
 
 @dataclass
 class Fixed:
-    """Gives every case the same scores."""
+    """A ranker with the same scores for every case."""
 
     values: list[float]
     name: str = "fixed"
@@ -31,7 +31,7 @@ class Fixed:
 
 @dataclass
 class Random:
-    """Scores that depend on the entry alone, so that batches of any size see the same."""
+    """A ranker whose scores depend on the entry alone, so that they are the same in batches of any size."""
 
     name: str = "random"
 
@@ -44,7 +44,7 @@ TRAINED = [("u", track, P, "train") for track in "abcd"]  # rows 2 to 5
 
 
 def test_padding_unknown_and_disliked_are_never_proposed() -> None:
-    """Whatever the ranker says of them; a target that is disliked is a miss."""
+    """Whatever scores the ranker gives them. A disliked target is a miss."""
     split = split_of([*TRAINED, ("u", "b", D, "train"), ("u", "b", P, "test"), ("u", "c", P, "test")])
 
     answers = answer(Fixed([9, 9, 1, 8, 2, 3]), select_cases(split, TEST), length=5)
@@ -54,14 +54,14 @@ def test_padding_unknown_and_disliked_are_never_proposed() -> None:
 
 
 def test_heard_tracks_are_not_masked() -> None:
-    """Music repeats: the track just played can be the right answer."""
+    """Music repeats, so the track just played can be the right answer."""
     split = split_of([*TRAINED, ("u", "a", P, "test")])
 
     assert evaluate(Fixed([0, 0, 9, 1, 1, 1]), select_cases(split, TEST), length=5).values["hr@1"] == 1
 
 
 def test_network_without_repeats_proposes_nothing_that_it_read_and_misses_what_comes_again() -> None:
-    """The protocol stays as it is: the repeated target is a case, and asked of this network a lost one."""
+    """A repeated target stays a case, and this network misses it."""
     split = split_of([*TRAINED, ("u", "d", P, "test"), ("v", "a", P, "train"), ("v", "c", P, "test")])
     network = build(NetworkConfig(width=8, repeats=False), 6, 5)
     answers = answer(NetworkRanker.of("fresh", network), select_cases(split, TEST), length=5)
@@ -73,7 +73,7 @@ def test_network_without_repeats_proposes_nothing_that_it_read_and_misses_what_c
 
 
 def test_figures_by_hand() -> None:
-    """Two wanted targets, at rank 1 and unknown; two refused ones, at ranks 1 and 2; one listener."""
+    """Two wanted targets, one at rank 1 and one unknown; two refused ones at ranks 1 and 2; one listener."""
     lines = [("u", "a", P, "test"), ("u", "new", P, "test"), ("u", "a", S, "test"), ("u", "b", D, "test")]
     split = split_of([*TRAINED, *lines])
 
@@ -98,7 +98,7 @@ def test_what_could_not_be_measured_is_left_out() -> None:
 
 
 def test_size_of_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory's bound is not seen in the result."""
+    """The limit of memory does not change the result."""
     outcomes = [P, S, D]
     lines = [("u", "abcd"[number % 4], outcomes[number % 3], "test") for number in range(50)]
     cases = select_cases(split_of([*TRAINED, *lines]), TEST)
@@ -110,7 +110,7 @@ def test_size_of_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_nan_is_an_error() -> None:
-    """A broken network must not pass for a bad one."""
+    """A broken network must not pass as a bad one."""
     split = split_of([*TRAINED, ("u", "a", P, "test")])
 
     with pytest.raises(ValueError, match="fixed scored a track with NaN"):
@@ -118,7 +118,7 @@ def test_nan_is_an_error() -> None:
 
 
 def test_share_of_best_is_the_way_from_popular() -> None:
-    """Half way is one half, whatever the ends; a measure that popularity has in full has no way."""
+    """Half way is .5. If popularity reaches the best possible value, there is no share."""
     low, middle, high = (
         Measured(name="", values={"hr@20": value, "ndcg@10": 0.3}, counts={}, by_length=[]) for value in (0.1, 0.2, 0.3)
     )
@@ -127,7 +127,7 @@ def test_share_of_best_is_the_way_from_popular() -> None:
 
 
 def test_rows_get_their_share_of_best_only_where_the_best_is_known() -> None:
-    """A real log has no best possible ranker, and then nothing is added."""
+    """A real log has no best possible ranker, so nothing is added."""
     rows = [
         Measured(name=name, values={"hr@20": value}, counts={}, by_length=[])
         for name, value in (("best possible", 0.5), ("sasrec", 0.4), ("popular", 0.1))
@@ -140,7 +140,7 @@ def test_rows_get_their_share_of_best_only_where_the_best_is_known() -> None:
 
 
 def test_no_cases_give_no_figures() -> None:
-    """An empty part is not an error here."""
+    """An empty part is no error here."""
     cases = select_cases(split_of([*TRAINED, ("u", "a", P, "test")]), TEST).take(slice(0))
 
     assert evaluate(Fixed([0] * 6), cases, length=5).counts["cases"] == 0
@@ -148,7 +148,7 @@ def test_no_cases_give_no_figures() -> None:
 
 @dataclass
 class Moody:
-    """Scores everything 1 after a kept track and 0 after a refused one: it knows no tracks, only how things go."""
+    """A ranker that scores everything 1 after a kept track and 0 after a refused one. It knows nothing of tracks."""
 
     name: str = "moody"
 
@@ -157,7 +157,7 @@ class Moody:
 
 
 def test_frozen_auc_sees_through_a_ranker_that_knows_no_tracks() -> None:
-    """Where skips come in runs its rolling AUC looks good; all tracks in one state tie."""
+    """Where skips come in runs, its ordinary AUC is high. In one state all tracks tie."""
     outcomes = [P, P, P, P, S, S, S, S] * 2
     lines = [("u", "abcd"[number % 4], outcome, "test") for number, outcome in enumerate(outcomes)]
 
@@ -168,7 +168,7 @@ def test_frozen_auc_sees_through_a_ranker_that_knows_no_tracks() -> None:
 
 
 def test_frozen_scores_are_those_of_the_first_state() -> None:
-    """Of each listener their own, whatever the size of a batch; an unknown target has none."""
+    """Each listener has a state of their own, in batches of any size. An unknown target has no score."""
     lines = [
         ("u", "b", P, "test"),
         ("u", "new", S, "test"),
@@ -187,7 +187,9 @@ def test_frozen_scores_are_those_of_the_first_state() -> None:
 
 
 def test_what_there_is_to_read_is_counted() -> None:
-    """Before the first case of v nothing, before the second a refused track alone; u has kept tracks all along."""
+    """Listener v has nothing before the first case and one refused track before the second. Listener u always has kept
+    tracks.
+    """
     lines = [("u", "b", P, "test"), ("v", "a", S, "test"), ("v", "d", P, "test")]
     counts = evaluate(Random(), select_cases(split_of([*TRAINED, *lines]), TEST), length=5).counts
 

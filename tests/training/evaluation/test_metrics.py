@@ -1,4 +1,4 @@
-"""Each metric by hand, and against a version written as its definition reads."""
+"""Each metric agrees with values by hand, and with code that follows its definition literally."""
 
 from itertools import product
 from math import isnan, log2
@@ -11,7 +11,7 @@ from training.evaluation.metrics import MISS
 
 
 def test_rank_counts_ties_against_the_target() -> None:
-    """A ranker that scores everything alike must not look good; row 1 is the unknown track, which nothing can hit."""
+    """A ranker that scores everything alike must not look good. Row 1 is the unknown track, which is never a hit."""
     scores = np.array([[0, 0, 3, 1, 2], [0, 0, 1, 1, 1], [0, 0, 9, -np.inf, 2], [0, 9, 1, 2, 3]], np.float32)
 
     found = metrics.ranks(scores, np.array([4, 2, 3, 1]))
@@ -20,7 +20,7 @@ def test_rank_counts_ties_against_the_target() -> None:
 
 
 def test_rank_agrees_with_sorting() -> None:
-    """Against the last place among equals in a sorted list; few distinct scores, so that there are many ties."""
+    """Against the last place among equals in a sorted list. Few distinct scores make many ties."""
     rng = np.random.default_rng(1)
     scores = rng.integers(0, 6, (200, 30)).astype(np.float32)
     targets = rng.integers(2, 30, 200)
@@ -32,7 +32,7 @@ def test_rank_agrees_with_sorting() -> None:
 
 
 def test_rank_in_a_list_is_the_rank_in_the_catalogue_where_it_can_be_seen() -> None:
-    """The same tie rule for lists that came over HTTP as for all scores; below the list's end it is a miss."""
+    """Lists that arrived over HTTP follow the same tie rule. A target that is not in the list is a miss."""
     rng = np.random.default_rng(2)
     scores = np.stack([rng.permutation(40) for _ in range(100)]).astype(np.float32)
     scores[:, 7] = scores[:, 9]  # a tie
@@ -61,7 +61,7 @@ def test_hit_rate_ndcg_and_mrr_by_hand() -> None:
 
 
 def test_auc_by_hand() -> None:
-    """Listener 0 has 1 of 2 pairs right, listener 1 a tie, listener 2 has nothing refused and does not count."""
+    """Listener 0 has 1 of 2 pairs right and listener 1 a tie. Listener 2 refused nothing and does not count."""
     score = np.array([2, 1, 3, 5, 5, 9], np.float32)
     wanted = np.array([True, False, False, True, False, True])
     user = np.array([0, 0, 0, 1, 1, 2])
@@ -71,7 +71,7 @@ def test_auc_by_hand() -> None:
 
 
 def test_auc_and_pairs_agree_with_comparing_every_pair() -> None:
-    """300 cases of 20 listeners in any order, few distinct scores, some of them -inf."""
+    """300 cases of 20 listeners in random order, with few distinct scores, some of them -inf."""
     rng = np.random.default_rng(4)
     score = rng.integers(0, 5, 300).astype(np.float32)
     score[score == 0] = -np.inf
@@ -92,7 +92,7 @@ def test_auc_and_pairs_agree_with_comparing_every_pair() -> None:
 
 
 def test_coverage_by_hand() -> None:
-    """Two of four tracks are proposed (0 is an empty place); one of two listeners is hit within 20."""
+    """Two of four tracks are proposed (0 is an empty place); one of two listeners has a hit within 20."""
     lists = np.array([[2, 3, 0], [3, 2, 0]])
 
     assert metrics.catalogue_coverage(lists, 4) == 0.5
@@ -100,7 +100,7 @@ def test_coverage_by_hand() -> None:
 
 
 def test_nothing_to_measure_is_not_a_number() -> None:
-    """Neither 0, which would be a bad result, nor an error."""
+    """NaN is neither 0, which would be a bad result, nor an error."""
     nothing = np.zeros(0, np.int64)
 
     assert isnan(metrics.hit_rate(nothing, 20))
@@ -112,7 +112,7 @@ def test_nothing_to_measure_is_not_a_number() -> None:
 
 
 def test_gauc_weighs_listeners_by_their_targets() -> None:
-    """One of two pairs right with three targets, all right with two; the third has refused nothing."""
+    """One listener has one of two pairs right with three targets, one all right with two. The third refused nothing."""
     score = np.array([2, 1, 3, 5, 4, 9], np.float32)
     wanted = np.array([True, False, False, True, False, True])
     user = np.array([0, 0, 0, 1, 1, 2])
@@ -121,7 +121,9 @@ def test_gauc_weighs_listeners_by_their_targets() -> None:
 
 
 def test_ndcg_among_own_by_hand() -> None:
-    """A kept 2 stands below one of two refused (rank 2), a kept 5 ties with its one (rank 2), the third has refused nothing."""
+    """A kept 2 stands below one of two refused (rank 2), a kept 5 ties with its one (rank 2), the third listener refused
+    nothing.
+    """
     score = np.array([2, 1, 3, 5, 5, 9], np.float32)
     wanted = np.array([True, False, False, True, False, True])
     user = np.array([0, 0, 0, 1, 1, 2])

@@ -1,4 +1,4 @@
-"""What a skip changes: measured on rankers of which it is known."""
+"""The response to a skip, measured on rankers whose response is known."""
 
 from dataclasses import dataclass
 
@@ -18,14 +18,14 @@ ROWS = 60
 
 
 def world() -> Split:
-    """A ring of tracks: after each comes the next. Cases whose histories end kept and skipped, and one without a history."""
+    """A ring of tracks in a fixed order. The cases have histories that end kept and skipped, and one has no history."""
     ring = [("u", f"t{number:02}", P, "train") for number in [*range(ROWS), 0]]
     return split_of([*ring, ("u", "t07", S, "test"), ("u", "t08", P, "test"), ("u", "t30", P, "test"), ("v", "t01", P, "test")])
 
 
 @dataclass
 class Follower:
-    """Proposes the tracks from the one after the last on; where the last was skipped and it listens, those far away."""
+    """Proposes the tracks after the last one. If it listens to skips, it proposes distant tracks after a skip."""
 
     listens: bool
     name: str = "follower"
@@ -38,14 +38,14 @@ class Follower:
 
 @pytest.mark.parametrize(("listens", "falls"), [(False, 0.0), (True, 1.0)])
 def test_neighbours_fall_for_who_listens(*, listens: bool, falls: float) -> None:
-    """All of them or none, however the history really ended."""
+    """All neighbours leave the list or none, whatever the real outcome was."""
     split = world()
 
     assert response(Follower(listens), select_cases(split, TEST), markov(split), length=5) == falls
 
 
 def test_no_more_scores_are_held_than_the_evaluations_own_bound_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a catalogue of ten million a hundred cases at a time would be 4 GB. The answer is the same."""
+    """A hundred cases at a time over ten million tracks would be 4 GB. Smaller batches give the same result."""
     split = split_of(
         [*(("u", f"t{number}", P, "train") for number in range(ROWS)), *(("u", "t7", S, "test") for _ in range(40))]
     )
@@ -64,14 +64,14 @@ def test_no_more_scores_are_held_than_the_evaluations_own_bound_allows(monkeypat
 
 
 def test_neighbours_are_what_followed_most_often() -> None:
-    """B twice, then c once; rows count from 2 in the order of first hearing."""
+    """B twice, then c once. Rows count from 2 in the order of first hearing."""
     split = split_of([("u", track, P, "train") for track in "abacab"] + [("u", "a", P, "test")])
 
     assert neighbours(markov(split), 2).tolist() == [3, 4]
 
 
 def test_nothing_to_answer_is_not_a_number() -> None:
-    """Nobody has a history."""
+    """No case has a history."""
     split = split_of([("u", "a", P, "train"), ("v", "a", P, "test")])
 
     assert np.isnan(response(Follower(True), select_cases(split, TEST), markov(split), length=5))

@@ -1,4 +1,4 @@
-"""An artifact is written only when its graphs say what torch says, and tells nothing of the machine that wrote it."""
+"""An artifact is written only if its graphs agree with torch, and it contains nothing about the machine that wrote it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ from training.exporting.export import ExportError, check_parity, export
 
 
 class Fickle(Network):
-    """The mean of the tracks heard, but in the graph another one than in torch: what a broken exporter would do."""
+    """A network that is the mean of the heard tracks, but computes another mean in the graph: like a broken exporter."""
 
     rows = 9
 
@@ -40,27 +40,27 @@ class Fickle(Network):
         *,
         last: bool = False,  # noqa: ARG002  # there is only one
     ) -> Tensor:
-        """One state will do."""
+        """One state is enough."""
         kept_BT = tracks_BT * outcomes_BT.gt(0)
         mean_BD = self.table(kept_BT).mean(dim=1)
         factor = 2 if torch.compiler.is_exporting() else 1
         return torch.unsqueeze(factor * mean_BD, 1)
 
     def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Nobody trains it."""
+        """Never called: the network is not trained."""
         raise NotImplementedError
 
     def queries(self, states_MD: Tensor) -> Heads:
-        """The state itself."""
+        """The query is the state itself."""
         return Heads(states_MD, None)
 
     def items(self, rows: Tensor | None = None) -> Heads:
-        """The same table."""
+        """The items are the input table."""
         return Heads(self.table.weight if rows is None else self.table(rows), None)
 
 
 def test_network_whose_graphs_disagree_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    """Not even a draft is left, and `current` names what it named."""
+    """Not even a draft is left, and `current` names the same artifact as before."""
     (tmp_path / "old").mkdir()
     (tmp_path / "current").symlink_to("old")
     with pytest.raises(ExportError, match=r"ONNX Runtime and torch differ by up to .*; wanted no more than 0\.0001"):
@@ -80,7 +80,7 @@ def test_network_whose_graphs_disagree_is_refused_and_nothing_is_written(tmp_pat
 
 
 def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker]:
-    """A ranker of the network with one number of one weight replaced, and the network as it was afterwards."""
+    """Return a ranker of the network with one number of one weight replaced. The network is restored afterwards."""
     weight = network.get_parameter(name).detach().view(-1)
     before = weight[-1].item()
     weight[-1] = value
@@ -104,26 +104,26 @@ def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker
     ],
 )
 def test_parity_notices_a_single_number(exported: Exported, name: str) -> None:
-    """The longest distance too, which only a full history reads."""
+    """Also one for the longest distance, which only a full history reads."""
     for ranker in altered(exported.network, name, 3.0):
         with pytest.raises(ExportError, match="differ by up to"):
             check_parity(ranker, exported.folder, length=exported.length)
 
 
 def test_parity_names_scores_that_are_no_numbers(exported: Exported) -> None:
-    """NaN is told apart from a difference."""
+    """NaN is reported as such and not as a difference."""
     for ranker in altered(exported.network, "start", float("nan")):
         with pytest.raises(ExportError, match="no numbers"):
             check_parity(ranker, exported.folder, length=exported.length)
 
 
 def test_parity_holds_for_the_network_that_was_exported(exported: Exported) -> None:
-    """The other side of the two tests above."""
+    """Without an altered number the check of the two tests above passes."""
     check_parity(NetworkRanker.of("same", exported.network), exported.folder, length=exported.length)
 
 
 def test_golden_cases_replay(exported: Exported) -> None:
-    """As the service does before it says that it is ready; an empty history is among them, and a full one."""
+    """The service replays them before it is ready. They include an empty history and a full one."""
     lengths = set()
     for case, rows, scores in golden_answers(exported.folder):
         lengths.add(len(case.rows))
@@ -136,7 +136,7 @@ def test_golden_cases_replay(exported: Exported) -> None:
 
 
 def test_artifact_says_what_it_is(exported: Exported) -> None:
-    """Recipe, rule, origin and quality, as they were given."""
+    """The manifest has the given recipe, rule, origin and quality."""
     loaded = artifact.load(exported.folder)
     recipe = small_recipe("everything", length=9)
 
@@ -150,7 +150,7 @@ def test_artifact_says_what_it_is(exported: Exported) -> None:
 
 
 def test_artifact_is_current_and_nothing_else_is_left(exported: Exported) -> None:
-    """No draft beside it."""
+    """No draft is left beside it."""
     root = exported.folder.parent
 
     assert sorted(path.name for path in root.iterdir()) == sorted(["current", exported.folder.name])
@@ -158,13 +158,13 @@ def test_artifact_is_current_and_nothing_else_is_left(exported: Exported) -> Non
 
 
 def test_artifact_can_be_read_by_another_user(exported: Exported) -> None:
-    """The service runs under its own."""
+    """The service runs as another user."""
     assert exported.folder.stat().st_mode & 0o555 == 0o555
     assert all(path.stat().st_mode & 0o444 == 0o444 for path in exported.folder.iterdir())
 
 
 def test_no_file_tells_of_the_machine(exported: Exported) -> None:
-    """The exporter records stack traces: no path of this machine may reach those who are given the model."""
+    """The exporter records stack traces. No path of this machine may reach the users of the model."""
     private = (str(Path.cwd()), str(Path(torch.__file__).parent), "site-packages", ".py", str(exported.folder.parent))
     found = {(path.name, word) for path in exported.folder.iterdir() for word in private if word.encode() in path.read_bytes()}
 
@@ -172,14 +172,14 @@ def test_no_file_tells_of_the_machine(exported: Exported) -> None:
 
 
 def test_graph_without_its_weights_does_not_open(exported: Exported, tmp_path: Path) -> None:
-    """The weights really are in their own file."""
+    """The weights are in their own file only."""
     (tmp_path / artifact.MODEL).write_bytes((exported.folder / artifact.MODEL).read_bytes())
     with pytest.raises(Exception, match=r"weights\.bin"):  # onnxruntime raises a class of its own for each status
         onnxruntime.InferenceSession(str(tmp_path / artifact.MODEL), providers=["CPUExecutionProvider"])
 
 
 def test_artifact_that_the_service_would_refuse_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The export opens it with the service's own code, which here takes no difference at all from the golden scores."""
+    """The export opens it with the service's own code, which here allows no difference from the golden scores."""
     monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
     (tmp_path / "old").mkdir()
     (tmp_path / "current").symlink_to("old")
@@ -222,7 +222,7 @@ def test_other_networks_export_to_the_same_contract(kind: Literal["cloze", "sine
 
 
 def test_network_without_repeats_is_exported_as_such(tmp_path: Path) -> None:
-    """Its golden cases hold nothing that was read, and its graph, which is told only of the newest track, gives the same."""
+    """Its golden cases contain no track that was read. Its graph, which excludes only the newest track, gives the same."""
     torch.manual_seed(0)
     network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=8, repeats=False), 9, 8)
     with torch.no_grad():

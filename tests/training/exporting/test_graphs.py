@@ -1,4 +1,4 @@
-"""The two graphs as ONNX Runtime runs them: masking, top-k and free dimensions.
+"""The two graphs in ONNX Runtime: masking, top-k and free dimensions.
 
 Shapes: B batch, N excluded, K count, M candidates, V rows.
 """
@@ -27,18 +27,18 @@ WEIGHT = np.array(0.7, np.float32)
 
 @pytest.fixture(scope="module")
 def model(exported: Exported) -> onnxruntime.InferenceSession:
-    """`model.onnx`, opened."""
+    """The opened `model.onnx`."""
     return open_graph(exported.folder / artifact.MODEL)
 
 
 @pytest.fixture(scope="module")
 def rank(exported: Exported) -> onnxruntime.InferenceSession:
-    """`rank.onnx`, opened."""
+    """The opened `rank.onnx`."""
     return open_graph(exported.folder / artifact.RANK)
 
 
 def batch_of(*lengths: int, width: int = 9) -> Encoded:
-    """Random histories of these lengths."""
+    """Make random histories of these lengths."""
     random = np.random.default_rng(len(lengths))
     tops = ((FIRST, ROWS), (1, 5), (0, GAP_CODES))
     histories = [RowHistory(*(random.integers(low, high, size).tolist() for low, high in tops)) for size in lengths]
@@ -53,14 +53,14 @@ def answers(
     excluded: Any = None,
     weight: npt.NDArray[np.float32] = WEIGHT,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Rows and scores for a batch; nothing excluded unless told."""
+    """Return rows and scores for a batch. By default nothing is excluded."""
     never = np.zeros((len(batch.tracks), 1), np.int64) if excluded is None else np.array(excluded, np.int64)
     rows, scores = model.run(None, feed(names_of(model), batch, excluded=never, count=np.array(count), wanted_weight=weight))
     return rows, scores
 
 
 def torch_scores(exported: Exported, batch: Encoded, weight: npt.NDArray[np.float32] = WEIGHT) -> npt.NDArray[np.float32]:
-    """What torch says of every row, [B, V]."""
+    """Return torch's scores of every row, [B, V]."""
     network, (tracks, outcomes, gaps) = exported.network, map(torch.from_numpy, batch)
     assert network.session_memory is not None
     with torch.no_grad():
@@ -81,7 +81,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("lengths", BATCHES.values(), ids=BATCHES)
 def test_best_rows_are_torchs(exported: Exported, model: onnxruntime.InferenceSession, lengths: list[int]) -> None:
-    """Row for row and score for score, at batch sizes and lengths that the exporter never saw."""
+    """Row by row and score by score, at batch sizes and lengths that the exporter never saw."""
     batch = batch_of(*lengths)
     wanted = torch_scores(exported, batch)
     wanted[:, :FIRST] = -np.inf
@@ -95,7 +95,7 @@ def test_best_rows_are_torchs(exported: Exported, model: onnxruntime.InferenceSe
 def test_candidates_score_as_in_the_whole_catalogue(
     exported: Exported, rank: onnxruntime.InferenceSession, lengths: list[int]
 ) -> None:
-    """`rank.onnx` gives torch's scores of the rows it is asked for, in their order, repetitions and padding included."""
+    """`rank.onnx` gives torch's scores of the given rows in their order, with repetitions and padding."""
     batch = batch_of(*lengths)
     candidates = np.random.default_rng(0).integers(0, ROWS, (len(lengths), 13))
     [scores] = rank.run(None, feed(names_of(rank), batch, candidates=candidates, wanted_weight=WEIGHT))
@@ -106,7 +106,7 @@ def test_candidates_score_as_in_the_whole_catalogue(
 
 @pytest.mark.parametrize("columns", [1, 3, 12])
 def test_excluded_rows_are_not_proposed(model: onnxruntime.InferenceSession, columns: int) -> None:
-    """Each line has its own: the best ones, of which every one would else have come first."""
+    """Each history excludes its own best rows, each of which would otherwise be proposed."""
     batch = batch_of(0, 4, 9)
     best, _ = answers(model, batch, count=ROWS)
     rows, scores = answers(model, batch, count=ROWS - FIRST - columns, excluded=best[:, :columns])
@@ -116,7 +116,7 @@ def test_excluded_rows_are_not_proposed(model: onnxruntime.InferenceSession, col
 
 
 def test_nothing_excluded_may_be_an_empty_array(model: onnxruntime.InferenceSession) -> None:
-    """No column at all, or a column of zeros."""
+    """Either no column at all or a column of zeros."""
     batch = batch_of(0, 4)
     empty, zeros = (answers(model, batch, excluded=np.zeros((2, columns))) for columns in (0, 3))
 
@@ -124,7 +124,7 @@ def test_nothing_excluded_may_be_an_empty_array(model: onnxruntime.InferenceSess
 
 
 def test_lines_exclude_for_themselves(model: onnxruntime.InferenceSession) -> None:
-    """What one listener skipped another may hear."""
+    """A track that one listener skipped may be proposed to another."""
     batch = batch_of(4, 4)
     same = Encoded(*(array[[0, 0]] for array in batch))
     [first, _], _ = answers(model, same, count=1)
@@ -136,7 +136,7 @@ def test_lines_exclude_for_themselves(model: onnxruntime.InferenceSession) -> No
 
 @pytest.mark.parametrize("count", [ROWS, ROWS + 1, 10_000])
 def test_count_past_the_catalogue_gives_all_of_it(model: onnxruntime.InferenceSession, count: int) -> None:
-    """Never an error; rows that may not be proposed come last, at -inf: padding, unknown and the excluded."""
+    """Never an error. Rows that may not be proposed come last with -inf: padding, unknown and excluded rows."""
     rows, scores = answers(model, batch_of(3), count=count, excluded=[[5, 7]])
 
     assert rows.shape == scores.shape == (1, ROWS)
@@ -148,14 +148,14 @@ def test_count_past_the_catalogue_gives_all_of_it(model: onnxruntime.InferenceSe
 
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_count_is_followed(model: onnxruntime.InferenceSession, count: int) -> None:
-    """It is an input, not a constant of the export."""
+    """The count is an input and not a constant of the export."""
     rows, scores = answers(model, batch_of(3, 2), count=count)
 
     assert rows.shape == scores.shape == (2, count)
 
 
 def test_more_padding_changes_no_answer(model: onnxruntime.InferenceSession) -> None:
-    """Wider than any history may be: whoever shares a batch, the answer is the same."""
+    """The answer is the same for every width, also one beyond the longest history."""
     batch = batch_of(0, 4, 9)
     wide = Encoded(*(np.pad(array, ((0, 0), (30, 0))) for array in batch))
 
@@ -163,7 +163,7 @@ def test_more_padding_changes_no_answer(model: onnxruntime.InferenceSession) -> 
 
 
 def test_inputs_and_outputs_are_the_contracts(model: onnxruntime.InferenceSession, rank: onnxruntime.InferenceSession) -> None:
-    """Names, types and free dimensions as both sides expect them."""
+    """Names, types and free dimensions are those that both sides expect."""
 
     def described(nodes: list[Any]) -> dict[str, tuple[str, list[bool]]]:
         return {node.name: (node.type, [isinstance(size, str) or size is None for size in node.shape]) for node in nodes}
@@ -177,7 +177,7 @@ def test_inputs_and_outputs_are_the_contracts(model: onnxruntime.InferenceSessio
 
 
 def test_shapes_around_the_mask_are_stated_and_alike(exported: Exported) -> None:
-    """So that ONNX Runtime masks in place; and they are those that it finds itself, or the checker would refuse them."""
+    """They are equal, so that ONNX Runtime masks in place. The checker would refuse shapes that differ from its own."""
     graph = onnx.load(exported.folder / artifact.MODEL)
     onnx.shape_inference.infer_shapes(graph, check_type=True, strict_mode=True)
     stated = {value.name: [size.dim_param for size in value.type.tensor_type.shape.dim] for value in graph.graph.value_info}
@@ -188,7 +188,7 @@ def test_shapes_around_the_mask_are_stated_and_alike(exported: Exported) -> None
 
 
 def test_all_that_was_learned_lies_in_the_one_weights_file(exported: Exported) -> None:
-    """Both graphs name it, and hold no learned number themselves: a verified file is a verified model."""
+    """Both graphs refer to it and contain no learned number. So a verified file is a verified model."""
     records = artifact.load(exported.folder).manifest.weights
     inline: set[str] = set()
     for name in (artifact.MODEL, artifact.RANK):
@@ -205,7 +205,7 @@ def test_all_that_was_learned_lies_in_the_one_weights_file(exported: Exported) -
 
 
 def test_input_and_output_share_one_table(exported: Exported) -> None:
-    """The largest weight is stored once: nothing else in the file has a line a track."""
+    """The largest weight is stored once: nothing else in the file has a row for each track."""
     records = artifact.load(exported.folder).manifest.weights
 
     assert [name for name, record in records.items() if record.shape[0] == ROWS] == ["items"]
@@ -213,7 +213,7 @@ def test_input_and_output_share_one_table(exported: Exported) -> None:
 
 
 def test_weights_in_the_file_are_the_networks(exported: Exported) -> None:
-    """At the offsets that the manifest gives."""
+    """They are at the offsets of the manifest."""
     record = artifact.load(exported.folder).manifest.weights["items"]
     items = np.memmap(exported.folder / artifact.WEIGHTS, record.dtype, "r", record.offset, record.shape)
 
@@ -222,7 +222,7 @@ def test_weights_in_the_file_are_the_networks(exported: Exported) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 2.0, -1.5])
 def test_weight_of_the_wanted_head_is_an_input(exported: Exported, model: onnxruntime.InferenceSession, weight: float) -> None:
-    """The graph ranks as torch does with that weight, whatever the network was exported with."""
+    """With that weight the graph ranks like torch, whatever weight the network was exported with."""
     batch, given = batch_of(0, 3, 9), np.array(weight, np.float32)
     wanted = torch_scores(exported, batch, given)
     wanted[:, :FIRST] = -np.inf
@@ -234,7 +234,7 @@ def test_weight_of_the_wanted_head_is_an_input(exported: Exported, model: onnxru
 
 
 def test_gaps_are_read(model: onnxruntime.InferenceSession) -> None:
-    """The same tracks an hour apart score otherwise than a second apart."""
+    """The same tracks score differently an hour apart and a second apart."""
     batch = batch_of(5)
     other = batch._replace(gaps=np.where(batch.tracks > 0, GAP_CODES - 1 - batch.gaps, 0))
 
@@ -242,7 +242,7 @@ def test_gaps_are_read(model: onnxruntime.InferenceSession) -> None:
 
 
 def test_the_tracks_vectors_are_in_memory_once() -> None:
-    """As columns of the items, from which torch reads them then as ONNX Runtime does: the same answer, and no copy."""
+    """Torch and ONNX Runtime read them as columns of the items: the same answer without a copy."""
     recipe = small_recipe("once")
     network = build(recipe.network, 12, recipe.history.length).eval()
     history = torch.tensor([[2, 5, 11]]), torch.tensor([[1, 2, 1]])
@@ -256,7 +256,7 @@ def test_the_tracks_vectors_are_in_memory_once() -> None:
 
 
 def test_what_is_remembered_counts(exported: Exported, model: onnxruntime.InferenceSession) -> None:
-    """Without the memory the graph's scores would be others, for whoever has heard something, and nobody else."""
+    """Without the memory scores would differ for histories with known tracks, and for no others."""
     batch, memory = batch_of(0, 4, 9), exported.network.session_memory
     assert memory is not None
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What people and programs get to see of a comparison."""
+"""Reports of a comparison for people and programs."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def _report() -> Report:
 
 
 def test_table_shows_each_ranker_and_explains_its_columns() -> None:
-    """A newcomer reads what HR@20 and Refused@20 are below the figures."""
+    """The meaning of HR@20 and Refused@20 stands below the figures."""
     out = io.StringIO()
 
     print_table(_report(), Console(file=out, width=120))
@@ -53,7 +53,7 @@ def test_table_shows_each_ranker_and_explains_its_columns() -> None:
 
 
 def test_narrow_terminal_cuts_no_figure() -> None:
-    """Spreads make a table wide; a line that wraps can be read, an ellipsis cannot."""
+    """Spreads make a table wide. A wrapped line can be read, a cut one cannot."""
     out = io.StringIO()
     report = replace(_report(), spreads={"popular": {"hr@20": 0.0123, "refused@20": 0.0456}})
 
@@ -65,7 +65,7 @@ def test_narrow_terminal_cuts_no_figure() -> None:
 
 
 def test_a_title_is_printed_as_it_is() -> None:
-    """It has the name of a folder, which may look like the end of a mark that makes letters bold."""
+    """The title contains a folder's name, which may look like markup for bold letters."""
     out = io.StringIO()
 
     print_table(replace(_report(), title="on [b] and [/b]"), Console(file=out, width=120))
@@ -74,7 +74,7 @@ def test_a_title_is_printed_as_it_is() -> None:
 
 
 def test_best_goes_the_way_of_the_metric() -> None:
-    """More hits are better, fewer refused tracks are; one ranker alone is no best."""
+    """More hits are better, and fewer refused tracks are. A single ranker is not marked as best."""
     report = _report()
 
     assert report.best("hr@20") == 0.4
@@ -83,7 +83,7 @@ def test_best_goes_the_way_of_the_metric() -> None:
 
 
 def test_json_has_everything(tmp_path: Path) -> None:
-    """A program can draw the same page from it."""
+    """A program can draw the same page from the JSON."""
     write_report_json(_report(), tmp_path / "report.json")
 
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))
@@ -94,13 +94,13 @@ def test_json_has_everything(tmp_path: Path) -> None:
 
 
 def test_json_refuses_what_is_no_number(tmp_path: Path) -> None:
-    """NaN is not JSON; other programs would choke on it."""
+    """NaN is not JSON, so other programs could not read it."""
     with pytest.raises(ValueError, match="JSON"):
         write_report_json(Report(title="", rankers=[_measured("", float("nan"), 0)]), tmp_path / "report.json")
 
 
 def test_page_needs_nothing_else_and_escapes_names(tmp_path: Path) -> None:
-    """No script, no address of another file, and a name from a log cannot become markup."""
+    """No script and no address of another file. A name from a log cannot become markup."""
     write_page("A page", [_report()], tmp_path / "report.html")
 
     text = (tmp_path / "report.html").read_text("utf-8")
@@ -127,7 +127,7 @@ def test_page_has_a_section_a_report_and_explains_each_column_once() -> None:
 
 
 def test_means_are_shown_with_their_spread() -> None:
-    """In the terminal and on the page; where there is one seed, the value alone."""
+    """On the terminal and on the page. With one seed the value stands alone."""
     report = replace(_report(), spreads={"popular": {"hr@20": 0.0123}})
     out = io.StringIO()
     print_table(report, Console(file=out, width=120))
@@ -138,7 +138,7 @@ def test_means_are_shown_with_their_spread() -> None:
 
 
 def test_line_stands_where_its_values_are() -> None:
-    """The higher value is higher on the page (a smaller y), the later further right, and both are inside."""
+    """A higher value is higher on the page (a smaller y), a later one further right, and both are inside."""
     text = plots.lines({"a": [(1.0, 0.2), (2.0, 0.8)]}, x_label="epoch")
     line = ET.fromstring(text.split("<ul")[0]).find(".//polyline")  # noqa: S314 (our own text)
 
@@ -159,7 +159,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 
 def test_dots_stand_where_their_values_are() -> None:
-    """More is further right, more is higher up, and all are inside, also where one value is shared."""
+    """Larger values are further right and higher up, and all dots are inside, also if one value is shared."""
     text = plots.dots({"a": (0.1, 0.5), "b": (0.3, 0.5), "c": (0.2, 0.7)}, x_label="x", y_label="y")
     root = ET.fromstring(text.split("<ul")[0])  # noqa: S314 (our own text)
     a, b, c = ((float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter("circle"))
@@ -169,7 +169,7 @@ def test_dots_stand_where_their_values_are() -> None:
 
 
 def test_axis_of_seconds_starts_at_zero_and_has_round_marks() -> None:
-    """Epochs end at odd moments; nobody wants to read 0.343614 s."""
+    """Epochs end at odd moments, but marks should not read 0.343614 s."""
     text = plots.lines({"a": [(0.343614, 0.2), (1.9, 0.8)]}, x_label="seconds")
 
     assert ">0<" in text
@@ -178,7 +178,7 @@ def test_axis_of_seconds_starts_at_zero_and_has_round_marks() -> None:
 
 
 def test_series_without_points_keeps_its_colour() -> None:
-    """So that a recipe looks the same in every plot of a page."""
+    """A recipe has the same colour in every plot of a page."""
     text = plots.lines({"a": [], "b": [(0.0, 1.0), (1.0, 2.0)]}, x_label="x")
 
     assert '<li class="c1 s0">b</li>' in text
@@ -187,7 +187,7 @@ def test_series_without_points_keeps_its_colour() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.37), (5.2, 5.9), (0.0, 0.0), (3.0, 3.0), (-0.2, 0.1), (0.0, 12_345.0)])
 def test_ticks_are_round_and_hold_the_values(low: float, high: float) -> None:
-    """Also where all values are the same."""
+    """Also if all values are equal."""
     ticks = plots.nice_ticks(low, high)
 
     assert ticks[0] <= low + 1e-9

@@ -1,4 +1,4 @@
-"""Rows of a comparison by hand: means, spreads, times, and what stands beside what."""
+"""Rows of a comparison by hand: means, spreads, times, and which rows are shown together."""
 
 import json
 from dataclasses import asdict, replace
@@ -10,7 +10,7 @@ from training.reporting.rows import Row, RowsError, append_row, by_name, mean_of
 
 
 def row(name: str = "one", seed: int | None = 1, *, hr: float = 0.2, curve: tuple[float, ...] = (0.1, 0.3, 0.2)) -> Row:
-    """A row whose epochs took two seconds each."""
+    """Make a row whose epochs took two seconds each."""
     bucket = {"from": 0, "cases": 3, "hr@20": hr}
     return Row(
         log="log",
@@ -27,7 +27,7 @@ def row(name: str = "one", seed: int | None = 1, *, hr: float = 0.2, curve: tupl
 
 
 def test_mean_and_spread_by_hand() -> None:
-    """.2 and .4: mean .3, sample standard deviation .1 * sqrt(2), buckets too; one seed has no spread."""
+    """.2 and .4: mean .3, sample standard deviation .1 * sqrt(2), for buckets too. One seed has no spread."""
     mean, spread = mean_of([row(hr=0.2), row(seed=2, hr=0.4)])
 
     assert mean.values == {"hr@20": pytest.approx(0.3), "seconds": 6.0}
@@ -37,7 +37,7 @@ def test_mean_and_spread_by_hand() -> None:
 
 
 def test_epochs_and_seconds_to_a_score() -> None:
-    """To the end of the first epoch that reached it."""
+    """Up to the end of the first epoch that reached it."""
     assert reached(row(), "ndcg@10", 0.1) == (1, 2.0)
     assert reached(row(), "ndcg@10", 0.25) == (2, 4.0)
     assert reached(row(), "ndcg@10", 0.31) is None
@@ -45,7 +45,7 @@ def test_epochs_and_seconds_to_a_score() -> None:
 
 
 def test_time_is_to_the_best_of_the_reference_with_the_same_seed() -> None:
-    """Seed 2's reference reached .2 only; what a seed never reached has no mean."""
+    """Seed 2's reference reached .2 only. If one seed never reaches the bar, there is no mean."""
     reference = [row("bar", 1), row("bar", 2, curve=(0.1, 0.2))]
     slow, quick = row(seed=1, curve=(0.1, 0.2)), row(seed=2, curve=(0.2,))
 
@@ -56,7 +56,7 @@ def test_time_is_to_the_best_of_the_reference_with_the_same_seed() -> None:
 
 
 def test_file_of_rows_is_read_as_it_was_written_the_last_of_a_key_counting(tmp_path: Path) -> None:
-    """Lines are only added, and what is measured again is the newest."""
+    """Lines are only added, so the last line of a key is the newest measurement."""
     for one in (row(hr=0.1), row(seed=2), row(hr=0.3)):
         append_row(tmp_path / "rows.jsonl", one)
 
@@ -65,7 +65,7 @@ def test_file_of_rows_is_read_as_it_was_written_the_last_of_a_key_counting(tmp_p
 
 
 def test_rows_measured_again_under_another_protocol_are_those_shown_after_a_restart(tmp_path: Path) -> None:
-    """Beside what was first measured under the new one, and without what was last measured under the old one."""
+    """All rows of the new protocol are shown, and none of the old one."""
     three, again = (replace(row(name), protocol={"cases": 6}) for name in ("three", "one"))
     for one in (row("one"), row("two"), three, again):
         append_row(tmp_path / "rows.jsonl", one)
@@ -75,14 +75,14 @@ def test_rows_measured_again_under_another_protocol_are_those_shown_after_a_rest
 
 @pytest.mark.parametrize("line", ["{", json.dumps({**asdict(row()), "colour": "red"})])
 def test_rows_of_another_version_are_refused(tmp_path: Path, line: str) -> None:
-    """With what to do."""
+    """The error says what to do."""
     (tmp_path / "rows.jsonl").write_text(line)
     with pytest.raises(RowsError, match="another folder with --out"):
         read_rows(tmp_path / "rows.jsonl")
 
 
 def test_rows_of_another_protocol_or_log_are_not_shown_together() -> None:
-    """The newest protocol's alone; the best possible first, baselines last."""
+    """Only those of the newest protocol are shown: the best possible first, baselines last."""
     old = replace(row("old"), protocol={"cases": 6})
     rows = [old, replace(row(), log="other"), row("popular", None), row("best possible", None), row("one"), row("one", 2)]
 

@@ -1,4 +1,4 @@
-"""Made-up listening that looks like the real thing, and the best possible ranking of it."""
+"""Simulated listening resembles real listening, and its best possible ranking is right."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(folder: Path) -> Truth:
-    """What the simulator knows of that log."""
+    """The simulator's knowledge about that log."""
     found = read_truth(folder)
     assert found is not None
     return found
@@ -38,7 +38,7 @@ def sequences(folder: Path) -> Sequences:
 
 
 def _same_session(sequences: Sequences) -> Bools:
-    """Whether each entry but the first follows another of its session."""
+    """Say for each entry but the first whether it follows another entry of its session."""
     user = sequences.sequence
     follows: Bools = (np.diff(user) == 0) & (np.diff(sequences.session) == 0)
     return follows
@@ -49,7 +49,7 @@ def _refused(sequences: Sequences) -> Bools:
 
 
 def test_as_many_plays_are_left_as_in_real_listening(sequences: Sequences) -> None:
-    """18.5 % of plays are left within 30 seconds; in 40,000 clustered plays chance moves that by about 0.4 points."""
+    """18.5 % of plays are left within 30 seconds. In 40,000 clustered plays chance moves this by about 0.4 points."""
     assert _refused(sequences).mean() == pytest.approx(0.185, abs=0.015)
 
 
@@ -72,8 +72,9 @@ def test_sessions_are_as_long_as_real_ones(sequences: Sequences) -> None:
 
 
 def test_the_trainer_sees_the_plays_that_were_made(sequences: Sequences, truth: Truth) -> None:
-    """Folding the events by the default rule gives back each play, when it started and who played it; and whether it was
-    skipped, late skips being kept tracks.
+    """Folding the events by the default rule gives back each play with its start, its listener and whether it was skipped.
+
+    Late skips count as kept.
     """
     names = np.array(sequences.users)[np.repeat(sequences.user, np.diff(sequences.offsets))]
     last = np.where(_refused(sequences), SKIPPED, KEPT)
@@ -85,7 +86,7 @@ def test_the_trainer_sees_the_plays_that_were_made(sequences: Sequences, truth: 
 
 
 def test_a_player_posts_a_start_and_an_end_of_each_play(folder: Path) -> None:
-    """As many ends as plays; skips after 30 s are among them, and opinions are few."""
+    """There are as many ends as plays. Some are skips after 30 s, and opinions are few."""
     events = pl.read_parquet(folder / "events.parquet")
     count = dict(events.group_by("type").len().iter_rows())
     late = events.filter((pl.col("type") == "skip") & (pl.col("played_ms") >= 30_000))
@@ -96,7 +97,7 @@ def test_a_player_posts_a_start_and_an_end_of_each_play(folder: Path) -> None:
 
 
 def test_listeners_come_back_over_weeks(sequences: Sequences) -> None:
-    """Cut by time, each part holds entries of many listeners who were already there in the training part."""
+    """With a split by time, many listeners of each part are in the training part too."""
     first, last = np.quantile(sequences.at_ms, [0.8, 0.9])
     early = set(sequences.sequence[sequences.at_ms < first].tolist())
     late = set(sequences.sequence[sequences.at_ms >= last].tolist())
@@ -125,7 +126,7 @@ def test_tracks_have_titles_that_a_person_can_tell_apart(folder: Path) -> None:
 
 
 def test_a_world_too_small_for_its_moods_is_refused(tmp_path: Path) -> None:
-    """Each mood needs an artist; the sentence says what was found."""
+    """Each mood needs an artist. The error says which numbers were found."""
     with pytest.raises(LogError, match="found 50 listeners, 5 artists"):
         simulate(tmp_path / "log", listeners=50, artists=5, tracks=100)
 
@@ -142,7 +143,7 @@ def test_a_log_of_real_people_has_no_truth(tmp_path: Path) -> None:
 
 
 def test_the_truth_survives_the_disk(truth: Truth, folder: Path) -> None:
-    """What is read scores as what was written: the file is complete and plain numbers."""
+    """The truth that is read back gives the same scores, and its file contains plain numbers only."""
     users, at_ms = [str(truth.users[truth.user[7]])], truth.at_ms[7:8]
     again = read_truth(folder)
 
@@ -152,7 +153,7 @@ def test_the_truth_survives_the_disk(truth: Truth, folder: Path) -> None:
 
 
 def test_best_scores_follow_the_vocabulary(truth: Truth) -> None:
-    """Scores stand in the order of the ids asked for; an id of no simulated track scores nothing."""
+    """Scores are in the order of the given ids. An id of no simulated track scores 0."""
     users, at_ms = [str(truth.users[truth.user[row]]) for row in (3, 900)], truth.at_ms[[3, 900]]
     straight = best_scores(truth, users, at_ms, ["t0001", "t0002", "elsewhere"])
 
@@ -162,13 +163,13 @@ def test_best_scores_follow_the_vocabulary(truth: Truth) -> None:
 
 
 def test_a_case_of_another_log_is_refused(truth: Truth) -> None:
-    """Scores for a play that was never simulated would be nonsense."""
+    """Scores for a play that was never simulated would be wrong."""
     with pytest.raises(ValueError, match="another log"):
         best_scores(truth, ["u000"], truth.at_ms[:1] + 1, ["t0001"])
 
 
 class Sample:
-    """Kept plays of the log, and what the omniscient ranker says of each."""
+    """Kept plays of the log, with the scores of the omniscient ranker."""
 
     def __init__(self, truth: Truth, sequences: Sequences, *, kept_only: bool) -> None:
         rows = np.flatnonzero(~_refused(sequences)) if kept_only else np.arange(len(sequences.at_ms))
@@ -178,7 +179,7 @@ class Sample:
         self.target = np.array([int(sequences.tracks[track][1:]) for track in sequences.track[self.rows]])
 
     def rank(self, scores: Floats) -> Int64s:
-        """How many tracks are scored above the target; ties count half against it, which no score here has."""
+        """Return the number of tracks that score above the target. A tie would count half, but no score here ties."""
         found: Int64s = (scores > scores[np.arange(len(self.target)), self.target][:, None]).sum(axis=1)
         return found
 
@@ -187,8 +188,9 @@ class Sample:
 
 
 def test_the_best_ranking_hits_as_often_as_it_says(truth: Truth, sequences: Sequences) -> None:
-    """Its scores are probabilities, so the mass of its top 20 predicts its own hit rate: the filter and the generator, two
-    separate pieces of code, agree on 3,000 plays to within three standard errors (0.027).
+    """Its scores are probabilities, so the sum of its top 20 predicts its hit rate.
+
+    The filter and the generator are separate code. They agree on 3,000 plays to within three standard errors (0.027).
     """
     sample = Sample(truth, sequences, kept_only=True)
     top = np.sort(sample.best, axis=1)[:, -20:].sum(axis=1) / sample.best.sum(axis=1)
@@ -197,8 +199,9 @@ def test_the_best_ranking_hits_as_often_as_it_says(truth: Truth, sequences: Sequ
 
 
 def test_the_best_ranking_knows_how_often_tracks_are_kept(truth: Truth, sequences: Sequences) -> None:
-    """All scores of a case sum to the probability that its play is kept; over plays that were likely to be kept and over those
-    that were not, it comes true within three standard errors.
+    """All scores of a case sum to the probability that its play is kept.
+
+    This holds to within three standard errors, for plays that were likely to be kept and for those that were not.
     """
     sample = Sample(truth, sequences, kept_only=False)
     expected, kept = sample.best.sum(axis=1), ~_refused(sequences)[sample.rows]

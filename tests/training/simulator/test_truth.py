@@ -1,4 +1,4 @@
-"""The filter behind the best possible score, beside the definition of the world written out by hand."""
+"""The filter behind the best possible score agrees with the definition of the world written out by hand."""
 
 from itertools import product
 
@@ -14,7 +14,7 @@ MOODS, TRACKS = 3, 5
 
 @pytest.fixture
 def world() -> World:
-    """Three moods, two artists, five tracks; track 2 suits two moods, and artist 1 plays in all of them."""
+    """Make three moods, two artists and five tracks. Track 2 suits two moods, and artist 1 plays in all of them."""
     by_mood = np.array([[0.6, 0.3, 0.1, 0, 0], [0, 0, 0.2, 0.8, 0], [0, 0, 0, 0, 1.0]])
     return World(
         habits=Habits(),
@@ -32,7 +32,7 @@ SESSIONS = (([3, 0, 2, 0, 4, 1], [True, False, False, True, True, False]), ([4, 
 
 
 def _proposed(world: World, mood: int, artist: int, last: int, track: int) -> float:
-    """P(track | mood, artist, last outcome): the rule of the world's docstring, one case at a time."""
+    """Return P(track | mood, artist, last outcome) by the rule of the world's docstring, one case at a time."""
     habits = world.habits
     stray = habits.stray[last]
     same = habits.artist if artist != NOBODY else 0.0
@@ -50,7 +50,7 @@ def _kept(world: World, mood: int, favourite: Bools, last: int, track: int) -> f
 def _path_probability(
     world: World, path: tuple[int, ...], taste: Floats, favourite: Bools, seen: list[tuple[int, bool]]
 ) -> float:
-    """P(this path of moods and everything seen before its last place): the product along the path."""
+    """Return P(this path of moods and everything seen before its last place), the product along the path."""
     probability, artist, last = float(taste[path[0]]), NOBODY, KEPT
     for place, (track, skipped) in enumerate(seen):
         mood, following = path[place], path[place + 1]
@@ -64,7 +64,7 @@ def _path_probability(
 
 
 def _moods_by_enumeration(world: World, taste: Floats, favourite: Bools, seen: list[tuple[int, bool]]) -> Floats:
-    """P(mood before the next play | everything seen), summed over all paths that the moods can have taken."""
+    """Return P(mood before the next play | everything seen), summed over all possible paths of moods."""
     belief = np.zeros(MOODS)
     for path in product(range(MOODS), repeat=len(seen) + 1):
         belief[path[-1]] += _path_probability(world, path, taste, favourite, seen)
@@ -94,7 +94,7 @@ def test_beliefs_equal_the_sum_over_all_mood_paths(world: World) -> None:
 
 
 def test_scores_equal_the_probability_of_each_next_kept_track(world: World) -> None:
-    """P(next = v and kept), with the moods enumerated and the rule of the world applied track by track, to 1e-12."""
+    """P(next = v and kept), with moods enumerated and the world's rule applied track by track, to 1e-12."""
     belief, artist, last = _filtered(world)
     favourite = FAVOURITE[[0] * 6 + [1] * 3]
     scores = next_kept(world, belief, artist=artist, last=last, suits=world.suits_taste(favourite))
@@ -115,7 +115,7 @@ def test_scores_equal_the_probability_of_each_next_kept_track(world: World) -> N
 
 
 def test_context_is_of_the_session_so_far(world: World) -> None:
-    """The last kept artist passes over skips, and both it and the last outcome begin anew with a session."""
+    """The last kept artist ignores skips. It and the last outcome start anew with each session."""
     _, artist, last = _filtered(world)
 
     assert artist.tolist() == [NOBODY, NOBODY, 0, 1, 1, 1, NOBODY, 1, 1]

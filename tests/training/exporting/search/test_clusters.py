@@ -1,4 +1,4 @@
-"""Everything has one place: rows in blocks or alone, blocks in groups; and what stands for them says what they are.
+"""Each row has one place in a block or alone, each block has one place in a group, and their vectors represent their members.
 
 Shapes: V rows, Q width of a vector, S samples.
 """
@@ -14,7 +14,7 @@ ROWS = 2_002
 
 
 def world(rows: int) -> tuple[Floats, Floats]:
-    """Items [V, 5] and queries [64, 5] in all directions, whose last column is the same for all."""
+    """Make items [V, 5] and queries [64, 5] in all directions. The queries' last column is constant."""
     random = np.random.default_rng(3)
     queries = random.normal(size=(64, 5))
     queries[:, 4] = 1
@@ -23,12 +23,12 @@ def world(rows: int) -> tuple[Floats, Floats]:
 
 @pytest.fixture(scope="module")
 def seats() -> Clusters:
-    """Those of two thousand tracks."""
+    """Cluster two thousand tracks."""
     return cluster_catalogue(*world(ROWS))
 
 
 def test_each_track_sits_in_one_block_or_stands_alone(seats: Clusters) -> None:
-    """A quarter of so small a catalogue stands alone; padding is row 0."""
+    """A quarter of so small a catalogue stands alone. Row 0 is padding."""
     alone = seats.alone_O[seats.alone_O > 0].tolist()
     seated = seats.rows_CL[seats.rows_CL > 0].tolist()
 
@@ -37,7 +37,7 @@ def test_each_track_sits_in_one_block_or_stands_alone(seats: Clusters) -> None:
 
 
 def test_each_block_sits_in_one_group_and_the_first_is_nobodys(seats: Clusters) -> None:
-    """So that 0 can mean nobody among blocks as it does among rows."""
+    """Block 0 is empty, so that 0 can mean a free place, as it does for rows."""
     grouped = seats.groups_GL[seats.groups_GL > 0].tolist()
 
     assert sorted(grouped) == list(range(1, len(seats.rows_CL)))
@@ -46,7 +46,7 @@ def test_each_block_sits_in_one_group_and_the_first_is_nobodys(seats: Clusters) 
 
 
 def test_a_block_stands_for_the_mean_of_its_tracks_and_twice_the_spread_of_their_scores(seats: Clusters) -> None:
-    """By hand, over the real queries: the mean's score, and twice the root of the mean squared difference from it."""
+    """By hand over the real queries: the score of the mean, plus twice the root of the mean squared difference."""
     items, queries = world(ROWS)
     members = items[seats.rows_CL[5][seats.rows_CL[5] > 0]]
     scores = queries @ members.T
@@ -57,7 +57,7 @@ def test_a_block_stands_for_the_mean_of_its_tracks_and_twice_the_spread_of_their
 
 
 def test_a_catalogue_of_two_tracks_has_seats_too() -> None:
-    """Nobody stands alone, and there is a block for both."""
+    """No track stands alone, and one block holds both."""
     seats = cluster_catalogue(*world(4))
 
     assert sorted(seats.rows_CL[seats.rows_CL > 0].tolist()) == [2, 3]

@@ -1,4 +1,4 @@
-"""Blocks hold every point once, none too many, and points that are near each other."""
+"""Blocks hold every point once, none is too large, and their points are near each other."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from training.exporting.search.partition import SMALL, partition, seat
 
 @pytest.mark.parametrize("size", [1, 17, SMALL + 500])
 def test_every_point_has_one_place(size: int) -> None:
-    """Whatever the sizes; and few places are left over."""
+    """For every number of points, and few places stay free."""
     blocks = partition(np.random.default_rng(0).normal(size=(size, 3)).astype(np.float32), 16, filled=0.9)
 
     assert blocks.shape[1] == 16
@@ -17,14 +17,14 @@ def test_every_point_has_one_place(size: int) -> None:
 
 
 def test_points_that_are_all_the_same_are_cut_all_the_same() -> None:
-    """No distance tells them apart, and still no block is larger than it may be."""
+    """Distances cannot separate them, and still no block is too large."""
     blocks = partition(np.ones((SMALL + 100, 2), np.float32), 16, filled=0.9)
 
     assert sorted(blocks[blocks >= 0].tolist()) == list(range(SMALL + 100))
 
 
 def test_blocks_hold_neighbours() -> None:
-    """Within a block points differ far less than over all: by chance they would differ as much."""
+    """Points differ far less within a block than overall. In random blocks they would differ as much."""
     points = np.random.default_rng(1).normal(size=(3_000, 2)).astype(np.float32)
     blocks = partition(points, 16, filled=0.9)
     within = np.mean([points[block[block >= 0]].var(axis=0).sum() for block in blocks])
@@ -33,7 +33,7 @@ def test_blocks_hold_neighbours() -> None:
 
 
 def test_full_block_keeps_the_closer_ones() -> None:
-    """Three wish for the first block, which has two places: the least close takes the other block."""
+    """Three points prefer the first block, which has two places. The furthest of them goes to the other block."""
     block, place = seat(np.array([[-1.0, -9.0], [-3.0, -4.0], [-2.0, -9.0], [-9.0, -1.0]], np.float32), 2)
 
     assert block.tolist() == [0, 1, 0, 1]
