@@ -1,4 +1,4 @@
-"""The HTTP contract: what player apps rely on stays, and the OpenAPI document tells the truth about real replies."""
+"""The HTTP contract stays as player apps know it, and the OpenAPI document describes real replies."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -47,7 +47,7 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """An artifact with everything that is optional."""
+    """An artifact with all optional parts."""
     root: Path = tmp_path_factory.mktemp("catalogued")
     return artifacts.load(root, catalogue=True)
 
@@ -60,13 +60,13 @@ def client(catalogued: Artifact) -> Iterator[Client]:
 
 
 def document(client: Client) -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Return the OpenAPI document."""
     found: dict[str, Any] = client.get("/openapi.json").json()
     return found
 
 
 def test_paths_and_fields_are_those_of_the_contract(client: Client) -> None:
-    """All of them are there, by these names; ids and limits are described."""
+    """All of them exist by these names, and ids and limits are described."""
     found = document(client)
     schemas = found["components"]["schemas"]
 
@@ -86,7 +86,7 @@ def test_paths_and_fields_are_those_of_the_contract(client: Client) -> None:
 
 
 class Exchange(NamedTuple):
-    """A request, by which route it goes, and the status of its reply."""
+    """A request with its route, and the expected status of the reply."""
 
     method: str
     route: str
@@ -118,7 +118,7 @@ REQUESTS = [
 
 @pytest.mark.parametrize("exchange", REQUESTS)
 def test_replies_are_what_the_document_says(client: Client, exchange: Exchange) -> None:
-    """Replies are not validated while serving; here each is held against its schema, with no field undescribed."""
+    """Replies are not validated while serving. Here each is validated against its schema, and no field is undescribed."""
     client.post("/v1/events", json=EVENT | {"event_id": "e0"})
     reply = client.request(exchange.method, exchange.path, json=exchange.body)
 
@@ -138,7 +138,7 @@ def test_replies_are_what_the_document_says(client: Client, exchange: Exchange) 
     ],
 )
 def test_replies_without_redis_are_what_the_document_says(catalogued: Artifact, exchange: Exchange) -> None:
-    """Bad days are part of the contract."""
+    """Replies during failures are part of the contract too."""
     with running(catalogued, store=BrokenSessions()) as client:
         reply = client.request(exchange.method, exchange.path, json=exchange.body)
         faults = faults_of(document(client), exchange, reply)
@@ -148,7 +148,7 @@ def test_replies_without_redis_are_what_the_document_says(catalogued: Artifact, 
 
 
 def test_a_wrong_reply_would_be_noticed(client: Client) -> None:
-    """The check of this file can fail: wrong types, missing and undescribed fields are told."""
+    """The check of this file can fail: it reports wrong types, missing fields and undescribed fields."""
     schema = {"$ref": "#/components/schemas/Recorded"}
     found = document(client)
 
@@ -158,7 +158,7 @@ def test_a_wrong_reply_would_be_noticed(client: Client) -> None:
 
 
 def faults_of(document: Mapping[str, Any], exchange: Exchange, reply: Response) -> list[str]:
-    """What of a reply is not as documented."""
+    """Return how a reply differs from its description."""
     described = document["paths"][exchange.route][exchange.method]["responses"].get(str(reply.status_code))
     if described is None:
         return [f"status {reply.status_code} is not described"]
@@ -182,7 +182,7 @@ TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 
 def check(document: Mapping[str, Any], schema: Mapping[str, Any], value: object, at: str = "") -> list[str]:
-    """What of a value breaks a schema: the part of JSON Schema that this document uses, and no undescribed fields."""
+    """Return how a value breaks a schema. Handles the part of JSON Schema that this document uses, and undescribed fields."""
     if "$ref" in schema:
         return check(document, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], value, at)
     if "anyOf" in schema:
@@ -205,7 +205,7 @@ def check(document: Mapping[str, Any], schema: Mapping[str, Any], value: object,
 
 
 def check_fields(document: Mapping[str, Any], schema: Mapping[str, Any], value: dict[str, Any], at: str) -> list[str]:
-    """What of an object's fields breaks a schema."""
+    """Return how an object's fields break a schema."""
     described = schema.get("properties", {})
     faults = [f"{at}: {name} is missing" for name in schema.get("required", []) if name not in value]
     for name, field in value.items():

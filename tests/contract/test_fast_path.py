@@ -1,4 +1,4 @@
-"""The fast path answers what FastAPI would have answered; what is not plain and sound goes on to FastAPI unchanged."""
+"""The fast path answers like FastAPI. Requests that are unusual or wrong reach FastAPI unchanged."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ from tests.service.fakes import MemorySessions
 
 @dataclass
 class Ways:
-    """Two applications around one store: one with the fast path, one that leaves everything to FastAPI."""
+    """Two applications with one store: one with the fast path, one that leaves everything to FastAPI."""
 
     fast: httpx.Client
     framework: httpx.Client
     reached_framework: list[str] = field(default_factory=list)  # paths that the first has passed on to FastAPI
 
     def replies(self, method: str, path: str, bodies: Sequence[str] = ("", "")) -> list[tuple[int, Any, list[str]]]:
-        """Status, body and header names of both ways, without the ids that are new each time."""
+        """Return status, body and header names of both ways, without ids that are new each time."""
         self.reached_framework.clear()
         headers = {"content-type": "application/json"} if method == "POST" else {}
         found = []
@@ -39,7 +39,7 @@ class Ways:
 
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
-    """Applications where one listener has a session."""
+    """Applications in which one listener has a session."""
     artifact = artifacts.load(tmp_path_factory.mktemp("artifact"))
     store = MemorySessions(artifact.manifest.history)
     reached: list[str] = []
@@ -59,7 +59,7 @@ SOUND_QUERIES = ["", "?count=5", "?count=100", "?exclude=t1&exclude=t%202", "?co
 @pytest.mark.parametrize("user", [*SOUND_USERS, "%00", "%FF", "x" * 257])
 @pytest.mark.parametrize("query", [*SOUND_QUERIES, "?count=0", "?count=x", "?exclude=", "?limit=5"])
 def test_listeners_get_the_same_proposals_either_way(ways: Ways, user: str, query: str) -> None:
-    """FastAPI sees the unsound requests only."""
+    """Only wrong requests reach FastAPI."""
     by_fast_path, by_framework = ways.replies("GET", f"/v1/users/{user}/next{query}")
 
     assert by_fast_path == by_framework
@@ -95,7 +95,7 @@ SOUND_BODIES = [
     ],
 )
 def test_bodies_get_the_same_proposals_either_way(ways: Ways, body: str) -> None:
-    """Sound ones, and each kind of unsound."""
+    """Correct bodies, and each kind of wrong body."""
     by_fast_path, by_framework = ways.replies("POST", "/v1/next", [body, body])
 
     assert by_fast_path == by_framework
@@ -121,7 +121,7 @@ SOUND_EVENTS = [
     ],
 )
 def test_events_are_taken_the_same_either_way(ways: Ways, body: str) -> None:
-    """Accepted, refused for the future, refused for their form: each way an event of its own."""
+    """Accepted events, refused times in the future, and refused fields. Each way gets an event of its own."""
     bodies = [body.replace("%s", f"{way}{abs(hash(body)) // 10}") for way in (1, 2)]
     by_fast_path, by_framework = ways.replies("POST", "/v1/events", bodies)
 
@@ -151,7 +151,7 @@ PASSED_ON = {
 def test_what_is_not_plain_goes_on_with_its_whole_body(
     method: str, path: bytes, query: bytes, headers: dict[bytes, bytes]
 ) -> None:
-    """A body that was looked at can be read again."""
+    """FastAPI can read a body that the fast path has read."""
     bodies: list[bytes] = []
 
     async def framework(_: Scope, receive: Receive, __: Send) -> None:

@@ -1,4 +1,4 @@
-"""The artifact's folder: refused with a sentence when anything about it is wrong."""
+"""An artifact's folder is refused with a sentence if anything in it is wrong."""
 
 import json
 from pathlib import Path
@@ -13,21 +13,21 @@ from tests.model.drafts import FILES, ITEMS, TRACKS, manifest_of, save
 
 
 def refusal(folder: Path) -> str:
-    """What `load` says about a folder."""
+    """Return the text with which `load` refuses a folder."""
     with pytest.raises(ArtifactError) as caught:
         artifact.load(folder)
     return str(caught.value)
 
 
 def rewrite_manifest(folder: Path, **changes: object) -> None:
-    """A manifest that some other program wrote: sound in itself, with other contents."""
+    """Write a manifest like another program: valid in itself, with other contents."""
     path = folder / artifact.MANIFEST
     plain = json.loads(path.read_bytes()) | changes
     path.write_text(json.dumps(plain | {"sha256": digest(plain)}))
 
 
 def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
-    """Vocabulary, rule, popular tracks, golden cases and catalogue, through the link as well as by name."""
+    """Vocabulary, rule, popular tracks, golden cases and catalogue, by name and through the link."""
     folder = save(tmp_path)
     loaded = artifact.load(tmp_path / "current")
 
@@ -42,7 +42,7 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
 
 
 def test_manifest_describes_every_file(tmp_path: Path) -> None:
-    """Whatever lies in the folder is summed, but the manifest itself, which carries its own sum."""
+    """It has the checksum of every file in the folder and its own."""
     manifest = artifact.load(save(tmp_path)).manifest
 
     assert set(manifest.files) == set(FILES) - {"manifest.json"}
@@ -64,7 +64,7 @@ def test_file_with_a_flipped_bit_is_refused(tmp_path: Path, name: str, bit: int)
 
 
 def test_manifest_with_any_flipped_bit_is_refused(tmp_path: Path) -> None:
-    """It is what the service follows: a longer history or another skip rule would do harm without an error."""
+    """The service follows the manifest: a longer history or another skip rule would do harm without an error."""
     path = save(tmp_path) / artifact.MANIFEST
     whole = path.read_bytes()
     for place in range(0, len(whole) - 1, 7):
@@ -75,7 +75,7 @@ def test_manifest_with_any_flipped_bit_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
-    """A copy that broke off."""
+    """Like a copy that was interrupted."""
     path = save(tmp_path) / name
     path.write_bytes(path.read_bytes()[:-4])
 
@@ -84,7 +84,7 @@ def test_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_missing_file_is_refused(tmp_path: Path, name: str) -> None:
-    """The message names it."""
+    """The message names the file."""
     path = save(tmp_path) / name
     path.unlink()
 
@@ -92,13 +92,13 @@ def test_missing_file_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_folder_that_does_not_exist_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
-    """The first thing that a newcomer meets."""
+    """A newcomer meets this error first."""
     assert "found no manifest.json there; `python -m training run` makes one" in refusal(tmp_path / "current")
 
 
 @pytest.mark.parametrize("schema", [0, 1, 2, 3, 5, None, "4", 4.5, True, [4]])
 def test_another_schema_is_refused_with_found_and_wanted(tmp_path: Path, schema: object) -> None:
-    """Before anything else is read: another schema may have other fields."""
+    """Before anything else is read, because another schema may have other fields."""
     folder = save(tmp_path)
     rewrite_manifest(folder, schema_version=schema)
 
@@ -116,7 +116,7 @@ def test_manifest_of_this_schema_with_unknown_fields_is_refused(tmp_path: Path) 
 
 
 def test_manifest_that_is_no_object_is_refused(tmp_path: Path) -> None:
-    """JSON, but not ours."""
+    """It is JSON, but not a manifest."""
     folder = save(tmp_path)
     (folder / artifact.MANIFEST).write_text("[1]")
 
@@ -135,7 +135,7 @@ def test_manifest_that_lists_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 9])
 def test_weight_that_is_no_finite_number_is_refused(tmp_path: Path, value: float, place: int) -> None:
-    """Right checksums, wrong contents: the trainer's fault, found before it answers anybody."""
+    """The checksums are right, but the trainer wrote bad numbers. They are found before the service answers."""
     items = ITEMS.copy()
     items.flat[place] = value
     with pytest.raises(ArtifactError, match="weight items has a value that is no finite number"):
@@ -143,7 +143,7 @@ def test_weight_that_is_no_finite_number_is_refused(tmp_path: Path, value: float
 
 
 def test_last_of_many_weights_is_looked_at_too(tmp_path: Path) -> None:
-    """More of them than are looked at together, and none left over behind."""
+    """There are more weights than are checked at a time, and none is left out."""
     items = np.zeros((5, 300_001), np.float32)
     items[-1, -1] = np.nan
     manifest = manifest_of(weights={"items": WeightRecord(dtype="float32", shape=items.shape, offset=0)})
@@ -152,7 +152,7 @@ def test_last_of_many_weights_is_looked_at_too(tmp_path: Path) -> None:
 
 
 def test_weight_past_the_end_of_its_file_is_refused(tmp_path: Path) -> None:
-    """The runtime would read past the map."""
+    """The runtime would read past the memory map."""
     manifest = manifest_of(weights={"items": WeightRecord(dtype="float32", shape=(5, 2), offset=4)})
     with pytest.raises(ArtifactError, match="weight items would end at byte 44"):
         save(tmp_path, manifest=manifest)
@@ -166,14 +166,14 @@ def test_vocabulary_of_another_size_than_the_manifest_says_is_refused(tmp_path: 
 
 @pytest.mark.parametrize("shape", [(4, 2), (2, 5)])
 def test_vocabulary_of_another_size_than_the_weights_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
-    """Rows are the first dimension: a width that happens to be the same number does not count."""
+    """Rows are the first dimension. A width of the same number does not count."""
     manifest = manifest_of(weights={"items": WeightRecord(dtype="float32", shape=shape, offset=0)})
     with pytest.raises(ArtifactError, match=r"item matrix float32 of shape .*, the vocabulary wants float32 with 5 rows"):
         save(tmp_path, manifest=manifest)
 
 
 def test_vocabulary_with_a_track_twice_is_refused(tmp_path: Path) -> None:
-    """Said as a refusal, not as an error of ours."""
+    """With an ArtifactError, not an error of ours."""
     with pytest.raises(ArtifactError, match="repeated track ids"):
         save(tmp_path, tracks=("a", "b", "a"))
 
@@ -192,13 +192,13 @@ def test_popular_tracks_that_cannot_be_proposed_are_refused(tmp_path: Path, popu
 
 
 def test_measure_that_is_no_number_is_written_as_null(tmp_path: Path) -> None:
-    """JSON has no NaN; other readers would choke on it."""
+    """JSON has no NaN, and other programs could not read it."""
     folder = save(tmp_path, manifest=manifest_of(quality={"hr@20": float("nan")}))
 
     assert artifact.load(folder).manifest.quality == {"hr@20": None}
 
 
 def test_file_record_refuses_what_it_does_not_know() -> None:
-    """Records are closed: a field that nobody reads is a mistake."""
+    """An unknown field is an error, because nothing would read it."""
     with pytest.raises(ValueError, match="extra"):
         FileRecord.model_validate({"bytes": 1, "sha256": "", "more": 1})

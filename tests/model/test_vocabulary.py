@@ -1,4 +1,4 @@
-"""Track ids and rows: two ways, with a row for whatever is not known."""
+"""Track ids and rows map to each other, and unknown ids have a row of their own."""
 
 import pickle
 
@@ -8,7 +8,7 @@ from model.vocabulary import FIRST, PADDING, REMEMBERED, UNKNOWN, Vocabulary
 
 
 def test_tracks_have_rows_in_their_order() -> None:
-    """Row `FIRST` is the first track; a row gives its track back."""
+    """The first track has row `FIRST`, and a row gives its track back."""
     vocabulary = Vocabulary(["a", "b", "c"])
 
     assert [vocabulary.row(track) for track in "abc"] == [FIRST, FIRST + 1, FIRST + 2]
@@ -16,7 +16,7 @@ def test_tracks_have_rows_in_their_order() -> None:
 
 
 def test_track_never_seen_has_the_unknown_row() -> None:
-    """It is no error to hear something new."""
+    """A new track is no error."""
     vocabulary = Vocabulary(["a"])
 
     assert vocabulary.row("z") == UNKNOWN
@@ -29,25 +29,25 @@ def test_known_rows_leave_out_the_unknown() -> None:
 
 
 def test_length_counts_padding_and_unknown() -> None:
-    """The height of an embedding table."""
+    """The length is the height of an embedding table."""
     assert len(Vocabulary(["a", "b"])) == 2 + FIRST
 
 
 @pytest.mark.parametrize("row", [PADDING, UNKNOWN])
 def test_rows_that_are_no_tracks_have_no_name(row: int) -> None:
-    """Index -1 or -2 would silently name the last tracks."""
+    """Index -1 or -2 would otherwise name the last tracks."""
     with pytest.raises(ValueError, match=f"row {row} is no track"):
         Vocabulary(["a", "b"]).track(row)
 
 
 def test_track_that_comes_twice_is_refused() -> None:
-    """It would have two rows, and rows behind it the wrong names."""
+    """It would have two rows, and later rows would have wrong names."""
     with pytest.raises(ValueError, match="found 1 repeated track ids"):
         Vocabulary(["a", "b", "a"])
 
 
 def test_rows_are_those_of_a_dict() -> None:
-    """In a vocabulary of all kinds of ids, more of them than are remembered and so many that hashes share their buckets."""
+    """With ids of all kinds, more than the cache holds, and so many that hashes share buckets."""
     ids = ["", "\ud800", *(f"{'é𝄞x'[number % 3]}{number}" for number in range(REMEMBERED + 1_000))]
     vocabulary, rows = Vocabulary(ids), {track: row for row, track in enumerate(ids, FIRST)}
 
@@ -57,12 +57,12 @@ def test_rows_are_those_of_a_dict() -> None:
 
 
 def test_vocabulary_of_nothing_knows_nothing() -> None:
-    """The rows that are no tracks are all there are."""
+    """Padding and unknown are its only rows."""
     assert len(Vocabulary([])) == FIRST
     assert Vocabulary([]).row("a") == UNKNOWN
 
 
 def test_vocabulary_is_not_pickled() -> None:
-    """In another process strings have other hashes, and it would know nobody."""
+    """Strings have other hashes in another process, so look-ups would fail."""
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(Vocabulary(["a"]))

@@ -1,4 +1,4 @@
-"""The service as a process: how it starts, refuses to start, serves by several workers and stops."""
+"""The service as a process: it starts, refuses to start, serves with several workers, and stops."""
 
 import json
 import os
@@ -27,9 +27,9 @@ def run(*command: str, **settings: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, workers: int) -> None:
-    """Started with nothing but an artifact it serves, stops cleanly, and knows the listener again, also by many workers.
+    """With nothing but an artifact it serves, stops cleanly, and still knows the listener; with several workers too.
 
-    Its logs are JSON, a request's line carries the request's id.
+    Its logs are JSON, and a request's line has the request's id.
     """
     port, state, log = free_port(), tmp_path / "a state", tmp_path / "log"
     settings = {"artifact": artifact.folder, "state_dir": state, "workers": workers}
@@ -49,7 +49,7 @@ def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, wo
 
 
 def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None:
-    """Whichever worker is asked, the answer is the sum over all, to the last request: of counters and of histograms."""
+    """Every worker answers with the sum over all, up to the last request: counters and histograms."""
     port, log = free_port(), tmp_path / "log"
     settings = {"artifact": artifact.folder, "state_dir": tmp_path, "workers": 3}
     with process("-m", "service", port=port, log=log, **settings):
@@ -69,7 +69,7 @@ def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None
 
 
 def test_workers_end_with_a_parent_that_is_killed(artifact: Artifact, tmp_path: Path) -> None:
-    """After kill -9 of the parent nobody goes on serving the port with a Valkey that is about to be stopped."""
+    """After kill -9 of the parent, no worker keeps the port while the Valkey is about to stop."""
     port = free_port()
     settings = {"artifact": artifact.folder, "redis_url": f"unix://{tmp_path}/nobody", "state_dir": tmp_path, "workers": 2}
     with process("-m", "service", port=port, log=tmp_path / "log", **settings) as parent:
@@ -80,7 +80,7 @@ def test_workers_end_with_a_parent_that_is_killed(artifact: Artifact, tmp_path: 
 
 
 def test_request_in_flight_is_answered_before_the_service_stops(artifact: Artifact, tmp_path: Path) -> None:
-    """SIGTERM closes the door at once, and lets who is inside finish."""
+    """SIGTERM closes the port at once, and requests in flight are answered."""
     port, gate, log = free_port(), tmp_path / "gate", tmp_path / "log"
     replies: list[int] = []
     command = ("-m", "tests.service.slow_service", str(artifact.folder), str(port), str(gate))
@@ -99,7 +99,7 @@ def test_request_in_flight_is_answered_before_the_service_stops(artifact: Artifa
 
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_stdout_that_nobody_reads_stops_nothing(artifact: Artifact, tmp_path: Path, format: str) -> None:
-    """The pipe is full from the start: the service starts, answers, and ends all the same."""
+    """The pipe is full from the start. The service still starts, answers and stops."""
     port, log, (reading, writing) = free_port(), tmp_path / "log", os.pipe()
     os.set_blocking(writing, False)
     with suppress(BlockingIOError):
@@ -124,7 +124,7 @@ def test_stdout_that_nobody_reads_stops_nothing(artifact: Artifact, tmp_path: Pa
 
 
 def test_no_artifact_is_said_in_a_sentence(tmp_path: Path) -> None:
-    """Code 1, what was looked for and what makes one; no traceback."""
+    """Exit code 1; the sentence says what was expected and how to make it. No traceback."""
     ended = run(artifact=tmp_path / "none")
 
     assert ended.returncode == 1
@@ -134,7 +134,7 @@ def test_no_artifact_is_said_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_wrong_setting_is_said_by_its_name() -> None:
-    """Code 2 and the variable to correct."""
+    """Exit code 2, and the name of the variable."""
     ended = run(port="many")
 
     assert ended.returncode == 2
@@ -143,7 +143,7 @@ def test_wrong_setting_is_said_by_its_name() -> None:
 
 @pytest.mark.parametrize(("name", "hint"), [("PROT", "; NEXTTRACK_PORT is meant?"), ("API_KEYS", "")])
 def test_variable_that_is_no_setting_stops_the_start(name: str, hint: str) -> None:
-    """Who set it relies on it: code 2, the variable, and the setting that was meant where one is near."""
+    """Whoever set it relies on it. Exit code 2, the variable, and a similar setting if there is one."""
     ended = run(**{name: "secret"})
 
     assert ended.returncode == 2
@@ -152,7 +152,7 @@ def test_variable_that_is_no_setting_stops_the_start(name: str, hint: str) -> No
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_wrong_redis_url_is_said_before_anything_is_served(artifact: Artifact, workers: int) -> None:
-    """Code 2, the variable and what is wrong, for one process and for several; no traceback."""
+    """Exit code 2, the variable and the fault, with one process and with several. No traceback."""
     ended = run(artifact=artifact.folder, port=free_port(), workers=workers, redis_url="redis://:secret@127.0.0.1:1?foo=bar")
 
     assert ended.returncode == 2
@@ -163,7 +163,7 @@ def test_wrong_redis_url_is_said_before_anything_is_served(artifact: Artifact, w
 
 
 def test_workers_that_do_not_come_up_end_the_service_with_an_error() -> None:
-    """Whoever started it (a container's restart policy, systemd) must see that it failed."""
+    """A container's restart policy or systemd must see that it failed."""
     command = [sys.executable, "-m", "tests.service.failing_service", str(free_port())]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -172,7 +172,7 @@ def test_workers_that_do_not_come_up_end_the_service_with_an_error() -> None:
 
 
 def test_help_lists_every_setting() -> None:
-    """What `--help` does not show, nobody finds."""
+    """A setting that `--help` does not list cannot be found."""
     ended = run("--help")
 
     assert ended.returncode == 0
@@ -180,7 +180,7 @@ def test_help_lists_every_setting() -> None:
 
 
 def test_redis_that_is_down_stops_no_start(artifact: Artifact, tmp_path: Path) -> None:
-    """The service comes up degraded, says why, and answers."""
+    """The service starts degraded, says why, and answers."""
     port = free_port()
     settings = {"artifact": artifact.folder, "redis_url": f"unix://{tmp_path}/nobody"}
     with process("-m", "service", port=port, log=tmp_path / "log", **settings), http(port) as client:
@@ -207,7 +207,7 @@ def test_open_address_without_keys_is_warned_about(artifact: Artifact, tmp_path:
 
 
 def test_service_loads_no_torch(artifact: Artifact) -> None:
-    """Importing all of the service, and making and starting an application, loads nothing of the trainer's."""
+    """Importing all of the service, and starting an application, loads nothing of the trainer."""
     program = f"""
 import asyncio, sys
 from pathlib import Path

@@ -10,7 +10,7 @@ from service.settings import PREFIX, Settings, describe, unknown
 
 
 def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seconds and ISO 8601 both are durations."""
+    """Durations are seconds or ISO 8601."""
     for name, value in {"ARTIFACT": "/a b", "PORT": "9", "REDIS_TIMEOUT": "0.1", "HISTORY_TTL": "P2D"}.items():
         monkeypatch.setenv(PREFIX + name, value)
     settings = Settings()
@@ -32,7 +32,7 @@ def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_nonsense_is_refused(changes: dict[str, object]) -> None:
-    """At the start, not at the first request."""
+    """At the start and not at the first request."""
     with pytest.raises(ValidationError):
         Settings.model_validate(changes)
 
@@ -52,14 +52,14 @@ def test_nonsense_is_refused(changes: dict[str, object]) -> None:
     ],
 )
 def test_redis_url_that_no_connection_can_be_made_of_is_refused(url: str, why: str) -> None:
-    """Before a request finds out, with what is wrong with it."""
+    """Before the first request, with the fault."""
     with pytest.raises(ValidationError, match=why):
         Settings(redis_url=url)
 
 
 @pytest.mark.parametrize("password", ["se#cret", "se/cret", "se?cret=1", "se\u2100cret", "secret"])
 def test_password_is_in_no_message_about_a_redis_url(password: str) -> None:
-    """Not even a part of it, where it was not percent-encoded and so looks like a port, a path or an option."""
+    """Not even a part of it, if it is not percent-encoded and so looks like a port, a path or an option."""
     with pytest.raises(ValidationError) as refused:
         Settings(redis_url=f"redis://:{password}@host:port")
 
@@ -77,12 +77,12 @@ def test_password_is_in_no_message_about_a_redis_url(password: str) -> None:
     ],
 )
 def test_redis_url_that_will_do_is_kept_as_it_is(url: str) -> None:
-    """All kinds of them."""
+    """All kinds of URLs."""
     assert Settings(redis_url=url).redis_url == url
 
 
 def test_variables_that_are_no_settings_are_found() -> None:
-    """In any case, as the settings themselves may be written; those of other programs and of Kubernetes are let be."""
+    """In upper or lower case, like settings themselves. Variables of other programs and of Kubernetes are ignored."""
     known = {"NEXTTRACK_PORT": "9", "nexttrack_artifact": "a", "PATH": "/bin", "OTHER_NEXTTRACK_X": "1"}
     of_kubernetes = {
         "NEXTTRACK_SERVICE_HOST": "10.0.0.1",
@@ -102,7 +102,7 @@ def test_variables_that_are_no_settings_are_found() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    """What a person can set, a person can look up: name, default, meaning."""
+    """Name, default and meaning of everything that can be set."""
     lines = describe().splitlines()
 
     assert len(lines) == len(Settings.model_fields)
@@ -112,5 +112,5 @@ def test_every_setting_is_described() -> None:
 
 
 def test_listens_on_loopback_unless_told_otherwise() -> None:
-    """Without keys nobody but this machine gets in by default."""
+    """Without keys, only this machine can reach the service by default."""
     assert Settings().host == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Recipes beside each other: what is measured once, what is averaged, what may not be compared."""
+"""Comparison of recipes: rows are measured once, averaged, and only compared under one protocol."""
 
 from dataclasses import replace
 from io import StringIO
@@ -25,12 +25,12 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
 
 
 def console() -> Console:
-    """One that can be read."""
+    """A console whose output can be read."""
     return Console(file=StringIO(), width=200)
 
 
 def test_comparison_goes_on_where_it_stopped(log: Log, tmp_path: Path) -> None:
-    """A second recipe costs only itself: the first one's rows and the baselines' are those of the first call, byte for byte."""
+    """A second recipe costs only itself. The rows of the first recipe and of the baselines stay the same byte for byte."""
     one, other = small_recipe("one"), replace(small_recipe("other"), loss=replace(small_recipe("other").loss, pair=0.5))
     compare([log], [one], [1, 2], tmp_path, console(), cap=100)
     before = (tmp_path / ROWS).read_text()
@@ -47,7 +47,7 @@ def test_comparison_goes_on_where_it_stopped(log: Log, tmp_path: Path) -> None:
 
 
 def test_shares_of_the_best_possible_are_measured_against_the_same_rows(log: Log, tmp_path: Path) -> None:
-    """The share that a trained recipe reports is (model - popular) / (best - popular) of the rows beside it."""
+    """A trained recipe's share is (model - popular) / (best - popular) of the rows in the same table."""
     rows = {row.name: row.measured["values"] for row in compare([log], [small_recipe("one")], [1], tmp_path, console())}
     popular, best, model = (rows[name]["hr@20"] for name in ("popular", "best possible", "one"))
 
@@ -55,7 +55,7 @@ def test_shares_of_the_best_possible_are_measured_against_the_same_rows(log: Log
 
 
 def test_recipes_that_cut_a_log_differently_are_not_compared(log: Log, tmp_path: Path) -> None:
-    """Their figures would be of different cases."""
+    """Their figures would belong to different cases."""
     with pytest.raises(RunError, match=r"another protocol than a \(split\)"):
         compare(
             [log],
@@ -67,7 +67,7 @@ def test_recipes_that_cut_a_log_differently_are_not_compared(log: Log, tmp_path:
 
 
 def test_one_protocol_for_all(log: Log, tmp_path: Path) -> None:
-    """What must be the same becomes the protocol's; how much a model reads and how it learns stay its own."""
+    """Split, cases and start come from the protocol. The history's length and the training stay the recipe's own."""
     house = replace(
         small_recipe("house", length=5, fit=replace(small_recipe().fit, prior_half_life_days=4.0, valid_cases=77)),
         split=SplitRule(test=0.2),
@@ -81,7 +81,7 @@ def test_one_protocol_for_all(log: Log, tmp_path: Path) -> None:
 
 
 def test_recipe_that_changed_is_measured_again(log: Log, tmp_path: Path) -> None:
-    """A row is of a recipe, not of a name: the old figures give way to the new."""
+    """A row belongs to a recipe and not to a name: new figures replace the old ones."""
     one = small_recipe("one")
     changed = replace(one, loss=replace(one.loss, pair=0.5))
     compare([log], [one], [1], tmp_path, console(), cap=50)
@@ -92,7 +92,7 @@ def test_recipe_that_changed_is_measured_again(log: Log, tmp_path: Path) -> None
 
 
 def test_log_that_changed_is_measured_again(tmp_path: Path) -> None:
-    """A row is of a log's content, not of its name and size: here some skips are counted as plays in the same events."""
+    """A row belongs to a log's content, not to its name and size. Here some skips become plays in the same events."""
     out, one = tmp_path / "out", small_recipe("one")
     before = simulate(tmp_path / "world", listeners=60, tracks=80, artists=20)
     compare([before], [one], [1], out, console(), cap=50)
@@ -107,7 +107,7 @@ def test_log_that_changed_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_time_to_the_references_best_is_shown(log: Log, tmp_path: Path) -> None:
-    """The reference itself needs the seconds up to its best epoch; the row keeps the whole curve."""
+    """The reference itself needs the seconds up to its best epoch. The row keeps the whole curve."""
     rows = compare([log], [small_recipe("one")], [1], tmp_path, said := console(), cap=50)
     (row,) = (row for row in rows if row.name == "one")
     best = max(range(len(row.curve)), key=lambda number: row.curve[number]["scores"]["ndcg@10"])
@@ -121,7 +121,7 @@ def test_time_to_the_references_best_is_shown(log: Log, tmp_path: Path) -> None:
 
 
 def test_command_gives_all_recipes_one_protocol_and_few_epochs(log: Log, tmp_path: Path) -> None:
-    """The split of the recipe that is named as protocol, and no more epochs than asked for."""
+    """The split of the named protocol, and no more epochs than given."""
     small = "[network]\nwidth = 8\nlayers = 1\n[fit]\nvalid_cases = 50\n"
     (tmp_path / "one.toml").write_text(f'name = "one"\n{small}')
     (tmp_path / "house.toml").write_text('name = "house"\n[split]\ntest = 0.2\n')

@@ -1,4 +1,4 @@
-"""The tree of errors that is drawn for a reader."""
+"""The tree of errors in `training.errors` is complete."""
 
 from importlib import import_module
 from pkgutil import walk_packages
@@ -8,7 +8,7 @@ from training import errors
 
 
 def test_tree_names_every_kind_of_error_and_where_it_is_defined() -> None:
-    """All of the trainer's modules are looked at."""
+    """All modules of the trainer are searched."""
     for module in walk_packages(training.__path__, "training."):
         if not module.name.endswith("__main__"):
             import_module(module.name)

@@ -1,4 +1,4 @@
-"""What a figure was measured on can be told from what is like it."""
+"""Machines that differ can be told apart by their description."""
 
 import platform
 from pathlib import Path
@@ -19,7 +19,7 @@ model name\t: AMD EPYC
 
 
 def test_processors_of_one_name_are_told_apart_by_their_family(tmp_path: Path) -> None:
-    """As virtual machines have them."""
+    """As in virtual machines."""
     about = tmp_path / "cpuinfo"
     about.write_text(CPUINFO)
 
@@ -27,7 +27,7 @@ def test_processors_of_one_name_are_told_apart_by_their_family(tmp_path: Path) -
 
 
 def test_processor_without_a_name_is_what_the_platform_says(tmp_path: Path) -> None:
-    """On ARM /proc/cpuinfo names none, elsewhere there is no such file."""
+    """On ARM /proc/cpuinfo has no name, and elsewhere there is no such file."""
     about = tmp_path / "cpuinfo"
     about.write_text("processor\t: 0\nCPU implementer\t: 0x41\n")
 
@@ -35,6 +35,6 @@ def test_processor_without_a_name_is_what_the_platform_says(tmp_path: Path) -> N
 
 
 def test_machine_says_how_many_cores_were_used() -> None:
-    """And with which torch."""
+    """And which release of torch."""
     assert " cores, torch " in machine()
     assert machine().startswith(processor())

@@ -1,4 +1,4 @@
-"""Recipes: what is shipped can be read, what cannot be followed is refused in one sentence that names the key."""
+"""Recipes that ship can be read. A recipe that cannot be used is refused in one sentence that names the key."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from training.recipe import Recipe, RecipeError, read_recipe, recipe_names
 
 
 def written(tmp_path: Path, text: str) -> str:
-    """A recipe's file; its path."""
+    """Write a recipe's file and return its path."""
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\n' + text)
     return str(path)
 
 
 def refusal(tmp_path: Path, text: str) -> str:
-    """What is said of a recipe."""
+    """Return the text with which a recipe is refused."""
     with pytest.raises(RecipeError) as caught:
         read_recipe(written(tmp_path, text))
     return str(caught.value)
@@ -28,7 +28,7 @@ def refusal(tmp_path: Path, text: str) -> str:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipe_can_be_read_and_has_its_files_name(name: str) -> None:
-    """So that a run's folder says which recipe it was."""
+    """A run's folder is named after the recipe."""
     assert read_recipe(name).name == name
 
 
@@ -42,7 +42,7 @@ def test_recipe_survives_the_manifest(name: str) -> None:
 
 
 def test_every_setting_survives_the_manifest(tmp_path: Path) -> None:
-    """Moments, nested rules and all."""
+    """Moments and nested rules too."""
     text = """
     seed = 3
     [history]
@@ -74,7 +74,7 @@ def test_every_setting_survives_the_manifest(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: str) -> None:
-    """A slip of the pen must not train the default in silence."""
+    """A typing error must not silently train with the default."""
     message = refusal(tmp_path, text)
 
     assert f"{key}: Unexpected keyword argument" in message
@@ -130,7 +130,7 @@ def test_setting_that_cannot_be_followed_is_named(tmp_path: Path, text: str, wor
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden"])
 def test_name_that_cannot_name_a_folder_is_refused(tmp_path: Path, name: str) -> None:
-    """Runs and artifacts are called after it."""
+    """Runs and artifacts are named after it."""
     path = tmp_path / "mine.toml"
     path.write_text(f"name = '{name}'")
     with pytest.raises(RecipeError, match="name: String should match"):
@@ -138,12 +138,12 @@ def test_name_that_cannot_name_a_folder_is_refused(tmp_path: Path, name: str) ->
 
 
 def test_text_that_is_no_toml_is_refused(tmp_path: Path) -> None:
-    """With the line."""
+    """The error has the line."""
     assert "found text that is no TOML" in refusal(tmp_path, "[network")
 
 
 def test_recipe_nobody_knows_is_refused_with_those_that_are() -> None:
-    """A newcomer sees what there is."""
+    """The error lists nexttrack's own recipes."""
     with pytest.raises(
         RecipeError, match=r"no recipe 'nextrack': there is no such file, and nexttrack's own are .*nexttrack, .*sasrec"
     ):
@@ -151,14 +151,14 @@ def test_recipe_nobody_knows_is_refused_with_those_that_are() -> None:
 
 
 def test_another_seed_changes_nothing_else() -> None:
-    """Three seeds of one recipe are three runs of one thing."""
+    """Three seeds of one recipe are three runs of the same recipe."""
     recipe = read_recipe("sasrec")
 
     assert recipe.with_seed(7).as_dict() == {**recipe.as_dict(), "seed": 7}
 
 
 def test_extension_changes_what_it_says_and_keeps_the_rest(tmp_path: Path) -> None:
-    """Tables within tables too; the name is its own."""
+    """Nested tables too. The name is its own."""
     (tmp_path / "base.toml").write_text('name = "base"\n[history]\nlength = 9\nskip = {limit_ms = 5}\n[fit]\nepochs = 3')
     path = written(tmp_path, f'extends = "{tmp_path / "base.toml"}"\n[fit]\nbatch = 8\n[history.skip]\nend_share = 0.5')
     recipe = read_recipe(path)
@@ -168,7 +168,7 @@ def test_extension_changes_what_it_says_and_keeps_the_rest(tmp_path: Path) -> No
 
 
 def test_extension_needs_a_name_of_its_own(tmp_path: Path) -> None:
-    """Or its runs would be taken for the other's."""
+    """Otherwise its runs would be mixed with those of the other recipe."""
     path = tmp_path / "mine.toml"
     path.write_text('extends = "sasrec"')
     with pytest.raises(RecipeError, match="name: Field required"):
@@ -176,19 +176,19 @@ def test_extension_needs_a_name_of_its_own(tmp_path: Path) -> None:
 
 
 def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
-    """Instead of being read for ever."""
+    """They would be read for ever."""
     path = tmp_path / "mine.toml"
     assert "extend each other" in refusal(tmp_path, f'extends = "{path}"')
 
 
 def test_unknown_key_beside_an_extension_is_an_error(tmp_path: Path) -> None:
-    """The two are checked as one."""
+    """Both are checked as one recipe."""
     assert "loss.pairs: Unexpected keyword argument" in refusal(tmp_path, 'extends = "sasrec"\n[loss]\npairs = 1')
 
 
 @pytest.mark.parametrize("select", ['"ndcg@10"', "ndcg@10"])
 def test_recipe_can_be_changed_where_it_is_named(select: str) -> None:
-    """The change is a part of the name, so that runs of a sweep stand beside each other; a shell may have taken the quotes."""
+    """The change becomes part of the name, so runs of a sweep stay apart. A shell may have removed the quotes."""
     recipe = read_recipe(f"mei-random:loss.negatives=4,fit.select={select},fit.average=true")
 
     assert recipe.name == "mei-random negatives=4,select=ndcg10,average=true"
@@ -197,7 +197,7 @@ def test_recipe_can_be_changed_where_it_is_named(select: str) -> None:
 
 
 def test_a_list_can_be_given_where_a_recipe_is_named() -> None:
-    """A comma within brackets or quotes parts no changes."""
+    """A comma inside brackets or quotes does not separate changes."""
     skip = "history.skip={limit_ms=5,end_share=0.5}"
     recipe = read_recipe(f"nexttrack:calibration.theta=[0.0,0.2],session_memory.weights=[],fit.select=auc,{skip}")
 
@@ -209,19 +209,19 @@ def test_a_list_can_be_given_where_a_recipe_is_named() -> None:
 
 @pytest.mark.parametrize("changes", ["loss.negative=4", "loss=4", "4", "calibration.theta=[0.0,0.2"])
 def test_change_that_cannot_be_made_is_refused(changes: str) -> None:
-    """In a sentence that names what was asked."""
+    """The sentence names the given recipe."""
     with pytest.raises(RecipeError, match=re.escape(f"mei-random:{changes}")):
         read_recipe(f"mei-random:{changes}")
 
 
 def test_start_that_the_network_cannot_make_is_refused() -> None:
-    """Sub-interests are no tracks' vectors: said when the recipe is read, not when training starts."""
+    """Sub-interests are not track embeddings. The error comes when the recipe is read, not when training starts."""
     with pytest.raises(RecipeError, match="cooccurrence"):
         read_recipe('sine:fit.start="cooccurrence"')
 
 
 def test_ablation_goes_step_by_step_from_the_blind_one() -> None:
-    """Same sizes and loop in all steps; what differs is what the step is called after."""
+    """All steps have the same sizes and loop. They differ only in what their name says."""
     steps = [read_recipe(name) for name in ("sasrec", "positives", "marked", "skip-targets", "both", "contrastive")]
 
     assert len({step.fit for step in steps}) == 1

@@ -1,4 +1,4 @@
-"""Slots, positions, the causal mask and packing, drawn by hand.
+"""Slots, positions, the causal mask and packing agree with drawings by hand.
 
 Shapes: S slots.
 """
@@ -12,22 +12,22 @@ HISTORIES = torch.tensor([[0, 0, 7], [5, 6, 7], [0, 0, 0]])
 
 
 def drawing(mask_SS: torch.Tensor) -> list[str]:
-    """A mask as text: x where a slot (line) may read another (column)."""
+    """Draw a mask as text: x where a slot (line) may read another (column)."""
     return ["".join("x" if readable else "." for readable in line) for line in mask_SS.tolist()]
 
 
 def test_there_is_always_a_free_slot_on_the_left() -> None:
-    """The start token's place, in a full history too."""
+    """It is the start token's place, also in a full history."""
     assert slots_of(HISTORIES).tolist() == [[False, False, False, True], [False, True, True, True], [False] * 4]
 
 
 def test_positions_count_from_the_oldest_entry() -> None:
-    """The start is 0, however much padding stands before it."""
+    """The start has position 0, however much padding precedes it."""
     assert positions_of(slots_of(HISTORIES)).tolist() == [[0, 0, 0, 1], [0, 1, 2, 3], [0, 0, 0, 0]]
 
 
 def test_entry_reads_itself_what_came_before_and_the_start() -> None:
-    """Nothing to the right; padding reads only itself, so that no line is empty."""
+    """Nothing on its right. Padding reads only itself, so that no line of the mask is empty."""
     masks = causal_mask(slots_of(HISTORIES))[:, 0]
 
     assert drawing(masks[0]) == ["x...", ".x..", "..x.", "..xx"]
@@ -36,12 +36,12 @@ def test_entry_reads_itself_what_came_before_and_the_start() -> None:
 
 
 def test_entries_and_the_start_hold_something() -> None:
-    """The start stands right before the oldest entry, and alone in an empty history."""
+    """The start stands directly before the oldest entry, and alone in an empty history."""
     assert held_of(slots_of(HISTORIES)).tolist() == [[False, False, True, True], [True] * 4, [False] * 3 + [True]]
 
 
 def test_packing_leaves_padding_out_and_puts_the_rest_back() -> None:
-    """History after history, each slot where it was; the last slots by themselves."""
+    """Histories follow each other, and each slot returns to its place. The last slots are also returned by themselves."""
     held = held_of(slots_of(HISTORIES))
     numbers = torch.arange(12.0).view(3, 4, 1)
     packing = Packing(held)
@@ -53,7 +53,7 @@ def test_packing_leaves_padding_out_and_puts_the_rest_back() -> None:
 
 
 def test_whole_packing_leaves_nothing_out() -> None:
-    """Every slot stays where it was, padding too."""
+    """Every slot stays in its place, padding too."""
     numbers = torch.arange(12.0).view(3, 4, 1)
     packing = Packing(held_of(slots_of(HISTORIES)), whole=True)
     packed = packing.pack(numbers)
@@ -65,7 +65,7 @@ def test_whole_packing_leaves_nothing_out() -> None:
 
 @pytest.mark.parametrize("gates", [False, True])
 def test_last_slots_alone_come_out_as_with_the_others(gates: bool) -> None:
-    """What serving computes is what training computed."""
+    """Serving computes the same states as training."""
     torch.manual_seed(0)
     block = Block(width=8, heads=2, feed_forward=16, dropout=0.0, gates=gates)
     filled = slots_of(HISTORIES)
@@ -76,7 +76,7 @@ def test_last_slots_alone_come_out_as_with_the_others(gates: bool) -> None:
 
 
 def test_block_mixes_only_what_the_mask_lets_through() -> None:
-    """A slot that no other may read changes none of them."""
+    """A slot that no other slot may read changes none of them."""
     torch.manual_seed(0)
     block = Block(width=8, heads=2, feed_forward=16, dropout=0.0)
     hidden = torch.randn(3, 8)
@@ -91,7 +91,7 @@ def test_block_mixes_only_what_the_mask_lets_through() -> None:
 
 
 def test_dropout_acts_in_training_alone() -> None:
-    """What is served is the same each time."""
+    """In service the same input gives the same answer."""
     torch.manual_seed(0)
     block = Block(width=8, heads=2, feed_forward=16, dropout=0.5)
     given = torch.randn(3, 8), causal_mask(slots_of(torch.tensor([[1, 2]]))), Packing(torch.ones(1, 3).bool())
@@ -101,13 +101,13 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 def test_width_that_the_heads_cannot_share_is_refused() -> None:
-    """Found and wanted, before a tensor of a wrong shape says less."""
+    """With a sentence that has both numbers, before torch complains about a shape."""
     with pytest.raises(ValueError, match="width 10 is not a multiple of 3 heads"):
         Block(width=10, heads=3, feed_forward=8, dropout=0.0)
 
 
 def test_gated_block_is_ligr_by_its_formula() -> None:
-    """As x + sigmoid(W x) * attention(norm(x)), then the same with a SwiGLU; the attention is torch's own module."""
+    """Computes x + sigmoid(W x) * attention(norm(x)), then the same with a SwiGLU. The attention is torch's own module."""
     torch.manual_seed(0)
     block = Block(width=8, heads=2, feed_forward=16, dropout=0.3, gates=True).eval()
     for parameter in block.parameters():

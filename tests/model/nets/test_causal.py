@@ -1,4 +1,4 @@
-"""The network's promises: it reads only the past, padding is nothing, an empty history is an answer.
+"""The network reads only the past, ignores padding, and answers an empty history.
 
 Shapes: B batch, T time, S states, D width, V rows.
 """
@@ -34,7 +34,7 @@ CONFIGS = {
 
 
 def network_of(name: str = "plain") -> Network:
-    """A network whose every weight matters: fresh ones start near zero, where mistakes would hide in the tolerance."""
+    """Make a network whose every weight matters: fresh weights are near zero, where mistakes would hide in the tolerance."""
     torch.manual_seed(0)
     network = build(CONFIGS[name], ROWS, LENGTH, ARTISTS if name in ("artists", "artist transition") else None).eval()
     with torch.no_grad():
@@ -44,7 +44,7 @@ def network_of(name: str = "plain") -> Network:
 
 
 def histories(*lengths: int, width: int = LENGTH) -> tuple[Tensor, Tensor]:
-    """Random histories of the given lengths, padded on the left to `width`."""
+    """Make random histories of the given lengths, padded on the left to `width`."""
     generator = torch.Generator().manual_seed(1)
     tracks_BT = torch.randint(2, ROWS, (len(lengths), width), generator=generator)
     outcomes_BT = torch.randint(1, 5, (len(lengths), width), generator=generator)
@@ -53,7 +53,7 @@ def histories(*lengths: int, width: int = LENGTH) -> tuple[Tensor, Tensor]:
 
 
 def scores(network: Network, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-    """What the network says of every row."""
+    """Return the network's scores of every row."""
     with torch.no_grad():
         query_BQ: Tensor = network(tracks_BT, outcomes_BT)
     return query_BQ @ network.item_matrix().detach().T
@@ -65,7 +65,7 @@ each_network = pytest.mark.parametrize("name", CONFIGS)
 @each_network
 @pytest.mark.parametrize("place", range(LENGTH))
 def test_later_entry_changes_no_earlier_state(name: str, place: int) -> None:
-    """State t has read the entries before t: up to the changed entry bit for bit the same, after it not."""
+    """State t has read the entries before t. Up to the changed entry states are equal bit for bit, after it they differ."""
     network = network_of(name)
     tracks, outcomes = histories(LENGTH)
     other_tracks, other_outcomes = tracks.clone(), outcomes.clone()
@@ -81,7 +81,7 @@ def test_later_entry_changes_no_earlier_state(name: str, place: int) -> None:
 @each_network
 @pytest.mark.parametrize("length", range(LENGTH + 1))
 def test_more_padding_changes_nothing(name: str, length: int) -> None:
-    """The answer is the same whoever shares the batch, from no padding at all to far more than a history's length."""
+    """The answer is the same in every batch, from no padding to far more than a history's length."""
     network = network_of(name)
     tracks, outcomes = histories(length)
     answers = [
@@ -94,7 +94,7 @@ def test_more_padding_changes_nothing(name: str, length: int) -> None:
 
 @each_network
 def test_batch_gives_the_answers_of_its_lines(name: str) -> None:
-    """Histories of all lengths together and one by one."""
+    """Histories of all lengths give the same answers together and one by one."""
     network = network_of(name)
     tracks, outcomes = histories(*range(LENGTH + 1))
     alone = torch.cat([scores(network, tracks[[line]], outcomes[[line]]) for line in range(LENGTH + 1)])
@@ -104,7 +104,7 @@ def test_batch_gives_the_answers_of_its_lines(name: str) -> None:
 
 @each_network
 def test_no_length_gives_nan(name: str) -> None:
-    """Forwards and backwards, from the empty history to the full one, padded states included."""
+    """Neither forward nor backward, from the empty to the full history, in padded states too."""
     network = network_of(name).train()
     tracks, outcomes = histories(*range(LENGTH + 1))
     states = network.states(tracks, outcomes)
@@ -127,7 +127,7 @@ def test_gradient_reaches_the_start_token(name: str) -> None:
 
 @each_network
 def test_start_token_is_read_by_every_entry(name: str) -> None:
-    """It stands at the same place in each history, full ones too."""
+    """It stands at the same place in each history, in full ones too."""
     network = network_of(name)
     inputs = histories(0, 1, LENGTH)
     before = scores(network, *inputs)
@@ -139,7 +139,7 @@ def test_start_token_is_read_by_every_entry(name: str) -> None:
 
 @each_network
 def test_order_of_entries_matters(name: str) -> None:
-    """Positions are read: the same tracks backwards are another history."""
+    """Positions are read: the same tracks in reverse are another history."""
     network = network_of(name)
     tracks, outcomes = histories(LENGTH)
     last_same = [4, 3, 2, 1, 0, 5]
@@ -148,7 +148,7 @@ def test_order_of_entries_matters(name: str) -> None:
 
 
 def test_blind_network_does_not_see_outcomes() -> None:
-    """The SASRec of the comparison really is one."""
+    """The SASRec of the comparison is really blind."""
     tracks, outcomes = histories(0, 3, LENGTH)
     network = network_of("blind")
 
@@ -156,7 +156,7 @@ def test_blind_network_does_not_see_outcomes() -> None:
 
 
 def test_other_networks_see_outcomes() -> None:
-    """The same tracks, played or skipped, are another history."""
+    """The same tracks, played or skipped, are different histories."""
     tracks, outcomes = histories(1, LENGTH)
     network = network_of()
 
@@ -165,7 +165,7 @@ def test_other_networks_see_outcomes() -> None:
 
 @each_network
 def test_items_of_some_rows_are_those_of_all(name: str) -> None:
-    """Training looks rows up in any shape, serving takes the whole matrix."""
+    """Training looks up rows in any shape; serving takes the whole matrix."""
     network = network_of(name)
     rows = torch.tensor([[3, 1], [11, 3]])
     some, every = network.items(rows), network.items()
@@ -177,7 +177,7 @@ def test_items_of_some_rows_are_those_of_all(name: str) -> None:
 
 
 def test_second_head_adds_its_weighted_logit_to_the_score() -> None:
-    """The sum main + 0.5 * wanted, in one dot product."""
+    """The sum main + 0.5 * wanted is computed as one dot product."""
     network = network_of("two heads")
     inputs = histories(4)
     with torch.no_grad():
@@ -190,7 +190,7 @@ def test_second_head_adds_its_weighted_logit_to_the_score() -> None:
 
 
 def test_tracks_bias_is_added_to_its_score() -> None:
-    """A track's own merit, whatever the history."""
+    """The bias is a part of the score that does not depend on the history."""
     network = network_of()
     inputs = histories(0, 3)
     before = scores(network, *inputs)
@@ -203,7 +203,7 @@ def test_tracks_bias_is_added_to_its_score() -> None:
 
 
 def test_tracks_of_one_artist_share_a_part() -> None:
-    """Moving an artist moves exactly that artist's tracks, those without an artist never."""
+    """Changing an artist's embedding changes that artist's tracks and no others."""
     network = network_of("artists")
     before = network.items().main.clone()
     with torch.no_grad():
@@ -214,7 +214,7 @@ def test_tracks_of_one_artist_share_a_part() -> None:
 
 
 def test_folding_leaves_the_scores_as_they_are() -> None:
-    """What is exported needs no artists and says the same."""
+    """The exported network needs no artist table and gives the same scores."""
     network = network_of("artists")
     inputs = histories(0, 3, LENGTH)
     before = scores(network, *inputs)
@@ -226,7 +226,7 @@ def test_folding_leaves_the_scores_as_they_are() -> None:
 
 
 def test_network_without_a_catalogue_does_without_artists() -> None:
-    """The same recipe serves both kinds of log."""
+    """The same recipe serves logs with and without a catalogue."""
     network = build(CONFIGS["artists"], ROWS, LENGTH)
 
     assert not [name for name in network.state_dict() if "artist" in name]
@@ -244,7 +244,7 @@ def test_fresh_padding_and_absent_artists_are_zero(name: str) -> None:
 
 
 def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
-    """The biases start at the log of popularity, so nothing has to be unlearned first; what nobody wanted comes last."""
+    """Biases start at the log of popularity. A track that nobody wanted comes last."""
     torch.manual_seed(0)
     network = build(NetworkConfig(width=8, heads=2), 6, 4).eval()
     network.start_from_popularity(torch.tensor([0.0, 0.0, 3.0, 50.0, 0.0, 9.0]))
@@ -255,7 +255,7 @@ def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
 
 
 def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it() -> None:
-    """Refused tracks taken out by hand give the same scores; also where nothing but refused ones came."""
+    """The scores equal those without the refused tracks, also if all tracks were refused."""
     torch.manual_seed(0)
     config = NetworkConfig(width=8, layers=2, heads=2, feed_forward=16, skips=False)
     network = build(config, ROWS, LENGTH).eval()
@@ -274,7 +274,7 @@ def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it()
 
 
 def test_gap_is_added_to_what_is_read_of_an_entry() -> None:
-    """Track, outcome and gap, each its own vector; gaps that are not known add nothing, and others read only the past."""
+    """Track, outcome and gap each add an embedding. Unknown gaps add nothing, and each state reads only the past."""
     torch.manual_seed(0)
     network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, gaps=True), ROWS, LENGTH).eval()
     assert isinstance(network, CausalNetwork)
@@ -292,7 +292,7 @@ def test_gap_is_added_to_what_is_read_of_an_entry() -> None:
 
 
 def test_training_states_have_not_read_their_own_entrys_gap() -> None:
-    """It is known only once the next one has come; that of the entry before is what the listener is back from."""
+    """That gap is known only when the next entry comes. The gap of the entry before says how long the listener was away."""
     torch.manual_seed(0)
     network = build(NetworkConfig(width=8, layers=1, heads=2, feed_forward=16, gaps=True), ROWS, LENGTH).eval()
     tracks, outcomes = histories(6)
@@ -306,7 +306,7 @@ def test_training_states_have_not_read_their_own_entrys_gap() -> None:
 
 
 def test_outcome_scales_what_is_read_of_a_track() -> None:
-    """Each dimension by a factor of its own, before the outcome's vector is added; what ranks is not scaled."""
+    """Each dimension has its own factor, applied before the outcome's embedding is added. The output table is not scaled."""
     torch.manual_seed(0)
     network = build(replace(CONFIGS["plain"], outcome_scaling=True), ROWS, LENGTH).eval()
     assert isinstance(network, CausalNetwork)
@@ -320,8 +320,9 @@ def test_outcome_scales_what_is_read_of_a_track() -> None:
 
 
 def test_distances_lean_the_same_way_at_every_place() -> None:
-    """Where only two entries back are seen, one more at the far end of all that two blocks see changes nothing; the furthest
-    that they see still counts.
+    """Attention here sees two entries back, so two blocks see four.
+
+    One more entry beyond these changes nothing, while the furthest visible entry still counts.
     """
     network = network_of("distances")
     assert isinstance(network, CausalNetwork)
@@ -337,8 +338,10 @@ def test_distances_lean_the_same_way_at_every_place() -> None:
 
 
 def test_pause_leans_on_whatever_came_before_it() -> None:
-    """With one between two entries, the earlier weigh more or less. Where the listener is just back from one all of them are
-    before it, and where there was none no entry is: that is all the same.
+    """A pause between two entries changes the weight of the entries before it.
+
+    If the listener is just back from a pause, all entries are before it; without a pause none is. Both weigh all entries
+    alike.
     """
     network = network_of("distances")
     assert isinstance(network, CausalNetwork)
@@ -359,7 +362,7 @@ def test_pause_leans_on_whatever_came_before_it() -> None:
 
 
 def test_artist_of_the_newest_kept_track_echoes() -> None:
-    """Its further dimensions, as loud as the state says, ask for tracks of its like: a refused track's do not, nor nobody's."""
+    """Its extra dimensions raise tracks of similar artists. A refused track's artist raises none, nor does a missing one."""
     network = network_of("artist transition")
     assert isinstance(network, CausalNetwork)
     tracks, outcomes = torch.tensor([[0, 2, 4, 7]]), torch.tensor([[0, int(Outcome.PLAYED), 3, int(Outcome.SKIPPED)]])
@@ -374,7 +377,7 @@ def test_artist_of_the_newest_kept_track_echoes() -> None:
 
 
 def test_without_a_catalogue_nothing_echoes() -> None:
-    """There is no artist to ask for others, and a track's own would be learned by heart."""
+    """There is no artist, and a transition of the track itself would only be memorised."""
     torch.manual_seed(0)
     network = build(CONFIGS["artist transition"], ROWS, LENGTH)
 

@@ -1,4 +1,4 @@
-"""The masked network's promises: a hidden entry is never read, what is hidden is drawn fairly, the answer needs no padding.
+"""The masked network never reads a hidden entry, hides entries fairly, and its answer does not depend on padding.
 
 Shapes: B batch, T time.
 """
@@ -18,7 +18,7 @@ CONFIG = NetworkConfig(kind="cloze", width=8, layers=2, heads=2, feed_forward=16
 
 
 def network_of() -> ClozeNetwork:
-    """A network whose every weight matters."""
+    """Make a network whose every weight matters."""
     torch.manual_seed(0)
     network = build(CONFIG, ROWS, LENGTH).eval()
     with torch.no_grad():
@@ -29,14 +29,14 @@ def network_of() -> ClozeNetwork:
 
 
 def history_of(*rows: int, padding: int = 0) -> tuple[Tensor, Tensor]:
-    """One history, every other entry skipped, after some padding."""
+    """Make one history with every other entry skipped, after some padding."""
     tracks = torch.tensor([[0] * padding + list(rows)])
     outcomes = torch.tensor([[0] * padding + [1 + place % 2 for place in range(len(rows))]])
     return tracks, outcomes
 
 
 def test_what_is_hidden_is_not_read() -> None:
-    """Neither the hidden track nor how it ended changes any state, its own included."""
+    """Neither the hidden track nor its outcome changes any state, its own included."""
     network = network_of()
     tracks, outcomes = history_of(2, 3, 4, 5, 6, 7, 8)
     torch.manual_seed(3)
@@ -64,7 +64,7 @@ def test_what_is_not_hidden_is_read_from_both_sides() -> None:
 
 
 def test_hidden_entries_are_real_and_every_history_has_one() -> None:
-    """Half of the histories hide their last entry alone, the others about the share asked for; padding is never hidden."""
+    """Half of the histories hide their last entry alone, the others about the given share. Padding is never hidden."""
     network = network_of()
     tracks = torch.cat([history_of(2, 3, 4, 5, padding=3)[0]] * 4_000)
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def test_hidden_entries_are_real_and_every_history_has_one() -> None:
 
 
 def test_padding_changes_no_answer() -> None:
-    """The same history behind more padding, an empty one included."""
+    """The same history with more padding gives the same answer, an empty one too."""
     network = network_of()
     for rows in ((), (2,), (2, 3, 4)):
         plain = network(*history_of(*rows, padding=1))
@@ -89,7 +89,7 @@ def test_padding_changes_no_answer() -> None:
 
 
 def test_answer_depends_on_how_the_last_play_ended() -> None:
-    """Played or skipped, the feedback embedding tells."""
+    """Played and skipped have different embeddings."""
     network = network_of()
     tracks = torch.tensor([[2, 3]])
 
@@ -97,7 +97,7 @@ def test_answer_depends_on_how_the_last_play_ended() -> None:
 
 
 def test_network_is_used_as_it_was_trained() -> None:
-    """A history with a hidden entry behind it is the very input that training gives where the last entry is hidden."""
+    """A history followed by a hidden entry is the same input as training with the last entry hidden."""
     network = network_of()
     tracks, outcomes = history_of(2, 3, 4, 5)
     for seed in range(50):
@@ -111,7 +111,7 @@ def test_network_is_used_as_it_was_trained() -> None:
 
 
 def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it() -> None:
-    """Refused tracks taken out by hand give the same scores."""
+    """The scores equal those without the refused tracks."""
     torch.manual_seed(0)
     network = build(replace(CONFIG, skips=False), ROWS, LENGTH).eval()
     with torch.no_grad():
@@ -124,7 +124,7 @@ def test_network_without_skips_reads_a_history_as_if_they_had_never_been_in_it()
 
 
 def test_gap_of_a_hidden_entry_is_not_read() -> None:
-    """As little as its track; that of any other is."""
+    """The gap of any other entry is read."""
     torch.manual_seed(0)
     network = build(replace(CONFIG, gaps=True), ROWS, LENGTH).eval()
     tracks, outcomes = history_of(2, 3, 4, 5, 6, 7, 8)

@@ -1,4 +1,4 @@
-"""Each loss beside a case computed by hand.
+"""Each loss agrees with a case computed by hand.
 
 Shapes: M states, N negatives, V rows, Q query width.
 """
@@ -18,7 +18,7 @@ SCORES = ([0.0, 1.0, 3.0], [1.0, 0.0, -2.0])  # of rows 1 to 3
 
 
 def surprise(scores: list[float], target: int) -> float:
-    """-log softmax of one score, with a calculator."""
+    """Compute -log softmax of one score with plain floats."""
     return log(sum(exp(score) for score in scores)) - scores[target]
 
 
@@ -30,7 +30,7 @@ def test_full_softmax_by_hand() -> None:
 
 
 def test_padding_is_no_class_of_the_softmax() -> None:
-    """Its vector changes nothing."""
+    """Changing its vector changes nothing."""
     other = ITEMS_VQ.clone()
     other[0] = -100
 
@@ -38,7 +38,7 @@ def test_padding_is_no_class_of_the_softmax() -> None:
 
 
 def test_what_was_read_is_left_out_of_the_full_softmax() -> None:
-    """Row 2 for the first state, nothing for the second; rows, of which padding is none."""
+    """Row 2 is left out for the first state and nothing for the second. Padding stands for no row."""
     wanted = (surprise([SCORES[0][0], SCORES[0][2]], 1) + surprise(SCORES[1], 0)) / 2
     found = full_softmax(QUERY_MQ, ITEMS_VQ, TARGETS_M, read_MT=torch.tensor([[0, 2], [0, 0]]))
 
@@ -56,7 +56,7 @@ def test_label_smoothing_by_hand() -> None:
 
 
 def sampled(negatives: list[int]) -> float:
-    """The sampled loss with these rows as negatives."""
+    """Compute the sampled loss with these rows as negatives."""
     negatives_N = torch.tensor(negatives)
     return sampled_softmax(
         QUERY_MQ, ITEMS_VQ[TARGETS_M], ITEMS_VQ[negatives_N], TARGETS_M, negatives_N, population=len(negatives_N)
@@ -71,19 +71,19 @@ def test_sampled_softmax_by_hand() -> None:
 
 
 def test_sampled_softmax_over_all_rows_is_the_full_softmax() -> None:
-    """Each state's own target is among the negatives, and counted once."""
+    """Each state's own target is among the negatives and counts once."""
     assert sampled([1, 2, 3]) == pytest.approx(full_softmax(QUERY_MQ, ITEMS_VQ, TARGETS_M).item(), rel=1e-6)
 
 
 def test_negative_that_is_the_target_does_not_count_against_it() -> None:
-    """Row 3 is the first state's target and the second's negative: masked in one line, not in the other."""
+    """Row 3 is the first state's target and a negative of the second: masked in one line and not in the other."""
     wanted = (surprise([3.0, 1.0], 0) + surprise([1.0, 0.0, -2.0], 0)) / 2
 
     assert sampled([2, 3]) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_state_whose_negatives_are_all_its_target_costs_nothing() -> None:
-    """No negative left: zero, not NaN, and a gradient without NaN."""
+    """No negative is left: the loss is zero, and neither it nor its gradient is NaN."""
     query = QUERY_MQ[:1].clone().requires_grad_()
     negatives = torch.tensor([3, 3])
     loss = sampled_softmax(query, ITEMS_VQ[[3]], ITEMS_VQ[negatives], torch.tensor([3]), negatives, population=len(negatives))
@@ -108,7 +108,7 @@ def test_feedback_by_hand() -> None:
 
 
 def test_nothing_to_learn_from_costs_nothing() -> None:
-    """A batch may be without targets, pairs or entries: zero with a gradient of zero, where a mean would be NaN."""
+    """A batch may have no targets, pairs or entries. Loss and gradient are then zero, where a mean would be NaN."""
     nothing, none = torch.zeros(0, 2, requires_grad=True), torch.zeros(0, dtype=torch.int64)
     each = [
         full_softmax(nothing, ITEMS_VQ, none),
@@ -129,19 +129,19 @@ def test_hardest_negative_by_hand() -> None:
 
 
 def test_a_track_left_out_is_not_the_hardest_negative() -> None:
-    """Nor does a state whose random tracks are all left out lose anything to them."""
+    """A state whose random tracks are all left out has no negative part."""
     loss = hardest_negative(torch.tensor([2.0, 0.0]), torch.tensor([[-torch.inf, -1.0], [-torch.inf, -torch.inf]]))
 
     assert loss.item() == pytest.approx((math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log(2)) / 2)
 
 
 def test_refused_by_hand() -> None:
-    """Scores 0 and 1 of refused tracks: the mean of log(1 + e^s); none at all is no loss."""
+    """Scores 0 and 1 of refused tracks: the mean of log(1 + e^s). Without refused tracks there is no loss."""
     assert refused(torch.tensor([0.0, 1.0])).item() == pytest.approx((math.log(2) + math.log1p(math.e)) / 2)
     assert refused(torch.zeros(0)).item() == 0.0
 
 
 def test_kept_by_hand() -> None:
-    """A score of 0 costs log 2; nothing where there is no target."""
+    """A score of 0 costs log 2. Without a target there is no loss."""
     assert kept(torch.tensor([0.0])).item() == pytest.approx(log(2))
     assert kept(torch.zeros(0)).item() == 0.0

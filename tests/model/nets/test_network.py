@@ -1,4 +1,4 @@
-"""What holds for every network alike."""
+"""Properties of every network."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ from model.nets.config import NetworkConfig
 @pytest.mark.parametrize("skips", [True, False])
 @pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
 def test_last_state_alone_is_the_last_of_all(kind: Literal["causal", "cloze", "sine"], skips: bool) -> None:
-    """What is served leaves out the others' work, and nothing else; empty, short and full histories."""
+    """Serving skips the work on other states and gives the same answer, for empty, short and full histories."""
     torch.manual_seed(0)
     network = build(NetworkConfig(kind=kind, skips=skips or kind == "sine", width=8, layers=2, feed_forward=16), 30, 5).eval()
     tracks = torch.tensor([[0, 0, 0, 0], [0, 0, 4, 5], [6, 7, 8, 9]])
@@ -28,7 +28,7 @@ def test_last_state_alone_is_the_last_of_all(kind: Literal["causal", "cloze", "s
 @pytest.mark.parametrize("skips", [True, False])
 @pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
 def test_padding_left_out_changes_no_state(kind: Literal["causal", "cloze", "sine"], skips: bool) -> None:
-    """In use slots without an entry are not computed, in training they are: the states after the start and each entry agree."""
+    """Serving leaves out slots without an entry, training computes them. The states of the start and of each entry agree."""
     torch.manual_seed(0)
     config = NetworkConfig(kind=kind, skips=skips or kind == "sine", width=8, layers=2, feed_forward=16, dropout=0.0)
     network = build(config, 30, 5)
@@ -45,7 +45,7 @@ def test_padding_left_out_changes_no_state(kind: Literal["causal", "cloze", "sin
 
 @pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
 def test_without_repeats_what_was_read_is_not_proposable(kind: Literal["causal", "cloze", "sine"]) -> None:
-    """Each line for itself; with repeats, which is what networks have unless told, scores stay as they are."""
+    """Each history for itself. With repeats, the default, scores are unchanged."""
     tracks, scores = torch.tensor([[0, 4, 5], [0, 0, 0]]), torch.arange(12.0).view(2, 6)
     plain, fresh = (build(NetworkConfig(kind=kind, width=8, repeats=repeats), 6, 3) for repeats in (True, False))
 

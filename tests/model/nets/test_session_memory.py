@@ -1,4 +1,4 @@
-"""The memory of sessions, beside the formula counted out by hand and loop by loop."""
+"""The session memory agrees with its formula, by hand and by loops."""
 
 from collections.abc import Iterator, Sequence
 from math import exp, log
@@ -19,7 +19,7 @@ P, S, L, D = Outcome.PLAYED, Outcome.SKIPPED, Outcome.LIKED, Outcome.DISLIKED
 
 
 def memory_of(sessions: Sequence[Sequence[int]], *, recent: int = RECENT, weight: float = 1.0) -> SessionMemory:
-    """A memory of sessions, oldest first, that ended a day apart."""
+    """Make a memory of sessions, oldest first, that ended a day apart."""
     number = [len(sessions) - 1 - place for place, session in enumerate(sessions) for _ in session]
     ended_ms = np.arange(len(sessions))[::-1] * 86_400_000
     rows = np.array([row for session in sessions for row in session], np.int64)
@@ -27,20 +27,20 @@ def memory_of(sessions: Sequence[Sequence[int]], *, recent: int = RECENT, weight
 
 
 def history(*rows: int, outcomes: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-    """Tracks and outcomes of one history, all played unless told."""
+    """Make tracks and outcomes of one history; the default outcome is played."""
     batch = encode_histories([RowHistory(rows, outcomes or [P] * len(rows))], length=max(1, len(rows)))
     return torch.from_numpy(batch.tracks), torch.from_numpy(batch.outcomes)
 
 
 def remembered(memory: SessionMemory, *rows: int, outcomes: Sequence[int] | None = None) -> dict[int, float]:
-    """What each row's score gets more after a history, where that is anything."""
+    """Return the rows that get a bonus after a history, with the bonus."""
     zeros = torch.zeros(1, memory.height)
     [more_V] = memory.add(zeros, *history(*rows, outcomes=outcomes)).tolist()
     return {row: more for row, more in enumerate(more_V) if more}
 
 
 def by_the_formula(sessions: Sequence[Sequence[int]], rows: Sequence[int]) -> dict[int, float]:
-    """The module's formula in loops, for sessions as `memory_of` takes them and a history of kept tracks, weight 1."""
+    """Compute the module's formula in loops, for sessions as in `memory_of` and a history of kept tracks, with weight 1."""
     heard = distinct(rows)[::-1][:REACH]
     newest_first = [distinct(session) for session in sessions[::-1]]
     with_row = {row: [number for number, session in enumerate(newest_first) if row in session] for row in heard}
@@ -66,31 +66,31 @@ def by_the_formula(sessions: Sequence[Sequence[int]], rows: Sequence[int]) -> di
 
 
 def distinct(rows: Sequence[int]) -> list[int]:
-    """Each row once, where it stands last."""
+    """Return each row once, at its last place."""
     return [row for place, row in enumerate(rows) if row not in rows[place + 1 :]]
 
 
 def by_lag(lag: int) -> float:
-    """What a match counts by the place of its track in the history."""
+    """Return the weight of a match by its track's place in the history."""
     return 1.0 if not lag else module.LATER * exp(-(lag - 1) / module.LATER_FADE)
 
 
 def near(away: int) -> float:
-    """What a track counts by its place beside the match."""
+    """Return the weight of a track by its place beside the match."""
     if away > 0:
         return float(away**-module.AFTER)
     return float(module.BEFORE * abs(away) ** -module.BEFORE_FADE) if away else module.SELF
 
 
 def discount(row: int, heard: Sequence[int]) -> float:
-    """What is left of a track that was just heard."""
+    """Return the factor for a track that was just heard."""
     if row not in heard:
         return 1.0
     return module.HEARD_LAST if row == heard[0] else module.HEARD
 
 
 def listening(*, sessions: int, seed: int) -> Iterator[list[int]]:
-    """Random sessions of 1 to 40 entries over a few favourites and many others."""
+    """Make random sessions of 1 to 40 entries over a few favourites and many others."""
     random = np.random.default_rng(seed)
     for length in random.integers(1, 41, sessions):
         yield np.minimum(2 + random.geometric(0.08, int(length)), ROWS - 1).tolist()
@@ -98,7 +98,7 @@ def listening(*, sessions: int, seed: int) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_scores_are_the_formulas(seed: int) -> None:
-    """Over sessions longer than what is looked at around a match, with repeats, more matches than have a say, all lengths."""
+    """Sessions are longer than the look-up's range, with repeats and more matches than count, in all lengths."""
     sessions = list(listening(sessions=60, seed=seed))
     memory = memory_of(sessions)
     for rows in listening(sessions=6, seed=seed + 100):
@@ -110,7 +110,7 @@ def test_scores_are_the_formulas(seed: int) -> None:
 
 
 def test_what_followed_stands_before_what_came_before() -> None:
-    """A session once heard: of its tracks the next one first, the heard one itself least of what is near."""
+    """With one session in memory, the next track is first, and the heard track itself is last of the near ones."""
     found = remembered(memory_of([[5, 6, 7, 8], [20, 21]]), 6)
 
     assert max(found, key=lambda row: found[row]) == 7
@@ -119,7 +119,7 @@ def test_what_followed_stands_before_what_came_before() -> None:
 
 
 def test_a_session_that_has_more_of_the_history_counts_more() -> None:
-    """Two sessions with the last track, one of them with the track before as well."""
+    """Of two sessions with the last track, the one that also has the track before counts more."""
     found = remembered(memory_of([[5, 6, 7], [15, 6, 17], [20, 21], [22, 23]]), 5, 6)
 
     assert found[7] > found[17]
@@ -127,21 +127,21 @@ def test_a_session_that_has_more_of_the_history_counts_more() -> None:
 
 @pytest.mark.parametrize("rows", [(), (30,)], ids=["nothing heard", "a track that no session has"])
 def test_nothing_remembered_changes_nothing(rows: tuple[int, ...]) -> None:
-    """No NaN, no bonus: the network's word stands."""
+    """No NaN and no bonus: the scores are the network's."""
     memory, scores = memory_of([[5, 6], [7, 8]]), torch.randn(1, ROWS)
 
     assert torch.equal(memory.add(scores, *history(*rows)), scores)
 
 
 def test_refused_tracks_are_not_followed() -> None:
-    """What was skipped or disliked recalls no session; a like does."""
+    """A skipped or disliked track recalls no session; a liked one does."""
     memory = memory_of([[5, 6], [7, 8], [9, 10]])
 
     assert remembered(memory, 5, 7, 9, outcomes=[S, L, D]) == remembered(memory, 7)
 
 
 def test_a_batch_is_answered_line_by_line() -> None:
-    """Who shares it, and how much padding that brings, changes no score."""
+    """Other histories in the batch, and their padding, change no score."""
     sessions = list(listening(sessions=40, seed=1))
     memory, heard = memory_of(sessions), [[4, 5, 6], [], [7], list(range(2, 22))]
     batch = encode_histories([RowHistory(rows, [P] * len(rows)) for rows in heard], length=30)
@@ -152,14 +152,14 @@ def test_a_batch_is_answered_line_by_line() -> None:
 
 
 def test_only_the_newest_sessions_of_a_track_are_looked_at() -> None:
-    """With room for one, the older session is forgotten."""
+    """With room for one session, the older one does not count."""
     found = remembered(memory_of([[5, 6], [5, 7], [20]], recent=1), 5)
 
     assert found.keys() == {5, 7}
 
 
 def test_newest_distinct_rows_come_newest_first() -> None:
-    """Where each was heard last; refused and missing ones are none of them."""
+    """Each at its last place. Refused and missing tracks are left out."""
     [rows] = newest_distinct(*history(5, 6, 5, 7, 8, outcomes=[P, P, P, P, S])).tolist()
 
     assert rows == [7, 5, 6] + [0] * (REACH - 3)

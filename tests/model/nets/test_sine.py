@@ -1,4 +1,4 @@
-"""SINE against its formulas, computed entry by entry.
+"""SINE agrees with its formulas, computed entry by entry.
 
 Shapes: B batch, T time, D width, K sub-interests, V rows.
 """
@@ -20,7 +20,7 @@ ROWS, LENGTH, KEPT, SKIPPED = 9, 6, int(Outcome.PLAYED), int(Outcome.SKIPPED)
 
 
 def network_of() -> SineNetwork:
-    """A tiny network whose every weight matters."""
+    """Make a tiny network whose every weight matters."""
     torch.manual_seed(0)
     config = NetworkConfig(kind="sine", width=4, layers=1, heads=1, feed_forward=8, dropout=0.0, interests=2)
     network = build(config, ROWS, LENGTH).eval()
@@ -32,7 +32,7 @@ def network_of() -> SineNetwork:
 
 
 def answer(network: Network, tracks: list[int], outcomes: list[int], padding: int = 0) -> Tensor:
-    """The scores of all rows after one history."""
+    """Return the scores of all rows after one history."""
     with torch.no_grad():
         query = network(torch.tensor([[0] * padding + tracks]), torch.tensor([[0] * padding + outcomes]))
         return network.all_scores(query, network.item_matrix())[0]
@@ -63,7 +63,7 @@ def test_scores_are_those_of_the_formulas() -> None:
 
 
 def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
-    """Biases start from popularity, unless the recipe leaves them out, as the paper does: then they stay 0."""
+    """Biases start from popularity. If the recipe leaves them out, as the paper does, they stay 0."""
     config = NetworkConfig(kind="sine", width=4, layers=1, heads=1, feed_forward=8, interests=2)
     with_biases, without = (build(replace(config, item_bias=biased), ROWS, LENGTH).eval() for biased in (True, False))
     popularity = torch.tensor([0.0, 0, 5, 1, 9, 2, 7, 3, 8])
@@ -76,7 +76,7 @@ def test_before_training_a_new_listener_gets_the_popular_tracks() -> None:
 
 
 def test_encoder_reads_kept_entries_alone() -> None:
-    """With the refused entries taken out, h is the same at every place where nothing was refused since."""
+    """Without the refused entries, h is the same at every place after which nothing was refused."""
     network = network_of()
     mixed = network.states(torch.tensor([[2, 3, 4, 5]]), torch.tensor([[KEPT, SKIPPED, KEPT, SKIPPED]]))
     alone = network.states(torch.tensor([[2, 4]]), torch.tensor([[KEPT, KEPT]]))
@@ -86,7 +86,7 @@ def test_encoder_reads_kept_entries_alone() -> None:
 
 
 def test_state_has_read_nothing_of_what_it_predicts() -> None:
-    """Changing an entry, or how it ended, changes no state up to its own place."""
+    """Changing an entry or its outcome changes no state up to its own place."""
     network = network_of()
     tracks, outcomes = torch.tensor([[2, 3, 4, 5]]), torch.tensor([[KEPT, SKIPPED, KEPT, SKIPPED]])
     before = network.states(tracks, outcomes)
@@ -101,7 +101,7 @@ def test_state_has_read_nothing_of_what_it_predicts() -> None:
 
 @pytest.mark.parametrize("outcomes", [[], [KEPT], [SKIPPED], [SKIPPED, SKIPPED, KEPT]])
 def test_padding_changes_nothing_and_nothing_is_nan(outcomes: list[int]) -> None:
-    """An empty history, one of skips alone: an answer all the same, whatever the padding."""
+    """An empty history and one of skips alone get an answer, whatever the padding."""
     network = network_of()
     tracks = [2, 3, 4][: len(outcomes)]
     plain = answer(network, tracks, outcomes, padding=1)
@@ -111,7 +111,7 @@ def test_padding_changes_nothing_and_nothing_is_nan(outcomes: list[int]) -> None
 
 
 def test_fusion_depends_on_the_item() -> None:
-    """After two different skips the shares of the sub-interests differ between items: no single vector gives these scores."""
+    """After two different skips the shares of the sub-interests differ by item: no single vector gives these scores."""
     network = network_of()
     with torch.no_grad():
         network.fuse_item.mul_(20)
@@ -125,7 +125,7 @@ def test_fusion_depends_on_the_item() -> None:
 
 
 def test_pair_scores_are_the_columns_of_all_scores() -> None:
-    """The two ways to score agree."""
+    """Both ways to score agree."""
     network = network_of()
     with torch.no_grad():
         queries = network.queries(network.states(torch.tensor([[2, 3, 4]]), torch.tensor([[KEPT, SKIPPED, KEPT]]))[0]).main
@@ -137,7 +137,7 @@ def test_pair_scores_are_the_columns_of_all_scores() -> None:
 
 
 def test_distance_correlation_by_hand() -> None:
-    """Two samples at distances 3 and 5: perfectly dependent; a line against itself is 1, against a constant 0."""
+    """Samples at distances 3 and 5 are perfectly dependent. A line against itself gives 1, against a constant 0."""
     one, other = torch.tensor([[0.0], [3.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0]])
     line = torch.arange(6.0)[:, None]
 
@@ -147,7 +147,7 @@ def test_distance_correlation_by_hand() -> None:
 
 
 def test_distance_correlation_of_what_does_not_vary_can_be_trained_through() -> None:
-    """Where nobody refuses anything all sub-interests are zero: the penalty has nothing to say, not a gradient of no number."""
+    """If nobody refuses anything, all sub-interests are zero. The penalty is then 0, and its gradient is not NaN."""
     one, other = torch.zeros(4, 3, requires_grad=True), torch.zeros(4, 3, requires_grad=True)
     distance_correlation(one, other).backward()  # type: ignore[no-untyped-call] # torch ships it without types
 

@@ -1,4 +1,4 @@
-"""The softmax in parts beside torch's own, in one."""
+"""The softmax computed in parts agrees with torch's own."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def _made_up(states: int = 13, classes: int = 7) -> tuple[Tensor, Tensor, Tensor
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("at_a_time", [1, 5, 13, 100])
 def test_loss_and_gradients_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, at_a_time: int, smoothing: float) -> None:
-    """However many states are worked on together, and where the last lot is a smaller one; in a loss that has other terms."""
+    """For every number of states at a time, with a smaller last part, and within a loss that has other terms."""
     query_MQ, items_VQ, targets_M = _made_up()
     monkeypatch.setattr(softmax, "SCORES", at_a_time * len(items_VQ))
     wanted = functional.cross_entropy(query_MQ @ items_VQ.T, targets_M, label_smoothing=smoothing)
@@ -36,7 +36,7 @@ def test_loss_and_gradients_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_scores_too_great_for_exp_are_no_trouble() -> None:
-    """A sure network has scores of hundreds: exp of them is infinite in float32, and the loss of a miss is their difference."""
+    """A certain network has scores of hundreds, whose exp is infinite in float32. The loss of a miss is their difference."""
     query_MQ, items_VQ = torch.tensor([[300.0], [300.0]]), torch.tensor([[1.0], [-1.0]])
 
     assert cross_entropy(query_MQ, items_VQ, torch.tensor([0, 1])).item() == pytest.approx(300.0)
@@ -44,7 +44,10 @@ def test_scores_too_great_for_exp_are_no_trouble() -> None:
 
 @pytest.mark.parametrize("at_a_time", [1, 5, 100])
 def test_classes_left_out_are_no_choice_but_for_a_target(monkeypatch: pytest.MonkeyPatch, at_a_time: int) -> None:
-    """As torch has it with scores of -inf there; a state that leaves out its own target keeps it, -1 leaves out nothing."""
+    """The result is torch's with scores of -inf for the classes left out.
+
+    A state that leaves out its own target keeps it as a class. -1 leaves out nothing.
+    """
     query_MQ, items_VQ, targets_M = _made_up()
     monkeypatch.setattr(softmax, "SCORES", at_a_time * len(items_VQ))
     left_out_MR = torch.randint(-1, 7, (13, 3), generator=torch.Generator().manual_seed(2))
@@ -63,14 +66,14 @@ def test_classes_left_out_are_no_choice_but_for_a_target(monkeypatch: pytest.Mon
 
 
 def test_labels_are_not_smoothed_over_classes_left_out() -> None:
-    """Such a loss would be infinite: it is refused."""
+    """Such a loss would be infinite, so it is refused."""
     query_MQ, items_VQ, targets_M = _made_up()
     with pytest.raises(ValueError, match="classes left out and smoothed labels"):
         cross_entropy(query_MQ, items_VQ, targets_M, smoothing=0.1, left_out_MR=targets_M[:, None])
 
 
 def test_products_of_bfloat16_are_near_those_of_float32() -> None:
-    """Eight bits of each factor: the loss and the gradients differ, by less than a hundredth of the greatest."""
+    """Each factor has eight bits. Loss and gradients differ, by less than a hundredth of the largest value."""
     query_MQ, items_VQ, targets_M = (part.float() if part.is_floating_point() else part for part in _made_up())
     exact, half = (cross_entropy(query_MQ, items_VQ, targets_M, half=half) for half in (False, True))
 
