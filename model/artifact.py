@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
@@ -40,8 +41,9 @@ from model.artifact_files import (
     verify_weights,
 )
 from model.catalogue import Catalogue
-from model.encoding import GAP_CODES
+from model.encoding import GAP_CODES, RowHistory
 from model.events import HistoryRule, Outcome
+from model.long_history import LongHistories
 from model.vocabulary import FIRST, Vocabulary
 
 __all__ = ["ArtifactError", "FileRecord", "WeightRecord"]  # parts of an artifact that are defined beside this module
@@ -51,8 +53,9 @@ MANIFEST, MODEL, RANK, WEIGHTS = "manifest.json", "model.onnx", "rank.onnx", "we
 TRACKS, POPULAR, GOLDEN, CATALOGUE = "tracks.json", "popular.json", "golden.json", "catalogue.json"
 INPUTS = ("tracks", "outcomes", "excluded", "count")
 RANK_INPUTS = ("tracks", "outcomes", "candidates")
-FURTHER_INPUTS = ("gaps", "wanted_weight")
-"""What graphs may read besides: time gaps (`model.encoding.gap_codes`), and the weight of the head that predicts 'wanted'."""
+FURTHER_INPUTS = ("gaps", "wanted_weight", *LongHistories._fields)
+"""What graphs may read besides: time gaps (`model.encoding.gap_codes`), the weight of the head that predicts 'wanted', and the
+listener's long history (`model.long_history`)."""
 OUTPUTS = ("rows", "scores")
 FALLBACK_LENGTH = 2_000
 """How many popular tracks an artifact carries: more than a request can exclude by its session."""
@@ -96,6 +99,7 @@ class Manifest(Record):
     origin: dict[str, Any]  # where the training data came from, how much of it, from when to when
     quality: dict[str, Any]  # as measured by `python -m training evaluate`
     retrieval: RetrievalRecord = RetrievalRecord()
+    long_history: int = Field(default=0, ge=0)  # plays of the long history that the graphs read; 0: none
     wanted_weight: float = Field(default=0.0, ge=-1e6, le=1e6)  # chosen on validation; the service may be told another
     weights: dict[str, WeightRecord]
     files: dict[FileName, FileRecord]
@@ -112,6 +116,12 @@ class Golden:
     best: Sequence[Row]
     scores: Sequence[float]
     gaps: Sequence[Row] = ()
+    own: Sequence[Sequence[Row]] = ()  # fields of `model.long_history.LongHistories`, if graphs read them
+
+    def history(self) -> RowHistory:
+        """The history that was asked about."""
+        own = LongHistories(*(np.array([field], np.int64) for field in self.own)) if self.own else None
+        return RowHistory(self.rows, self.outcomes, self.gaps, own)
 
 
 @checked_dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -218,7 +228,11 @@ def _read_golden(folder: Path, rows: int, length: int) -> list[Golden]:
         size = len(case.rows)
         if size > length or len(case.outcomes) != size or len(case.gaps) not in (0, size) or len(case.best) != len(case.scores):
             raise ArtifactError(f"{folder / GOLDEN}: case {number} has lists of different lengths, or over {length} entries")
-        tracks_fit = all(FIRST <= row < rows for row in (*case.rows, *case.best)) and all(row < rows for row in case.excluded)
+        if case.own and (len(case.own) != len(LongHistories._fields) or len({len(field) for field in case.own}) != 1):
+            raise ArtifactError(f"{folder / GOLDEN}: case {number} has a long history of lists of different lengths")
+        end = max(rows, *(row + 1 for row in case.own[0])) if case.own else rows  # request-local rows come after the last one
+        tracks_fit = all(FIRST <= row < rows for row in case.rows) and all(row < end for row in case.excluded)
+        tracks_fit = tracks_fit and all(FIRST <= row < end for row in case.best)
         codes_fit = set(case.outcomes) <= {*map(int, Outcome)} and all(code < GAP_CODES for code in case.gaps)
         if not tracks_fit or not codes_fit or len(set(case.best)) != len(case.best):
             raise ArtifactError(

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.events import Entry
+from model.long_history import LongHistories, join
 from model.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 Ints = npt.NDArray[np.int64]
@@ -40,12 +41,13 @@ class Encoded(NamedTuple):
 class RowHistory:
     """One history as the network knows it: rows, outcome numbers and gap codes, oldest first, known tracks only.
 
-    Without `gaps` none of them is known.
+    Without `gaps` none of them is known. `own` is the long history, a batch of one, if there is a copy head to read it.
     """
 
     rows: Sequence[int] = ()
     outcomes: Sequence[int] = ()
     gaps: Sequence[int] = ()
+    own: LongHistories | None = None
 
 
 def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, now_ms: int | None = None) -> RowHistory:
@@ -92,6 +94,11 @@ def feed(names: Iterable[str], batch: Encoded, **others: object) -> Mapping[str,
     """What a graph that reads the inputs `names` is given: of a batch's arrays and the `others` those that it names."""
     values = {**batch._asdict(), **others}
     return {name: values[name] for name in names}
+
+
+def encode_own(histories: Sequence[RowHistory]) -> dict[str, Ints]:
+    """The long histories of separate histories, by the names of a graph's inputs."""
+    return join([history.own for history in histories])._asdict()
 
 
 def encode_histories(histories: Sequence[RowHistory], *, length: int) -> Encoded:

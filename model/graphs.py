@@ -11,17 +11,19 @@ Shapes: B batch, T time, n excluded rows, m candidates, k tracks wanted.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.artifact import INPUTS, MODEL, OUTPUTS, RANK, RANK_INPUTS, WEIGHTS, Artifact, ArtifactError, Golden
 from model.batch_memory import ORDINARY_COUNT, BatchMemory, Cost, shrinking, taken_bytes
-from model.encoding import Ints, RowHistory, encode_histories, feed
+from model.encoding import Ints, RowHistory, encode_histories, encode_own, feed
 from model.events import Outcome
 from model.graph_sessions import OpenFile, one_line, open_session
+from model.long_history import LongHistories
 from model.vocabulary import FIRST, PADDING
 
 TOLERANCE = 1e-4
@@ -57,6 +59,7 @@ class Graphs:
         self._memory = BatchMemory(artifact.manifest)
         self._length = artifact.manifest.history.length
         self._tracks = artifact.manifest.tracks
+        self._long_history = artifact.manifest.long_history
         self._inputs, self._rank_inputs = artifact.manifest.inputs, artifact.manifest.rank_inputs
         self._weights = OpenFile(artifact.folder / WEIGHTS, artifact.weights)
         self._model = open_session(artifact, MODEL, self._inputs, INPUTS, threads)
@@ -89,8 +92,7 @@ class Graphs:
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> list[Scores]:
         """For each history the score of each of its candidates, in the candidates' order."""
-        encoded = encode_histories(histories, length=self._length)
-        given = feed(self._rank_inputs, encoded, candidates=_padded(candidates), wanted_weight=self._weight)
+        given = self._feed(self._rank_inputs, histories, candidates=_padded(candidates))
         self._weights.check()
         started = time.perf_counter()
         [scores_Bm] = self._rank.run([self._outputs[1]], given)
@@ -107,12 +109,11 @@ class Graphs:
     def _best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
         fetched = [self._memory.fetched(count, len(rows)) for count, rows in zip(counts, excluded, strict=True)]
         most = max(more or count for count, more in zip(counts, fetched, strict=True))
-        given = feed(
+        given = self._feed(
             self._inputs,
-            encode_histories(histories, length=self._length),
+            histories,
             excluded=_padded([() if more else rows for rows, more in zip(excluded, fetched, strict=True)]),
             count=np.array(min(most, self._tracks), np.int64),
-            wanted_weight=self._weight,
         )
         self._weights.check()
         started = time.perf_counter()
@@ -133,15 +134,15 @@ class Graphs:
 
     def _shrink(self) -> None:
         """Give back what the arenas have grown by. It takes a run of its own, as outputs hold on to their part of an arena."""
-        encoded = encode_histories([RowHistory()], length=self._length)
-        others = {"excluded": _padded([()]), "candidates": _padded([()]), "count": np.array(1), "wanted_weight": self._weight}
-        self._model.run(self._outputs, feed(self._inputs, encoded, **others), shrinking())
-        self._rank.run([self._outputs[1]], feed(self._rank_inputs, encoded, **others), shrinking())
+        others = {"excluded": _padded([()]), "candidates": _padded([()]), "count": np.array(1)}
+        self._model.run(self._outputs, self._feed(self._inputs, [RowHistory()], **others), shrinking())
+        self._rank.run([self._outputs[1]], self._feed(self._rank_inputs, [RowHistory()], **others), shrinking())
 
     def _measure(self) -> None:
         """Measure by how much the arenas grow from one full history to several; they keep what they have."""
         rows = [FIRST + place % self._tracks for place in range(self._length)]
-        history = RowHistory(rows, [Outcome.PLAYED.value] * self._length)
+        own = _full_own(self._long_history, self._tracks) if self._long_history else None
+        history = RowHistory(rows, [Outcome.PLAYED.value] * self._length, own=own)
 
         def propose(size: int) -> None:
             self.best([history] * size, [()] * size, [ORDINARY_COUNT] * size)
@@ -155,10 +156,15 @@ class Graphs:
         if model_bytes is not None and rank_bytes is not None:
             self._memory.measured(model_bytes, rank_bytes)
 
+    def _feed(self, names: Sequence[str], histories: Sequence[RowHistory], **others: object) -> Mapping[str, Any]:
+        encoded = encode_histories(histories, length=self._length)
+        own = encode_own(histories) if "own_tracks" in names else {}
+        return feed(names, encoded, wanted_weight=self._weight, **own, **others)
+
     def _replay(self, number: int, case: Golden) -> None:
         """Check both graphs on a golden case. ArtifactError where they cannot run it or answer differently."""
         where = f"{self._folder}: golden case {number}"
-        history = RowHistory(case.rows, case.outcomes, case.gaps)
+        history = case.history()
         try:
             [found] = self.best([history], [case.excluded], [max(1, len(case.best))])
             [ranked] = self.rank([history], [case.best])
@@ -179,6 +185,19 @@ class Graphs:
         clear = np.concatenate([[True], gaps]) & np.concatenate([gaps, [False]])
         if (np.array(found.rows)[clear] != np.array(case.best)[clear]).any():
             raise ArtifactError(f"{where}: found rows {found.rows}, the trainer got {list(case.best)}")
+
+
+def _full_own(length: int, tracks: int) -> LongHistories:
+    """A long history of so many plays, which go through all tracks again and again."""
+    place = np.arange(length)
+    newest = length - 1 - (length - 1 - place) % tracks
+    fields = (
+        FIRST + place % tracks,
+        np.full(length, Outcome.PLAYED.value),
+        np.zeros(length, np.int64),
+        np.zeros(length, np.int64),
+    )
+    return LongHistories(*(field[None].astype(np.int64) for field in (*fields, newest)))
 
 
 def _growth(run: Callable[[int], None]) -> int | None:

@@ -11,7 +11,7 @@ It knows neither HTTP nor Redis nor ONNX: it is given a session store and a scor
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from model.artifact import Artifact
 from model.encoding import RowHistory, read_entries, rows_of
 from model.events import Entry, History, Outcome, Span
+from model.long_history import OwnHistory, long_history_of
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import ScorerUnavailableError, StoreUnavailableError
 from service.scoring.batcher import Scorer
@@ -67,8 +68,10 @@ class Recommender:
     ) -> None:
         """`degraded` is told the reason (`redis`, `model`) of each reply from popularity; `masks` serve if the store fails."""
         self._vocabulary = artifact.vocabulary
-        self.reader = HistoryReader(artifact.manifest.history, artifact.vocabulary.knows)
         self._rule = artifact.manifest.history
+        self._long_history = artifact.manifest.long_history
+        length = max(self._rule.length, self._long_history)
+        self.reader = HistoryReader(replace(self._rule, length=length), artifact.vocabulary.knows)
         self._reads_gaps = "gaps" in artifact.manifest.inputs
         self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
         self._artists = artifact.catalogue.artists if artifact.catalogue else None
@@ -104,10 +107,14 @@ class Recommender:
 
     async def _propose(self, remembered: Remembered, query: Query, now_ms: int, user_id: str | None = None) -> Recommendation:
         asked_ms = now_ms if self._reads_gaps else None
-        history = rows_of(self._entries(remembered, now_ms), self._vocabulary, length=self._rule.length, now_ms=asked_ms)
+        entries, session = self._entries(remembered, now_ms), remembered.history.session(now_ms)
+        history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=asked_ms)
+        own = self._own(entries, session, now_ms)
+        history = replace(history, own=own.encoded) if own else history
+        unknown = own.unknown if own else ()
         masks = Masks(
             skipped=remembered.history.skipped(now_ms),
-            played=[entry.track_id for entry in remembered.history.session(now_ms)],
+            played=[entry.track_id for entry in session],
             disliked=remembered.disliked,
         )
         if user_id is not None:
@@ -115,8 +122,8 @@ class Recommender:
         masked = self._masked(masks, query)
         try:
             if query.candidates is None:
-                return await self._best(history, masked, query.count)
-            return await self._rank(history, masked, query.candidates, query.count)
+                return await self._best(history, unknown, masked, query.count)
+            return await self._rank(history, unknown, masked, query.candidates, query.count)
         except ScorerUnavailableError:
             self._degraded("model")
             return self._popular_ones(query, masked)
@@ -124,21 +131,39 @@ class Recommender:
     def _entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
         return remembered.history.entries if self._rule.scope == "user" else remembered.history.session(now_ms)
 
-    async def _best(self, history: RowHistory, masked: set[str], count: int) -> Recommendation:
-        fetched = count * SPARE if self._artist_gap else count
-        scored = await self._scorer.best(history, await self._known_rows(masked), fetched)
-        tracks = list(zip(self._vocabulary.named(scored.rows), scored.scores, strict=True))
-        return self._reply(tracks, count, scored)
+    def _own(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> OwnHistory | None:
+        """The long history, if the artifact has a copy head to read it."""
+        if not self._long_history:
+            return None
+        going_on = {entry.session for entry in session}
+        return long_history_of(entries, self._vocabulary, length=self._long_history, now_ms=now_ms, going_on=going_on)
 
-    async def _rank(self, history: RowHistory, masked: set[str], candidates: Sequence[str], count: int) -> Recommendation:
+    async def _best(self, history: RowHistory, unknown: Sequence[str], masked: set[str], count: int) -> Recommendation:
+        fetched = count * SPARE if self._artist_gap else count
+        size = len(self._vocabulary)
+        own_masked = [size + place for place, track_id in enumerate(unknown) if track_id in masked]
+        scored = await self._scorer.best(history, [*await self._known_rows(masked), *own_masked], fetched)
+        named = self._vocabulary.named(scored.rows) if not unknown else self._named(scored.rows, unknown)
+        return self._reply(list(zip(named, scored.scores, strict=True)), count, scored)
+
+    def _named(self, rows: Sequence[int], unknown: Sequence[str]) -> list[str]:
+        """The tracks of rows, of which those after the vocabulary's last stand for the listener's `unknown` ones."""
+        size = len(self._vocabulary)
+        return [unknown[row - size] if row >= size else self._vocabulary.track(row) for row in rows]
+
+    async def _rank(
+        self, history: RowHistory, unknown: Sequence[str], masked: set[str], candidates: Sequence[str], count: int
+    ) -> Recommendation:
         wanted = [track_id for track_id in dict.fromkeys(candidates) if track_id not in masked]
         if not wanted:
             return Recommendation(tracks=[])
+        local = {track_id: len(self._vocabulary) + place for place, track_id in enumerate(unknown)}
         rows: list[int] = []
         scores: list[float] = []
         ran_s = 0.0
         for start in range(0, len(wanted), SLICE):
-            some = [self._vocabulary.row(track_id) for track_id in wanted[start : start + SLICE]]
+            asked = wanted[start : start + SLICE]
+            some = [local.get(track_id) or self._vocabulary.row(track_id) for track_id in asked]
             scored = await self._scorer.rank(history, some)
             rows += some
             scores += scored.scores

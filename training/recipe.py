@@ -129,6 +129,16 @@ class SessionMemoryRule:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class CopyHeadRule:
+    """The copy head over the listener's long history, see `model.nets.copy_head` and `training.fitting.copy_head`."""
+
+    length: int = Field(default=0, ge=0, le=10_000)  # plays of the long history; 0: no copy head
+    cases: int = Field(default=2_000, ge=1)  # of the validation part, from which its weights are learned
+    steps: int = Field(default=400, ge=1)
+    shifts: tuple[float, ...] = (0.0,)  # of the gate, to choose from; below 0 the listener's own tracks get more
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Recipe:
     """All settings of a run. A run depends on its recipe, the log and the code, and on nothing else."""
 
@@ -141,9 +151,12 @@ class Recipe:
     fit: FitRule = FitRule()
     calibration: CalibrationRule = CalibrationRule()
     session_memory: SessionMemoryRule = SessionMemoryRule()
+    copy_head: CopyHeadRule = CopyHeadRule()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
+        if self.copy_head.length and (self.network.kind == "sine" or not self.network.repeats):
+            raise ValueError("found a copy head with network.kind 'sine' or network.repeats = false; it proposes repeats")
         if self.loss.feedback and not self.network.wanted_head:
             raise ValueError("found a weight for loss.feedback; it needs network.wanted_head = true")
         if any(self.calibration.wanted) and not self.network.wanted_head:

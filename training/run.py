@@ -32,14 +32,15 @@ from training.evaluation.session_knn import session_knn
 from training.exporting.export import export
 from training.fitting.calibration import Calibration, apply_calibration, choose_calibration
 from training.fitting.checkpoint import RunError
+from training.fitting.copy_head import CopyHeadChoice, fit_copy_head, restored
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
 from training.fitting.session_memory import SessionMemoryChoice, build_session_memory, choose_session_memory
 from training.reporting.verdict import BEST_POSSIBLE, POPULAR
-from training.run_folder import CALIBRATION, REFIT, SESSION_MEMORY, Run, write_json
+from training.run_folder import CALIBRATION, COPY_HEAD, REFIT, SESSION_MEMORY, Run, write_json
 from training.simulator.truth import read_truth
 
-Tried = TypeVar("Tried", Calibration, SessionMemoryChoice)
+Tried = TypeVar("Tried", Calibration, CopyHeadChoice, SessionMemoryChoice)
 
 
 def train(run: Run, console: Console) -> Fitted:
@@ -91,6 +92,17 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
         apply_calibration(network, run.split, tried[0], recipe.loss.targets)
         if ranks().first:
             console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
+    heads = _once(
+        run.folder / COPY_HEAD,
+        CopyHeadChoice,
+        lambda: fit_copy_head(network, cases, recipe.copy_head, length=length, seed=recipe.seed),
+    )
+    if heads:
+        network.copy_head = restored(heads[0], network.rows, recipe.copy_head.length)
+        if ranks().first:
+            console.print(
+                f"copy head learned on validation: share {network.copy_head.share.item():.2f}, shift {heads[0].shift:g}"
+            )
     memories = _once(
         run.folder / SESSION_MEMORY,
         SessionMemoryChoice,
@@ -124,13 +136,14 @@ def _refit(run: Run, chosen: Fitted, weights: Calibration | None, artists: Tenso
     could be chosen by: the curves stay those of the first network, the cost is that of both.
     """
     memory, chosen.network.session_memory = chosen.network.session_memory, None
+    head, chosen.network.copy_head = chosen.network.copy_head, None
     chosen.network.to("meta")  # its weights, which may be gigabytes, are not needed any more
     recipe, known = run.recipe, with_valid(run.split)
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
     anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists, console=console)
     if weights is not None:
         apply_calibration(anew.network, known, weights, recipe.loss.targets)
-    anew.network.session_memory = memory
+    anew.network.session_memory, anew.network.copy_head = memory, head
     return replace(
         chosen,
         network=anew.network,
@@ -208,7 +221,7 @@ def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *,
         recipe=run.recipe,
         vocabulary=run.split.vocabulary,
         popular=[int(row) for row in np.argsort(-popular.values_V, kind="stable") if row > 1],
-        samples=[history_of(cases, index) for index in range(len(cases))],
+        samples=[history_of(cases, index, fitted.network) for index in range(len(cases))],
         root=root,
         origin=dict(run.log.about),
         quality=quality,
@@ -216,8 +229,12 @@ def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *,
     )
 
 
-def history_of(cases: Cases, index: int) -> RowHistory:
-    """The whole known history of a case, with its gaps."""
+def history_of(cases: Cases, index: int, network: Network) -> RowHistory:
+    """The whole known history of a case, with its gaps, and the long history where the network has a copy head."""
     case = cases.take(slice(index, index + 1))
     length = int(case.lengths[0])
-    return RowHistory(*(array[0].tolist() for array in case.encode(length))) if length else RowHistory()
+    own = None if network.copy_head is None else case.long_histories(network.copy_head.length)
+    if not length:
+        return RowHistory(own=own)
+    rows, outcomes, gaps = (array[0].tolist() for array in case.encode(length))
+    return RowHistory(rows, outcomes, gaps, own)

@@ -31,10 +31,11 @@ from training.fitting.checkpoint import CHECKPOINT, RunError, written_whole
 from training.fitting.ranks import ranks
 from training.recipe import Recipe, RecipeError, recipe_of
 
-RUN, CALIBRATION, SESSION_MEMORY, REFIT = "run.json", "calibration.json", "session_memory.json", "refit"
+RUN, CALIBRATION, COPY_HEAD, SESSION_MEMORY = "run.json", "calibration.json", "copy_head.json", "session_memory.json"
+REFIT = "refit"
 REPORT, PAGE = "report.json", "report.html"
 CURRENT = "current"
-_FILES = (RUN, CALIBRATION, SESSION_MEMORY, REPORT, PAGE, CHECKPOINT, "best-*.pt", "*.draft")
+_FILES = (RUN, CALIBRATION, COPY_HEAD, SESSION_MEMORY, REPORT, PAGE, CHECKPOINT, "best-*.pt", "*.draft")
 _SHOWN = 5  # differing keys of a recipe that a message names
 
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model.long_history import LongHistories
+from model.nets.copy_head import CopyHead
 from model.nets.session_memory import SessionMemory
 
 
@@ -37,7 +39,7 @@ class Network(nn.Module):
     reads_ahead: bool = False
     """Whether training states have read what came later: then an entry is all that may be predicted at its place."""
     further_inputs: tuple[str, ...] = ()
-    """Which of `model.artifact.FURTHER_INPUTS` it reads."""
+    """Which of `model.artifact.FURTHER_INPUTS` it reads itself."""
     repeats: bool = True
     """Whether a track of the history that it reads may be proposed again."""
     wanted_weight: Tensor
@@ -50,6 +52,7 @@ class Network(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.session_memory: SessionMemory | None = None
+        self.copy_head: CopyHead | None = None
 
     @abstractmethod
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
@@ -109,11 +112,22 @@ class Network(nn.Module):
         """Make what only training needs a part of the rest, before the export; scores stay as they are."""
 
     def forward(
-        self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, wanted_weight: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """The final query [B, Q] after the whole history; with a memory, what it remembers besides."""
-        query_BQ = self.query(tracks_BT, outcomes_BT, gaps_BT, wanted_weight)
-        return query_BQ if self.session_memory is None else (query_BQ, *self.session_memory(tracks_BT, outcomes_BT))
+        self,
+        tracks_BT: Tensor,
+        outcomes_BT: Tensor,
+        gaps_BT: Tensor | None = None,
+        wanted_weight: Tensor | None = None,
+        *own: Tensor,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """The final query [B, Q] after the whole history. With a memory also what it remembers; with a copy head, which reads
+        `own`, the fields of `model.long_history.LongHistories`, also the scores of own tracks.
+        """
+        found = [self.query(tracks_BT, outcomes_BT, gaps_BT, wanted_weight)]
+        if self.session_memory is not None:
+            found += self.session_memory(tracks_BT, outcomes_BT)
+        if self.copy_head is not None:
+            found += self.copy_head(own)
+        return found[0] if len(found) == 1 else tuple(found)
 
     def query(
         self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, wanted_weight: Tensor | None = None
@@ -123,6 +137,11 @@ class Network(nn.Module):
         if wanted is None:
             return main
         return torch.cat([main, (self.wanted_weight if wanted_weight is None else wanted_weight) * wanted], dim=-1)
+
+    @property
+    def all_further_inputs(self) -> tuple[str, ...]:
+        """Which of `model.artifact.FURTHER_INPUTS` it reads, and its copy head."""
+        return self.further_inputs if self.copy_head is None else (*self.further_inputs, *LongHistories._fields)
 
     def item_matrix(self) -> Tensor:
         """The final item vectors [V, Q] of all rows: a score is the dot product of a query with one of them."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.artifact import FURTHER_INPUTS
 from model.encoding import GAP_CODES
 from model.events import Outcome
 from model.nets.blocks import Blocks, Distances, is_refused, newest_readable, zero_init_residuals
@@ -59,7 +58,7 @@ class TiedNetwork(Network):
             self.wanted_item = nn.Embedding(rows, config.wanted_width)
             self.wanted_bias = nn.Parameter(torch.zeros(rows))
         has = {"gaps": config.gaps, "wanted_weight": config.wanted_head}
-        self.further_inputs = tuple(name for name in FURTHER_INPUTS if has[name])
+        self.further_inputs = tuple(name for name in has if has[name])
         initialise(self)
         if self.artist_transition:  # artists far apart from the first step on
             nn.init.zeros_(self.track.weight[:, config.width :])

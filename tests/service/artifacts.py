@@ -21,6 +21,8 @@ from model.vocabulary import FIRST, PADDING, UNKNOWN
 
 Arrays = dict[str, npt.NDArray[Any]]
 GENRES = 4
+FURTHER = ("gaps", "wanted_weight")
+"""What graphs read besides, if they are built so."""
 TRACKS = tuple(f"t{number}" for number in range(40))
 """Track t0 has genre 0, t1 genre 1, …, and t4 genre 0 again. The lower the number, the more popular the track."""
 
@@ -64,8 +66,8 @@ def build(
         created_at=datetime(2026, 11, 22, tzinfo=UTC),
         tracks=len(tracks),
         history=rule or HistoryRule(),
-        inputs=(*artifact.INPUTS, *(artifact.FURTHER_INPUTS if further else ())),
-        rank_inputs=(*artifact.RANK_INPUTS, *(artifact.FURTHER_INPUTS if further else ())),
+        inputs=(*artifact.INPUTS, *(FURTHER if further else ())),
+        rank_inputs=(*artifact.RANK_INPUTS, *(FURTHER if further else ())),
         wanted_weight=wanted_weight or 0.0,
         retrieval=RetrievalRecord(probes=probes),
         recipe={},

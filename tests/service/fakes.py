@@ -109,19 +109,24 @@ class LosableSessions(MemorySessions):
 
 
 class RecordingScorer:
-    """A scorer that prefers high rows and records its requests."""
+    """A scorer that prefers high rows, a listener's request-local ones first, and remembers what it was asked."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self._rows = range(len(artifact.vocabulary) - 1, 1, -1)
+        self._end = len(artifact.vocabulary)
         self.histories: list[RowHistory] = []
+        self.excluded: list[Sequence[int]] = []
+        self.candidates: list[Sequence[int]] = []
 
     async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
         self.histories.append(history)
-        rows = [row for row in self._rows if row not in excluded][:count]
+        self.excluded.append(excluded)
+        own = 0 if history.own is None else int(history.own.own_tracks.max()) + 1
+        rows = [row for row in range(max(self._end, own) - 1, 1, -1) if row not in excluded][:count]
         return Scored(rows, [float(row) for row in rows], 0.001)
 
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
         self.histories.append(history)
+        self.candidates.append(candidates)
         return Scored(candidates, [float(row) for row in candidates], 0.001)
 
     def fault(self) -> str | None:

@@ -1,6 +1,7 @@
 """From a listener to tracks, with a scorer and a store that only keep their protocols."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from model.artifact import Artifact
 from model.events import Event, EventType, HistoryRule, Outcome
-from model.vocabulary import FIRST
+from model.vocabulary import FIRST, UNKNOWN
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.recommender import SLICE, Query, Recommendation, Recommender
 from service.scoring.batcher import Scorer
@@ -219,3 +220,27 @@ async def test_artists_apart_hold_for_candidates_and_popular_tracks_too(tmp_path
 
     assert tracks(await desk.ask(Query(candidates=candidates))) == ["t4", "t2", "unheard", "unheard too"]
     assert tracks(await failing.ask(Query(count=3))) == ["t0", "t4", "t8"]
+
+
+async def test_a_copy_head_reads_the_past_and_its_own_tracks_are_named(tmp_path: Path) -> None:
+    """The long history has unknown tracks too; a proposal of one comes back under its id, and masks reach it."""
+    copying = artifacts.load(tmp_path, wanted_weight=0.0)
+    copying = replace(copying, manifest=copying.manifest.model_copy(update={"long_history": 100}))
+    size = len(copying.vocabulary)
+    scorer = RecordingScorer(copying)
+    desk, hour = Desk(copying, scorer=scorer), 3_600_000
+    await desk.tell((1_000, EventType.PLAY, "older"), (2_000, EventType.PLAY, "t0"), (3 * hour, EventType.PLAY, "newer"))
+    free = await desk.ask(Query(count=2), now_ms=3 * hour + 120_000)
+    masked = await desk.ask(Query(count=2, exclude=["older"]), now_ms=3 * hour + 120_000)
+    ranked = await desk.ask(Query(count=3, candidates=["t1", "older", "nobody's"]), now_ms=3 * hour + 120_000)
+
+    own = scorer.histories[0].own
+    assert own is not None
+    assert own.own_tracks.tolist() == [[size + 1, FIRST, size]]
+    assert own.own_session.tolist() == [[0, 0, 1]]
+    assert own.own_ages.tolist() == [[181, 181, 2]]
+    assert tracks(free) == ["older", "t39"]  # "newer" was heard in this session
+    assert tracks(masked) == ["t39", "t38"]
+    assert {size, size + 1} <= set(scorer.excluded[1])
+    assert scorer.candidates == [[FIRST + 1, size + 1, UNKNOWN]]
+    assert tracks(ranked) == ["older", "t1", "nobody's"]

@@ -57,10 +57,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     ended_ms, number = np.arange(6)[::-1] * 86_400_000, np.repeat(np.arange(6), 10)
     heard = np.random.default_rng(0).integers(FIRST, rows, 60)
     network.session_memory = SessionMemory(tables(heard, number, ended_ms, rows), recent=20, weight=2.0)
-    samples = [
-        RowHistory(*([first + place % kinds for place in range(size)] for first, kinds in ((FIRST, 20), (1, 4), (0, 9))))
-        for size in range(20)
-    ]
+    samples = []
+    for size in range(20):
+        read = [[first + place % kinds for place in range(size)] for first, kinds in ((FIRST, 20), (1, 4), (0, 9))]
+        samples.append(RowHistory(read[0], read[1], read[2]))
     folder = export(
         network,
         recipe=recipe,

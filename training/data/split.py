@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from model.long_history import LongHistories, Plays, encode_long
 from model.vocabulary import FIRST, UNKNOWN, Vocabulary
 from training.data.columns import Column
 from training.data.log import LogError
@@ -89,6 +90,21 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
 def with_valid(whole: Split) -> Split:
     """Return the same split with the validation part counted as training part: everything before the test part."""
     return replace(whole, part=np.where(whole.part == VALID, TRAIN, whole.part).astype(np.int8))
+
+
+def long_histories(split: Split, entry: Int64s, *, length: int) -> LongHistories:
+    """The long history before each of the given entries, as the service would read it at that entry's time."""
+    sequences = split.sequences
+    starts = sequences.offsets[np.searchsorted(sequences.offsets, entry, side="right") - 1]
+    return encode_long(
+        Plays(sequences.track, split.row, sequences.outcome, sequences.at_ms, sequences.session),
+        starts,
+        entry,
+        asked_ms=sequences.at_ms[entry],
+        going_on=sequences.session[entry],
+        size=len(split.vocabulary),
+        length=length,
+    )
 
 
 def numbered(sequences: Sequences, vocabulary: Vocabulary) -> Split:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.encoding import Encoded
+from model.long_history import LongHistories
 from model.nets.network import Network
 from model.vocabulary import FIRST
 from training.data.split import Split
@@ -32,15 +33,24 @@ class NetworkRanker:
         with torch.no_grad():
             return cls(name, network.eval(), network.item_matrix())
 
-    def scores(self, batch: Encoded, cases: Cases | None = None) -> Floats:  # noqa: ARG002 (a Ranker's signature)
-        """Float32 [B, V]."""
+    def scores(self, batch: Encoded, cases: Cases) -> Floats:
+        """Float32 [B, V]; with a copy head [B, V + U]."""
+        copy_head = self.network.copy_head
+        return self.score(batch, None if copy_head is None else cases.long_histories(copy_head.length))
+
+    def score(self, batch: Encoded, own: LongHistories | None = None) -> Floats:
+        """The same for histories without cases, with the long history of each where the network has a copy head."""
+        network = self.network
         with torch.no_grad():
             place = self.items_VQ.device
             read = [torch.from_numpy(array).to(place) for array in batch]
-            scores_BV = self.network.all_scores(self.network.query(*read), self.items_VQ)
-            if self.network.session_memory is not None:
-                scores_BV = self.network.session_memory.add(scores_BV, *read[:2])
-            scores: Floats = self.network.proposable(scores_BV, read[0]).cpu().numpy()
+            scores_BV = network.all_scores(network.query(*read), self.items_VQ)
+            if network.copy_head is not None and own is not None:
+                copied = network.copy_head(tuple(torch.from_numpy(array).to(place) for array in own))
+                scores_BV = network.copy_head.mix(scores_BV, *copied)
+            if network.session_memory is not None:
+                scores_BV = network.session_memory.add(scores_BV, *read[:2])
+            scores: Floats = network.proposable(scores_BV, read[0]).cpu().numpy()
         return scores
 
 

@@ -7,6 +7,8 @@ that shuns whatever goes with a skipped track up to 1. It knows nothing of netwo
 Shapes: B batch, L places of a list, N neighbours.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from model.events import Outcome
@@ -46,7 +48,5 @@ def neighbours(followers: Markov, row: int) -> Int64s:
 
 
 def _lists_after(ranker: Ranker, cases: Cases, outcome: Outcome, length: int) -> Int32s:
-    encoded = cases.encode(length)
-    outcomes_BT = encoded.outcomes.copy()
-    outcomes_BT[:, -1] = outcome
-    return top_lists(ranker, cases, encoded._replace(outcomes=outcomes_BT))
+    supposed = replace(cases, last_outcome=outcome)
+    return top_lists(ranker, supposed, supposed.encode(length))

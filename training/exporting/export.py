@@ -24,8 +24,9 @@ from model.artifact import Golden, Manifest
 from model.catalogue import Catalogue
 from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
 from model.graphs import Graphs
+from model.long_history import LongHistories, Plays, encode_long, join
 from model.nets.network import Network
-from model.vocabulary import FIRST, Vocabulary
+from model.vocabulary import FIRST, UNKNOWN, Vocabulary
 from training.errors import TrainingError
 from training.evaluation.metrics import Floats
 from training.evaluation.rankers import NetworkRanker
@@ -92,12 +93,13 @@ def export(
             created_at=datetime.now(UTC),
             tracks=len(vocabulary.tracks),
             history=recipe.history,
-            inputs=(*artifact.INPUTS, *network.further_inputs),
-            rank_inputs=(*artifact.RANK_INPUTS, *network.further_inputs),
+            inputs=(*artifact.INPUTS, *network.all_further_inputs),
+            rank_inputs=(*artifact.RANK_INPUTS, *network.all_further_inputs),
             recipe=recipe.as_dict(),
             origin=dict(origin),
             quality=dict(quality),
             retrieval=chosen.found,
+            long_history=0 if network.copy_head is None else network.copy_head.length,
             wanted_weight=weight_of(network),
             weights=chosen.records or records,
             files={},
@@ -133,15 +135,17 @@ def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> N
     weight = np.array(weight_of(torch_ranker.network), np.float32)
     for batch, width in ((1, 1), (2, length), (5, max(1, length // 2)), (9, length)):
         encoded = _random_batch(random, batch, width, size)
-        wanted_BV = torch_ranker.scores(encoded)
-        candidates = random.integers(1, size, (batch, 7))
-        ranked = rank.run(None, feed(names_of(rank), encoded, candidates=candidates, wanted_weight=weight))[0]
+        own = _random_own(random, batch, size) if torch_ranker.network.copy_head is not None else None
+        further = {} if own is None else own._asdict()
+        wanted_BV = torch_ranker.score(encoded, own)
+        candidates = random.integers(1, wanted_BV.shape[1], (batch, 7))
+        ranked = rank.run(None, feed(names_of(rank), encoded, candidates=candidates, wanted_weight=weight, **further))[0]
         asked = np.take_along_axis(wanted_BV, candidates, axis=1)
         asked = np.where(np.isneginf(asked), ranked, asked)  # whoever names a track may hear it again, whatever is proposed
         _compare(ranked, asked, f"rank.onnx at batch {batch}, length {width}")
-        excluded = random.integers(0, size, (batch, 5))
+        excluded = random.integers(0, wanted_BV.shape[1], (batch, 5))
         count = min(size, _PARITY_COUNT)
-        inputs = feed(names_of(model), encoded, excluded=excluded, count=np.array(count), wanted_weight=weight)
+        inputs = feed(names_of(model), encoded, excluded=excluded, count=np.array(count), wanted_weight=weight, **further)
         rows, scores = model.run(None, inputs)
         np.put_along_axis(wanted_BV, np.concatenate([excluded, np.full((batch, 2), (0, 1))], axis=1), -np.inf, axis=1)
         _compare(scores, np.take_along_axis(wanted_BV, rows, axis=1), f"model.onnx at batch {batch}, length {width}")
@@ -171,16 +175,33 @@ def _random_batch(random: np.random.Generator, batch: int, width: int, rows: int
     return encode_histories(histories, length=width)
 
 
+def _random_own(random: np.random.Generator, batch: int, rows: int) -> LongHistories:
+    """Long histories of all lengths from none to 60, with repeats, refused tracks and some that have no row."""
+    stops = np.cumsum(np.linspace(0, 60, batch, dtype=np.int64)) if batch > 1 else np.full(1, 40)
+    starts = np.concatenate([np.zeros(1, np.int64), stops[:-1]])
+    tracks = random.integers(FIRST, min(rows, 25) + 5, int(stops[-1]))
+    plays = Plays(
+        tracks=tracks,
+        rows=np.where(tracks < min(rows, 25), tracks, UNKNOWN),
+        outcomes=random.integers(1, 5, len(tracks)),
+        at_ms=np.sort(random.integers(0, 10**9, len(tracks))),
+        sessions=np.arange(len(tracks)) // 7,
+    )
+    asked_ms = np.full(batch, 10**9)
+    return encode_long(plays, starts, stops, asked_ms=asked_ms, going_on=(stops - 1) // 7, size=rows, length=60)
+
+
 def _varied(samples: Sequence[RowHistory]) -> list[RowHistory]:
     """No history, and up to seven of the samples, short to long."""
     ordered = sorted(samples, key=lambda history: len(history.rows))
     picked = [ordered[index] for index in np.linspace(0, len(ordered) - 1, min(7, len(ordered)), dtype=np.int64)]
-    return [RowHistory(), *picked]
+    nothing = None if not samples or samples[0].own is None else join([None])
+    return [RowHistory(own=nothing), *picked]
 
 
 def _golden(ranker: NetworkRanker, history: RowHistory, length: int) -> Golden:
     """The network's own answer, the newest entry's track excluded."""
-    scores_V = ranker.scores(encode_histories([history], length=length))[0]
+    scores_V = ranker.score(encode_histories([history], length=length), history.own)[0]
     excluded = [int(row) for row in history.rows[-1:]]
     scores_V[[0, 1, *excluded]] = -np.inf
     best = np.argsort(-scores_V, kind="stable")[: min(_GOLDEN_COUNT, int(np.isfinite(scores_V).sum()))]
@@ -188,6 +209,7 @@ def _golden(ranker: NetworkRanker, history: RowHistory, length: int) -> Golden:
         rows=[int(row) for row in history.rows[-length:]],
         outcomes=[int(outcome) for outcome in history.outcomes[-length:]],
         gaps=[int(gap) for gap in history.gaps[-length:]],
+        own=[] if history.own is None else [field[0].tolist() for field in history.own],
         excluded=excluded,
         best=best.tolist(),
         scores=[float(score) for score in scores_V[best]],

@@ -14,10 +14,11 @@ Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V row
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from model.artifact import FURTHER_INPUTS, WEIGHTS, WeightRecord
+from model.long_history import LongHistories
 from model.nets.network import Network
 from training.exporting.search.int8_search import Weights
 
@@ -99,9 +101,16 @@ def _export_encoder(network: Network) -> ModelProto:
     outcomes = (tracks > 0).to(torch.int64)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
     free = {0: batch, 1: length}
-    further = {"gaps": (outcomes.clone(), free), "wanted_weight": (torch.tensor(1.0), {})}
+    own = {0: batch, 1: torch.export.Dim("own_length")}
+    example = (torch.tensor([[0, 2, 3, 2], [2, 2, 2, 3]]), *(torch.ones(2, 4, dtype=torch.int64) for _ in range(3)))
+    newest = torch.tensor([[0, 3, 2, 3], [2, 2, 2, 3]])
+    long = {name: (one.clone(), own) for name, one in zip(LongHistories._fields, (*example, newest), strict=True)}
+    further = {"gaps": (outcomes.clone(), free), "wanted_weight": (torch.tensor(1.0), {}), **long}
     # A clone: the exporter takes one tensor given twice for one input.
-    given = {name: further[name] if name in network.further_inputs else (None, None) for name in FURTHER_INPUTS}
+    read = network.all_further_inputs
+    given = {
+        name: further[name] if name in read else (None, None) for name in FURTHER_INPUTS if name in read or name not in long
+    }
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # misses torchvision, aloud
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals; parity is checked on the result
@@ -111,13 +120,23 @@ def _export_encoder(network: Network) -> ModelProto:
             dynamo=True,
             verbose=False,
             opset_version=20,
-            input_names=["tracks", "outcomes", *network.further_inputs],
-            output_names=["query"] if network.session_memory is None else ["query", "remembered", "more"],
-            dynamic_shapes=(free, free, *(shape for _, shape in given.values())),
+            input_names=["tracks", "outcomes", *read],
+            output_names=[
+                "query",
+                *(() if network.session_memory is None else ("remembered", "more")),
+                *(() if network.copy_head is None else ("copied", "own_scores")),
+            ],
+            dynamic_shapes=_shapes(free, given, long),
         )
     if program is None:
         raise RuntimeError("torch exported nothing")
     return program.model_proto
+
+
+def _shapes(free: object, given: Mapping[str, tuple[Any, Any]], long: Mapping[str, object]) -> tuple[object, ...]:
+    """The dynamic shapes of `Network.forward`'s parameters; those of a copy head are one parameter."""
+    own = tuple(shape for name, (_, shape) in given.items() if name in long)
+    return (free, free, *(shape for name, (_, shape) in given.items() if name not in long), *([own] if own else []))
 
 
 def _read_table_from_items(encoder: ModelProto, table: str, weights: Weights) -> None:

@@ -4,7 +4,7 @@ The names `items` and `query` are the encoder's: the item matrix [V, I] and the 
 and `more`, rows and what each one's score gets more. The scoring is the network's own; masking and top-k are the same for all.
 
 Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, G sub-interests, D width of one with
-its bias, R remembered.
+its bias, R remembered, L places of long histories, U request-local rows, W = V + U.
 """
 
 from onnx import ModelProto, helper, parser
@@ -38,7 +38,8 @@ SCORING
 
 _RANK = """
 rank (float[B,Q] query, MEMORYint64[B,M] candidates) => (float[B,M] scores) {
-    items_BMI = Gather<axis=0>(items, candidates)
+CANDIDATES
+    items_BMI = Gather<axis=0>(items, named)
 SCORING
 }"""
 
@@ -50,6 +51,63 @@ _DOT_CANDIDATES = """
     query_BQ1 = Unsqueeze(query, last)
     scores_BM1 = MatMul(items_BMI, query_BQ1)
     scores = Squeeze(scores_BM1, last)"""
+
+_COPIED = "int64[B,L] copied, float[B,L] own_scores, "
+
+_COPIED_PARTS = """
+    items_height = Shape<start=0, end=1>(items)
+    axis_one = Constant<value_ints=[1]>()
+    no_score = Constant<value=float {0.0}>()
+    never_score = Constant<value=float {-inf}>()
+    share = Constant<value=float {SHARE}>()
+    copied_lines = Shape<start=0, end=1>(copied)
+    own_last = ReduceMax<keepdims=0>(copied)
+    own_last_1 = Reshape(own_last, axis_one)
+    own_end = Add(own_last_1, axis_one)"""
+
+_COPIED_ALL = (
+    _COPIED_PARTS
+    + """
+    no_row = Constant<value_int=0>()
+    nothing_more = Constant<value_ints=[0]>()
+    beyond_all = Sub(own_end, items_height)
+    beyond = Max(beyond_all, nothing_more)
+    beyond_shape = Concat<axis=0>(copied_lines, beyond)
+    beyond_BU = Expand(never_score, beyond_shape)
+    wide_BW = Concat<axis=1>(alone_BV, beyond_BU)
+    has_row_BL = Less(copied, items_height)
+    known_BL = Where(has_row_BL, copied, no_row)
+    network_own_BL = GatherElements<axis=1>(alone_BV, known_BL)
+    given_own_BL = Where(has_row_BL, network_own_BL, no_score)
+    shared_own_BL = Mul(given_own_BL, share)
+    mixed_own_BL = Add(shared_own_BL, own_scores)
+    scores_BV = ScatterElements<axis=1>(wide_BW, copied, mixed_own_BL)"""
+)
+
+_COPIED_CANDIDATES = (
+    _COPIED_PARTS
+    + """
+    asked_last = ReduceMax<keepdims=0>(candidates)
+    asked_last_1 = Reshape(asked_last, axis_one)
+    asked_end = Add(asked_last_1, axis_one)
+    breadth = Max(items_height, own_end, asked_end)
+    placed_shape = Concat<axis=0>(copied_lines, breadth)
+    empty_BW = Expand(never_score, placed_shape)
+    placed_BW = ScatterElements<axis=1>(empty_BW, copied, own_scores)
+    own_BM = GatherElements<axis=1>(placed_BW, candidates)
+    is_other_BM = IsInf<detect_positive=0>(own_BM)
+    has_row_BM = Less(candidates, items_height)
+    given_BM = Where(has_row_BM, alone_BM, no_score)
+    shared_BM = Mul(given_BM, share)
+    mixed_BM = Add(shared_BM, own_BM)
+    other_BM = Where(has_row_BM, alone_BM, never_score)
+    scores = Where(is_other_BM, other_BM, mixed_BM)"""
+)
+"""The copy head's part, `model.nets.copy_head.CopyHead.mix` in ONNX: own tracks get its scores and a share of the network's.
+
+`copied` [B, L] are their rows, those of request-local tracks after the last one, and `own_scores` what they get. So the scores
+are as many as the rows and the request-local ones of the batch.
+"""
 
 _REMEMBERED = "int64[B,R] remembered, float[B,R] more, "
 
@@ -64,7 +122,7 @@ _REMEMBERED_CANDIDATES = """
     whole_shape = Concat<axis=0>(batch, height)
     nothing_BV = ConstantOfShape(whole_shape)
     more_BV = ScatterElements<axis=1>(nothing_BV, remembered, more)
-    more_BM = GatherElements<axis=1>(more_BV, candidates)
+    more_BM = GatherElements<axis=1>(more_BV, named)
     scores = Add(network_BM, more_BM)"""
 
 _REMEMBERED_BESIDE = """
@@ -166,7 +224,9 @@ def top(network: Network) -> ModelProto:
     """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf, and without repeats
     the encoder's `tracks` are excluded as well.
     """
-    return _proposing(_parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL, _REMEMBERED_ALL), repeats=network.repeats)
+    return _proposing(
+        _parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL, copied=_COPIED_ALL, remembered=_REMEMBERED_ALL), repeats=network.repeats
+    )
 
 
 def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False) -> ModelProto:
@@ -183,7 +243,14 @@ def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False) 
 
 def rank(network: Network) -> ModelProto:
     """(query, candidates) -> scores, in the given order."""
-    return _parse(_RANK, network, _DOT_CANDIDATES, _INTERESTS_CANDIDATES, _REMEMBERED_CANDIDATES)
+    return _parse(
+        _RANK,
+        network,
+        _DOT_CANDIDATES,
+        _INTERESTS_CANDIDATES,
+        copied=_COPIED_CANDIDATES,
+        remembered=_REMEMBERED_CANDIDATES,
+    )
 
 
 def _quicker(text: str, *, repeats: bool, remembers: bool) -> ModelProto:
@@ -212,7 +279,15 @@ def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
     return tail
 
 
-def _parse(text: str, network: Network, dot: str, interests: str, remembered: str) -> ModelProto:
+_NAMED = """
+    rows_there = Shape<start=0, end=1>(items)
+    padding_row = Constant<value_int=0>()
+    in_vocabulary_BM = Less(candidates, rows_there)
+    named = Where(in_vocabulary_BM, candidates, padding_row)"""
+"""Candidates with padding in place of request-local rows, which have no item."""
+
+
+def _parse(text: str, network: Network, dot: str, interests: str, *, copied: str, remembered: str) -> ModelProto:
     scoring = dot
     if isinstance(network, SineNetwork):
         count, width = network.interests, network.fused_width
@@ -221,7 +296,14 @@ def _parse(text: str, network: Network, dot: str, interests: str, remembered: st
         for name, size in sizes.items():
             scoring = scoring.replace(name, str(size))
     given = values = ""
+    named = "    named = Identity(candidates)"
+    if network.copy_head is not None:
+        given, values = _COPIED, "float[B,V] alone_BV, float[B,U] beyond_BU, float[B,W] wide_BW, "
+        scoring = scoring.replace(" scores_BV = ", " alone_BV = ").replace(" scores = ", " alone_BM = ")
+        scoring += copied.replace("SHARE", repr(network.copy_head.share.item()))
+        named = _NAMED
     if network.session_memory is not None:
-        given, values = _REMEMBERED, "float[B,V] network_BV, "
+        given, values = _REMEMBERED + given, values + "float[B,V] network_BV, "
         scoring = scoring.replace(" scores_BV = ", " network_BV = ").replace(" scores = ", " network_BM = ") + remembered
-    return parser.parse_model(_HEADER + text.replace("MEMORY", given).replace("VALUES", values).replace("SCORING", scoring))
+    text = text.replace("MEMORY", given).replace("VALUES", values).replace("SCORING", scoring).replace("CANDIDATES", named)
+    return parser.parse_model(_HEADER + text)

@@ -19,6 +19,7 @@ import torch
 
 from model.nets.network import Network
 from model.nets.session_memory import SessionMemory, Tables
+from model.vocabulary import UNKNOWN
 from training.data.sequences import Int64s, is_wanted
 from training.data.split import TRAIN, VALID, Split
 from training.errors import TrainingError
@@ -26,6 +27,7 @@ from training.evaluation import metrics
 from training.evaluation.baselines import DAY_MS
 from training.evaluation.cases import Cases
 from training.evaluation.evaluate import at_a_time, masked
+from training.evaluation.own_history import targets_with_own
 from training.evaluation.session_knn import by_session
 from training.recipe import SessionMemoryRule
 
@@ -110,10 +112,15 @@ def _ranks(network: Network, memory: SessionMemory, cases: Cases, weights: Seque
         read = [torch.from_numpy(array) for array in some.encode(length)]
         with torch.no_grad():
             scores_BV = network.all_scores(network.query(*read), items_VQ)
+            if network.copy_head is not None:
+                own = tuple(torch.from_numpy(array) for array in some.long_histories(network.copy_head.length))
+                scores_BV = network.copy_head.mix(scores_BV, *network.copy_head(own))
             rows_BN, more_BN = memory(*read[:2])
             plain_BN = scores_BV.gather(1, rows_BN)
+            target_B = targets_with_own(some)
+            target_B = np.where(target_B < scores_BV.shape[1], target_B, UNKNOWN)
             for weight, found in zip(weights, ranks, strict=True):
                 scores_BV.scatter_(1, rows_BN, plain_BN + weight * more_BN)
                 proposed_BV = network.proposable(scores_BV, read[0])
-                found.append(metrics.ranks(masked(proposed_BV.numpy(), some), some.target)[some.wanted])
+                found.append(metrics.ranks(masked(proposed_BV.numpy(), some), target_B)[some.wanted])
     return [np.concatenate(found) for found in ranks]

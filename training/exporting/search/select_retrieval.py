@@ -121,7 +121,7 @@ def select_retrieval(
 ) -> Chosen:
     """Replace the graphs and weights of `draft` by quicker ones, where that may be."""
     stays = Chosen(found=RetrievalRecord(), records=None, golden=golden)
-    if isinstance(network, SineNetwork) or not samples:
+    if isinstance(network, SineNetwork) or network.copy_head is not None or not samples:
         return stays
     ways: list[_Way] = []
     least = 0 if network.session_memory is None else session_memory_from

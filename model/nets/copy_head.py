@@ -1,0 +1,174 @@
+"""The copy head: scores the tracks of a listener's own long history by how often and where the past went on with them.
+
+Music is repetition: four of five kept plays repeat a track, and people repeat sequences of tracks. A network of item vectors
+reads the newest 50 entries and would have to learn each listener's habits by heart. The copy head looks them up. In the softmax
+over the catalogue it replaces the score of each own track. The rest keep the network's score s:
+
+    score(i) = ( gate(case) + f(x(i)) - log sum over own j of exp f(x(j)) ) / T + share * s(i)      i in the long history
+    score(i) = s(i)                                                                                all other i
+
+So the softmax of T * score is a mixture, P = (1 - g) P_network + g P_copy. P_network is the network's softmax over tracks that
+the listener has not heard, at a temperature that makes up for a network that is too sure. P_copy is a softmax over the own
+tracks, and g is their part of the sum. One cross-entropy weighs both halves against each other, and no graph has to compute
+the network's normaliser. `shift` is taken off the gate: above 0 it prefers what is new. s is 0 for an own track without a row.
+
+f is linear in x plus a small feed-forward layer. x(i) are features of a track. Most are sums over its entries e in the long
+history, as log(1 + 10 sum). The predecessors of e are the kept entries before it, the context is the newest kept ones:
+
+    the last one, two and three predecessors equal the context      for kept e; the first also for refused e, and for recent e
+    e is the newest entry after the last context track
+    evidence of the nine newest distinct kept tracks                for kept and for refused e, see below
+    kept, fading within 20, 100, 500 plays, 1 and 14 days           and refused, fading within 20 and 500 plays
+    kept in this session; entries
+
+The others are of its newest entry: the log of its age in plays and in hours, whether it was refused, belongs to this session,
+stands last, and has a row. The evidence is that of `training.evaluation.own_history`, whatever the sessions, as a convolution.
+Each kept place has the weight of its track's lag among the nine newest distinct kept ones, 0 for other tracks. Then
+evidence(e) = sum over d of k(d) weight(e - d), with k(d) = d^-.55 for d from 1 to 15 and .65 |d|^-.5 for d from -15 to -1.
+
+The gate reads how strong the evidence is (log sum exp f), how often the context of one, two and three was met, how many tracks
+are own ones, and how many of the newest 20 entries are of tracks with several plays. Neither gate nor f reads the network's
+state: states of the training part are learned by heart, and what reads them is far too sure (`docs/measurements/copy-head.md`).
+
+Cost: some 30 passes over the entries and one scatter of 17 sums. 700 weights.
+
+Shapes: B batch, L places of the long history, C sums, F features of a track, G features of a case, R newest kept plays,
+H matched tracks, K places around a match, V rows, W rows and request-local rows.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.nets.blocks import is_refused
+from model.vocabulary import PADDING
+
+CONTEXT, HABIT = 3, 20
+REACH, RECENT, AROUND = 9, 32, 15
+"""Distinct tracks that are matched, kept plays among which they are looked for, places around a match."""
+LATER, LATER_FADE = 0.72, 3.0
+AFTER, BEFORE, BEFORE_FADE = 0.55, 0.65, 0.5
+SUMS, NEWEST, CASE, HIDDEN = 17, 6, 6, 16
+NOTHING = -1e4
+"""The score of a place that stands for no track."""
+
+
+class CopyHead(nn.Module):
+    """Scores of own tracks from long histories of at most `length` plays; `rows` is the height of the vocabulary."""
+
+    shift: Tensor
+    temperature: Tensor
+
+    def __init__(self, rows: int, length: int) -> None:
+        super().__init__()
+        self.rows, self.length = rows, length
+        self.linear = nn.Linear(SUMS + NEWEST, 1, bias=False)
+        self.hidden = nn.Linear(SUMS + NEWEST, HIDDEN)
+        self.out = nn.Linear(HIDDEN, 1, bias=False)
+        self.gate = nn.Linear(CASE, 1)
+        self.share = nn.Parameter(torch.tensor(0.1))
+        self.register_buffer("shift", torch.tensor(0.0))
+        self.register_buffer("temperature", torch.tensor(1.0))
+        start_F = torch.zeros(SUMS + NEWEST)
+        start_F[[0, 6, 10]] = torch.tensor([0.6, 0.9, 0.3])  # followers, evidence, counts
+        with torch.no_grad():
+            self.linear.weight.copy_(start_F[None])
+            self.out.weight.zero_()
+            self.gate.weight.zero_()
+
+    def forward(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Rows of own tracks [B, L] and their scores without the network's share [B, L].
+
+        `own` are the fields of `model.long_history.LongHistories`. A track stands at its newest place. All other places have
+        the row of padding and the score `NOTHING`.
+        """
+        stands_BL = stands(own[0], own[4])
+        score_BL = self.weigh(*self.features(own), stands_BL) / self.temperature
+        return torch.where(stands_BL, own[0], PADDING), score_BL
+
+    def weigh(self, features_BLF: Tensor, case_BG: Tensor, stands_BL: Tensor) -> Tensor:
+        """Gate and f of the places that stand for a track, [B, L], from what `features` gives."""
+        logit_BL = self.linear(features_BLF).squeeze(-1) + self.out(functional.gelu(self.hidden(features_BLF))).squeeze(-1)
+        logit_BL = torch.where(stands_BL, logit_BL, NOTHING)
+        total_B1 = torch.logsumexp(logit_BL, dim=1, keepdim=True)
+        gate_B1 = self.gate(torch.cat([case_BG, total_B1.clamp(min=-10) / 10], dim=1)) - self.shift
+        return torch.where(stands_BL, gate_B1 + logit_BL - total_B1, NOTHING)
+
+    def mix(self, scores_BV: Tensor, rows_BL: Tensor, own_BL: Tensor) -> Tensor:
+        """The network's scores with those of own tracks in their places, [B, W]: a column for each request-local row."""
+        known_BL = rows_BL < scores_BV.shape[1]
+        network_BL = torch.where(known_BL, scores_BV.gather(1, torch.where(known_BL, rows_BL, PADDING)), 0.0)
+        beyond = max(0, int(rows_BL.max()) + 1 - scores_BV.shape[1])
+        scores_BW = functional.pad(scores_BV, (0, beyond), value=-torch.inf)
+        return scores_BW.scatter(1, rows_BL, self.share * network_BL + own_BL)
+
+    def features(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Features of the track at each place [B, L, F], to be read where one stands, and of each case [B, G - 1]."""
+        tracks_BL, outcomes_BL, ages_BL, session_BL, newest_BL = own
+        place_L = torch.arange(tracks_BL.shape[1], device=tracks_BL.device)
+        behind_L = (tracks_BL.shape[1] - 1 - place_L).float()
+        held_BL = tracks_BL != PADDING
+        kept_BL = held_BL & ~is_refused(outcomes_BL)
+        kept, refused, session = kept_BL.float(), is_refused(outcomes_BL).float(), session_BL.float()
+        soon_L, later_L, late_L = (torch.exp2(-behind_L / plays) for plays in (20.0, 100.0, 500.0))
+        day_BL, fortnight_BL = (torch.exp2(-ages_BL.float() / (1440.0 * days)) for days in (1.0, 14.0))
+        recent_BR, met_BCL = _context(tracks_BL, kept_BL)
+        one, two, three = met_BCL.float().unbind(1)
+        newest_match_BL = met_BCL[:, 0] & (place_L == torch.where(met_BCL[:, 0], place_L, -1).amax(1, keepdim=True))
+        near_BL = _evidence(tracks_BL, kept, recent_BR)
+        said = [one * kept, two * kept, three * kept, one * refused, one * kept * later_L, newest_match_BL.float()]
+        said += [near_BL * kept, near_BL * refused, kept * soon_L, kept * later_L, kept * late_L, refused * soon_L]
+        said += [refused * late_L, kept * session, kept * day_BL, kept * fortnight_BL, held_BL.float()]
+        said_BCL = torch.stack(said, dim=1)
+        sums_BCL = torch.zeros_like(said_BCL).scatter_add(2, newest_BL[:, None].expand_as(said_BCL), said_BCL)
+        age, known = torch.log1p(ages_BL.float() / 60) / 3, (tracks_BL < self.rows).float()
+        last, distance = (behind_L == 0).float().expand_as(kept), (torch.log1p(behind_L) / 3).expand_as(kept)
+        newest_BLN = torch.stack([distance, age, refused, session, last, known], dim=2)
+        features_BLF = torch.cat([torch.log1p(10 * sums_BCL).transpose(1, 2), newest_BLN], dim=2)
+        several_BL = sums_BCL[:, -1].gather(1, newest_BL) > 1
+        habit_B1 = (several_BL & (behind_L < HABIT)).float().sum(1, keepdim=True) / HABIT
+        own_B1 = torch.log1p(stands(tracks_BL, newest_BL).float().sum(1, keepdim=True)) / 7
+        return features_BLF, torch.cat([torch.log1p(met_BCL.float().sum(2)), habit_B1, own_B1], dim=1)
+
+
+def stands(tracks_BL: Tensor, newest_BL: Tensor) -> Tensor:
+    """Which places stand for a track, bool [B, L]: the newest of each."""
+    return (newest_BL == torch.arange(tracks_BL.shape[1], device=tracks_BL.device)) & (tracks_BL != PADDING)
+
+
+def _context(tracks_BL: Tensor, kept_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """The `RECENT` newest kept tracks [B, R], newest first, 0 for none. And where the last one, two and three predecessors are
+    the newest kept tracks, bool [B, CONTEXT, L].
+    """
+    width = tracks_BL.shape[1]
+    count_BL = kept_BL.to(torch.int64).cumsum(1)
+    before_BL = count_BL - kept_BL.to(torch.int64)
+    # Kept tracks in their order, behind CONTEXT zeros. What is refused goes to one more place, which nobody reads.
+    order_BP = tracks_BL.new_zeros(tracks_BL.shape[0], CONTEXT + width + 1)
+    order_BP = order_BP.scatter(1, torch.where(kept_BL, before_BL + CONTEXT, CONTEXT + width), tracks_BL)
+    back_R = torch.arange(1, RECENT + 1, device=tracks_BL.device)
+    recent_BR = order_BP.gather(1, (count_BL[:, -1:] + CONTEXT - back_R).clamp(min=0))
+    alike_BL = tracks_BL != PADDING
+    found = []
+    for back in range(1, CONTEXT + 1):
+        newest_B1 = recent_BR[:, back - 1 : back]
+        alike_BL = alike_BL & (order_BP.gather(1, before_BL + CONTEXT - back) == newest_B1) & (newest_B1 != PADDING)
+        found.append(alike_BL)
+    return recent_BR, torch.stack(found, dim=1)
+
+
+def _evidence(tracks_BL: Tensor, kept_BL: Tensor, recent_BR: Tensor) -> Tensor:
+    """The evidence of the nine newest distinct kept tracks at each place, [B, L]."""
+    place_R = torch.arange(RECENT, device=recent_BR.device)
+    again_BR = ((recent_BR[:, :, None] == recent_BR[:, None, :]) & (place_R < place_R[:, None])).any(2)
+    found_BH, newest_BH = torch.where((recent_BR != PADDING) & ~again_BR, -place_R, -RECENT).topk(REACH)
+    tracks_BH = torch.where(found_BH > -RECENT, recent_BR.gather(1, newest_BH), PADDING)
+    lag_H = torch.arange(REACH, device=recent_BR.device)
+    match_H = torch.where(lag_H == 0, 1.0, LATER * torch.exp(-(lag_H - 1) / LATER_FADE))
+    weight_BL = ((tracks_BL[..., None] == tracks_BH[:, None]).float() @ match_H) * kept_BL
+    away_K = torch.arange(
+        AROUND, -AROUND - 1, -1, device=recent_BR.device
+    )  # torch's convolution does not turn its kernel round
+    far_K = away_K.abs().clamp(min=1).float()
+    near_K = torch.where(away_K > 0, far_K**-AFTER, torch.where(away_K < 0, BEFORE * far_K**-BEFORE_FADE, 0.0))
+    return functional.conv1d(weight_BL[:, None], near_K[None, None], padding=AROUND)[:, 0]

@@ -1,0 +1,114 @@
+"""Long histories: numbering, truncation and padding, the same for the trainer's log and the service's entries."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from model.events import Entry, Outcome
+from model.long_history import LongHistories, Plays, encode_long, join, long_history_of
+from model.vocabulary import FIRST, Vocabulary
+from tests.training.logs import P, S, split_of
+from training.data.split import long_histories
+
+A, B = FIRST, FIRST + 1
+VOCABULARY = Vocabulary(["a", "b"])
+SIZE = len(VOCABULARY)
+MINUTE = 60_000
+
+
+def _entries(*plays: tuple[str, Outcome, int]) -> list[Entry]:
+    """Plays with their minutes; session 0 up to minute 100, session 1 from then on."""
+    return [Entry(track, outcome, minute * MINUTE, outcome is S, int(minute >= 100)) for track, outcome, minute in plays]
+
+
+def test_a_listeners_past_by_hand() -> None:
+    """Known rows, unknown tracks numbered from the one heard last, ages in minutes, the session that goes on, newest places."""
+    entries = _entries(("x", P, 0), ("a", S, 10), ("y", P, 20), ("x", P, 100), ("a", P, 101))
+
+    own = long_history_of(entries, VOCABULARY, length=10, now_ms=103 * MINUTE + 59_999, going_on={1})
+
+    assert own.unknown == ["x", "y"]
+    assert [field.tolist() for field in own.encoded] == [
+        [[SIZE, A, SIZE + 1, SIZE, A]],
+        [[P, S, P, P, P]],
+        [[103, 93, 83, 3, 2]],
+        [[0, 0, 0, 1, 1]],
+        [[3, 4, 2, 3, 4]],
+    ]
+
+
+def test_only_the_newest_plays_are_read() -> None:
+    """What lies further back gives no number and no place away."""
+    entries = _entries(("x", P, 0), ("a", P, 1), ("y", P, 2))
+
+    own = long_history_of(entries, VOCABULARY, length=2, now_ms=3 * MINUTE, going_on=())
+
+    assert own.unknown == ["y"]
+    assert own.encoded.own_tracks.tolist() == [[A, SIZE]]
+
+
+def test_nothing_heard_is_one_place_of_padding() -> None:
+    """In a batch of its own, and beside others."""
+    own = long_history_of([], VOCABULARY, length=5, now_ms=0, going_on=())
+    other = long_history_of(_entries(("a", P, 0), ("b", P, 1), ("a", P, 2)), VOCABULARY, length=5, now_ms=MINUTE, going_on=())
+
+    assert own.encoded.own_tracks.tolist() == [[0]]
+    assert join([None, other.encoded]).own_tracks.tolist() == [[0, 0, 0], [A, B, A]]
+
+
+def test_joining_pads_on_the_left_and_moves_places_along() -> None:
+    """A batch is what encoding all of it at once gives."""
+    short, long = _entries(("b", S, 0), ("x", P, 1), ("b", P, 2)), _entries(*[("a", P, minute) for minute in range(5)])
+    both = [long_history_of(one, VOCABULARY, length=9, now_ms=9 * MINUTE, going_on={0}).encoded for one in (short, long)]
+    at_once = encode_long(
+        Plays(
+            tracks=np.array([7, 8, 7, 3, 3, 3, 3, 3]),
+            rows=np.array([B, 1, B, A, A, A, A, A]),
+            outcomes=np.array([S, P, P, P, P, P, P, P]),
+            at_ms=np.array([0, 1, 2, 0, 1, 2, 3, 4]) * MINUTE,
+            sessions=np.zeros(8, np.int64),
+        ),
+        np.array([0, 3]),
+        np.array([3, 8]),
+        asked_ms=np.full(2, 9 * MINUTE),
+        going_on=np.zeros(2, np.int64),
+        size=SIZE,
+        length=9,
+    )
+    held = at_once.own_tracks > 0
+
+    for mine, wanted in zip(join(both), at_once, strict=True):
+        assert np.where(held, mine, 0).tolist() == np.where(held, wanted, 0).tolist()
+
+
+def test_the_trainers_log_and_the_services_entries_give_the_same() -> None:
+    """A random past, asked before each of its entries: whatever the length, whichever tracks are unknown."""
+    random = np.random.default_rng(5)
+    lines = [("u", "ab"[place % 2], P, "train") for place in range(4)]
+    lines += [("u", f"{'abxyz'[random.integers(5)]}", (P, S)[random.integers(2)], "test") for _ in range(40)]
+    split = split_of(lines)
+    minutes = np.cumsum(random.integers(0, 20, len(lines)))
+    sessions = np.arange(len(lines)) // 6
+    sequences = replace(split.sequences, at_ms=minutes * MINUTE, session=sessions.astype(np.int32))
+    split = replace(split, sequences=sequences)
+    entries = [
+        Entry(track, outcome, int(minute) * MINUTE, outcome is S, int(session))
+        for (_, track, outcome, _), minute, session in zip(lines, minutes, sessions, strict=True)
+    ]
+    for length in (1, 7, 100):
+        for place in range(1, len(lines)):
+            offline = long_histories(split, np.array([place]), length=length)
+            online = long_history_of(
+                entries[:place],
+                split.vocabulary,
+                length=length,
+                now_ms=int(minutes[place]) * MINUTE,
+                going_on={int(sessions[place])},
+            ).encoded
+
+            assert [field.tolist() for field in online] == [field.tolist() for field in offline]
+
+
+def test_fields_are_the_names_of_inputs() -> None:
+    """The manifest names them."""
+    assert LongHistories._fields == ("own_tracks", "own_outcomes", "own_ages", "own_session", "own_newest")

@@ -1,0 +1,124 @@
+"""The graphs of a network with a copy head: torch's answers, own tracks without a row, golden cases in the service's graphs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import artifact
+from model.encoding import RowHistory
+from model.events import Entry, Outcome
+from model.graphs import Graphs
+from model.long_history import long_history_of
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.copy_head import CopyHead
+from model.nets.network import Network
+from model.nets.session_memory import SessionMemory
+from model.vocabulary import FIRST, Vocabulary
+from tests.training.conftest import TRACKS
+from tests.training.worlds import small_recipe
+from training.exporting.export import export
+from training.fitting.session_memory import tables
+
+pytestmark = pytest.mark.timeout(600)  # torch's exporter takes 20 s of processor time for a copy head
+LENGTH = 40
+
+
+def _network() -> Network:
+    """Random weights and everything that a network can have beside it; a head that is sure of itself."""
+    torch.manual_seed(3)
+    config = NetworkConfig(width=16, layers=1, heads=2, feed_forward=32, gaps=True, wanted_head=True)
+    rows = len(TRACKS) + FIRST
+    network = build(config, rows, 9)
+    network.copy_head = CopyHead(rows, LENGTH)
+    network.copy_head.temperature.fill_(0.5)
+    network.copy_head.shift.fill_(0.25)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        network.copy_head.gate.bias.fill_(10.0)  # own tracks come first
+    heard, number = np.random.default_rng(0).integers(FIRST, rows, 60), np.repeat(np.arange(6), 10)
+    network.session_memory = SessionMemory(tables(heard, number, np.arange(6)[::-1], rows), recent=20, weight=2.0)
+    return network.eval()
+
+
+def _history(track_ids: list[str], vocabulary: Vocabulary) -> RowHistory:
+    """What the service makes of plays a minute apart, the last three in the session that goes on."""
+    entries = [
+        Entry(
+            track_id,
+            Outcome.SKIPPED if place % 4 == 3 else Outcome.PLAYED,
+            place * 60_000,
+            False,
+            int(place >= len(track_ids) - 3),
+        )
+        for place, track_id in enumerate(track_ids)
+    ]
+    own = long_history_of(entries, vocabulary, length=LENGTH, now_ms=len(entries) * 60_000, going_on={1}).encoded
+    known = [entry for entry in entries if entry.track_id in TRACKS][-9:]
+    return RowHistory(
+        [vocabulary.row(entry.track_id) for entry in known], [entry.outcome for entry in known], [1] * len(known), own
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact; export compares its graphs with torch on random long histories, request-local rows among them."""
+    vocabulary = Vocabulary(TRACKS)
+    samples = [_history([*TRACKS[:size], "mine", *TRACKS[:size], "mine", TRACKS[0]], vocabulary) for size in range(9)]
+    return export(
+        _network(),
+        recipe=small_recipe("copies", length=9),
+        vocabulary=vocabulary,
+        popular=list(range(FIRST, len(vocabulary))),
+        samples=samples,
+        root=tmp_path_factory.mktemp("copies"),
+        origin={},
+        quality={},
+    )
+
+
+def test_the_manifest_tells_the_service_what_to_read(exported: Path) -> None:
+    """How many plays, and under which names."""
+    manifest = artifact.load(exported).manifest
+
+    assert manifest.long_history == LENGTH
+    assert {"own_tracks", "own_outcomes", "own_ages", "own_session", "own_newest"} <= {*manifest.inputs}
+    assert {"own_tracks", "own_newest"} <= {*manifest.rank_inputs}
+
+
+def test_golden_cases_hold_own_tracks_without_a_row(exported: Path) -> None:
+    """The runtime that serves replays them when it loads; one proposes a track that the vocabulary has not got."""
+    found = artifact.load(exported)
+    Graphs(found, threads=1)
+
+    assert any(row >= len(found.vocabulary) for case in found.golden for row in case.best)
+
+
+def test_lists_and_candidates_have_the_same_scores(exported: Path) -> None:
+    """Whoever names the listed tracks as candidates gets their scores, request-local rows included, in a batch with others."""
+    found = artifact.load(exported)
+    graphs = Graphs(found, threads=1)
+    history = _history(["mine", *TRACKS[:6], "mine", "yours", *TRACKS[2:5]], found.vocabulary)
+    beside = [RowHistory(), history, _history(TRACKS[:3], found.vocabulary)]
+
+    best = graphs.best(beside, [[], [], []], [30, 30, 30])
+    ranked = graphs.rank(beside, [one.rows for one in best])
+
+    assert max(best[1].rows) == len(found.vocabulary) + 1  # two unknown tracks
+    assert max([*best[0].rows, *best[2].rows]) < len(found.vocabulary)  # nobody gets another listener's
+    for one, again in zip(best, ranked, strict=True):
+        assert again.scores == pytest.approx(one.scores, rel=1e-4, abs=1e-4)
+
+
+def test_an_own_track_without_a_row_can_be_masked(exported: Path) -> None:
+    """The request-local row in `excluded` takes it off the list, and nothing else changes."""
+    found = artifact.load(exported)
+    graphs, size = Graphs(found, threads=1), len(found.vocabulary)
+    history = _history(["mine", *TRACKS[:6], "mine", *TRACKS[:2]], found.vocabulary)
+    [free], [masked] = graphs.best([history], [[]], [30]), graphs.best([history], [[size]], [30])
+
+    assert size in free.rows
+    assert masked.rows[:29] == [row for row in free.rows if row != size][:29]

@@ -1,0 +1,101 @@
+"""A copy head learns from the validation part which tracks of a listener's past come next, and leaves the network alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from model.events import Outcome
+from model.nets import build
+from model.nets.config import NetworkConfig
+from model.nets.network import Network
+from model.vocabulary import FIRST
+from tests.training.worlds import split_of
+from training.data.split import TEST, TRAIN, VALID, Split
+from training.evaluation.cases import select_cases
+from training.evaluation.evaluate import answer, summarise
+from training.evaluation.rankers import NetworkRanker
+from training.fitting.copy_head import AT_LEAST, cross_entropy, fit_copy_head, restored
+from training.recipe import CopyHeadRule
+
+ROWS = FIRST + 60
+RULE = CopyHeadRule(length=100, steps=120, shifts=(0.0, -1.0))
+
+
+def _habits(listeners: int = 30) -> Split:
+    """Listeners who each play an order of their own over and over, one track of six being any other."""
+    random = np.random.default_rng(0)
+    made = []
+    for _ in range(listeners):
+        order = random.permutation(ROWS - FIRST)[:8] + FIRST
+        rows = [int(order[place % 8]) if random.random() < 5 / 6 else int(random.integers(FIRST, ROWS)) for place in range(60)]
+        parts = [TRAIN] * 36 + [VALID] * 14 + [TEST] * 10
+        made.append([(row, Outcome.PLAYED, part) for row, part in zip(rows, parts, strict=True)])
+    return split_of(made, rows=ROWS)
+
+
+def _fresh() -> Network:
+    torch.manual_seed(0)
+    return build(NetworkConfig(width=16, layers=1, heads=2, feed_forward=32), ROWS, 10).eval()
+
+
+def _first_hits(network: Network, split: Split) -> float:
+    cases = select_cases(split, TEST)
+    return summarise("one", cases, answer(NetworkRanker.of("one", network), cases, length=10)).values["hr@1"]
+
+
+def test_habits_are_found_beside_a_network_that_knows_nothing() -> None:
+    """A fresh network is right once in sixty; the own order decides five cases of six, a track before may be any."""
+    split, network = _habits(), _fresh()
+    before = _first_hits(network, split)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+
+    tried = fit_copy_head(network, select_cases(split, VALID), RULE, length=10)
+
+    assert before < 0.1
+    assert _first_hits(network, split) > 0.6
+    assert {one.shift for one in tried} == {0.0, -1.0}
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in weights.items())
+
+
+def test_a_choice_that_was_made_is_the_same_head() -> None:
+    """What a later command reads from the run's folder scores as the one that was learned."""
+    split, network = _habits(), _fresh()
+    tried = fit_copy_head(network, select_cases(split, VALID), RULE, length=10)
+    learned = _first_hits(network, split)
+    network.copy_head = restored(tried[0], ROWS, RULE.length)
+
+    assert _first_hits(network, split) == learned
+
+
+def test_the_same_seed_gives_the_same_head() -> None:
+    """And torch's own random numbers go on as if nothing had been learned."""
+    split, network = _habits(), _fresh()
+    torch.manual_seed(5)
+    wanted = torch.rand(1).item()
+    torch.manual_seed(5)
+    first, second = (fit_copy_head(network, select_cases(split, VALID), RULE, length=10)[0].weights for _ in range(2))
+
+    assert first == second
+    assert torch.rand(1).item() == wanted
+
+
+def test_too_few_cases_teach_no_head() -> None:
+    """Nor does a recipe without a length ask for one."""
+    split, network = _habits(), _fresh()
+    cases = select_cases(split, VALID)
+
+    assert fit_copy_head(network, cases.take(slice(AT_LEAST - 1)), RULE, length=10) == []
+    assert fit_copy_head(network, cases, CopyHeadRule(), length=10) == []
+    assert network.copy_head is None
+
+
+def test_cross_entropy_by_hand() -> None:
+    """One target is an own track at place 1, the other a track that is not own."""
+    own = torch.tensor([[0.0, 1.0], [2.0, -1e4]])
+    new, score = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.5])
+
+    found = cross_entropy(own, new, torch.tensor([1, -1]), score)
+
+    first = np.log(np.exp(0) + np.exp(1) + np.exp(1)) - 1
+    second = np.log(np.exp(2) + np.exp(3)) - 2.5
+    assert found.item() == pytest.approx((first + second) / 2, rel=1e-5)
