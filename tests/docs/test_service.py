@@ -116,11 +116,12 @@ def test_json_example_is_valid_under_its_schema(url: str, block: Block) -> None:
     assert faults(document(url), schema, json.loads(block.text)) == []
 
 
-def test_every_path_is_on_the_page_of_the_api(url: str) -> None:
-    """docs/api.md names every path of the OpenAPI document, and no other."""
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
+def test_every_path_is_in_the_tables_of_the_api(url: str, name: str) -> None:
+    """Both pages name every path of the OpenAPI document, and no other."""
     named = {
         (method.lower(), re.sub(r"\?.*", "", path))
-        for span in page("docs/api.md").spans
+        for span in page(name).spans
         for method, path in re.findall(r"^(GET|POST|PUT|DELETE) (/\S+)$", span)
     }
     described = {(method, path) for path, methods in document(url)["paths"].items() for method in methods}

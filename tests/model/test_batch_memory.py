@@ -10,7 +10,7 @@ from tests.service import artifacts
 
 
 def manifest(root: Path, probes: int | None) -> Manifest:
-    """Of an artifact of 100,000 tracks by 64 dimensions and a bias, which scans or looks into an index."""
+    """Return the manifest of an artifact of 100,000 tracks with 64 dimensions and a bias, with a full search or an index."""
     items = WeightRecord(dtype="float32", shape=(100_002, 65), offset=0)
     changes = {"tracks": 100_000, "weights": {"items": items}}
     return artifacts.load(root, probes=probes).manifest.model_copy(update=changes)
@@ -18,7 +18,7 @@ def manifest(root: Path, probes: int | None) -> Manifest:
 
 @pytest.mark.parametrize("probes", [None, 16])
 def test_cost_grows_with_what_is_asked_for(tmp_path: Path, probes: int | None) -> None:
-    """More excluded, more wanted, more candidates; the estimate of a large request is no ordinary one's."""
+    """The cost rises with exclusions, count and candidates."""
     memory = BatchMemory(manifest(tmp_path, probes))
     costs = [memory.cost(rows, count).bytes for rows, count in ((0, 10), (100, 10), (100, 100), (10_000, 100))]
     ranked = [memory.cost(rows, None).bytes for rows in (1, 100, 10_000)]
@@ -28,7 +28,7 @@ def test_cost_grows_with_what_is_asked_for(tmp_path: Path, probes: int | None) -
 
 
 def test_many_exclusions_are_large_for_an_index_alone(tmp_path: Path) -> None:
-    """A scan masks them in place. An index looks at as many rows more."""
+    """A full search masks exclusions in place. An index must score one more row for each of them."""
     scan, index = (BatchMemory(manifest(tmp_path / str(probes), probes)) for probes in (None, 16))
 
     assert (scan.cost(10_000, 10).is_large, index.cost(10_000, 10).is_large) == (False, True)
@@ -37,7 +37,7 @@ def test_many_exclusions_are_large_for_an_index_alone(tmp_path: Path) -> None:
 
 
 def test_rows_are_fetched_to_be_left_out_only_where_comparing_costs_more(tmp_path: Path) -> None:
-    """A session's own tracks are compared by the graph."""
+    """Up to `COMPARED` exclusions, such as a session's own tracks, the graph compares the rows itself."""
     scan, index = (BatchMemory(manifest(tmp_path / str(probes), probes)) for probes in (None, 16))
 
     assert (index.fetched(10, COMPARED), index.fetched(10, COMPARED + 1)) == (None, COMPARED + 11)

@@ -153,7 +153,9 @@ def test_each_persons_folder_is_a_listener(tmp_path: Path) -> None:
 
 
 def test_people_whose_folders_have_one_name_stay_apart(tmp_path: Path) -> None:
-    """By as much of the path as tells them apart; also when a shell has listed the files."""
+    """A listener's name is as much of the folder's path as is needed to tell people apart, also if a shell expanded the
+    files.
+    """
     paths = [tmp_path / person / "audio" / "endsong_0.json" for person in ("ann", "ben")]
     for path in paths:
         write(path, [_KEPT])

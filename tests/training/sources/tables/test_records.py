@@ -77,7 +77,7 @@ def test_a_line_that_cannot_be_taken_breaks_one_row(tmp_path: Path, line: str, f
 
 
 def test_columns_that_may_be_true_or_false_are_read(tmp_path: Path) -> None:
-    """Booleans are odd as ids only."""
+    """A boolean is refused as an id, but it is a valid value of other columns, and is read as text."""
     assert frame_of(table_of(tmp_path, '{"asked": false}\n{"asked": true}\n'), "asked")["asked"].to_list() == ["false", "true"]
 
 
