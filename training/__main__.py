@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from model.artifact import ArtifactError
 from training.errors import TrainingError
+from training.import_help import import_help
 
 _RUNS = Path(".nexttrack/runs")
 _ARTIFACTS = Path("artifacts")
@@ -54,15 +55,26 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _log_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
-    one = add("import", help="read a listening log into nexttrack's own form", description=_IMPORT, **_RAW)
-    one.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs or URLs to read")
+    one = add("import", help="read a listening log into nexttrack's own form", description=import_help(), **_RAW)
+    one.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs, zip archives or URLs to read")
     one.add_argument("--out", type=Path, required=True, metavar="LOG", help="the folder to write")
-    one.add_argument("--source", default="canonical", help="the format (default: %(default)s)")
+    one.add_argument("--source", default="canonical", help="the format, see above (default: %(default)s)")
     one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column under another name")
+    one.add_argument("--user", metavar="NAME", help="the listener of all rows, where the log names none")
+    one.add_argument("--type", help="the type of all rows, where the log names none")
     one.add_argument("--timezone", metavar="ZONE", help="of times that name none, for example Europe/Berlin or UTC")
     one.add_argument("--dates", choices=["day-first", "month-first"], help="how to read dates such as 1/2/2026")
+    one.add_argument("--query", metavar="SQL", help="what to ask a database for (--source sql)")
+    one.add_argument("--catalogue", metavar="FILE", help="titles, artists, albums and durations of the tracks")
+    one.add_argument(
+        "--catalogue-column",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="a column of it under another name",
+    )
     one.add_argument("--encoding", help="of text files (default: UTF-8, or what a byte order mark says)")
-    one.add_argument("--max-broken", type=float, default=0.01, help="share of broken rows to put up with (%(default)s)")
+    one.add_argument("--max-broken", type=float, default=0.01, help="largest share of broken rows to accept (%(default)s)")
     one.add_argument("--force", action="store_true", help="replace a log that is there already")
 
     one = add("simulate", help="make up listeners whose best possible ranking is known", description=_SIMULATE, **_RAW)
@@ -192,15 +204,6 @@ class _OldName(argparse.Action):
 
 
 _RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-_IMPORT = """\
-Read a listening log and write it as a folder that the other commands take.
-
-  python -m training import plays.csv --out logs/mine
-  python -m training import plays.csv --out logs/mine --column track_id=song --column at=time
-  python -m training import 's3://bucket/log/**/*.parquet' --out logs/mine
-  python -m training import KuaiRand/ --source kuairand --out logs/kuairand
-
-Broken rows are counted and shown by reason; past --max-broken nothing is written."""
 _SIMULATE = """\
 Make up listeners with tastes and moods, and what they play and skip. Because their world is known, so is the best score
 that any model could reach on it: `evaluate` prints it beside the model's.

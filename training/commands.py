@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,21 +34,30 @@ RUNS = Path(".nexttrack/runs")
 
 def import_(options: argparse.Namespace, console: Console) -> None:
     """`import`: a log in some format becomes one in ours."""
-    renamed = dict(pair.split("=", 1) for pair in options.column if "=" in pair)
-    if len(renamed) != len(options.column):
-        raise LogError("--column wants OURS=THEIRS, for example --column track_id=song")
     log = import_log(
         options.source,
         options.paths,
         options.out,
-        columns=renamed,
+        columns=_renamed("--column", options.column),
+        user=options.user,
+        type=options.type,
+        query=options.query,
         encoding=options.encoding,
         clock=Clock(zone=options.timezone, dates=options.dates),
+        catalogue=options.catalogue,
+        catalogue_columns=_renamed("--catalogue-column", options.catalogue_column),
         max_broken=options.max_broken,
         force=options.force,
         console=console,
     )
     console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False)
+
+
+def _renamed(option: str, pairs: Sequence[str]) -> dict[str, str]:
+    """Columns by our name; LogError where a pair is none."""
+    if broken := [pair for pair in pairs if "=" not in pair]:
+        raise LogError(f"{option} {broken[0]}: wanted OURS=THEIRS, for example {option} track_id=song")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def simulate_(options: argparse.Namespace, console: Console) -> None:

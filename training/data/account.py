@@ -36,6 +36,7 @@ class Account:
     passed: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)  # of a broken row, by reason
     ignored: list[Ignored] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)  # how rows were read, and the first file of which this is true
 
     @property
     def read(self) -> int:
@@ -53,6 +54,8 @@ def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
         if isinstance(part, Ignored):
             account.ignored.append(part)
             continue
+        if part.note is not None:
+            account.notes.setdefault(part.note, part.name)
         try:
             found = sum(_take(frame, part, account, aside) for frame in part.rows)
         except ENGINE_ERRORS as error:

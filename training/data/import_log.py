@@ -8,6 +8,7 @@ that the log is written twice, and one of several slices four times (aside, cut,
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from rich.console import Console
 
 from training.data.account import ENGINE_ERRORS, Account, take
 from training.data.fetch import fetch
-from training.data.log import CATALOGUE, EVENTS, TITLES, Log, LogError, describe, open_log, replacing, write_about
+from training.data.log import EVENTS, Log, LogError, describe, open_log, replacing, write_about
 from training.data.sorting import SLICE, sort_events
+from training.data.summary import lines, summarise, warnings
+from training.data.titles import read_titles, write_catalogue
 from training.sources import SOURCES
 from training.sources.reading import Reader, Request
+from training.sources.tables.query import hide_password
 from training.sources.times import Clock
 
-_FETCHED, _ROWS, _TITLES = "fetched", "rows", "titles"
+_FETCHED, _ROWS, _TITLES, _BESIDE = "fetched", "rows", "titles", "fetched-catalogue"
 _SHOWN, _KEPT = 5, 100
 """Ignored files that are shown, and that `log.json` names."""
 
@@ -34,8 +38,13 @@ def import_log(
     out: Path,
     *,
     columns: Mapping[str, str] | None = None,
+    user: str | None = None,
+    type: str | None = None,
+    query: str | None = None,
     encoding: str | None = None,
     clock: Clock | None = None,
+    catalogue: str | None = None,
+    catalogue_columns: Mapping[str, str] | None = None,
     max_broken: float = 0.01,
     force: bool = False,
     slice_rows: int = SLICE,
@@ -43,29 +52,38 @@ def import_log(
 ) -> Log:
     """Import `paths`, in the format of `source`, into the new folder `out`.
 
-    A path is a file, a folder, a glob, a zip archive, or a URL of one of these that fsspec knows. `columns` renames the columns
-    of the canonical source (ours -> theirs). `console` shows what was broken, passed over and ignored.
+    A path is a file, a folder, a glob, a zip archive, a URL of one of these that fsspec knows, or for the source `sql` the URL
+    of a database. `columns` renames columns (ours -> theirs). `user` and `type` are those of all rows. `catalogue` is a path or
+    URL of titles, and `catalogue_columns` renames its columns. `console` shows what became of the rows, and a summary.
 
     LogError, and nothing written, where a file cannot be read or its rows do not add up, where the share of broken rows is over
-    `max_broken`, where no sound row is left, or where `out` exists and not `force`.
+    `max_broken`, where no sound row is left, where the source has no use for an option, or where `out` exists and not `force`.
     """
-    if source not in SOURCES:
-        raise LogError(f"no source {source!r}; the sources are {', '.join(SOURCES)}")
-    if columns and source != "canonical":
-        raise LogError(f"source {source} has fixed columns; --column {next(iter(columns))}=… goes with --source canonical only")
-    read: Reader = import_module(f"training.sources.{source}").read
+    request = Request(
+        places={}, columns=columns or {}, user=user, type=type, query=query, encoding=encoding, clock=clock or Clock()
+    )
+    _check_options(source, request)
+    if catalogue_columns and catalogue is None:
+        raise LogError("--catalogue-column wants --catalogue FILE")
+    console = console or Console(stderr=True)
+    database = SOURCES[source].database
     with replacing(out, force=force) as folder:
-        request = Request(
-            places=fetch(paths, folder / _FETCHED), columns=columns or {}, encoding=encoding, clock=clock or Clock()
-        )
+        places = {path: hide_password(path) for path in paths} if database else fetch(paths, folder / _FETCHED)
+        read: Reader = import_module(f"training.sources.{source}").read
         try:
-            account = take(read(request), folder / _ROWS, folder / _TITLES)
+            account = take(read(replace(request, places=places)), folder / _ROWS, folder / _TITLES)
             shutil.rmtree(folder / _FETCHED, ignore_errors=True)
-            _show(account, console or Console(stderr=True))
+            _show(account, console)
             if not account.sound or account.broken.total() > max_broken * account.read:
                 raise LogError(_refusal(account, max_broken))
             kept = sort_events(folder / _ROWS, account.events, folder, slice_rows)
-            _write_catalogue(folder)
+            if catalogue is not None:
+                beside = fetch([catalogue], folder / _BESIDE)
+                titles = read_titles(beside, catalogue_columns or {}, encoding, folder / _TITLES)
+                shutil.rmtree(folder / _BESIDE, ignore_errors=True)
+                if titles.broken > max_broken * titles.rows:
+                    raise LogError(f"{catalogue}: {titles.broken:,} of {titles.rows:,} rows have no track_id or are broken")
+            named = write_catalogue(folder, folder / _TITLES)
             shutil.rmtree(folder / _ROWS)
             shutil.rmtree(folder / _TITLES)
             about = describe(pl.scan_parquet(folder / EVENTS))
@@ -73,25 +91,58 @@ def import_log(
             raise LogError(f"the log cannot be written: {error}") from error
         if about["events"] != kept:
             raise LogError(f"{kept:,} events were sorted, but {about['events']:,} were written; please report this")
-        write_about(folder, _about(source, paths, account, about))
+        summary = summarise(Log(folder=folder, about=about))
+        found = {
+            **_about(source, list(map(hide_password, paths)) if database else paths, account, about),
+            "summary": summary.facts(),
+            "named_tracks": named,
+        }
+        write_about(folder, {**found, "warnings": warnings(summary)})
+        _print(console, lines(summary))
+        if named or catalogue is not None:
+            _print(console, [f"{named:,} of {about['tracks']:,} tracks have a line in the catalogue"])
+        _print(console, [f"warning: {warning}" for warning in warnings(summary)])
     return open_log(out)
+
+
+def _check_options(source: str, request: Request) -> None:
+    """LogError where there is no such source, or where it has no use for an option."""
+    if source not in SOURCES:
+        raise LogError(f"no source {source!r}; the sources are {', '.join(SOURCES)}")
+    if request.columns and "column" not in SOURCES[source].takes:
+        column = next(iter(request.columns))
+        raise LogError(f"source {source} has fixed columns; --column {column}=… goes with canonical and sql only")
+    given = {
+        "user": request.user is not None,
+        "type": request.type is not None,
+        "query": request.query is not None,
+        "timezone": request.clock.zone is not None,
+        "dates": request.clock.dates is not None,
+    }
+    for option in (option for option, there in given.items() if there and option not in SOURCES[source].takes):
+        takers = [name for name, one in SOURCES.items() if option in one.takes]
+        raise LogError(f"source {source} has no use for --{option}; it goes with {', '.join(takers)} only")
 
 
 def _show(account: Account, console: Console) -> None:
     """Say what became of the rows that were not kept, a reason a line."""
-    lines = []
+    text = [f"{name}: {note}" for note, name in account.notes.items()]
     if account.broken:
-        lines.append(f"broken rows: {account.broken.total():,} of {account.in_files:,}")
+        text.append(f"broken rows: {account.broken.total():,} of {account.in_files:,}")
         for reason, count in account.broken.most_common():
-            lines.append(f"  {reason}: {count:,}, for example {account.examples[reason]}")
+            text.append(f"  {reason}: {count:,}, for example {account.examples[reason]}")
     if account.passed:
-        lines.append(f"rows passed over: {account.passed.total():,} of {account.in_files:,}")
-        lines += [f"  {reason}: {count:,}" for reason, count in account.passed.most_common()]
+        text.append(f"rows passed over: {account.passed.total():,} of {account.in_files:,}")
+        text += [f"  {reason}: {count:,}" for reason, count in account.passed.most_common()]
     if account.ignored:
-        lines.append(f"ignored files: {len(account.ignored):,}")
-        lines += [f"  {one.name} {one.why}" for one in account.ignored[:_SHOWN]]
-        lines += [f"  and {len(account.ignored) - _SHOWN:,} more"] if len(account.ignored) > _SHOWN else []
-    for line in lines:
+        text.append(f"ignored files: {len(account.ignored):,}")
+        text += [f"  {one.name} {one.why}" for one in account.ignored[:_SHOWN]]
+        text += [f"  and {len(account.ignored) - _SHOWN:,} more"] if len(account.ignored) > _SHOWN else []
+    _print(console, text)
+
+
+def _print(console: Console, text: Sequence[str]) -> None:
+    for line in text:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -101,14 +152,6 @@ def _refusal(account: Account, max_broken: float) -> str:
     reasons = "; ".join(f"{reason}: {count:,}" for reason, count in account.broken.most_common())
     limit = f"{max_broken:.2%} may be (--max-broken)" if account.sound else "none is left"
     return f"{account.broken.total():,} of {account.read:,} rows are broken, {limit}. {reasons}"
-
-
-def _write_catalogue(folder: Path) -> None:
-    if not any((folder / _TITLES).iterdir()):
-        return
-    titles = pl.scan_parquet(folder / _TITLES / "*.parquet", missing_columns="insert", schema=TITLES)
-    known = titles.unique("track_id", keep="first", maintain_order=True)
-    known.sort("track_id").sink_parquet(folder / CATALOGUE)
 
 
 def _about(source: str, paths: Sequence[str], account: Account, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +170,7 @@ def _about(source: str, paths: Sequence[str], account: Account, about: Mapping[s
             "added": account.events - account.sound,
             "kept": about["events"],
         },
+        "notes": list(account.notes),
         "ignored": [f"{one.name} {one.why}" for one in account.ignored[:_KEPT]],
         **about,
     }

@@ -2,7 +2,7 @@
 
     LOG/
       events.parquet      the columns below, sorted by user, time and kind
-      catalogue.parquet   optional: track_id, title, artist, duration_ms
+      catalogue.parquet   optional: track_id, title, artist, album, duration_ms, and group, which is the same for one recording
       log.json            where it came from, its licence, what was refused and why, counts and dates
 
 Sources (training/sources/) write it, everything behind reads it. It knows nothing of rows, models or the skip rule: that
@@ -53,7 +53,7 @@ SCHEMA = pl.Schema(
         "part": pl.Enum(PARTS),
     }
 )
-TITLES = pl.Schema({"track_id": pl.String(), "title": pl.String(), "artist": pl.String(), "duration_ms": pl.Int64()})
+TITLES = pl.Schema({**dict.fromkeys(("track_id", "title", "artist", "album", "group"), pl.String()), "duration_ms": pl.Int64()})
 """The catalogue's columns; all but the first may be null."""
 _LOCK, _OLD = "lock", "old"  # in a draft's folder: held by its process, and the log that it replaces
 ORDER = ("user_id", "at_ms", "type", "track_id")

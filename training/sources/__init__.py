@@ -14,6 +14,8 @@ class Source:
     about: str
     skips: str  # what counts as a skip
     licence: str
+    takes: tuple[str, ...] = ()  # of the options that not all sources have a use for
+    database: bool = False  # whether a path is the URL of a database
 
 
 SOURCES: dict[str, Source] = {
@@ -21,6 +23,14 @@ SOURCES: dict[str, Source] = {
         about="CSV, JSON Lines or Parquet in nexttrack's own columns",
         skips="the event's type; where played_ms is given, the recipe's skip rule",
         licence="the log's own",
+        takes=("column", "user", "type", "timezone", "dates"),
+    ),
+    "sql": Source(
+        about="the rows that --query gives of a database, in the same columns; a path is a database URL as SQLAlchemy reads it",
+        skips="as canonical",
+        licence="the log's own",
+        takes=("column", "user", "type", "timezone", "dates", "query"),
+        database=True,
     ),
     "kuairand": Source(
         about="KuaiRand-Pure: a folder with events.parquet and history.parquet",
@@ -41,5 +51,6 @@ SOURCES: dict[str, Source] = {
         about="personal Spotify exports, extended and basic: the .zip as downloaded, its JSON files, or folders of them",
         skips="skipped; where it says nothing, not ended by itself and under 30 s; of the basic history, under 30 s",
         licence="the person's own data",
+        takes=("user",),
     ),
 }

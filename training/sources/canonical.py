@@ -2,26 +2,29 @@
 
 | column | |
 |---|---|
-| user_id, track_id | required; text or whole numbers |
+| user_id, track_id | required; text or whole numbers. `--user NAME` stands for user_id |
 | at, at_s or at_ms | one is required: a time (`training.sources.times`), Unix seconds, Unix milliseconds |
-| type | required: play, skip, complete, like, dislike |
+| type | play, skip, complete, like, dislike. `--type` gives one to all rows |
 | played_ms, track_ms, session_id, asked, part | optional, see `training.data.log` |
-| title, artist | optional; the first row of a track that has one of them counts |
+| title, artist, album, group, duration_ms | optional; the first row of a track that has one of them counts |
 
 `--column track_id=song` reads a column under another name. Columns that are not needed are ignored. Everything is read as text
-first, so that one odd value breaks one row and not the file. Skips: the event's type, and `played_ms` where it is given
-(`model.events.SkipRule`). Licence: the log's own.
+first, so that one odd value breaks one row and not the file.
+
+Skips: the event's type, and `played_ms` where it is given (`model.events.SkipRule`). In a file without types a row is a whole
+play. With played_ms, the rule's defaults make it a `skip` or a `complete`; without, it is a `play`. Licence: the log's own.
 
 Files need not agree on columns or types. A folder `type=skip/` gives its files a column of that name, if it is one of ours. All
 files' columns are checked before a row is read.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
+from model.events import SkipRule
 from training.data.checks import present
-from training.data.log import SCHEMA, LogError
+from training.data.log import SCHEMA, TITLES, TYPES, LogError
 from training.sources.reading import Part, Request, missing_columns, part
 from training.sources.tables.files import Ignored, find
 from training.sources.tables.opening import KINDS, open_table
@@ -29,47 +32,91 @@ from training.sources.tables.table import ABOUT_ROWS, FAULT, Table
 from training.sources.times import Clock, read_times, read_unix
 
 TIMES = ("at", "at_s", "at_ms")
-TITLES = ("title", "artist")
-COLUMNS = (*TIMES, *(name for name in SCHEMA.names() if name != "at_ms"), *TITLES)
-_REQUIRED = ("user_id", "track_id", "type")
+COLUMNS = (
+    *TIMES,
+    *(name for name in SCHEMA.names() if name != "at_ms"),
+    *(name for name in TITLES.names() if name != "track_id"),
+)
+BY_PLAYED = "no column type: a row is a skip where played_ms is under 30 s and under 90 % of track_ms, else complete"
+ALL_PLAYS = "no column type and no column played_ms: every row is a play, and nothing is a skip"
+_RULE = SkipRule()
 
 
 def read(request: Request) -> Iterator[Part | Ignored]:
-    """Read a request; its `columns` say which of the log's columns stands for one of ours."""
+    """Read files; the request's `columns` say which of their columns stands for one of ours."""
+    theirs = names(request)
+    files, ignored = find(request.places, KINDS)
+    opened = [open_table(file, request.encoding, booleans=(theirs["asked"],)) for file in files]
+    parts = [
+        Ignored(name=file.name, why="is empty") if table is None else canonical_part(table, request)
+        for file, table in zip(files, opened, strict=True)
+    ]
+    yield from ignored
+    yield from parts
+
+
+def names(request: Request) -> dict[str, str]:
+    """The log's name of each of our columns. LogError where the request names a column that we do not have."""
     if unknown := sorted(set(request.columns) - set(COLUMNS)):
         raise LogError(f"--column {unknown[0]}=…: no such column; the columns are {', '.join(COLUMNS)}")
-    files, ignored = find(request.places, KINDS)
-    theirs = {name: request.columns.get(name, name) for name in COLUMNS}
-    opened = [open_table(file, request.encoding, booleans=(theirs["asked"],)) for file in files]
-    for table in opened:
-        if table is not None and (table.columns or not table.open):  # a file without any JSON object has its own faults
-            _check_columns(table, theirs, request.columns)
-    yield from ignored
-    for file, table in zip(files, opened, strict=True):
-        yield Ignored(name=file.name, why="is empty") if table is None else part(table, _rows(table, theirs, request.clock))
+    if request.type is not None and request.type not in TYPES:
+        raise LogError(f"--type {request.type}: no such type; the types are {', '.join(TYPES)}")
+    return {name: request.columns.get(name, name) for name in COLUMNS}
 
 
-def _check_columns(table: Table, theirs: Mapping[str, str], renamed: Mapping[str, str]) -> None:
-    """LogError that names all columns that the table lacks."""
+def canonical_part(table: Table, request: Request) -> Part:
+    """The part that a table makes. LogError that names all columns that it lacks."""
+    theirs = names(request)
     found = (*table.columns, *(name for name in table.file.keys if name not in table.columns))
-    missing = [theirs[name] for name in _REQUIRED if theirs[name] not in found]
-    missing += [name for name in renamed.values() if name not in (*found, *missing)]
+    if table.columns or not table.open:  # a file without any JSON object has its own faults
+        _check_columns(table, theirs, found, request)
+    if request.type is not None or theirs["type"] in found:
+        return part(table, _rows(table, theirs, request))
+    timed = theirs["played_ms"] in found
+    return part(
+        table, _rows(table, theirs, request, untyped="complete" if timed else "play"), BY_PLAYED if timed else ALL_PLAYS
+    )
+
+
+def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str], request: Request) -> None:
+    constants = {"user_id": request.user, "type": request.type}
+    for name, value in constants.items():
+        if value is not None and theirs[name] in found:
+            option = name.removesuffix("_id")
+            raise LogError(f"{table.file.name}: found a column {theirs[name]} and --{option} {value}; wanted one of the two")
+    required = [name for name in ("user_id", "track_id") if constants.get(name) is None]
+    missing = [theirs[name] for name in required if theirs[name] not in found]
+    missing += [name for name in request.columns.values() if name not in (*found, *missing)]
     if not any(theirs[name] in found for name in TIMES):
         missing.append("one of at, at_s, at_ms")
     if missing:
-        raise missing_columns(table.file, missing, found)
+        raise missing_columns(table.file, missing, found, "--column OURS=THEIRS reads one under another name")
 
 
-def _rows(table: Table, theirs: Mapping[str, str], clock: Clock) -> Iterator[pl.DataFrame]:
+def _rows(table: Table, theirs: Mapping[str, str], request: Request, untyped: str | None = None) -> Iterator[pl.DataFrame]:
+    """Frames in our columns. In a file without types, `untyped` is the type of a row that is no skip."""
     keys = {name: value for name, value in table.file.keys.items() if name not in table.columns}
     wanted = {ours: name for ours, name in theirs.items() if name in table.columns or (table.open and name not in keys)}
+    given = {"user_id": request.user, "type": request.type}
+    constants = {ours: keys[name] for ours, name in theirs.items() if name in keys}
+    constants |= {name: value for name, value in given.items() if value is not None}
     for frame in table.rows(tuple(dict.fromkeys(wanted.values()))):
-        ours = frame.select(
-            *(pl.col(name).alias(ours) for ours, name in wanted.items()),
-            *(pl.lit(keys[name]).alias(ours) for ours, name in theirs.items() if name in keys),
-            *ABOUT_ROWS,
-        )
-        yield _timed(ours, clock)
+        ours = frame.select(*(pl.col(name).alias(ours) for ours, name in wanted.items()), *ABOUT_ROWS)
+        ours = ours.with_columns(pl.lit(value, pl.String).alias(name) for name, value in constants.items())
+        timed = _timed(ours, request.clock)
+        yield timed if untyped is None else _typed(timed, untyped)
+
+
+def _typed(frame: pl.DataFrame, untyped: str) -> pl.DataFrame:
+    """Give whole plays the type that the skip rule's defaults see in them."""
+    absent = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in _PLAY if name not in frame.columns)
+    played, track = (present(pl.col(name).cast(pl.String)).cast(pl.Float64, strict=False) for name in _PLAY[:2])
+    skipped = (played < _RULE.limit_ms) & (track.is_null() | (played < _RULE.end_share * track))
+    derived = pl.when(skipped).then(pl.lit("skip")).otherwise(pl.lit(untyped))
+    return absent.with_columns(pl.coalesce("type", derived).alias("type"))
+
+
+_PLAY = ("played_ms", "track_ms", "type")
 
 
 def _timed(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:

@@ -23,6 +23,9 @@ class Request:
 
     places: Mapping[str, str]  # local path -> path or URL as the person gave it
     columns: Mapping[str, str] = field(default_factory=dict)  # our column -> the log's column
+    user: str | None = None  # the listener of all rows
+    type: str | None = None  # the type of all rows
+    query: str | None = None  # what to ask a database for
     encoding: str | None = None  # of text files. None: UTF-8, or as a byte order mark says
     clock: Clock = field(default_factory=Clock)
 
@@ -32,14 +35,15 @@ class Part:
     """The rows of one file.
 
     `rows` are frames in canonical columns (`training.data.log`), as text or typed, null where a value cannot be read, and with
-    the columns `ABOUT_ROWS`. Optional columns may be absent; title, artist and duration_ms make the catalogue. Columns that are
-    not canonical are shown with a broken row. `count` gives the rows in the file, counted without the code that reads them.
+    the columns `ABOUT_ROWS`. Optional columns may be absent. title, artist, album, group and duration_ms make the catalogue.
+    Other columns are shown with a broken row. `count` gives the rows in the file, counted without the code that reads them.
     """
 
     name: str
     rows: Iterator[pl.DataFrame]
     count: Callable[[], int]
     unit: str = "row"
+    note: str | None = None  # what the person should know of how the rows were read
 
 
 Reader = Callable[[Request], Iterator[Part | Ignored]]
@@ -54,9 +58,9 @@ def tables(request: Request, kinds: Sequence[str], *, form: Delimited | None = N
         yield Ignored(name=file.name, why="is empty") if table is None else table
 
 
-def part(table: Table, rows: Iterator[pl.DataFrame]) -> Part:
+def part(table: Table, rows: Iterator[pl.DataFrame], note: str | None = None) -> Part:
     """The part of a log that a table's rows make."""
-    return Part(name=table.file.name, rows=rows, count=table.count, unit=table.unit)
+    return Part(name=table.file.name, rows=rows, count=table.count, unit=table.unit, note=note)
 
 
 def require(table: Table, names: Sequence[str]) -> None:
@@ -65,7 +69,7 @@ def require(table: Table, names: Sequence[str]) -> None:
         raise missing_columns(table.file, missing, table.columns)
 
 
-def missing_columns(file: File, missing: Sequence[str], found: Sequence[str]) -> LogError:
+def missing_columns(file: File, missing: Sequence[str], found: Sequence[str], hint: str = "") -> LogError:
     """The error that names the columns that a file lacks, and those that it has."""
     shown = ", ".join(map(printable, found[:30])) + (f" and {len(found) - 30} more" if len(found) > 30 else "")
-    return LogError(f"{file.name}: wanted columns {', '.join(missing)}; found {shown or 'none'}")
+    return LogError(f"{file.name}: wanted columns {', '.join(missing)}; found {shown or 'none'}{hint and f'; {hint}'}")

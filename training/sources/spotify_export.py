@@ -6,8 +6,8 @@ reason_end, skipped, and username where it is there. *Account data* (StreamingHi
 minute), artistName, trackName, msPlayed. Podcasts, audiobooks and playbacks that name no track are passed over by reason. Other
 files of an export are ignored and listed. What a file is, its keys say, not its name.
 
-Listeners: the username, else the folder or archive of a person's files. Folders that Spotify itself names (`MyData`, `Spotify
-Extended Streaming History`) and `my_spotify_data.zip` are looked through. So exports of several people want a folder each.
+Listeners: `--user`, else the username, else the folder or archive of a person's files. Exports of several people want a folder
+each. Folders that Spotify itself names (`MyData`, `Spotify Extended Streaming History`) and `my_spotify_data.zip` do not count.
 
 Tracks: the URI. The basic history has none: a track gets the URI that an extended history in the same import gives the same
 artist and title, else `Artist - Title`. Playbacks of the basic history in a time that the same listener's extended history
@@ -93,7 +93,7 @@ def read(request: Request) -> Iterator[Part | Ignored]:
             f"{', '.join(request.places.values())}: wanted Spotify's streaming history, JSON arrays of playbacks with ts and"
             f" ms_played, or endTime and msPlayed; found {', '.join(file.name for file in files[:5])}"
         )
-    listeners = _listeners(histories)
+    listeners = _listeners(histories, request.user)
     known = _known(found["extended"], listeners, request) if found["basic"] else _Known()
     for form, one in ((form, file) for form, of_form in found.items() for file in of_form):
         rows = _rows(one, form, listeners[one.folders], known, request)
@@ -113,8 +113,10 @@ def _form(file: File, request: Request) -> str | None:
     return None
 
 
-def _listeners(files: Sequence[File]) -> dict[tuple[str, ...], str]:
-    """A name for the person of each folder: as many of its last folders as tell it from the others'."""
+def _listeners(files: Sequence[File], user: str | None) -> dict[tuple[str, ...], str]:
+    """A name for the person of each folder: `user`, or as many of its last folders as tell it from the others'."""
+    if user is not None:
+        return {file.folders: user for file in files}
     people = {file.folders: tuple(name for name in file.folders if not _SPOTIFYS_OWN.fullmatch(name)) for file in files}
     different = set(people.values())
     names = {}
@@ -153,12 +155,12 @@ def _rows(file: File, form: str, listener: str, known: _Known, request: Request)
             pl.any_horizontal(pl.col(episode).is_not_null()).alias("spoken"),
             named_tracks(frame["artist"], frame["title"]).alias("named"),
         )
-        yield (_extended(frame) if form == "extended" else _basic(frame, known)).with_columns(
+        yield (_extended(frame, named=request.user is not None) if form == "extended" else _basic(frame, known)).with_columns(
             pl.when(pl.col(FAULT).is_null()).then(PASSED).alias(PASSED)
         )
 
 
-def _extended(frame: pl.DataFrame) -> pl.DataFrame:
+def _extended(frame: pl.DataFrame, *, named: bool) -> pl.DataFrame:
     skipped = pl.col("skipped").replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
     left = pl.coalesce(skipped, (pl.col("reason_end").fill_null("") != "trackdone") & (pl.col("played_ms") < _LEFT_MS))
     track = pl.col("track_id").replace("", None)
@@ -168,7 +170,7 @@ def _extended(frame: pl.DataFrame) -> pl.DataFrame:
         "reason_end",
         "skipped",
         *(name for name in ABOUT_ROWS if name != PASSED),
-        user_id=pl.coalesce(pl.col("username").replace("", None), "listener"),
+        user_id="listener" if named else pl.coalesce(pl.col("username").replace("", None), "listener"),
         track_id=track,
         at_ms=pl.col("ended_ms") - pl.col("played_ms").fill_null(0),
         type=_kind(left),

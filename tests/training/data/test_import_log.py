@@ -5,12 +5,11 @@ import random
 from io import StringIO
 from pathlib import Path
 
-import polars as pl
 import pytest
 from rich.console import Console
 
 from training.data.import_log import import_log
-from training.data.log import CATALOGUE, ORDER, SCHEMA, LogError
+from training.data.log import CATALOGUE, ORDER, SCHEMA, TITLES, LogError
 
 HEAD = "user_id,track_id,at_s,type,played_ms"
 SOUND = "u,t,1700000000,play,"
@@ -130,7 +129,7 @@ def test_an_empty_log_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     """A typing error in --source names what would have been right."""
-    with pytest.raises(LogError, match="the sources are canonical, kuairand"):
+    with pytest.raises(LogError, match="the sources are canonical, sql, kuairand"):
         import_log("canonicle", ["x.csv"], tmp_path / "log")
 
 
@@ -180,7 +179,5 @@ def test_a_catalogue_has_each_track_of_the_log_once(tmp_path: Path) -> None:
 
     assert (log.folder / CATALOGUE).is_file()
     assert catalogue is not None
-    assert catalogue.schema == pl.Schema(
-        {"track_id": pl.String(), "title": pl.String(), "artist": pl.String(), "duration_ms": pl.Int64()}
-    )
+    assert catalogue.schema == TITLES
     assert catalogue["track_id"].to_list() == ["spotify:track:1", "spotify:track:2"]

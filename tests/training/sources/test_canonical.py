@@ -8,13 +8,16 @@ import sys
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from training.data.import_log import import_log
 from training.data.log import SCHEMA, Log, LogError
+from training.sources.canonical import ALL_PLAYS, BY_PLAYED
 from training.sources.times import Clock
 
 if sys.version_info >= (3, 14):
@@ -81,7 +84,7 @@ def test_one_refusal_names_all_missing_columns(tmp_path: Path) -> None:
     """Nobody wants to find them one by one."""
     (tmp_path / "log.csv").write_text("who,song\nu,t\n")
 
-    with pytest.raises(LogError, match="wanted columns user_id, track_id, type, one of at, at_s, at_ms; found who, song"):
+    with pytest.raises(LogError, match="wanted columns user_id, track_id, one of at, at_s, at_ms; found who, song; --column"):
         _import(tmp_path / "log.csv", tmp_path / "log")
 
 
@@ -196,7 +199,7 @@ def test_titles_and_artists_make_a_catalogue(tmp_path: Path, form: str, write: C
 
     catalogue = log.catalogue()
     assert catalogue is not None
-    assert catalogue.rows() == [("t", "Song", "Ann", None), ("w", None, "Ann", None)]
+    assert catalogue.rows() == [("t", "Song", "Ann", None, None, None), ("w", None, "Ann", None, None, None)]
     assert log.events().collect().columns == SCHEMA.names()
 
 
@@ -328,7 +331,7 @@ def test_a_key_that_is_half_a_character_can_be_shown(tmp_path: Path) -> None:
     """The refusal can be printed."""
     (tmp_path / "log.jsonl").write_text('{"\\ud800": 1}\n')
 
-    with pytest.raises(LogError, match=r"found \\ud800$"):
+    with pytest.raises(LogError, match=r"found \\ud800; "):
         _import(tmp_path / "log.jsonl", tmp_path / "log")
 
 
@@ -338,3 +341,125 @@ def test_a_key_that_only_later_lines_have_is_read(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text(json.dumps(rows[0]) + "\n" + json.dumps({**rows[1], "played_ms": 900}) + "\n")
 
     assert _import(tmp_path / "log.jsonl", tmp_path / "log").events().collect()["played_ms"].to_list() == [None, 900]
+
+
+def _told(path: Path, out: Path, **options: str) -> tuple[Log, str]:
+    """The log, and what the importer printed."""
+    console = Console(file=StringIO(), width=300)
+    log = import_log("canonical", [str(path)], out, console=console, **options)  # type: ignore[arg-type] # of several types
+    assert isinstance(console.file, StringIO)
+    return log, console.file.getvalue()
+
+
+def test_a_log_without_types_is_read_by_what_was_heard(tmp_path: Path) -> None:
+    """A row is a whole play: a skip under 30 seconds, unless nine tenths were heard; what is not known was heard."""
+    plays = [(29_999, None), (30_000, None), (5_000, 5_100), (5_000, 60_000), (None, None), ("long", None)]
+    rows = "".join(f"u,t{n},{NOON_MS + n},{'' if p is None else p},{k or ''}\n" for n, (p, k) in enumerate(plays))
+    (tmp_path / "log.csv").write_text("user_id,track_id,at_ms,played_ms,track_ms\n" + rows)
+    console = Console(file=StringIO(), width=300)
+
+    log = import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log", max_broken=0.5, console=console)
+
+    assert log.events().collect()["type"].to_list() == ["skip", "complete", "complete", "skip", "complete"]
+    assert log.about["rows"]["broken"] == {"unreadable played_ms": 1}
+    assert log.about["notes"] == [BY_PLAYED]
+    assert isinstance(console.file, StringIO)
+    assert BY_PLAYED in console.file.getvalue()
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_log_without_types_and_times_heard_is_all_plays(tmp_path: Path, form: str) -> None:
+    """And says so, and warns that there are no skips."""
+    texts = {
+        "csv": f"user_id,track_id,at_ms\nu,t,{NOON_MS}\n",
+        "jsonl": f'{{"user_id": "u", "track_id": "t", "at_ms": {NOON_MS}}}\n',
+    }
+    (tmp_path / f"log.{form}").write_text(texts[form])
+
+    log, told = _told(tmp_path / f"log.{form}", tmp_path / "log")
+
+    assert log.events().collect()["type"].to_list() == ["play"]
+    assert ALL_PLAYS in told
+    assert "warning: no skips at all: is a column missing?" in told
+
+
+def test_constants_stand_for_columns(tmp_path: Path) -> None:
+    """One person's log need not name the person, nor a log of whole plays its type."""
+    (tmp_path / "log.csv").write_text(f"track_id,at_ms\nt,{NOON_MS}\n")
+
+    log, _ = _told(tmp_path / "log.csv", tmp_path / "log", user="ann", type="complete")
+
+    assert log.events().collect().select("user_id", "type").rows() == [("ann", "complete")]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"user": "ann"}, "found a column user_id and --user ann; wanted one of the two"),
+        ({"type": "play"}, "found a column type and --type play; wanted one of the two"),
+        ({"type": "heard"}, "--type heard: no such type; the types are play, skip, complete"),
+        ({"query": "SELECT 1"}, "source canonical has no use for --query; it goes with sql only"),
+    ],
+)
+def test_options_that_contradict_the_log_are_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
+    """A constant over a column would make all listeners one."""
+    (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n")
+
+    with pytest.raises(LogError, match=words):
+        _told(tmp_path / "log.csv", tmp_path / "log", **options)
+
+
+def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
+    """Titles, artists, albums, groups, durations in seconds or milliseconds; only of tracks that were heard."""
+    (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms,title\nu,7,play,{NOON_MS},Old\nu,8,play,{NOON_MS},Kept\n")
+    (tmp_path / "tracks.tsv").write_text(
+        "id\tname\tartist\talbum\tgroup\tduration_s\n"
+        '7.0\t"Heroes"\tBowie\tHeroes\tg1\t215.5\n\n7\tAgain\t\t\t\t\n9\tUnheard\tX\t\t\t1\n\tNameless\tX\t\t\t1\n'
+    )
+    console = Console(file=StringIO(), width=300)
+
+    log = import_log(
+        "canonical",
+        [str(tmp_path / "log.csv")],
+        tmp_path / "log",
+        catalogue=str(tmp_path / "tracks.tsv"),
+        catalogue_columns={"track_id": "id", "title": "name"},
+        max_broken=0.3,
+        console=console,
+    )
+
+    catalogue = log.catalogue()
+    assert catalogue is not None
+    assert catalogue.rows() == [
+        ("7", "Heroes", "Bowie", "Heroes", "g1", 215_500),
+        ("8", "Kept", None, None, None, None),
+    ]
+    assert isinstance(console.file, StringIO)
+    assert "2 of 2 tracks have a line in the catalogue" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "words"),
+    [
+        ("id,title\n7,x\n", {}, "tracks.csv: wanted columns track_id; found id, title; --catalogue-column OURS=THEIRS"),
+        ("track_id\n7\n", {}, "tracks.csv: wanted columns one of title, artist, album"),
+        ("track_id,title\n7,x\n", {"titel": "title"}, "--catalogue-column titel=…: no such column; the columns are track_id"),
+        ("track_id,title\n7,x\n", {"artist": "band"}, "tracks.csv: wanted columns artist; found track_id, title"),
+        ("track_id,title\n,x\n", {}, "the catalogue has no rows with a track_id"),
+        ("track_id,title\n7,x\n,y\n", {}, "tracks.csv: 1 of 2 rows have no track_id or are broken"),
+        ("", {}, "the catalogue has no rows with a track_id"),
+    ],
+)
+def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path: Path, text: str, columns: dict[str, str], words: str) -> None:
+    """By the same rules as the log."""
+    (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms\nu,7,play,{NOON_MS}\n")
+    (tmp_path / "tracks.csv").write_text(text)
+
+    with pytest.raises(LogError, match=words):
+        import_log(
+            "canonical",
+            [str(tmp_path / "log.csv")],
+            tmp_path / "log",
+            catalogue=str(tmp_path / "tracks.csv"),
+            catalogue_columns=columns,
+        )

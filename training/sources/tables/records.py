@@ -16,12 +16,12 @@ from training.sources.tables.files import File
 from training.sources.tables.lines import NOT_UTF8, escaped, line_blocks, printable
 from training.sources.tables.streams import count_lines, text_blocks
 from training.sources.tables.table import ABOUT_ROWS, BLANK, FAULT, LINE, PASSED, RAW, Table
+from training.sources.tables.values import as_text, float_text
 
 LARGEST_ARRAY = 128 << 20
 """Characters of an array, which is read whole. Parsed it takes some ten times as many bytes."""
 OTHER_KEYS = "an object with none of the expected keys"
 _ARRAY_BLOCK = 50_000
-_WHOLE_FLOATS = 2**53  # from here on a float skips whole numbers
 
 
 class Record(NamedTuple):
@@ -119,7 +119,7 @@ def _column(name: str, records: Sequence[Record], faults: list[str | None], *, b
     values = [None if record.value is None else record.value.get(name) for record in records]
     if {type(value) for value in values} - {str, type(None)}:
         for place, value in enumerate(values):
-            values[place], fault = _as_text(value, boolean=boolean)
+            values[place], fault = as_text(value, boolean=boolean)
             faults[place] = faults[place] or (fault and f"{name} is {fault}; wanted text or a number")
     try:
         return pl.Series(name, values, pl.String)
@@ -128,15 +128,6 @@ def _column(name: str, records: Sequence[Record], faults: list[str | None], *, b
             if value is not None and escaped(value):
                 values[place], faults[place] = None, faults[place] or f"{name} with half a character (a lone surrogate)"
         return pl.Series(name, values, pl.String)
-
-
-def _as_text(value: object, *, boolean: bool) -> tuple[str | None, str | None]:
-    """Returns a value as text, and for a value that cannot be taken its kind."""
-    if value is None or isinstance(value, str):
-        return value, None
-    if isinstance(value, bool):
-        return str(value).lower(), None if boolean else "true or false"
-    return None, "a list" if isinstance(value, list) else "an object"
 
 
 def _decoded(number: int, text: str) -> Record:
@@ -163,8 +154,7 @@ def _number(text: str) -> str:
     """Returns a float's digits as they are written. With an exponent, returns the whole number if it is exact."""
     if "e" not in text and "E" not in text:
         return text
-    value = float(text)
-    return str(int(value)) if value.is_integer() and abs(value) < _WHOLE_FLOATS else repr(value)
+    return float_text(float(text)) or ""
 
 
 def _constant(text: str) -> str | None:

@@ -1,0 +1,94 @@
+"""What a log knows of its tracks (titles, artists, albums, groups, durations), from its own rows and from a file beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from training.data.checks import checked
+from training.data.log import CATALOGUE, EVENTS, TITLES, LogError
+from training.sources.reading import missing_columns
+from training.sources.tables.files import find
+from training.sources.tables.opening import KINDS, open_table
+from training.sources.tables.table import FAULT, PASSED
+
+COLUMNS = (*TITLES.names(), "duration_s")
+_FILE = "catalogue.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Titles:
+    """How many rows of a catalogue's files were read, and how many of them could not be taken."""
+
+    rows: int
+    broken: int
+
+
+def read_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding: str | None, folder: Path) -> Titles:
+    """Read the catalogue in `places` into a folder of titles. `columns` says which of its columns stands for one of ours.
+
+    Its columns are track_id and any of title, artist, album, group, duration_ms and duration_s. LogError where there is no
+    track_id or none of the others, or where the rows do not add up.
+    """
+    if unknown := sorted(set(columns) - set(COLUMNS)):
+        raise LogError(f"--catalogue-column {unknown[0]}=…: no such column; the columns are {', '.join(COLUMNS)}")
+    theirs = {name: columns.get(name, name) for name in COLUMNS}
+    frames = []
+    broken = 0
+    for file in find(places, KINDS)[0]:
+        table = open_table(file, encoding)
+        if table is None:
+            continue
+        wanted = {ours: name for ours, name in theirs.items() if name in table.columns}
+        missing = [name for name in ("track_id", *columns) if name not in wanted]
+        if missing or len(wanted) == 1:
+            raise missing_columns(file, missing or ["one of " + ", ".join(COLUMNS[1:])], table.columns, _HINT)
+        found = 0
+        for frame in table.rows(tuple(wanted.values())):
+            found += len(frame)
+            kept = frame.filter(pl.col(PASSED).is_null())
+            named = kept.select(*(pl.col(name).alias(ours) for ours, name in wanted.items()), pl.col(FAULT))
+            ids = checked(named.select("track_id", FAULT), FAULT)
+            sound = named.with_columns(ids["track_id"]).filter(pl.col("track_id").is_not_null() & pl.col(FAULT).is_null())
+            broken += len(kept) - len(sound)
+            frames.append(_typed(sound))
+        if found != table.count():
+            raise LogError(f"{file.name}: the file has {table.count():,} rows, but {found:,} were read; please report this")
+    rows = sum(map(len, frames))
+    if not rows:
+        raise LogError(f"{', '.join(places.values())}: the catalogue has no rows with a track_id")
+    folder.mkdir(exist_ok=True)
+    pl.concat(frames).unique("track_id", keep="first", maintain_order=True).write_parquet(folder / _FILE)
+    return Titles(rows=rows + broken, broken=broken)
+
+
+_HINT = "--catalogue-column OURS=THEIRS reads one under another name"
+
+
+def _typed(frame: pl.DataFrame) -> pl.DataFrame:
+    seconds = pl.col("duration_s").cast(pl.Float64, strict=False) * 1000 if "duration_s" in frame.columns else pl.lit(None)
+    known = {
+        name: pl.col(name).cast(pl.String).str.strip_chars().replace("", None) if name in frame.columns else pl.lit(None)
+        for name in TITLES.names()
+    }
+    known["duration_ms"] = pl.coalesce(known["duration_ms"].cast(pl.Float64, strict=False), seconds).round()
+    return frame.select(column.cast(TITLES[name], strict=False).alias(name) for name, column in known.items())
+
+
+def write_catalogue(folder: Path, titles: Path) -> int:
+    """Write the catalogue of a log's events from a folder of titles; returns how many of its tracks have a line.
+
+    The first row of a track that says something counts. A file beside the log comes before the log's own rows.
+    """
+    files = sorted(titles.glob("*.parquet"), key=lambda path: (path.name != _FILE, path.name))
+    if not files:
+        return 0
+    known = pl.scan_parquet(files, missing_columns="insert", schema=TITLES).unique(
+        "track_id", keep="first", maintain_order=True
+    )
+    heard = pl.scan_parquet(folder / EVENTS).select("track_id").unique()
+    found = known.join(heard, on="track_id", how="semi").sort("track_id").collect(engine="streaming")
+    if len(found):
+        found.write_parquet(folder / CATALOGUE)
+    return len(found)
