@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 
+import polars as pl
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -218,18 +219,29 @@ def test_toml_is_a_recipe_that_can_be_read(block: Block, tmp_path: Path) -> None
 
 
 def test_imports_of_an_own_log_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of docs/own-log.md that read plays.csv, run on such a file."""
+    """The commands of docs/own-log.md that read plays.csv, run on such a file, with the columns that the command names."""
     monkeypatch.chdir(tmp_path)
+    Path("tracks.csv").write_text("track_id,name,artist\n" + "".join(f"t{row},Song {row},Band\n" for row in range(7)), "utf-8")
     texts = [block.text for block in page("docs/own-log.md").blocks if block.language == "sh"]
     imports = [command for text in texts for command in commands(text) if " import plays.csv" in command]
     codes = []
     for command in imports:
-        song, at = ("song", "time") if "--column" in command else ("track_id", "at")
-        rows = "".join(f"u{row % 3},t{row % 7},2026-01-01T00:{row:02}:00Z,play\n" for row in range(60))
-        Path("plays.csv").write_text(f"user_id,{song},{at},type\n{rows}", "utf-8")
+        options = options_of(command.split()[3:], training_parser())
+        names = dict(pair.split("=") for pair in options.column)
+        zone = "" if options.timezone else "Z"
+        frame = pl.DataFrame(
+            {
+                "user_id": [f"u{row % 3}" for row in range(60)],
+                "track_id": [f"t{row % 7}" for row in range(60)],
+                "at": [f"2026-01-01T00:{row:02}:00{zone}" for row in range(60)],
+                "type": ["play"] * 60,
+            }
+        )
+        constants = [name for name, value in (("user_id", options.user), ("type", options.type)) if value]
+        frame.drop(constants).rename(names).write_csv("plays.csv")
         codes.append(main([*command.split()[3:], "--force"]))
 
-    assert len(imports) > 1
+    assert len(imports) > 3
     assert set(codes) == {0}
 
 
