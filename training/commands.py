@@ -167,7 +167,7 @@ def _set_threads(options: argparse.Namespace) -> None:
 
 def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> None:
     recipe, name = current.recipe, current.log.folder.name
-    measured = run.measure(current, fitted, console, cap=cap)
+    measured, examples = run.measure(current, fitted, console, cap=cap)
     facts = {
         "log": f"{name}: {current.log.about['events']:,} events of {current.log.about['users']:,} listeners",
         "recipe": f"{recipe.name}, seed {recipe.seed}",
@@ -175,7 +175,14 @@ def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> 
         "machine": machine(),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-    report = Report(title=f"{recipe.name} on {name}", rankers=measured, facts=facts, curves={recipe.name: fitted.epochs})
+    report = Report(
+        title=f"{recipe.name} on {name}",
+        rankers=measured,
+        model=recipe.name,
+        examples=examples,
+        facts=facts,
+        curves={recipe.name: fitted.epochs},
+    )
     with written_whole(current.folder / REPORT) as draft:
         write_report_json(report, draft)
     write_page(report.title, [report], current.folder / PAGE)

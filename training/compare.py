@@ -30,7 +30,7 @@ from training.fitting.fit import Fitted
 from training.machine import machine
 from training.recipe import Recipe
 from training.reporting.page import write_page
-from training.reporting.report import COLUMNS, Report, print_table
+from training.reporting.report import Report, print_table
 from training.reporting.rows import Row, append_row, by_name, cost_of, curve_of, mean_of, protocol_of, read_rows
 from training.run_folder import Run, prepare_below
 
@@ -84,11 +84,11 @@ def compare(
     return rows
 
 
-_COLUMNS = (*COLUMNS, "to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "seconds")
+_FURTHER = ("to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "seconds")
 
 
 def _print(report: Report, console: Console) -> None:
-    print_table(report, console, columns=_COLUMNS)
+    print_table(report, console, further=_FURTHER)
     for name, value in report.facts.items():
         console.print(f"{name}: {value}", highlight=False, markup=False)
 

@@ -36,6 +36,7 @@ from training.fitting.copy_head import CopyHeadChoice, fit_copy_head, restored
 from training.fitting.fit import Fitted, fit
 from training.fitting.ranks import ranks
 from training.fitting.session_memory import SessionMemoryChoice, build_session_memory, choose_session_memory
+from training.reporting.examples import Example, draw_examples
 from training.reporting.verdict import BEST_POSSIBLE, POPULAR
 from training.run_folder import CALIBRATION, COPY_HEAD, REFIT, SESSION_MEMORY, Run, write_json
 from training.simulator.truth import read_truth
@@ -168,21 +169,25 @@ def refresh_session_memory(run: Run, network: Network, newer: Log | None = None)
     network.session_memory = build_session_memory(seen, run.recipe.session_memory, parts=(TRAIN, VALID), weight=weight)
 
 
-def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> list[Measured]:
-    """The network and all baselines on the test part, over the full catalogue; the best possible first where it is known."""
+def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> tuple[list[Measured], list[Example]]:
+    """Measure the network and all baselines on the test part, over the full catalogue; examples show what the network proposes.
+
+    The best possible ranking comes first where it is known.
+    """
     for doubt in doubts(run.split):
         console.print(f"warning: {doubt}", style="yellow", markup=False)
     cases = select_cases(run.split, TEST, cap=cap)
     refresh_session_memory(run, fitted.network)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     rankers: list[Ranker] = [*best_possible(run), model, *baseline_rankers(run.split)]
-    return with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
+    measured = with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
+    return measured, draw_examples(model, cases, run.log, length=run.recipe.history.length)
 
 
 def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Measured:
-    """A ranker on `cases`; its response to a skip besides, but for the best possible's, which reads no history."""
+    """Measure a ranker on `cases`, and its response to a skip; the best possible ranking reads no history and has none."""
     length = run.recipe.history.length
-    measured = evaluate(ranker, cases, length=length, console=console)
+    measured = evaluate(ranker, cases, length=length, counts_V=run.split.counts, console=console)
     answered = nan if isinstance(ranker, BestPossible) else response(ranker, cases, baselines.markov(run.split), length=length)
     return measured if isnan(answered) else replace(measured, values={**measured.values, "response@20": answered})
 

@@ -10,7 +10,7 @@ Shapes: B batch, C cases, V rows of the vocabulary, L places of a list.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import isnan
+from math import isnan, nan
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -73,22 +73,29 @@ class Measured:
     and pairwise accuracy. It also has the cases and users with anything to read in a history (`read_`), and with anything
     kept in it (`kept_`).
 
-    `by_length` has a mapping for each bucket of history length: from, cases (wanted ones), hr@20, ndcg@10.
+    `by_length` has a mapping for each bucket of history length: from, cases (wanted ones), hr@20, ndcg@10. `by_popularity` has
+    one for each third of all plays, from the most played tracks on: tracks, cases, hr@20, ndcg@10.
     """
 
     name: str
     values: Mapping[str, float]
     counts: Mapping[str, int]
     by_length: Sequence[Mapping[str, float]]
+    by_popularity: Sequence[Mapping[str, float]] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values, for the manifest and the report."""
         return asdict(self)
 
 
-def evaluate(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Measured:
-    """Answer all `cases` from histories of at most `length` entries and compute the metrics. Progress is shown on `console`."""
-    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, console=console))
+def evaluate(
+    ranker: Ranker, cases: Cases, *, length: int, counts_V: Int64s | None = None, console: Console | None = None
+) -> Measured:
+    """Answer all `cases` from histories of at most `length` entries and compute the metrics. Progress is shown on `console`.
+
+    `counts_V` says how often each row was played, so that hits can be shown by popularity.
+    """
+    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, console=console), counts_V)
     scores = frozen_scores(ranker, cases, length=length)
     scored = ~np.isnan(scores)
     frozen, _ = metrics.auc_within_users(scores[scored], cases.wanted[scored], cases.user[scored])
@@ -129,7 +136,7 @@ def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
     return scores_C
 
 
-def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
+def summarise(name: str, cases: Cases, answers: Answers, counts_V: Int64s | None = None) -> Measured:
     """Compute all metrics from the answers to `cases`.
 
     Finding is measured on wanted targets, of which unknown ones are misses. Refusal is measured on refused targets too. AUC
@@ -152,6 +159,7 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
         "pairwise": pairwise,
         "refused@20": metrics.hit_rate(answers.rank[~wanted], 20),
         "refused_mrr@20": metrics.mrr(answers.rank[~wanted], 20),
+        "skipped_hits@20": nan if wanted.all() else metrics.skipped_hits(answers.rank, wanted, 20),
         "coverage@20": metrics.catalogue_coverage(
             np.where(answers.lists[:, :20] < cases.size, answers.lists[:, :20], PADDING), cases.size - FIRST
         ),
@@ -181,6 +189,7 @@ def summarise(name: str, cases: Cases, answers: Answers) -> Measured:
         values={key: value for key, value in values.items() if not isnan(value)},
         counts=counts,
         by_length=_by_length(rank, cases.lengths[wanted]),
+        by_popularity=() if counts_V is None else _by_popularity(rank, cases.target[wanted], counts_V),
     )
 
 
@@ -277,4 +286,24 @@ def _by_length(rank: Int64s, lengths: Int64s) -> list[dict[str, float]]:
         }
         for start, mine in zip(LENGTHS, members, strict=True)
         if mine.any()
+    ]
+
+
+def _by_popularity(rank: Int64s, target: Int32s, counts_V: Int64s) -> list[dict[str, float]]:
+    """Hits by the third of all plays that the target's track belongs to, most played first. Unknown targets are left out."""
+    order = np.argsort(-counts_V, kind="stable")
+    before = np.cumsum(counts_V[order]) - counts_V[order]
+    third_V = np.empty(len(counts_V), np.int64)
+    third_V[order] = np.minimum(3 * before // max(1, int(counts_V.sum())), 2)
+    third_V[:FIRST] = -1
+    third = np.where(target == UNKNOWN, -1, third_V[target])
+    return [
+        {
+            "tracks": int((third_V == number).sum()),
+            "cases": int((third == number).sum()),
+            "hr@20": metrics.hit_rate(rank[third == number], 20),
+            "ndcg@10": metrics.ndcg(rank[third == number], 10),
+        }
+        for number in range(3)
+        if (third == number).any()
     ]

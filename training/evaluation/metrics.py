@@ -61,6 +61,15 @@ def mrr(rank: Int64s, k: int) -> float:
     return _mean(np.where(rank <= k, 1 / rank, 0))
 
 
+def skipped_hits(rank: Int64s, wanted: Bools, k: int) -> float:
+    """Return the share that the listener skipped or disliked, of the targets of all cases that are among the first k.
+
+    Unlike how often a refused target is among the first k, it does not rise merely because a ranker finds more of everything.
+    """
+    hit = rank <= k
+    return _mean(~wanted[hit])
+
+
 def auc_within_users(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
     """Return the AUC within users, and the number of users behind it (Zhu et al. 2017, unweighted).
 

@@ -39,7 +39,7 @@ def lines(series: Mapping[str, Points], *, x_label: str, ticks: Sequence[str] | 
 
     body = [_grid_line(place(left, mark)[1], mark) for mark in marks]
     names = list(enumerate(ticks)) if ticks else [(x, f"{x:g}") for x in _few(across_marks)]
-    body += [_text(place(x, low)[0], HEIGHT - BOTTOM + 16, name, "middle") for x, name in names]
+    body += [_text(place(x, low)[0], HEIGHT - BOTTOM + 16, name, _anchor(place(x, low)[0])) for x, name in names]
     body.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, x_label, "middle"))
     drawn = [(number, name, points) for number, (name, points) in enumerate(series.items()) if points]
     for number, name, points in drawn:
@@ -101,6 +101,11 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if span <= factor * power * count)
     first, last = floor(low / step), ceil(high / step)
     return [number * step for number in range(first, max(last, first + 1) + 1)]
+
+
+def _anchor(x: float) -> str:
+    """Return where a label at x is held, so that one at the edge of the plot is not cut."""
+    return "start" if x < 2 * LEFT else "end" if x > WIDTH - 2 * RIGHT else "middle"
 
 
 def _few(values: Sequence[float]) -> Sequence[float]:

@@ -1,13 +1,22 @@
 """Reports of measurements: a table on the terminal, JSON for programs, and one HTML file (`training.reporting.page`).
 
-The JSON is an object: `schema_version` (1), `title`, `facts` (text by name: data, seed, machine, date), `rankers` (a list of
-`evaluation.evaluate.Measured`: name, values, counts, by_length) and `curves` (by ranker, a list of epochs: number, losses,
-scores, seconds). A metric that had nothing to measure is missing from `values`. Numbers are finite.
+The JSON is an object:
+
+    schema_version   2
+    title            text
+    model            the name of the ranker that the report is about; empty in a comparison of several
+    verdict          sentences about it
+    facts            text by name: data, seed, machine, date
+    rankers          a list of `evaluation.evaluate.Measured`: name, values, counts, by_length, by_popularity
+    examples         a list of `reporting.examples.Example`: heard, proposed, then, rank
+    curves           by ranker, a list of epochs: number, losses, scores, seconds
+
+A metric that had nothing to measure is missing from `values`. Numbers are finite.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -17,8 +26,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from training.evaluation.evaluate import Measured
+from training.reporting.examples import Example
+from training.reporting.verdict import verdict
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Metric(NamedTuple):
@@ -45,6 +56,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "ndcg_own": Metric("NDCG own", True, "NDCG of a kept track among the tracks that the same listener refused"),
     "pairwise": Metric("Pairs", True, "as AUC, but over the pairs of all listeners together, and a tie is wrong"),
+    "skipped_hits@20": Metric("Skipped hits", False, "of the proposals that were then played, the share that was skipped"),
     "refused@20": Metric(
         "Refused@20", False, "of the tracks refused next, the share that had been among the first 20 proposals"
     ),
@@ -68,8 +80,25 @@ METRICS: Mapping[str, Metric] = {
     "epochs_to_pairwise": Metric("ep. to pairs", False, "epochs to the reference's best validation Pairs", "{:.1f}"),
     "seconds": Metric("s", False, "seconds of training steps in all", "{:.0f}"),
 }
-COLUMNS = ("hr@20", "ndcg@10", "mrr@20", "auc", "refused@20", "hr@20_of_best")
-"""The columns of the terminal's table, which fit into 80 characters. JSON and page have all metrics."""
+COLUMNS = ("hr@20", "ndcg@10", "skipped_hits@20", "hr@20_new", "hr@20_repeat", "hr@20_of_best", "coverage@20")
+"""The metrics that are shown first, as many as there is room for."""
+WIDEST = 6
+"""Columns that 80 characters of a terminal have room for, and 1,000 pixels of a page."""
+GROUPS: Mapping[str, Sequence[str]] = {
+    "What is found": ("hr@1", "hr@5", "hr@10", "hr@20", "ndcg@10", "mrr@20", "map@10"),
+    "What is refused": ("skipped_hits@20", "refused@20", "refused_mrr@20", "auc", "gauc", "auc_frozen", "ndcg_own", "pairwise"),
+    "New and known tracks": (
+        "hr@20_new",
+        "hr@20_repeat",
+        "hr@20_before",
+        "hr@20_session",
+        "hr@20_masked",
+        "ndcg@10_masked",
+    ),
+    "Reach, reaction, and the best possible": ("coverage@20", "users@20", "response@20", "hr@20_of_best", "ndcg@10_of_best"),
+    "Cost of training": ("seconds", "to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "epochs_to_pairwise"),
+}
+"""All metrics, in tables that are narrow enough."""
 
 
 class Epoch(Protocol):
@@ -87,6 +116,9 @@ class Report:
 
     title: str
     rankers: Sequence[Measured]
+    model: str = ""
+    """The name of the ranker that the report is about; empty where several are compared."""
+    examples: Sequence[Example] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
     spreads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -95,6 +127,14 @@ class Report:
     def metrics(self) -> list[str]:
         """Return the metrics that at least one ranker has, in the order of `METRICS`."""
         return [key for key in METRICS if any(key in ranker.values for ranker in self.rankers)]
+
+    def columns(self) -> list[str]:
+        """The metrics that are shown first."""
+        return [key for key in COLUMNS if key in self.metrics()][:WIDEST]
+
+    def verdict(self) -> list[str]:
+        """Sentences about the model; none where several are compared."""
+        return verdict(self.rankers, self.model)
 
     def best(self, key: str) -> float | None:
         """Return the best value of a metric; None if fewer than two rankers have it."""
@@ -108,8 +148,11 @@ class Report:
         return {
             "schema_version": SCHEMA,
             "title": self.title,
+            "model": self.model,
+            "verdict": self.verdict(),
             "facts": dict(self.facts),
             "rankers": [ranker.as_dict() for ranker in self.rankers],
+            "examples": [asdict(example) for example in self.examples],
             "curves": {
                 name: [
                     {"number": epoch.number, "losses": epoch.losses, "scores": epoch.scores, "seconds": epoch.seconds}
@@ -127,11 +170,12 @@ class Report:
         return form.format(ranker.values[key]) + ("" if spread is None else f" ±{form.format(spread)}")
 
 
-def print_table(report: Report, console: Console, *, columns: Sequence[str] = COLUMNS) -> None:
-    """Print the terminal's table: a row for each ranker, the best of each column in bold, and the meaning of the columns
-    below.
+def print_table(report: Report, console: Console, *, further: Sequence[str] = ()) -> None:
+    """Print the verdict, then a table with one row for each ranker, the best of each column in bold, and what the columns mean.
+
+    `further` metrics follow the usual columns.
     """
-    shown = [key for key in columns if key in report.metrics()]
+    shown = report.columns() + [key for key in further if key in report.metrics()]
     table = Table(title=escape(report.title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for key in shown:
@@ -139,7 +183,9 @@ def print_table(report: Report, console: Console, *, columns: Sequence[str] = CO
     for ranker in report.rankers:
         table.add_row(ranker.name, *(_cell(report, ranker, key) for key in shown))
     table.width = console.measure(table, options=console.options.update(width=1_000)).maximum
-    console.print(table, crop=False)  # as wide as its figures: a wrapped line can be read, a cut one cannot
+    for sentence in report.verdict():
+        console.print(sentence, markup=False, highlight=False)
+    console.print(table, crop=False)  # as wide as its figures: a line that wraps can be read, one cut off cannot
     for key in shown:
         console.print(f"[dim]{METRICS[key].label}: {METRICS[key].meaning}[/dim]", highlight=False)
 

@@ -148,6 +148,12 @@ def mean_of(rows: Sequence[Row], reference: Sequence[Row] = ()) -> tuple[Measure
     mean = {key: statistics.fmean(values[key] for values in columns) for key in shared}
     spread = {key: statistics.stdev(values[key] for values in columns) for key in shared} if len(rows) > 1 else {}
     first = Measured(**rows[0].measured)
-    buckets = zip(*(row.measured["by_length"] for row in rows), strict=True)
-    by_length = [{key: statistics.fmean(bucket[key] for bucket in same) for key in same[0]} for same in buckets]
-    return replace(first, values=mean, by_length=by_length), spread
+    by_length, by_popularity = (
+        _mean_buckets([row.measured.get(kind, ()) for row in rows]) for kind in ("by_length", "by_popularity")
+    )
+    return replace(first, values=mean, by_length=by_length, by_popularity=by_popularity), spread
+
+
+def _mean_buckets(rows: Sequence[Sequence[Mapping[str, float]]]) -> list[dict[str, float]]:
+    """Return the mean over rows of each bucket's values."""
+    return [{key: statistics.fmean(bucket[key] for bucket in same) for key in same[0]} for same in zip(*rows, strict=True)]

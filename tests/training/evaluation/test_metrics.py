@@ -132,3 +132,13 @@ def test_ndcg_among_own_by_hand() -> None:
     assert metrics.ndcg_among_own(np.array([4, 1, 3, 5, 5, 9], np.float32), wanted, user) == pytest.approx(
         (1 + 1 / log2(3)) / 2
     )
+
+
+def test_skipped_share_of_the_hits_by_hand() -> None:
+    """Three of five targets are among the first two, and one of them was refused. Without a hit there is no share."""
+    rank = np.array([1, 2, 3, 2, metrics.MISS])
+    wanted = np.array([True, False, False, True, True])
+
+    assert metrics.skipped_hits(rank, wanted, 2) == pytest.approx(1 / 3)
+    assert metrics.skipped_hits(rank, wanted, 3) == pytest.approx(1 / 2)
+    assert np.isnan(metrics.skipped_hits(rank, wanted, 0))

@@ -3,12 +3,13 @@
 import pytest
 
 from training.evaluation.evaluate import Measured
-from training.reporting.verdict import worse_than_popularity
+from training.reporting.verdict import percent, verdict, worse_than_popularity
 
 
-def measured(name: str, **values: float) -> Measured:
-    """A row of a report."""
-    return Measured(name=name, values={key.replace("_", "@"): value for key, value in values.items()}, counts={}, by_length=[])
+def measured(name: str, *, refused: int = 27, **values: float) -> Measured:
+    """A row of a report over 100 cases; `hr_20` stands for `hr@20`."""
+    named = {key.replace("_20", "@20").replace("_10", "@10"): value for key, value in values.items()}
+    return Measured(name=name, values=named, counts={"cases": 100, "refused": refused}, by_length=[])
 
 
 POPULAR = measured("popular", hr_20=0.2, ndcg_10=0.1)
@@ -36,3 +37,40 @@ def test_report_without_figures_says_nothing_for_a_model(rankers: list[Measured]
     said = worse_than_popularity(rankers, "mine")
 
     assert said == "nothing says whether mine is better than popularity: the test part has no kept track to find"
+
+
+def test_verdict_says_what_is_found_and_what_is_skipped() -> None:
+    """Beside popularity and session-kNN, and beside the share of skips among all plays."""
+    rankers = [
+        measured("mine", hr_20=0.19, skipped_hits_20=0.234),
+        measured("popular", hr_20=0.056, skipped_hits_20=0.27),
+        measured("session-kNN", hr_20=0.16),
+    ]
+
+    assert verdict(rankers, "mine") == [
+        "mine finds the next kept track among its first 20 proposals in 19 % of cases: 3.4 times as often as popularity and "
+        "1.2 times as often as session-kNN.",
+        "Of its proposals that were then played, 23 % were skipped, beside 27 % for popularity and 27 % of all plays.",
+    ]
+
+
+def test_verdict_leaves_out_what_cannot_be_compared() -> None:
+    """A popularity that finds nothing, a log in which nobody skipped, a model whose proposals nobody played."""
+    alone = [measured("mine", hr_20=0.042, refused=0), measured("popular", hr_20=0.0, refused=0)]
+    unheard = [measured("mine", hr_20=0.0, refused=5)]
+
+    assert verdict(alone, "mine") == [
+        "mine finds the next kept track among its first 20 proposals in 4.2 % of cases.",
+        "Nobody skipped anything in the test part, so it does not say what listeners refuse.",
+    ]
+    assert verdict(unheard, "mine")[1] == "None of its proposals was played; 5.0 % of all plays were skipped."
+    assert verdict(alone, "another") == []
+    assert verdict([measured("mine", ndcg_10=0.1)], "mine") == []
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(1.0, "100 %"), (0.195, "20 %"), (0.0996, "10 %"), (0.0994, "9.9 %"), (0.004, "0.4 %"), (0.0, "0.0 %")]
+)
+def test_shares_read_as_people_say_them(share: float, said: str) -> None:
+    """Two digits."""
+    assert percent(share) == said
