@@ -127,8 +127,10 @@ def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) 
 
 
 def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Each kept track against the one that was refused just before it, in the state in which it was kept: a mean over all kept
-    tracks, those with none before them adding 0, as the random one of `bpr` weighs the same at each (Pan et al. 2023).
+    """Each kept track against the one that was refused just before it, in the state in which it was kept.
+
+    The mean is over all kept tracks. Those with no refused track before them add 0. This departs from the code that Pan et al.
+    (2023) released, which averages over kept tracks with a refused one before them.
     """
     kept_BT = asked_BT & ~is_refused(batch.outcomes)
     chosen_BT = kept_BT[:, 1:] & is_refused(batch.outcomes[:, :-1]) & (batch.tracks[:, 1:] != batch.tracks[:, :-1])
@@ -159,7 +161,8 @@ def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Bat
 def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, temperature: float) -> Term:
     """Each state against the tracks that were skipped in the session of the entry it is to predict, earlier or later.
 
-    Cosines are between vectors, so the bias, which is the main head's last dimension, is left out.
+    This departs from Seshadri & Knees (2023): their queries are the states after entries that were not skipped, here they are
+    all states. Cosines are between vectors without the bias, the main head's last dimension.
     """
     skipped_BTT = (batch.session[:, :, None] == batch.session[:, None, :]) & is_refused(batch.outcomes)[:, None, :]
     skipped_BTT = skipped_BTT & (batch.tracks[:, None, :] != batch.wanted[:, :, None])
