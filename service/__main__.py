@@ -25,6 +25,7 @@ from service.app import create_app, from_environment, settle
 from service.observing import logs
 from service.observing.metrics import MULTIPROCESS
 from service.observing.pseudonyms import pseudonyms
+from service.observing.recent_trouble import RecentTrouble
 from service.settings import PREFIX, Settings, describe, unknown
 from service.store import embedded_valkey
 
@@ -42,7 +43,8 @@ def main() -> None:
     )
     parser.parse_args()
     settings = _settings(parser)
-    log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key))
+    trouble = RecentTrouble()
+    log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key), trouble=trouble)
     # uvicorn passes a signal on once it has answered all requests; this ends the process the ordinary way then, so that
     # the embedded Valkey is stopped too.
     signal.signal(signal.SIGTERM, _end)
@@ -58,7 +60,7 @@ def main() -> None:
             if settings.log_format == "console":
                 log.write(_welcome(settings, artifact))
             if settings.workers == 1:
-                app = create_app(settings, artifact, graphs, log=log)
+                app = create_app(settings, artifact, graphs, log=log, trouble=trouble)
                 settle()
                 serve(settings, app)
             else:

@@ -30,6 +30,7 @@ from service.observing import logs
 from service.observing.log_writer import LogWriter
 from service.observing.metrics import Metrics
 from service.observing.pseudonyms import pseudonyms
+from service.observing.recent_trouble import RecentTrouble
 from service.recommender import Recommender
 from service.scoring.batcher import BatchingScorer, BatchRunner
 from service.scoring.registry import Arm, ModelRegistry, ServedModel, Starter
@@ -37,6 +38,7 @@ from service.scoring.shadow import Shadow
 from service.settings import Settings
 from service.state import State
 from service.store.connections import connect
+from service.store.outcome_counters import OutcomeCounters
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import RedisSessions, SessionStore
 
@@ -56,11 +58,12 @@ def create_app(
     store: SessionStore | None = None,
     clock: Callable[[], int] | None = None,
     log: LogWriter | None = None,
+    trouble: RecentTrouble | None = None,
 ) -> FastAPI:
     """The application around a verified artifact and what runs its graphs.
 
     Without a `store` sessions are in Redis at `settings.redis_url`, which must be set then. `clock` gives Unix time in
-    milliseconds. Requests are logged to `log`, which is drained as the application ends.
+    milliseconds. Requests are logged to `log`, which is drained as the application ends. `trouble` is what logging remembers.
     """
     metrics = Metrics()
     if log is not None:
@@ -78,7 +81,9 @@ def create_app(
         version=_version(),
         docs_url=None,  # service.http.documentation has it
         redoc_url=None,
-        lifespan=partial(_lifespan, settings, artifact, runner, store, metrics, clock or _now_ms, log),
+        lifespan=partial(
+            _lifespan, settings, artifact, runner, store, metrics, clock or _now_ms, log, trouble or RecentTrouble()
+        ),
     )
     problems.install(app)
     for router in ROUTERS:
@@ -107,10 +112,11 @@ def from_environment() -> FastAPI:
     """What each of several worker processes calls: an application of its own, set up as the environment says."""
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     settings = Settings()
-    log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key))
+    trouble = RecentTrouble()
+    log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key), trouble=trouble)
     artifact = load(settings.artifact)
     graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
-    app = create_app(settings, artifact, graphs, log=log)
+    app = create_app(settings, artifact, graphs, log=log, trouble=trouble)
     settle()
     return app
 
@@ -136,22 +142,27 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     metrics: Metrics,
     clock: Callable[[], int],
     log: LogWriter | None,
+    trouble: RecentTrouble,
     _: FastAPI,
 ) -> AsyncIterator[dict[str, State]]:
     async with AsyncExitStack() as stack:
         if log is not None:
             stack.callback(log.drain, logs.DRAIN_S)
-        rule = artifact.manifest.history
+        rule, counters = artifact.manifest.history, None
         if store is None:
             if settings.redis_url is None:
                 raise ValueError("no redis_url; `python -m service` starts an embedded Valkey and sets it")
             link = connect(settings.redis_url, settings.redis_timeout)
             stack.push_async_callback(link.close)
+            counters = OutcomeCounters(link, settings.outcomes_ttl)
+            await stack.enter_async_context(counters.flushing())
             store = RedisSessions(
                 link,
                 settings,
                 rule,
                 metrics.redis_timer,
+                counters=counters,
+                counted=metrics.outcome,
                 unreadable=lambda kind, reason: metrics.unreadable.labels(kind, reason).inc(),
             )
         masks = RecentMasks(rule.skip, settings.redis_timeout)
@@ -168,7 +179,16 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
         if interval_s := settings.model_watch.total_seconds():
             watch = asyncio.create_task(models.watch(interval_s, metrics.models_refused.inc))
             stack.callback(watch.cancel)
-        state = State(models=models, shadow=Shadow(metrics), store=store, masks=masks, metrics=metrics, clock=clock)
+        state = State(
+            models=models,
+            shadow=Shadow(metrics),
+            store=store,
+            masks=masks,
+            metrics=metrics,
+            outcomes=counters,
+            trouble=trouble,
+            clock=clock,
+        )
         yield {"service": state}
 
 

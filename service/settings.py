@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     history_ttl: Positive = Field(timedelta(days=30), description="how long they are kept after the last one")
     opinions: int = Field(1_000, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")
     opinions_ttl: Positive = Field(timedelta(days=365), description="how long they are kept after the last event")
+    outcomes_ttl: Positive = Field(
+        timedelta(days=14), description="how long the hourly counts of what became of proposals are kept"
+    )
     exclude_played: bool = Field(True, description="never propose what was already played in this session")
     artist_gap: int = Field(
         0, ge=0, description="no artist twice within this many tracks of a reply (needs a catalogue); 0 is off"

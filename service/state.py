@@ -7,8 +7,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.observing.metrics import Metrics
+from service.observing.recent_trouble import RecentTrouble
 from service.scoring.registry import ModelRegistry
 from service.scoring.shadow import Shadow
+from service.store.outcome_counters import OutcomeCounts
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
 
@@ -22,6 +24,8 @@ class State:
     store: SessionStore
     masks: RecentMasks
     metrics: Metrics
+    outcomes: OutcomeCounts | None  # None where the store does not count
+    trouble: RecentTrouble
     clock: Callable[[], int]  # now, as Unix time in milliseconds
 
 

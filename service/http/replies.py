@@ -3,7 +3,6 @@
 That they are what the OpenAPI document says is the contract tests' business.
 """
 
-import random
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -51,29 +50,27 @@ def session(user_id: str, remembered: Remembered, now_ms: int) -> dict[str, Any]
         "user_id": user_id,
         "session": entries(remembered.history.session(now_ms)),
         "skipped": remembered.history.skipped(now_ms),
-        "expires_at": None if expires_in_ms is None else _moment(now_ms + expires_in_ms),
+        "expires_at": None if expires_in_ms is None else moment(now_ms + expires_in_ms),
     }
 
 
 def entries(history: Sequence[Entry]) -> list[dict[str, Any]]:
     """A list of `schemas.SessionEntry`."""
-    return [
-        {"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": _moment(entry.at_ms)} for entry in history
-    ]
+    return [{"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": moment(entry.at_ms)} for entry in history]
 
 
 def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
     """A `schemas.Export`."""
     return {
         "user_id": user_id,
-        "exported_at": _moment(now_ms),
+        "exported_at": moment(now_ms),
         "events": [
             {
                 "event_id": event.event_id,
                 "track_id": event.track_id,
                 "type": event.type.name.lower(),
-                "at": _moment(event.at_ms),
-                "received_at": _moment(event.at_ms + event.delay_ms),
+                "at": moment(event.at_ms),
+                "received_at": moment(event.at_ms + event.delay_ms),
                 "played_ms": event.played_ms,
                 "track_ms": event.track_ms,
                 "session_id": event.session_id,
@@ -83,17 +80,12 @@ def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
             for event in stored.events
         ],
         "opinions": [
-            {"track_id": track_id, "type": type.name.lower(), "at": _moment(at_ms)}
+            {"track_id": track_id, "type": type.name.lower(), "at": moment(at_ms)}
             for track_id, (type, at_ms) in stored.opinions.items()
         ],
         "unreadable": [{"kind": kind, "field": name, "value": value} for kind, name, value in stored.unreadable],
-        "expires_at": {kind: _moment(now_ms + ttl_ms) for kind, ttl_ms in stored.expires_in_ms.items()},
+        "expires_at": {kind: moment(now_ms + ttl_ms) for kind, ttl_ms in stored.expires_in_ms.items()},
     }
-
-
-def new_request_id(now_ms: int, arm: str, version: str) -> str:
-    """A unique id that sorts by time and names the arm and the version that answered: `TIME_AND_RANDOM.ARM.VERSION`."""
-    return f"{now_ms:012x}{random.getrandbits(64):016x}.{arm}.{version}"
 
 
 def _tracks(artifact: Artifact, scored: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
@@ -106,5 +98,6 @@ def _tracks(artifact: Artifact, scored: Sequence[tuple[str, float]]) -> list[dic
     return tracks
 
 
-def _moment(at_ms: int) -> datetime:
+def moment(at_ms: int) -> datetime:
+    """A time as JSON has it."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)

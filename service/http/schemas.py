@@ -233,6 +233,96 @@ class ModelDescription(BaseModel):
     history: dict[str, Any] = Field(description="what the model reads of a listener")
 
 
+class RequestCount(BaseModel):
+    """Requests of one route, method and status."""
+
+    route: str = Field(description="the template of the path, or `unmatched`")
+    method: str
+    status: str = Field(description="`none` if the client went away before the reply")
+    count: int
+
+
+class RouteLatency(BaseModel):
+    """How long requests of one route took, from the first byte to the last of the reply."""
+
+    route: str
+    count: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+class DegradedReplies(BaseModel):
+    """Replies from popularity where Redis or the model could not be used."""
+
+    replies: int
+    share: float = Field(description="of all replies with proposals")
+    reasons: dict[str, int] = Field(description="redis, model")
+
+
+class RankOutcomes(BaseModel):
+    """What became of tracks that stood at these places of a reply."""
+
+    rank: str
+    completed: int
+    skipped: int
+    liked: int
+    disliked: int
+
+
+class ModelOutcomes(BaseModel):
+    """What became of the tracks that a model proposed, by the events that carry the id of a reply."""
+
+    version: str
+    arm: str = Field(description="current or challenger; popular: of degraded replies")
+    completed: int
+    skipped: int
+    liked: int
+    disliked: int
+    ranks: list[RankOutcomes]
+
+
+class RedisStatus(BaseModel):
+    """Whether Redis answers and accepts writes."""
+
+    ready: bool
+    ping_ms: float | None
+    reason: str | None
+
+
+class ModelStatus(BaseModel):
+    """A model in use."""
+
+    arm: str
+    name: str
+    version: str
+    created_at: datetime
+    age_s: int
+
+
+class LoggedTrouble(BaseModel):
+    """A warning or an error in the log of the process that answers."""
+
+    at: datetime
+    level: str
+    what: str
+    times: int = Field(description="how often it happened since the line before")
+
+
+class Status(BaseModel):
+    """How the service does. Counts are since it started, of all workers; outcomes are of all services that share a Redis."""
+
+    at: datetime
+    requests: list[RequestCount]
+    latency: list[RouteLatency]
+    degraded: DegradedReplies
+    outcome_hours: int
+    outcomes: list[ModelOutcomes]
+    redis: RedisStatus
+    models: list[ModelStatus]
+    trouble: list[LoggedTrouble] = Field(description="newest first")
+
+
 class Health(BaseModel):
     """Whether the process lives."""
 

@@ -25,6 +25,7 @@ from structlog.typing import EventDict, ExcInfo, Processor
 
 from service.observing.log_writer import LogWriter
 from service.observing.pseudonyms import Pseudonyms
+from service.observing.recent_trouble import RecentTrouble
 
 AGAIN_S = 10.0
 """How often a failure that goes on is logged."""
@@ -43,11 +44,12 @@ def configure(
     descriptor: int | None = None,
     *,
     pseudonyms: Pseudonyms | None = None,
+    trouble: RecentTrouble | None = None,
 ) -> LogWriter:
     """Set up logging for this process, to stdout unless another descriptor is given. Whoever starts the process calls it once.
 
-    `pseudonyms` replace user ids in all lines but a request's own, which `RequestLog` writes. The returned writer is also where
-    a start's other output goes.
+    `pseudonyms` replace user ids in all lines but a request's own, which `RequestLog` writes. `trouble` remembers warnings and
+    errors. The returned writer is also where a start's other output goes.
     """
     writer = LogWriter(_stdout() if descriptor is None else descriptor)
     process = os.getpid()
@@ -64,6 +66,8 @@ def configure(
     ]
     if pseudonyms is not None:
         shared.append(partial(_hide_users, pseudonyms))
+    if trouble is not None:
+        shared.append(trouble)
     exceptions = structlog.processors.ExceptionRenderer(_format_traceback)
     last: list[Processor] = [exceptions, *_renderers(format, writer)]
     number = logging.getLevelNamesMapping()[level.upper()]

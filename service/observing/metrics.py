@@ -12,10 +12,15 @@ from contextlib import contextmanager
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import Scope
 
+from service.observing.outcomes import ProposalOutcome
+
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+MOST_VERSIONS = 32
+"""Model versions whose outcomes a process counts apart."""
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -103,6 +108,12 @@ class Metrics:
             ["type", "result"],  # the share of skips is the product's pulse; accepted or duplicate: retries
             registry=registry,
         )
+        self.outcomes = Counter(
+            "nexttrack_outcomes",
+            "Outcomes of proposed tracks, as events report them that carry a request_id",
+            ["version", "arm", "rank", "outcome"],  # of the model that proposed the track, and where it stood in the reply
+            registry=registry,
+        )
         self.log_dropped = Counter(
             "nexttrack_log_lines_dropped",
             "Log lines that nobody will see: the queue was full, or stdout failed",
@@ -126,6 +137,8 @@ class Metrics:
         self.events_of, self._redis_of = cache(self.events.labels), cache(self.redis.labels)
         self.shadow_overlap_of = cache(self.shadow_overlap.labels)
         self._requests_of, self._seconds_of = cache(self.requests.labels), cache(self.seconds.labels)
+        self._outcomes_of = cache(self.outcomes.labels)
+        self._versions = set[str]()
 
     def answered(self, scope: Scope, status: int, elapsed_s: float) -> None:
         """Count and time a request; status 0: its client went away before there was a reply."""
@@ -135,6 +148,13 @@ class Metrics:
         onnx_s = scope.get("onnx_s")
         if onnx_s is not None:
             scope["model"].overhead.observe(max(0.0, elapsed_s - onnx_s))
+
+    def outcome(self, outcome: ProposalOutcome) -> None:
+        """Count the outcome of a proposal. A client could make up versions, so those past `MOST_VERSIONS` count as `other`."""
+        if len(self._versions) < MOST_VERSIONS:
+            self._versions.add(outcome.version)
+        known = outcome if outcome.version in self._versions else outcome._replace(version="other")
+        self._outcomes_of(*known).inc()
 
     @contextmanager
     def redis_timer(self, operation: str) -> Iterator[None]:
@@ -151,11 +171,18 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """All metrics, of all workers, in Prometheus' text format."""
+        return generate_latest(self._together())
+
+    def families(self) -> list[Metric]:
+        """All metrics, of all workers, with their samples."""
+        return list(self._together().collect())
+
+    def _together(self) -> CollectorRegistry:
         if MULTIPROCESS not in os.environ:
-            return generate_latest(self._registry)
+            return self._registry
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client left it untyped
-        return generate_latest(together)
+        return together
 
 
 class ModelMetrics:

@@ -136,6 +136,11 @@ class ModelRegistry:
             raise RuntimeError("the registry was asked for a model before it was started")
         return model
 
+    @property
+    def in_use(self) -> list[ServedModel]:
+        """The models that answer, or are compared with one that does; the current one first."""
+        return [place.model for place in self._places() if place.model is not None]
+
     def of(self, user_id: str | None) -> ServedModel:
         """The model that answers a listener; None is nobody in particular, whom the current model answers."""
         place = self._challenger

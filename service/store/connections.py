@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
@@ -13,6 +13,9 @@ from service.store.redis_connection import Command, ServerClient
 
 class RedisClient(Protocol):
     """A client of Redis. All methods raise StoreUnavailableError if it does not answer in time."""
+
+    is_cluster: ClassVar[bool]
+    """Whether a script reaches the keys of one slot only."""
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Runs commands in one round trip and returns their replies. A command that Redis refuses has its error as reply.

@@ -1,10 +1,12 @@
 -- Records events of one listener: each once, the newest kept, opinions by time. One atomic round trip. The result depends
--- neither on the order nor on the repetition of events.
+-- neither on the order nor on the repetition of events. Begins with outcomes.lua.
 --
 -- KEYS[1] events, KEYS[2] private events: hash event id -> version and msgpack array that begins with at_ms, type
 -- KEYS[3] opinions: hash track id -> version, type and time of its newest like or dislike, a digit, a digit and a number
--- ARGV    events kept, slack, their ttl in ms, ttl of private events, opinions kept, their ttl, then for each event:
---         event id, packed event, track id, opinion, '1' if it is private; track id and opinion are '' if it is none
+-- KEYS[4] outcomes: hash of the hour's counters of proposals' outcomes; left out if no event has one
+-- ARGV    events kept, slack, their ttl in ms, ttl of private events, opinions kept, their ttl, ttl of the counters, most
+--         counters, the beginning of further ones, then for each event: event id, packed event, track id, opinion, '1' if it is
+--         private, counter; track id and opinion are '' if it is no opinion, and the counter if it is no outcome to count
 -- Returns a string with 1 for each new event and 0 for each duplicate, and the number of keys replaced since they held no hash.
 
 local keep, slack, ttl, private_ttl = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -63,7 +65,7 @@ for i = 1, 3 do
 end
 
 local fresh, private = {}, false
-for i = 7, #ARGV, 5 do
+for i = 10, #ARGV, 6 do
   local event_id, packed, track_id, opinion = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key, new = 1, 0
   if ARGV[i + 4] == '1' then key, private = 2, true end
@@ -77,6 +79,9 @@ for i = 7, #ARGV, 5 do
       sizes[3] = sizes[3] + redis.call('HSET', KEYS[3], track_id, opinion)
     end
   end
+  if new == 1 and ARGV[i + 5] ~= '' then
+    count_outcome(KEYS[4], ARGV[i + 5], 1, tonumber(ARGV[8]), ARGV[9])
+  end
 end
 
 if sizes[1] > keep + slack then trim(KEYS[1], keep, event_place) end
@@ -85,4 +90,5 @@ if sizes[3] > keep_opinions then trim(KEYS[3], keep_opinions, opinion_place) end
 redis.call('PEXPIRE', KEYS[1], ttl)
 redis.call('PEXPIRE', KEYS[3], opinions_ttl)
 if private then redis.call('PEXPIRE', KEYS[2], private_ttl) end
+if KEYS[4] then redis.call('PEXPIRE', KEYS[4], ARGV[7]) end
 return {table.concat(fresh), replaced}

@@ -16,7 +16,7 @@ in the next reply.
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
@@ -36,6 +36,8 @@ _T = TypeVar("_T")
 
 class ClusterClient:
     """A client of a Redis Cluster."""
+
+    is_cluster: ClassVar[bool] = True
 
     def __init__(self, url: str, timeout: timedelta) -> None:
         self._url, self._timeout = urlsplit(url), timeout

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NoReturn, cast
+from typing import Any, ClassVar, NoReturn, cast
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -45,6 +45,8 @@ _MORE = object()
 
 class ServerClient:
     """A client of one server."""
+
+    is_cluster: ClassVar[bool] = False
 
     def __init__(self, url: str, timeout: timedelta) -> None:
         self._timeout_s = timeout.total_seconds()

@@ -16,12 +16,9 @@ An id with a brace of its own could put a listener's keys into different slots, 
 A value that cannot be read is counted, logged once and skipped.
 """
 
-import hashlib
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, Protocol
 
 import msgspec
@@ -31,6 +28,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from model.events import AHEAD_MS, Event, EventType, History, HistoryRule, Outcome, fold_recent
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
+from service.observing.outcomes import ProposalOutcome, outcome_of
 from service.settings import Settings
 from service.store.connections import RedisClient
 from service.store.formats import (
@@ -44,7 +42,9 @@ from service.store.formats import (
     unpack_opinion,
     unpack_readable,
 )
+from service.store.outcome_counters import OutcomeCounters, field_of, key_of
 from service.store.redis_connection import Command, refused
+from service.store.scripts import Call, Script, run_script
 
 logger = structlog.get_logger()
 
@@ -116,13 +116,19 @@ class RedisSessions:
         rule: HistoryRule,
         timer: Timer,
         *,
+        counters: OutcomeCounters | None = None,
+        counted: Callable[[ProposalOutcome], None] = lambda _: None,
         unreadable: Count = lambda _, __: None,
     ) -> None:
-        """`rule` decides how long private events are kept, and how histories are read for whom no model reads them."""
+        """`rule` decides how long private events are kept, and how histories are read for whom no model reads them.
+
+        `counters` count what became of proposals, and `counted` is told of each. Without them nothing is counted.
+        """
         self._client = client
         self._reader = HistoryReader(rule)
         self._timer, self._unreadable = timer, unreadable
-        self._record, self._read = _Script.load("record.lua"), _Script.load("read.lua")
+        self._record, self._read = Script.load("outcomes.lua", "record.lua"), Script.load("read.lua")
+        self._counters, self._counted = counters, counted
         self._trouble = Trouble("sessions are out of reach")
         self._told = set[tuple[str, str]]()
         self._keep = settings.history_events
@@ -131,24 +137,28 @@ class RedisSessions:
         history_ttl_ms = round(settings.history_ttl.total_seconds() * 1000)
         private_ttl_ms = max(rule.gap_ms, rule.named_gap_ms) + AHEAD_MS
         opinions_ttl_ms = round(settings.opinions_ttl.total_seconds() * 1000)
-        self._limits = (self._keep, slack, history_ttl_ms, private_ttl_ms, settings.opinions, opinions_ttl_ms)
+        limits = (self._keep, slack, history_ttl_ms, private_ttl_ms, settings.opinions, opinions_ttl_ms)
+        self._limits = (*limits, *(counters.limits if counters else (1, 0, "")))
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
-        calls = [
-            (*_keys(user_id), *self._limits, *itertools.chain.from_iterable(map(_arguments, of_user)))
-            for user_id, of_user in events.items()
-        ]
+        outcomes = {user_id: list(map(self._outcome_of, of_user)) for user_id, of_user in events.items()}
+        calls = [self._call_to_record(user_id, of_user, outcomes[user_id]) for user_id, of_user in events.items()]
         with self._timer("record"):
-            replies = await self._call(self._record, calls)
-        for _, replaced in replies:
+            replies = await run_script(self._run, self._record, calls)
+        recorded = {}
+        for (user_id, of_user), (fresh, replaced) in zip(events.items(), replies, strict=True):
             self._count("key", *[BROKEN] * replaced)
-        return {user_id: [new == ord("1") for new in fresh] for user_id, (fresh, _) in zip(events, replies, strict=True)}
+            recorded[user_id] = [new == ord("1") for new in fresh]
+            for event, outcome, new in zip(of_user, outcomes[user_id], recorded[user_id], strict=True):
+                if new and outcome is not None:
+                    self._note(event, outcome)
+        return recorded
 
     async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
         reader = reader or self._reader
         keys = _keys(user_id)
         with self._timer("read"):
-            [reply] = await self._call(self._read, [(*keys, _DISLIKE)])
+            [reply] = await run_script(self._run, self._read, [(keys, [_DISLIKE])])
         count, packed, private, expires_in_ms, found, unknown, broken = reply
         self._count("opinions", *[UNKNOWN] * unknown)
         self._count("key", *[BROKEN] * broken)
@@ -220,6 +230,24 @@ class RedisSessions:
             self._count("opinions", *[BROKEN] * (len(track_ids) - len(sound)))
             return frozenset(sound)
 
+    def _outcome_of(self, event: Event) -> ProposalOutcome | None:
+        return None if self._counters is None else outcome_of(event, self._reader.rule.skip)
+
+    def _call_to_record(self, user_id: str, events: Sequence[Event], outcomes: Sequence[ProposalOutcome | None]) -> Call:
+        """Returns keys and arguments of `record.lua` for the events of one listener."""
+        keys, fields = _keys(user_id), [""] * len(events)
+        if self._counters is not None and self._counters.with_events and any(outcomes):
+            place = next(place for place, outcome in enumerate(outcomes) if outcome)
+            keys += (key_of(events[place].at_ms + events[place].delay_ms),)  # those of one request arrive together
+            fields = ["" if outcome is None else field_of(outcome) for outcome in outcomes]
+        arguments = (argument for event, field in zip(events, fields, strict=True) for argument in (*_arguments(event), field))
+        return keys, [*self._limits, *arguments]
+
+    def _note(self, event: Event, outcome: ProposalOutcome) -> None:
+        self._counted(outcome)
+        if self._counters is not None and not self._counters.with_events:
+            self._counters.add(event.at_ms + event.delay_ms, outcome)
+
     def _count(self, kind: str, *reasons: str) -> None:
         """Counts values that cannot be read, and logs the first of each kind and reason."""
         for reason in reasons:
@@ -229,16 +257,6 @@ class RedisSessions:
                 logger.warning(
                     "stored values cannot be read and are skipped; only the first is logged", kind=kind, reason=reason
                 )
-
-    async def _call(self, script: "_Script", calls: Sequence[Command]) -> list[Any]:
-        """Runs a script for each of `calls` (all keys of a listener, then arguments). Loads it where Redis has lost it."""
-        replies = await self._run([("EVALSHA", script.sha, len(_KINDS), *call) for call in calls])
-        missing = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missing:
-            again = await self._run([("EVAL", script.text, len(_KINDS), *calls[place]) for place in missing])
-            for place, reply in zip(missing, again, strict=True):
-                replies[place] = reply
-        return replies
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
         """Returns the replies of Redis. An error among them says that a script is unknown or a key holds no hash."""
@@ -286,14 +304,3 @@ def _checked(reply: Any) -> Any:
     if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and not str(reply).startswith("WRONGTYPE"):
         raise refused(reply) from reply
     return reply
-
-
-@dataclass(frozen=True, slots=True)
-class _Script:
-    text: str
-    sha: str
-
-    @classmethod
-    def load(cls, name: str) -> "_Script":
-        text = resources.files("service.store").joinpath(name).read_text(encoding="utf-8")
-        return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())  # Redis names scripts by SHA-1

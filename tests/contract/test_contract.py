@@ -26,6 +26,7 @@ PATHS = {
     ("get", "/metrics"),
     ("get", "/v1/model"),
     ("post", "/v1/model/reload"),
+    ("get", "/v1/status"),
 }
 FIELDS = {
     "PostedEvent": {
@@ -112,6 +113,8 @@ REQUESTS = [
     Exchange("get", "/healthz", "/healthz", None, 200),
     Exchange("get", "/readyz", "/readyz", None, 200),
     Exchange("get", "/v1/model", "/v1/model", None, 200),
+    Exchange("get", "/v1/status", "/v1/status", None, 200),
+    Exchange("get", "/v1/status", "/v1/status?hours=0", None, 422),
     Exchange("post", "/v1/model/reload", "/v1/model/reload", None, 200),
 ]
 

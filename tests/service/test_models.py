@@ -97,7 +97,7 @@ def test_a_share_of_listeners_gets_the_challenger_and_every_reply_says_so(root: 
 
     for user, reply in replies.items():
         expected = ("challenger", "v2") if share_of(user) < 0.5 else ("current", "v1")
-        assert (reply["request_id"].split(".", 2)[1:], reply["model"]["version"]) == (list(expected), expected[1])
+        assert (reply["request_id"].split(".", 3)[1::2], reply["model"]["version"]) == (list(expected), expected[1])
     challenged = sum(share_of(user) < 0.5 for user in users)
     assert 0 < challenged < len(users)
     assert anonymous["model"]["version"] == "v1"

@@ -9,9 +9,10 @@ from fastapi import Query as QueryParameter
 from starlette.types import Scope
 
 from model.events import Outcome
-from service.http.replies import encode, new_request_id, packed, proposal
+from service.http.replies import encode, packed, proposal
 from service.http.schemas import Count, Excluded, NextRequest, PathId, Problem, Proposal
 from service.recommender import Query, Recommendation
+from service.request_ids import POPULAR, new_request_id
 from service.scoring.registry import ServedModel
 from service.state import Service, State
 
@@ -63,7 +64,9 @@ async def answer_next(
 
 
 def _reply(scope: Scope, service: State, model: ServedModel, recommendation: Recommendation, user_id: str | None) -> bytes:
-    request_id = new_request_id(service.clock(), model.arm, model.version)
+    proposed = [track_id for track_id, _ in recommendation.tracks]
+    arm = model.arm if recommendation.source == "model" else POPULAR
+    request_id = new_request_id(service.clock(), arm, model.version, proposed)
     # Read by service.observing.logs and service.observing.metrics once the reply is out.
     scope["proposal"], scope["source"], scope["onnx_s"] = request_id, recommendation.source, recommendation.ran_s
     model.metrics.proposals_of(recommendation.source).inc()

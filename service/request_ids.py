@@ -1,0 +1,62 @@
+"""The id of a reply with proposals. It says what answered, so that an event that carries it is counted without a look-up.
+
+    TIME_AND_RANDOM.ARM.PLACES.VERSION     01a22eb7419a4216843fe03eac6b.current.q2fK3Q.demo-20261130T221911-6e1db9
+
+Ids sort by time. ARM is the arm of a split, or `popular`. VERSION is the artifact's. PLACES says which track stood where, for
+the first `PLACED` tracks: a 16-bit checksum of each track's id, in base64. So one event in thousands about a track that was not
+proposed may be taken for one about a track that was. An id of another form is stored like any other and counts for nobody.
+"""
+
+import binascii
+import random
+import re
+import struct
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import NamedTuple
+
+PLACED = 20
+BEYOND = f"{PLACED + 1}+"
+_RANKS = ["1", "2", "3", *["4-5"] * 2, *["6-10"] * 5, *["11-20"] * 10]
+RANKS = (*dict.fromkeys(_RANKS), BEYOND)
+"""The ranks that are counted: places of a reply, the further down the more of them together."""
+POPULAR = "popular"
+"""In place of the arm, for a degraded reply: the version's popular tracks proposed themselves, not its model."""
+ARMS = ("current", "challenger", POPULAR)
+_FORM = re.compile(rf"[0-9a-f]{{28}}\.({'|'.join(ARMS)})\.([\w-]*)\.([\w.+-]{{1,100}})", re.ASCII)
+
+
+class Proposed(NamedTuple):
+    """What proposed a track: a model's version, the arm of the split, and the rank at which the track stood."""
+
+    version: str
+    arm: str
+    rank: str
+
+
+def new_request_id(now_ms: int, arm: str, version: str, track_ids: Sequence[str] = ()) -> str:
+    """Makes the unique id of a reply with `track_ids`, best first."""
+    checksums = [_checksum(track_id) for track_id in track_ids[:PLACED]]
+    places = urlsafe_b64encode(struct.pack(f"<{len(checksums)}H", *checksums)).rstrip(b"=").decode()
+    return f"{now_ms:012x}{random.getrandbits(64):016x}.{arm}.{places}.{version}"
+
+
+def proposed_by(request_id: str, track_id: str) -> Proposed | None:
+    """Returns what proposed a track in the reply of that id; None if the id has another form, or the track was not in it."""
+    match = _FORM.fullmatch(request_id)
+    if match is None:
+        return None
+    arm, places, version = match.groups()
+    try:
+        packed = urlsafe_b64decode(places + "=" * (-len(places) % 4))
+        checksums = struct.unpack(f"<{len(packed) // 2}H", packed)
+    except (binascii.Error, struct.error):
+        return None
+    checksum = _checksum(track_id)
+    if checksum in checksums[:PLACED]:
+        return Proposed(version, arm, _RANKS[checksums.index(checksum)])
+    return Proposed(version, arm, BEYOND) if len(checksums) >= PLACED else None
+
+
+def _checksum(track_id: str) -> int:
+    return binascii.crc_hqx(track_id.encode(errors="surrogatepass"), 0)

@@ -1,0 +1,156 @@
+"""Hourly counters in Redis of what became of proposals. They add up over workers and services, and survive restarts.
+
+    nexttrack:outcomes:{HOUR}   hash: version of the format, model version, arm, rank and outcome -> count; for `outcomes_ttl`
+
+HOUR is the hour of receipt, counted from 1970. The format's version begins each field, since a counter's value is a number. A
+hash has at most `MOST_FIELDS` counters, because a client could make up model versions. Further ones count as `other`.
+
+On one server `record.lua` counts in the same transaction that stores the event. So an event counts exactly once, also if the
+service is killed in between, and costs no round trip. On a cluster the counters are in another slot than the listener, where
+no script reaches both. There this class collects counts in memory and adds them each `FLUSH_S`. Each addition has a number,
+and `count.lua` ignores a number that it has seen, so a repeated one does not count twice. A killed process loses at most the
+counts of the last `FLUSH_S`.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any, NamedTuple, Protocol
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from service.errors import StoreUnavailableError
+from service.observing.logs import Trouble
+from service.observing.outcomes import OUTCOMES, ProposalOutcome
+from service.store.connections import RedisClient
+from service.store.redis_connection import Command, refused
+from service.store.scripts import Script, run_script
+
+HOUR_MS = 60 * 60 * 1000
+MOST_FIELDS = 2_000
+FLUSH_S = 1.0
+VERSION = "1"
+OTHER = "\t".join([VERSION, "other", "other", "other", ""])
+"""The beginning of the counters for which a hash has no room."""
+
+
+class HourlyCount(NamedTuple):
+    """How often an outcome was reported in the hour that began at `hour_ms`."""
+
+    hour_ms: int
+    outcome: ProposalOutcome
+    times: int
+
+
+class OutcomeCounts(Protocol):
+    """Reads the counters."""
+
+    async def read(self, now_ms: int, hours: int) -> Sequence[HourlyCount]:
+        """Returns the counts of the last `hours` hours, the current one among them, in no order.
+
+        Raises StoreUnavailableError if the store does not answer in time.
+        """
+
+
+class OutcomeCounters:
+    """The counters in Redis."""
+
+    def __init__(self, client: RedisClient, ttl: timedelta, *, most_fields: int = MOST_FIELDS) -> None:
+        """`ttl` is how long an hour's counters are kept after the last change, and `most_fields` how many an hour has."""
+        self._client, self._most_fields = client, most_fields
+        self._ttl_ms = round(ttl.total_seconds() * 1000)
+        self._count = Script.load("outcomes.lua", "count.lua")
+        self._trouble = Trouble("outcomes of proposals cannot be counted yet")
+        self._collected: dict[str, Counter[str]] = {}
+        self._sent: dict[str, tuple[int, Counter[str]]] = {}  # the number of an addition and what it adds, until Redis has it
+        self._writer, self._number = secrets.token_hex(8), 0
+
+    @property
+    def with_events(self) -> bool:
+        """Whether the script that stores an event counts its outcome; otherwise `add` does."""
+        return not self._client.is_cluster
+
+    @property
+    def limits(self) -> tuple[int, int, str]:
+        """What the scripts need besides keys and fields: ttl in ms, most counters, the beginning of further ones."""
+        return self._ttl_ms, self._most_fields, OTHER
+
+    def add(self, received_ms: int, outcome: ProposalOutcome) -> None:
+        """Collects an outcome, to be added to Redis by `flush`."""
+        self._collected.setdefault(key_of(received_ms), Counter())[field_of(outcome)] += 1
+
+    async def flush(self) -> None:
+        """Adds what was collected to Redis; what does not arrive is sent again by the next flush."""
+        for key in [key for key in self._collected if key not in self._sent]:
+            self._number += 1
+            self._sent[key] = self._number, self._collected.pop(key)
+        if not self._sent:
+            return
+        calls = [
+            ([key], [*self.limits, self._writer, number, *(part for pair in counts.items() for part in pair)])
+            for key, (number, counts) in self._sent.items()
+        ]
+        try:
+            await run_script(self._run, self._count, calls)
+        except StoreUnavailableError as error:
+            self._trouble(error)
+        else:
+            self._sent.clear()
+
+    @asynccontextmanager
+    async def flushing(self) -> AsyncIterator[None]:
+        """Flushes each `FLUSH_S` inside the block, and once more at its end."""
+        task = None if self.with_events else asyncio.create_task(self._flush_again_and_again())
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+                await self.flush()
+                await self.flush()  # what was collected while an earlier addition of the same hour was under way
+
+    async def read(self, now_ms: int, hours: int) -> Sequence[HourlyCount]:
+        moments = [now_ms - back * HOUR_MS for back in range(hours)]
+        replies = await self._run([("HGETALL", key_of(moment)) for moment in moments])
+        return [
+            HourlyCount(moment // HOUR_MS * HOUR_MS, outcome, int(count))
+            for moment, found in zip(moments, replies, strict=True)
+            if not isinstance(found, ResponseError)
+            for name, count in zip(found[::2], found[1::2], strict=True)
+            if (outcome := _outcome(name)) is not None and count.isdigit()
+        ]
+
+    async def _flush_again_and_again(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.flush()
+
+    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+        replies = await self._client.run(commands)
+        for reply in replies:
+            if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and "WRONGTYPE" not in str(reply):
+                raise refused(reply)
+        return replies
+
+
+def key_of(received_ms: int) -> str:
+    """Names the key of the counters of the hour."""
+    return f"nexttrack:outcomes:{{{received_ms // HOUR_MS}}}"
+
+
+def field_of(outcome: ProposalOutcome) -> str:
+    """Names the counter of an outcome."""
+    return "\t".join([VERSION, *outcome])
+
+
+def _outcome(name: bytes) -> ProposalOutcome | None:
+    """The outcome that a counter counts; None of another format, or of what is no counter."""
+    version, *parts = name.decode(errors="replace").split("\t")
+    if version != VERSION or len(parts) != len(ProposalOutcome._fields) or parts[-1] not in OUTCOMES:
+        return None
+    return ProposalOutcome(parts[0], parts[1], parts[2], next(outcome for outcome in OUTCOMES if outcome == parts[3]))

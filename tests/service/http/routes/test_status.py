@@ -1,0 +1,91 @@
+"""GET /v1/status: one reply that says how the service does."""
+
+from pathlib import Path
+
+import pytest
+
+from model.artifact import Artifact
+from tests.service.applications import running
+from tests.service.fakes import BrokenSessions
+from tests.service.processes import free_port, http, process
+
+
+def test_outcomes_count_for_the_model_that_proposed(artifact: Artifact, valkey: str) -> None:
+    """A player takes a list, completes the first track, skips the third and likes it; metrics and status say so."""
+    manifest = artifact.manifest
+    with running(artifact, redis_url=valkey) as client:
+        proposal = client.get("/v1/users/outcomes/next", params={"count": 5}).json()
+        tracks = [track["track_id"] for track in proposal["tracks"]]
+        told = [(tracks[0], "play"), (tracks[0], "complete"), (tracks[2], "skip"), (tracks[2], "like")]
+        events = [
+            {
+                "event_id": f"o{place}",
+                "user_id": "outcomes",
+                "track_id": track,
+                "type": type,
+                "request_id": proposal["request_id"],
+            }
+            for place, (track, type) in enumerate(told)
+        ]
+        for _ in range(2):
+            client.post("/v1/events", json={"events": events})
+        exposed = client.get("/metrics").text
+        status = client.get("/v1/status", params={"hours": 1}).json()
+        client.delete("/v1/users/outcomes")
+    [outcomes] = [model for model in status["outcomes"] if (model["version"], model["arm"]) == (manifest.version, "current")]
+    labels = f'arm="current",outcome="completed",rank="1",version="{manifest.version}"'
+
+    assert f"nexttrack_outcomes_total{{{labels}}} 1.0" in exposed
+    assert [outcomes[name] for name in ("completed", "skipped", "liked", "disliked")] == [1, 1, 1, 0]
+    assert outcomes["ranks"] == [
+        {"rank": "1", "completed": 1, "skipped": 0, "liked": 0, "disliked": 0},
+        {"rank": "3", "completed": 0, "skipped": 1, "liked": 1, "disliked": 0},
+    ]
+    assert status["redis"]["ready"]
+    assert [(model["arm"], model["version"]) for model in status["models"]] == [("current", manifest.version)]
+    assert ("/v1/events", "200", 2) in [(one["route"], one["status"], one["count"]) for one in status["requests"]]
+
+
+def test_degraded_reply_is_not_the_models(artifact: Artifact) -> None:
+    """Its id says that the popular tracks proposed themselves."""
+    with running(artifact, store=BrokenSessions()) as client:
+        reply = client.get("/v1/users/u/next").json()
+        status = client.get("/v1/status").json()
+
+    assert reply["request_id"].split(".")[1] == "popular"
+    assert status["degraded"] == {"replies": 1, "share": 1.0, "reasons": {"redis": 1}}
+
+
+def test_status_without_redis_says_why(artifact: Artifact) -> None:
+    """It is an operator's first look, so it answers whatever else does not."""
+    with running(artifact, store=BrokenSessions()) as client:
+        reply = client.get("/v1/status")
+
+    assert reply.status_code == 200
+    assert reply.json()["redis"] == {"ready": False, "ping_ms": None, "reason": "gone fishing"}
+    assert reply.json()["outcomes"] == []
+
+
+@pytest.mark.parametrize("hours", ["0", "337", "x"])
+def test_hours_are_bounded(artifact: Artifact, hours: str) -> None:
+    """The counters are kept for two weeks."""
+    with running(artifact) as client:
+        assert client.get("/v1/status", params={"hours": hours}).status_code == 422
+
+
+def test_counts_are_of_all_workers(artifact: Artifact, tmp_path: Path) -> None:
+    """Whichever worker is asked: requests from the metrics' files, outcomes from Redis."""
+    port = free_port()
+    settings = {"artifact": artifact.folder, "state_dir": tmp_path, "workers": 2}
+    with process("-m", "service", port=port, log=tmp_path / "log", **settings):
+        for number in range(20):
+            with http(port) as client:  # a connection each, so that the workers take turns
+                proposal = client.get(f"/v1/users/u{number}/next", params={"count": 1}).json()
+                skip = {"event_id": f"e{number}", "user_id": f"u{number}", "track_id": proposal["tracks"][0]["track_id"]}
+                client.post("/v1/events", json=skip | {"type": "skip", "request_id": proposal["request_id"]})
+        with http(port) as client:
+            status = client.get("/v1/status").json()
+
+    [model] = status["outcomes"]
+    assert (model["skipped"], [rank["rank"] for rank in model["ranks"]]) == (20, ["1"])
+    assert [one["count"] for one in status["requests"] if one["route"] == "/v1/events"] == [20]

@@ -1,0 +1,35 @@
+"""Which events tell what became of a proposal, and how it ended."""
+
+import pytest
+
+from model.events import Event, EventType, SkipRule
+from service.observing.outcomes import ProposalOutcome, outcome_of
+from service.request_ids import new_request_id
+
+REQUEST_ID = new_request_id(1_800_000_000_000, "challenger", "demo-2", ["t1", "t2"])
+EVENT = Event(1, EventType.COMPLETE, "e", "t2", request_id=REQUEST_ID)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "completed"),
+        ({"type": EventType.SKIP}, "skipped"),
+        ({"type": EventType.SKIP, "played_ms": 30_000}, "completed"),
+        ({"played_ms": 5_000, "track_ms": 200_000}, "skipped"),
+        ({"type": EventType.LIKE}, "liked"),
+        ({"type": EventType.DISLIKE}, "disliked"),
+    ],
+)
+def test_outcome_is_what_the_skip_rule_says(changes: dict[str, object], outcome: str) -> None:
+    """The same rule that decides in a history; of the version, arm and rank that the id names."""
+    assert outcome_of(EVENT._replace(**changes), SkipRule()) == ProposalOutcome("demo-2", "challenger", "2", outcome)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"type": EventType.PLAY}, {"private": True}, {"request_id": None}, {"request_id": "mine"}, {"track_id": "t3"}],
+)
+def test_other_events_tell_of_no_proposal(changes: dict[str, object]) -> None:
+    """A play has no outcome yet, and a private event counts in its session only."""
+    assert outcome_of(EVENT._replace(**changes), SkipRule()) is None  # type: ignore[arg-type]
