@@ -1,7 +1,8 @@
 """Accounts for every row of every file that an import reads, and writes the sound ones aside.
 
-A row is read, and then sound or broken, or it is passed over. Broken rows and rows passed over are counted by reason. The sum
-of a file must be the number of rows in it, which is counted without the code that reads them. Knows nothing of formats.
+A row is read, and then sound or broken, or it is passed over. Broken rows and rows passed over are counted by reason.
+The sum of a file must be the number of rows in it, which is counted without the code that reads them. Knows nothing of
+formats.
 """
 
 from collections import Counter

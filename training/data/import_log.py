@@ -1,9 +1,10 @@
 """From a log in its own format to the canonical log: `python -m training import`.
 
-`training.data.account` reads every row once, checks it and writes the sound ones aside. If too many are broken, the log is
-refused, with a row to look at for each reason. `training.data.sorting` puts the sound ones in order, and the finished folder
-takes its place in one step. Memory is bounded by a slice of the log and the number of listeners, not by the log. The price is
-that the log is written twice, and one of several slices four times (aside, cut, sorted, joined), with room on disk for three.
+`training.data.account` reads every row once, checks it and writes the sound ones aside. If too many are broken, the log
+is refused, with a row to look at for each reason. `training.data.sorting` puts the sound ones in order, and the
+finished folder takes its place in one step. Memory is bounded by a slice of the log and the number of listeners, not by
+the log. The price is that the log is written twice, and one of several slices four times (aside, cut, sorted, joined),
+with room on disk for three.
 """
 
 import shutil

@@ -1,9 +1,8 @@
 """The canonical log: one table of events, whatever format they came in.
 
-    LOG/
-      events.parquet      the columns below, sorted by user, time and kind
-      catalogue.parquet   optional: track_id, title, artist, album, duration_ms, and group, which is the same for one recording
-      log.json            where it came from, its licence, what was refused and why, counts and dates
+LOG/ events.parquet the columns below, sorted by user, time and kind catalogue.parquet optional: track_id, title,
+artist, album, duration_ms, and group, which is the same for one recording log.json where it came from, its licence,
+what was refused and why, counts and dates
 
 Sources (training/sources/) write it, everything behind reads it. It knows nothing of rows, models or the skip rule: that
 belongs to the recipe, so one import serves many.

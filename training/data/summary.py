@@ -1,8 +1,8 @@
 """Describes a log in a few lines and a small histogram, and warns in words where something seems wrong.
 
-The events are read in slices, in their order on disk, so memory does not grow with the log. The number of plays is that of the
-events that begin one (`play`) or of those that end one (`skip`, `complete`), whichever is larger. Skips follow the defaults of
-the skip rule; a recipe may have another rule.
+The events are read in slices, in their order on disk, so memory does not grow with the log. The number of plays is that
+of the events that begin one (`play`) or of those that end one (`skip`, `complete`), whichever is larger. Skips follow
+the defaults of the skip rule; a recipe may have another rule.
 """
 
 from collections import Counter

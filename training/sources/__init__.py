@@ -1,7 +1,8 @@
 """The log formats that `import` reads: what each is, what counts as a skip in it, and under which licence its data is.
 
-A new format is a line in `SOURCES`, and a module of that name with a function `read` (`training.sources.reading.Reader`).
-`training.data.import_log` checks, sorts and writes what it reads. This table needs no other module, so that `--help` is quick.
+A new format is a line in `SOURCES`, and a module of that name with a function `read`
+(`training.sources.reading.Reader`). `training.data.import_log` checks, sorts and writes what it reads. This table needs
+no other module, so that `--help` is quick.
 """
 
 from dataclasses import dataclass
@@ -52,5 +53,43 @@ SOURCES: dict[str, Source] = {
         skips="skipped; where it says nothing, not ended by itself and under 30 s; of the basic history, under 30 s",
         licence="the person's own data",
         takes=("user",),
+    ),
+    "lastfm": Source(
+        about="Last.fm: a person's scrobbles as CSV, or the TSV of 1,000 listeners",
+        skips="none are known: a row was heard for half the track or four minutes",
+        licence="the person's own data; the data set is for non-commercial use",
+        takes=("user",),
+    ),
+    "listenbrainz": Source(
+        about="ListenBrainz: the .zip of an export, its JSON Lines files, or dumps",
+        skips="none are known: a listen was heard for half the track or four minutes; feedback becomes like and dislike",
+        licence="the person's own data; CC0 for the dumps",
+        takes=("user",),
+    ),
+    "navidrome": Source(
+        about="Navidrome's database: scrobbles and stars (also those of Subsonic players)",
+        skips="none are known: a scrobble was heard for half the track or four minutes",
+        licence="the server's own data",
+    ),
+    "jellyfin": Source(
+        about="Playback Reporting of Jellyfin or Emby: its database, or its backup as TSV",
+        skips="under 30 s heard",
+        licence="the server's own data",
+        takes=("timezone", "dates"),
+    ),
+    "yambda": Source(
+        about="Yambda: its flat files, Parquet or CSV, or a folder of them",
+        skips="under half of the track heard",
+        licence="Apache 2.0; Ploshkin et al., RecSys 2025",
+    ),
+    "kuairand_full": Source(
+        about="KuaiRand-1K and KuaiRand-27K: log_standard_* and log_random_*, CSV or Parquet",
+        skips="not long_view",
+        licence="CC BY-SA 4.0; Gao et al., CIKM 2022, doi 10.1145/3511808.3557624",
+    ),
+    "recbole": Source(
+        about="RecBole's .inter files (MovieLens and others), and .item files beside them",
+        skips="a rating below 3; none without ratings",
+        licence="the data set's own",
     ),
 }

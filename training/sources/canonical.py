@@ -8,14 +8,15 @@
 | played_ms, track_ms, session_id, asked, part | optional, see `training.data.log` |
 | title, artist, album, group, duration_ms | optional; the first row of a track that has one of them counts |
 
-`--column track_id=song` reads a column under another name. Columns that are not needed are ignored. Everything is read as text
-first, so that one odd value breaks one row and not the file.
+`--column track_id=song` reads a column under another name. Columns that are not needed are ignored. Everything is read
+as text first, so that one odd value breaks one row and not the file.
 
-Skips: the event's type, and `played_ms` where it is given (`model.events.SkipRule`). In a file without types a row is a whole
-play. With played_ms, the rule's defaults make it a `skip` or a `complete`; without, it is a `play`. Licence: the log's own.
+Skips: the event's type, and `played_ms` where it is given (`model.events.SkipRule`). In a file without types a row is a
+whole play. With played_ms, the rule's defaults make it a `skip` or a `complete`; without, it is a `play`. Licence: the
+log's own.
 
-Files need not agree on columns or types. A folder `type=skip/` gives its files a column of that name, if it is one of ours. All
-files' columns are checked before a row is read.
+Files need not agree on columns or types. A folder `type=skip/` gives its files a column of that name, if it is one of
+ours. All files' columns are checked before a row is read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

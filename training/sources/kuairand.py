@@ -4,7 +4,8 @@ A folder with `events.parquet` (user_id, video_id, time_ms, tab, long_view, is_l
 `history.parquet` (user_id, pos, video_id, long_view): what the same users met before 2022-04-25, in order but without times.
 
 Skips: not `long_view`, which is watched to the end, or for 18 s where the video is longer. That is the data's own
-definition, so `play_time_ms` is not handed on: another rule would decide anew from it. A like or hate is an event of its own.
+definition, so `play_time_ms` is not handed on: another rule would decide anew from it. A like or hate is an event of
+its own.
 
 The history's events are put one minute apart, the newest a minute before any event, and are context only. Of the
 others the evaluation asks where `tab` is 1: the feed in which videos start by themselves, where passing over is a real skip.
@@ -20,7 +21,7 @@ from training.sources.tables.files import Ignored
 from training.sources.tables.table import ABOUT_ROWS, Table
 
 EVENTS_FROM_MS = 1_650_812_400_000  # 2022-04-24 23:00 in Beijing (+08:00): the first event comes five minutes later
-_EVENTS = ("user_id", "video_id", "time_ms", "tab", "long_view", "is_like", "is_hate")
+EVENTS = ("user_id", "video_id", "time_ms", "tab", "long_view", "is_like", "is_hate")
 _HISTORY = ("user_id", "pos", "video_id", "long_view")
 
 
@@ -36,17 +37,17 @@ def read(request: Request) -> Iterator[Part | Ignored]:
             yield Ignored(name=table.file.name, why="is neither events.parquet nor history.parquet")
     if "events.parquet" not in found:
         raise LogError(f"kuairand: wanted one folder with an events.parquet in it; found {', '.join(found) or 'none'}")
-    require(found["events.parquet"], _EVENTS)
-    yield part(found["events.parquet"], _events(found["events.parquet"]))
+    require(found["events.parquet"], EVENTS)
+    yield part(found["events.parquet"], shown(found["events.parquet"]))
     if "history.parquet" in found:
         require(found["history.parquet"], _HISTORY)
         yield part(found["history.parquet"], _history(found["history.parquet"]))
 
 
-def _events(table: Table) -> Iterator[pl.DataFrame]:
+def shown(table: Table) -> Iterator[pl.DataFrame]:
     """An event a row, and one more where the video was liked or hated too."""
     kinds = {"like": pl.col("is_like") == "1", "dislike": pl.col("is_hate") == "1"}
-    for frame in table.rows(_EVENTS):
+    for frame in table.rows(EVENTS):
         rows = frame.with_columns(
             track_id=pl.col("video_id"), at_ms=pl.col("time_ms").cast(pl.Int64, strict=False), asked=pl.col("tab") == "1"
         )

@@ -1,21 +1,23 @@
 """Personal Spotify exports, of one person or of several, extended and basic: the .zip as downloaded, JSON files, or folders.
 
-*Extended streaming history* (Streaming_History_Audio_*.json, endsong_*.json): a JSON array of playbacks. Fields used: ts (when
-the playback ended, UTC), ms_played, spotify_track_uri, master_metadata_track_name, master_metadata_album_artist_name,
-reason_end, skipped, and username where it is there. *Account data* (StreamingHistory_music_*.json): endTime (UTC, to the
-minute), artistName, trackName, msPlayed. Podcasts, audiobooks and playbacks that name no track are passed over by reason. Other
-files of an export are ignored and listed. What a file is, its keys say, not its name.
+*Extended streaming history* (Streaming_History_Audio_*.json, endsong_*.json): a JSON array of playbacks. Fields used:
+ts (when the playback ended, UTC), ms_played, spotify_track_uri, master_metadata_track_name,
+master_metadata_album_artist_name, reason_end, skipped, and username where it is there. *Account data*
+(StreamingHistory_music_*.json): endTime (UTC, to the minute), artistName, trackName, msPlayed. Podcasts, audiobooks and
+playbacks that name no track are passed over by reason. Other files of an export are ignored and listed. What a file is,
+its keys say, not its name.
 
-Listeners: `--user`, else the username, else the folder or archive of a person's files. Exports of several people want a folder
-each. Folders that Spotify itself names (`MyData`, `Spotify Extended Streaming History`) and `my_spotify_data.zip` do not count.
+Listeners: `--user`, else the username, else the folder or archive of a person's files. Exports of several people want a
+folder each. Folders that Spotify itself names (`MyData`, `Spotify Extended Streaming History`) and
+`my_spotify_data.zip` do not count.
 
 Tracks: the URI. The basic history has none: a track gets the URI that an extended history in the same import gives the same
 artist and title, else `Artist - Title`. Playbacks of the basic history in a time that the same listener's extended history
 covers are there twice, and are passed over.
 
-Skips: `skipped` where it says something. It is null in 79 % of rows; then, and in the basic history, a playback was left if it
-lasted under 30 s and is not known to have ended by itself (`reason_end` is trackdone). `ms_played` is handed on. A file is read
-whole, some 12 MB each.
+Skips: `skipped` where it says something. It is null in 79 % of rows; then, and in the basic history, a playback was
+left if it lasted under 30 s and is not known to have ended by itself (`reason_end` is trackdone). `ms_played` is handed
+on. A file is read whole, some 12 MB each.
 """
 
 import re

@@ -1,8 +1,9 @@
 """Logs in a database: the rows of a query, in the canonical columns, through any driver that SQLAlchemy knows.
 
-A path is a database URL: `postgresql+psycopg://user:password@host/name`, `mysql+pymysql://…`, `sqlite:///file.db`. The query's
-columns are those of the source `canonical`, and `--column`, `--user`, `--type` and `--timezone` work on them in the same way. A
-time that the database stores without a zone needs `--timezone`. Passwords are not written to the log. Licence: the log's own.
+A path is a database URL: `postgresql+psycopg://user:password@host/name`, `mysql+pymysql://…`, `sqlite:///file.db`. The
+query's columns are those of the source `canonical`, and `--column`, `--user`, `--type` and `--timezone` work on them in
+the same way. A time that the database stores without a zone needs `--timezone`. Passwords are not written to the log.
+Licence: the log's own.
 """
 
 from collections.abc import Iterator

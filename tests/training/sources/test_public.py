@@ -10,6 +10,8 @@ from training.data.import_log import import_log
 from training.data.log import LogError
 from training.data.sequences import build
 from training.sources.kuairand import EVENTS_FROM_MS
+from training.sources.yambda import FROM_MS as YAMBDA_MS
+from training.sources.yambda import TAKEN_BACK
 
 HOUR_MS = 3_600_000
 
@@ -195,3 +197,125 @@ def test_formats_with_fixed_columns_refuse_renaming(tmp_path: Path, source: str)
     """`--column` with such a format would do nothing: better to say so."""
     with pytest.raises(LogError, match="fixed columns"):
         import_log(source, [str(tmp_path)], tmp_path / "log", columns={"track_id": "song"})
+
+
+def _yambda(folder: Path, name: str, form: str = "parquet", **columns: object) -> Path:
+    """A file of Yambda's flat form."""
+    folder.mkdir(exist_ok=True)
+    frame = pl.DataFrame({"uid": [7, 7], "item_id": [5, 6], "timestamp": [0, 300], "is_organic": [1, 0], **columns})
+    path = folder / f"{name}.{form}"
+    frame.write_parquet(path) if form == "parquet" else frame.write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_yambda_is_read_in_its_parts(tmp_path: Path, form: str) -> None:
+    """Under half of a track is a skip; opinions are events; what was taken back is passed over, and all is counted."""
+    folder = tmp_path / "50m"
+    _yambda(folder, "listens", form, played_ratio_pct=[49, 100], track_length_seconds=[200, 200])
+    _yambda(folder, "likes", form, timestamp=[5, 305])
+    _yambda(folder, "undislikes", form)
+    _yambda(folder, "multi_event", form, event_type=["listen", "like"], played_ratio_pct=[1, None])
+    _yambda(folder, "embeddings", form)
+
+    log = import_log("yambda", [str(folder)], tmp_path / "log")
+
+    assert log.events().collect().select("user_id", "track_id", "at_ms", "type").rows() == [
+        ("7", "5", YAMBDA_MS, "skip"),
+        ("7", "5", YAMBDA_MS + 5_000, "like"),
+        ("7", "6", YAMBDA_MS + 300_000, "complete"),
+        ("7", "6", YAMBDA_MS + 305_000, "like"),
+    ]
+    assert log.about["rows"]["in_files"] == 6
+    assert log.about["rows"]["passed_over"] == {TAKEN_BACK: 2}
+    assert [name.rpartition("/")[2] for name in log.about["ignored"]] == [
+        f"embeddings.{form} is none of listens, likes, dislikes, unlikes, undislikes, multi_event",
+        f"multi_event.{form} has the events of the files beside it",
+    ]
+
+
+def test_yambda_is_read_in_one_file(tmp_path: Path) -> None:
+    """`multi_event` says of each row what it is."""
+    kinds = pl.Series(["listen", "dislike"], dtype=pl.Categorical())
+    path = _yambda(tmp_path / "50m", "multi_event", event_type=kinds, played_ratio_pct=[None, None])
+
+    log = import_log("yambda", [str(path)], tmp_path / "log", max_broken=0.5)
+
+    assert log.events().collect().select("track_id", "type").rows() == [("6", "dislike")]
+    assert log.about["rows"]["broken"] == {"missing type": 1}
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_kuairand_full_is_read_from_its_logs(tmp_path: Path, form: str) -> None:
+    """All log files of a folder; the files of features are listed."""
+    (tmp_path / "data").mkdir()
+    columns = {
+        "user_id": [1, 1],
+        "video_id": [10, 11],
+        "date": [20220422, 20220423],
+        "time_ms": [EVENTS_FROM_MS, EVENTS_FROM_MS + 9],
+    }
+    columns |= {
+        "is_like": [0, 1],
+        "is_hate": [0, 0],
+        "long_view": [0, 1],
+        "play_time_ms": [1, 2],
+        "is_rand": [0, 0],
+        "tab": [1, 0],
+    }
+    for name in ("log_standard_4_22_to_5_08_1k", "log_random_4_22_to_5_08_1k", "user_features_1k"):
+        frame = pl.DataFrame(columns).with_columns(video_id=pl.col("video_id") + 100 * (name.startswith("log_random")))
+        path = tmp_path / "data" / f"{name}.{form}"
+        frame.write_csv(path) if form == "csv" else frame.write_parquet(path)
+
+    log = import_log("kuairand_full", [str(tmp_path / "data")], tmp_path / "log")
+
+    assert log.events().collect().select("track_id", "type", "asked").rows() == [
+        ("10", "skip", True),
+        ("110", "skip", True),
+        ("11", "complete", False),
+        ("111", "complete", False),
+        ("11", "like", False),
+        ("111", "like", False),
+    ]
+    assert (log.about["rows"]["in_files"], log.about["rows"]["added"]) == (4, 2)
+    assert [name.rpartition("/")[2] for name in log.about["ignored"]] == [
+        f"user_features_1k.{form} is no log_standard_* or log_random_*"
+    ]
+
+
+def test_recbole_reads_ratings_and_titles(tmp_path: Path) -> None:
+    """MovieLens as RecBole shares it: a rating below 3 is a skip, titles come from the file of items."""
+    (tmp_path / "ml").mkdir()
+    (tmp_path / "ml" / "ml-100k.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+        "196\t242\t3\t881250949\n186\t302\t2.5\t891717742\n22\t377\tbad\t878887116\n22\t377\t\t878887116\n\n1\t2\n"
+    )
+    (tmp_path / "ml" / "ml-100k.item").write_text(
+        'item_id:token\tmovie_title:token_seq\trelease_year:token\n242\t"Kolya\t1996\n302\tL.A. Confidential\t1997\n'
+    )
+
+    log = import_log("recbole", [str(tmp_path / "ml")], tmp_path / "log", max_broken=0.5)
+    catalogue = log.catalogue()
+
+    assert log.events().collect().select("user_id", "track_id", "type").rows() == [
+        ("186", "302", "skip"),
+        ("196", "242", "complete"),
+        ("22", "377", "complete"),
+    ]
+    assert log.about["rows"]["broken"] == {"unreadable rating": 1, "fewer fields than the 4 columns": 1}
+    assert log.about["rows"]["passed_over"] == {"blank line": 1}
+    assert catalogue is not None
+    assert catalogue["title"].to_list() == ['"Kolya', "L.A. Confidential"]
+
+
+@pytest.mark.parametrize(("source", "name"), [("yambda", "x.parquet"), ("kuairand_full", "x.parquet"), ("recbole", "x.item")])
+def test_a_folder_without_the_files_that_matter_is_refused(tmp_path: Path, source: str, name: str) -> None:
+    """With what was wanted."""
+    if name.endswith("parquet"):
+        pl.DataFrame({"a": [1]}).write_parquet(tmp_path / name)
+    else:
+        (tmp_path / name).write_text("item_id:token\tname:token\n1\tx\n")
+
+    with pytest.raises(LogError, match=f"{tmp_path}: wanted"):
+        import_log(source, [str(tmp_path)], tmp_path / "log")

@@ -4,9 +4,11 @@ The database itself counts the rows, in the transaction in which they are read. 
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 from sqlalchemy import Connection, Engine, create_engine, make_url, text
@@ -17,6 +19,7 @@ from training.sources.tables.files import File
 from training.sources.tables.records import Record, frame_of
 from training.sources.tables.table import Table
 
+DATABASES = (".db", ".sqlite", ".sqlite3")
 SLICE = 50_000
 """Rows fetched at a time."""
 _REPEATABLE = ("postgresql", "mysql", "mariadb")  # where a transaction sees one state only if it is asked to
@@ -45,6 +48,14 @@ def open_query(url: str, query: str, *, name: str | None = None, booleans: Colle
             engine.dispose()
 
     return Table(file=File(path=Path(), name=shown, folders=()), columns=columns, rows=rows, count=lambda: counted[0])
+
+
+def open_database(file: File, query: str) -> Table:
+    """The table that `query` gives of an SQLite file, which is opened for reading only."""
+    if file.member is not None or file.path.suffix.lower() not in DATABASES:
+        raise LogError(f"{file.name}: a database cannot be read where it is compressed; unpack it first")
+    url = f"sqlite:///file:{quote(str(file.path.resolve()))}?mode=ro&uri=true"
+    return replace(open_query(url, query, name=file.name), file=file)
 
 
 def hide_password(url: str) -> str:
