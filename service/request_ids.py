@@ -13,6 +13,7 @@ import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 PLACED = 20
@@ -23,7 +24,8 @@ RANKS = (*dict.fromkeys(_RANKS), BEYOND)
 POPULAR = "popular"
 """In place of the arm, for a degraded reply: the version's popular tracks proposed themselves, not its model."""
 ARMS = ("current", "challenger", POPULAR)
-_FORM = re.compile(rf"[0-9a-f]{{28}}\.({'|'.join(ARMS)})\.([\w-]*)\.([\w.+-]{{1,100}})", re.ASCII)
+_UNIQUE, _VERSION = re.compile(r"[0-9a-f]{28}"), re.compile(r"[\w.+-]{1,100}", re.ASCII)
+_CHECKSUMS = [struct.Struct(f"<{count}H") for count in range(PLACED + 1)]
 
 
 class Proposed(NamedTuple):
@@ -37,26 +39,35 @@ class Proposed(NamedTuple):
 def new_request_id(now_ms: int, arm: str, version: str, track_ids: Sequence[str] = ()) -> str:
     """Makes the unique id of a reply with `track_ids`, best first."""
     checksums = [_checksum(track_id) for track_id in track_ids[:PLACED]]
-    places = urlsafe_b64encode(struct.pack(f"<{len(checksums)}H", *checksums)).rstrip(b"=").decode()
+    places = urlsafe_b64encode(_CHECKSUMS[len(checksums)].pack(*checksums)).rstrip(b"=").decode()
     return f"{now_ms:012x}{random.getrandbits(64):016x}.{arm}.{places}.{version}"
 
 
 def proposed_by(request_id: str, track_id: str) -> Proposed | None:
     """Returns what proposed a track in the reply of that id; None if the id has another form, or the track was not in it."""
-    match = _FORM.fullmatch(request_id)
-    if match is None:
+    parts = _parts_of(request_id)
+    if parts is None:
         return None
-    arm, places, version = match.groups()
-    try:
-        packed = urlsafe_b64decode(places + "=" * (-len(places) % 4))
-        checksums = struct.unpack(f"<{len(packed) // 2}H", packed)
-    except (binascii.Error, struct.error):
-        return None
+    version, arm, checksums = parts
     checksum = _checksum(track_id)
-    if checksum in checksums[:PLACED]:
+    if checksum in checksums:
         return Proposed(version, arm, _RANKS[checksums.index(checksum)])
-    return Proposed(version, arm, BEYOND) if len(checksums) >= PLACED else None
+    return Proposed(version, arm, BEYOND) if len(checksums) == PLACED else None
+
+
+@lru_cache(1024)  # the events of one reply often arrive together
+def _parts_of(request_id: str) -> tuple[str, str, tuple[int, ...]] | None:
+    """The version, the arm and the tracks' checksums in an id; None if it has another form."""
+    try:
+        unique, arm, places, version = request_id.split(".", 3)
+        packed = urlsafe_b64decode(f"{places}===")
+        checksums = _CHECKSUMS[len(packed) // 2].unpack(packed)
+    except (ValueError, IndexError, struct.error):
+        return None
+    if arm not in ARMS or not _UNIQUE.fullmatch(unique) or not _VERSION.fullmatch(version):
+        return None
+    return version, arm, checksums
 
 
 def _checksum(track_id: str) -> int:
-    return binascii.crc_hqx(track_id.encode(errors="surrogatepass"), 0)
+    return binascii.crc_hqx(track_id.encode("utf-8", "surrogatepass"), 0)

@@ -26,8 +26,10 @@ _VERSION_BYTE = bytes([VERSION])
 
 def pack_event(event: Event) -> bytes:
     """Packs an event as a stored value."""
-    size = len(event)
-    while size > _REQUIRED and event[size - 1] == _DEFAULTS[size - 1 - _REQUIRED]:
+    if event[-1]:
+        return _VERSION_BYTE + _encode(event)
+    size = len(event) - 1
+    while size > _REQUIRED and not event[size - 1] and event[size - 1] == _DEFAULTS[size - 1 - _REQUIRED]:
         size -= 1
     return _VERSION_BYTE + _encode(event[:size])
 

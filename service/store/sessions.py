@@ -16,6 +16,7 @@ An id with a brace of its own could put a listener's keys into different slots, 
 A value that cannot be read is counted, logged once and skipped.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ Count = Callable[[str, str], None]
 """Counts a value that cannot be read, given the kind of its key and the reason."""
 
 EMPTY = History()
-_DISLIKE = f"{VERSION}{EventType.DISLIKE.value}"
+_LIKE, _DISLIKE = EventType.LIKE, f"{VERSION}{EventType.DISLIKE.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +142,21 @@ class RedisSessions:
         self._limits = (*limits, *(counters.limits if counters else (1, 0, "")))
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
-        outcomes = {user_id: list(map(self._outcome_of, of_user)) for user_id, of_user in events.items()}
-        calls = [self._call_to_record(user_id, of_user, outcomes[user_id]) for user_id, of_user in events.items()]
+        skip = self._reader.rule.skip
+        outcomes = [
+            [outcome_of(event, skip) if event.request_id else None for event in of_user] if self._counters else ()
+            for of_user in events.values()
+        ]
+        calls = list(map(self._call_to_record, events, events.values(), outcomes))
         with self._timer("record"):
             replies = await run_script(self._run, self._record, calls)
         recorded = {}
-        for (user_id, of_user), (fresh, replaced) in zip(events.items(), replies, strict=True):
-            self._count("key", *[BROKEN] * replaced)
+        for user_id, of_user, outcomes_of, (fresh, replaced) in zip(events, events.values(), outcomes, replies, strict=True):
+            if replaced:
+                self._count("key", *[BROKEN] * replaced)
             recorded[user_id] = [new == ord("1") for new in fresh]
-            for event, outcome, new in zip(of_user, outcomes[user_id], recorded[user_id], strict=True):
-                if new and outcome is not None:
-                    self._note(event, outcome)
+            if any(outcomes_of):
+                self._note(of_user, outcomes_of, recorded[user_id])
         return recorded
 
     async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
@@ -230,9 +235,6 @@ class RedisSessions:
             self._count("opinions", *[BROKEN] * (len(track_ids) - len(sound)))
             return frozenset(sound)
 
-    def _outcome_of(self, event: Event) -> ProposalOutcome | None:
-        return None if self._counters is None else outcome_of(event, self._reader.rule.skip)
-
     def _call_to_record(self, user_id: str, events: Sequence[Event], outcomes: Sequence[ProposalOutcome | None]) -> Call:
         """Returns keys and arguments of `record.lua` for the events of one listener."""
         keys, fields = _keys(user_id), [""] * len(events)
@@ -240,13 +242,15 @@ class RedisSessions:
             place = next(place for place, outcome in enumerate(outcomes) if outcome)
             keys += (key_of(events[place].at_ms + events[place].delay_ms),)  # those of one request arrive together
             fields = ["" if outcome is None else field_of(outcome) for outcome in outcomes]
-        arguments = (argument for event, field in zip(events, fields, strict=True) for argument in (*_arguments(event), field))
-        return keys, [*self._limits, *arguments]
+        return keys, [*self._limits, *itertools.chain.from_iterable(map(_arguments, events, fields))]
 
-    def _note(self, event: Event, outcome: ProposalOutcome) -> None:
-        self._counted(outcome)
-        if self._counters is not None and not self._counters.with_events:
-            self._counters.add(event.at_ms + event.delay_ms, outcome)
+    def _note(self, events: Sequence[Event], outcomes: Sequence[ProposalOutcome | None], new: Sequence[bool]) -> None:
+        """Counts the outcomes of new events where `record.lua` does not, and tells of each."""
+        for event, outcome in itertools.compress(zip(events, outcomes, strict=True), new):
+            if outcome is not None:
+                self._counted(outcome)
+                if self._counters is not None and not self._counters.with_events:
+                    self._counters.add(event.at_ms + event.delay_ms, outcome)
 
     def _count(self, kind: str, *reasons: str) -> None:
         """Counts values that cannot be read, and logs the first of each kind and reason."""
@@ -276,11 +280,12 @@ def _keys(user_id: str) -> tuple[str, ...]:
     return tuple([f"nexttrack:{{{user}}}:{kind}" for kind in _KINDS])
 
 
-def _arguments(event: Event) -> tuple[str | bytes | int, ...]:
-    """Returns what `record.lua` reads of an event."""
-    if event.type < EventType.LIKE or event.private:
-        return event.event_id, pack_event(event), "", "", int(event.private)
-    return event.event_id, pack_event(event), event.track_id, pack_opinion(event), 0
+def _arguments(event: Event, counter: str) -> tuple[str | bytes | int, ...]:
+    """Returns what `record.lua` reads of an event; `counter` is that of its outcome."""
+    _, type, event_id, track_id, *_, private = event
+    if type < _LIKE or private:
+        return event_id, pack_event(event), "", "", int(private), counter
+    return event_id, pack_event(event), track_id, pack_opinion(event), 0, counter
 
 
 def _text(value: bytes) -> str | None:

@@ -74,6 +74,7 @@ def test_id_made_by_an_earlier_service_is_read() -> None:
         GOOD.rpartition(".")[0],
         ".".join([*GOOD.split(".")[:2], "A", VERSION]),
         ".".join([*GOOD.split(".")[:2], "AAAA", VERSION]),
+        ".".join([*GOOD.split(".")[:2], "A" * 56, VERSION]),
     ],
 )
 def test_other_ids_are_nobodys(request_id: str) -> None:
