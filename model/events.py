@@ -146,12 +146,24 @@ class Span(NamedTuple):
     named: bool = False
 
 
+class Revision(NamedTuple):
+    """A change of an entry's outcome that was reported after a newer entry had begun.
+
+    Until there were `since` entries, the outcome of `entry`, an index of the history's entries, was `before`.
+    """
+
+    entry: int
+    since: int
+    before: Outcome
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """A listener's plays, oldest first, and the span of each session by its number."""
+    """A listener's plays, oldest first, the span of each session by its number, and what was reported late, in that order."""
 
     entries: tuple[Entry, ...] = ()
     spans: tuple[Span, ...] = ()
+    revisions: tuple[Revision, ...] = ()
 
     def session(self, now_ms: int) -> tuple[Entry, ...]:
         """Returns the entries of the current session: of those that go on at `now_ms`, the one that was seen last.
@@ -233,6 +245,7 @@ def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cos
 ) -> History:
     """Folds events in canonical order, without the private ones of the sessions in `ended`."""
     drafts: list[list[Any]] = []  # the fields of an entry each, as long as later events may change them
+    revised: list[tuple[list[Any], int, Outcome]] = []  # the draft, the number of drafts by then, the outcome before
     sessions: list[_Session] = []
     named: dict[str, _Session] = {}
     session, last_ms = _Session(-1), -math.inf
@@ -267,12 +280,21 @@ def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cos
         if type is _PLAY:
             session.open_plays[track_id] = draft
         elif type > _COMPLETE:
+            if draft is not drafts[-1]:
+                revised.append((draft, len(drafts), draft[_OUTCOME_AT]))
             draft[_OUTCOME_AT] = _LIKED if type is _LIKE else _DISLIKED
         elif skipped(type, played_ms, track_ms):
             draft[_SKIPPED_AT] = True
             if draft[_OUTCOME_AT] is _PLAYED:
+                if draft is not drafts[-1]:
+                    revised.append((draft, len(drafts), _PLAYED))
                 draft[_OUTCOME_AT] = _SKIPPED
-    return History(entries=tuple(map(_entry, drafts)), spans=tuple([one.span(rule) for one in sessions]))
+    places = {id(draft): place for place, draft in enumerate(drafts)} if revised else {}
+    return History(
+        entries=tuple(map(_entry, drafts)),
+        spans=tuple([one.span(rule) for one in sessions]),
+        revisions=tuple([Revision(places[id(draft)], since, outcome) for draft, since, outcome in revised]),
+    )
 
 
 def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool], *, now_ms: int) -> Sequence[Event]:

@@ -90,8 +90,14 @@ class Recommender:
         return await self._propose(remembered, query, now_ms, user_id)
 
     def read_entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
-        """Returns the entries of a listener's history that the model reads at `now_ms`, oldest first."""
-        return read_entries(self._entries(remembered, now_ms), self._vocabulary, length=self._rule.length)
+        """Returns the entries of a listener's history that the model reads at `now_ms`, oldest first.
+
+        A copy head reads tracks that the vocabulary does not know too.
+        """
+        entries = self._entries(remembered, now_ms)
+        if self._long_history:
+            return entries[-self._long_history :]
+        return read_entries(entries, self._vocabulary, length=self._rule.length)
 
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], query: Query) -> Recommendation:
         """Returns what should follow `plays`: one session that goes on, oldest first. The store is not read."""

@@ -15,6 +15,7 @@ from model.events import (
     History,
     HistoryRule,
     Outcome,
+    Revision,
     SkipRule,
     fold,
     fold_recent,
@@ -484,6 +485,34 @@ def test_old_sessions_are_left_out_once_there_are_enough_plays() -> None:
     assert left(again, 100) == again[12:]
     assert left(by_gap, 500, "b") == by_gap
     assert left(by_gap, 421) == by_gap[-4:]  # the last two plays lie in the future
+
+
+def test_outcome_reported_after_the_next_play_began_is_a_revision() -> None:
+    """With the outcome before, and how many entries there were by then."""
+    events = [event(0, PLAY, "a"), event(1, PLAY, "b"), event(2, SKIP, "a"), event(3, PLAY, "c"), event(4, LIKE, "a")]
+    history = fold(events, RULE)
+
+    assert history.entries[0].outcome is LIKED
+    assert history.revisions == (Revision(0, 2, PLAYED), Revision(0, 3, SKIPPED))
+    assert fold([event(0, PLAY), event(1, SKIP), event(2, PLAY, "b")], RULE).revisions == ()
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(_events(), max_size=12, unique=True))
+def test_revisions_tell_what_was_known_when_each_entry_began(events: list[Event]) -> None:
+    """Against folding the events before each entry's first: the outcomes with what was revised later taken back."""
+    ordered = sorted(events, key=lambda event: tuple((value is not None, value) for value in event))
+    whole = fold(ordered, BRIEF)
+
+    for place in range(len(ordered)):
+        earlier = fold(ordered[:place], BRIEF).entries
+        if len(fold(ordered[: place + 1], BRIEF).entries) == len(earlier):
+            continue
+        outcomes = [entry.outcome for entry in whole.entries[: len(earlier)]]
+        for revision in reversed(whole.revisions):
+            if revision.since > len(earlier) > revision.entry:
+                outcomes[revision.entry] = revision.before
+        assert outcomes == [entry.outcome for entry in earlier]
 
 
 @pytest.mark.parametrize(("outcome", "wanted"), [(PLAYED, True), (LIKED, True), (SKIPPED, False), (DISLIKED, False)])

@@ -56,6 +56,11 @@ class Desk:
         """What comes next for the listener `u`."""
         return await self._recommender.for_listener("u", query or Query(count=3), now_ms)
 
+    async def shown(self, now_ms: int = 100) -> list[str]:
+        """The tracks that a person is shown of what the model reads of the listener `u`."""
+        remembered = await self.memory.read("u", now_ms, self._recommender.reader)
+        return [entry.track_id for entry in self._recommender.read_entries(remembered, now_ms)]
+
     async def follow(self, *plays: tuple[str, Outcome], query: Query | None = None) -> list[str]:
         """What follows a given history."""
         return tracks(await self._recommender.for_history(plays, query or Query(count=3)))
@@ -72,6 +77,7 @@ async def test_history_reaches_the_model_as_rows_and_outcomes(artifact: Artifact
     desk = Desk(artifact, scorer=scorer)
     await desk.tell((2, EventType.SKIP, "t1"), (1, EventType.PLAY, "t0"), (3, EventType.PLAY, "unheard"))
     await desk.ask()
+    assert await desk.shown() == ["t0", "t1"]
 
     assert (scorer.histories[0].rows, scorer.histories[0].outcomes) == ([FIRST, FIRST + 1], [1, 2])
 
@@ -235,6 +241,7 @@ async def test_a_copy_head_reads_the_past_and_its_own_tracks_are_named(tmp_path:
     ranked = await desk.ask(Query(count=3, candidates=["t1", "older", "nobody's"]), now_ms=3 * hour + 120_000)
 
     own = scorer.histories[0].own
+    assert await desk.shown(3 * hour) == ["older", "t0", "newer"]
     assert own is not None
     assert own.own_tracks.tolist() == [[size + 1, FIRST, size]]
     assert own.own_session.tolist() == [[0, 0, 1]]

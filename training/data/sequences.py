@@ -1,26 +1,27 @@
 """From a log's events to everyone's histories, laid end to end.
 
-A *sequence* is what one history is cut from: all of a listener's entries, or one session of theirs where the recipe's
-history is the session. `model.events.fold`, the service's own function, decides what an entry is. Columns, not
-objects, and long ones on disk: an entry takes 19 bytes there, and memory holds the ids of listeners and tracks alone.
+A history is cut from a *sequence*: all entries of a listener, or of one session where the recipe's history is the session.
+`model.events.fold`, the service's own function, decides what an entry is. Entries are columns, not objects, and long columns
+are on disk. An entry takes 19 bytes there. Only the ids of listeners and tracks are in memory.
 
-Shapes: S sequences, N entries of all sequences together, U listeners.
+Shapes: S sequences, N entries of all sequences together, M outcomes reported late, U listeners.
 """
 
 from array import array
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby, islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from model.events import Entry, Event, EventType, HistoryRule, Outcome, fold
+from model.events import Entry, Event, EventType, History, HistoryRule, Outcome, Revision, fold
 from training.data.columns import Column
 from training.data.log import TYPES, Log
 
@@ -48,6 +49,9 @@ class Sequences:
 
     `tracks` are the log's track ids; `track` [N] indexes them. `part` [N] is 0 train, 1 valid, 2 test where the log brings
     its own split, else `NO_PART`. `asked` [N] is False for entries that are context only.
+
+    `outcome` [N] is the last word on each entry. If it was reported after the next entry of the sequence began, a service did
+    not know it in between. Until entry `late_from[m]` began, the outcome of entry `late_entry[m]` was `late_before[m]`.
     """
 
     tracks: Sequence[str]
@@ -60,6 +64,9 @@ class Sequences:
     session: Int32s  # [N], numbered within a listener
     asked: Bools  # [N]
     part: Int8s  # [N]
+    late_entry: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))  # [M], ascending, indexes entries
+    late_from: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))  # [M], ascending for each entry, indexes entries
+    late_before: Int8s = field(default_factory=lambda: np.zeros(0, np.int8))  # [M]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -74,6 +81,14 @@ class Sequences:
         """The sequence of each entry, [N]."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
 
+    def outcomes_at(self, first: int, entry: int) -> Int8s:
+        """The outcomes of entries `first` up to `entry` of a sequence as they were known when `entry` began."""
+        outcomes = np.array(self.outcome[first:entry])
+        late = slice(*np.searchsorted(self.late_entry, (first, entry)))
+        unknown = (self.late_from[late] > entry)[::-1]  # the earliest change of an entry goes last, and stands
+        outcomes[self.late_entry[late][::-1][unknown] - first] = self.late_before[late][::-1][unknown]
+        return outcomes
+
     def lots(self, size: int = 1 << 20) -> Iterator[slice]:
         """The sequences in lots of about `size` entries each, to be worked through one at a time."""
         starts = np.unique(np.searchsorted(self.offsets[:-1], np.arange(0, max(1, self.offsets[-1]), size)))
@@ -81,17 +96,37 @@ class Sequences:
             yield slice(int(first), int(last))
 
 
+def unknown_yet(late_place: Int64s, late_from: Int64s, starts: Int64s, stops: Int64s, entry: Int64s) -> tuple[Int64s, Int64s]:
+    """Finds the outcomes that were reported late and were not known yet when entries began.
+
+    History c is places `starts[c]` up to `stops[c]`, and is read as entry `entry[c]` begins. Outcome m is of place
+    `late_place[m]`, ascending, and known from entry `late_from[m]` on. Returns the history c and the outcome m of each that was
+    not known. Of several of one place, the one that changed first comes last, so that it stands where all are assigned.
+    """
+    first = np.searchsorted(late_place, starts)
+    counts = np.maximum(np.searchsorted(late_place, stops) - first, 0)
+    late, history = ranges(first, counts), np.repeat(np.arange(len(starts)), counts)
+    pending = np.flatnonzero(late_from[late] > entry[history])[::-1]
+    return history[pending], late[pending]
+
+
+def ranges(first: Int64s, counts: Int64s) -> Int64s:
+    """`first[i], first[i] + 1, …`, `counts[i]` numbers of each i, end to end."""
+    begins = np.cumsum(counts) - counts
+    numbers: Int64s = np.arange(int(counts.sum()), dtype=np.int64) + np.repeat(first - begins, counts)
+    return numbers
+
+
 def build(log: Log, rule: HistoryRule) -> Sequences:
     """Fold a log's events into sequences, by the recipe's history rule. Reads the log in slices, listener by listener."""
     draft = _Draft()
     for user_id, events, flags in _listeners(log.events()):
-        entries = fold(events, rule).entries
+        history = fold(events, rule)
         if rule.scope == "session":
-            by_session = sorted(entries, key=_session)
-            for _, session in groupby(by_session, key=_session):
-                draft.add(user_id, list(session), flags)
+            for session in _by_session(history):
+                draft.add(user_id, session, flags)
         else:
-            draft.add(user_id, entries, flags)
+            draft.add(user_id, history, flags)
     return draft.finish()
 
 
@@ -101,8 +136,22 @@ _Flags = dict[tuple[int, str], tuple[bool, int]]
 _SLICE = 100_000  # events read at a time
 
 
-def _session(entry: Entry) -> int:
-    return entry.session
+def _by_session(history: History) -> Iterator[History]:
+    """Yields a history for each session, in the order of their numbers."""
+    entries = history.entries
+    revisions = defaultdict[int, list[Revision]](list)
+    for revision in history.revisions:
+        revisions[entries[revision.entry].session].append(revision)
+    by_session = sorted(range(len(entries)), key=lambda place: entries[place].session)
+    for number, group in groupby(by_session, key=lambda place: entries[place].session):
+        places = list(group)
+        late = [
+            Revision(bisect_left(places, one.entry), bisect_left(places, one.since), one.before) for one in revisions[number]
+        ]
+        yield History(
+            entries=tuple([entries[place] for place in places]),
+            revisions=tuple([one for one in late if one.since > one.entry + 1]),
+        )
 
 
 def _listeners(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]]:
@@ -159,9 +208,16 @@ class _Draft:
         self.user = array("i")
         self.track, self.outcome, self.at_ms = Column(np.int32), Column(np.int8), Column(np.int64)
         self.session, self.asked, self.part = Column(np.int32), Column(np.int8), Column(np.int8)
+        self.late_entry, self.late_from, self.late_before = Column(np.int64), Column(np.int64), Column(np.int8)
+        self.entries = 0
 
-    def add(self, user_id: str, entries: Sequence[Entry], flags: _Flags) -> None:
-        tracks = self.tracks
+    def add(self, user_id: str, history: History, flags: _Flags) -> None:
+        entries, tracks = history.entries, self.tracks
+        late = sorted(history.revisions, key=_entry_of)
+        self.late_entry.extend([self.entries + one.entry for one in late])
+        self.late_from.extend([self.entries + one.since for one in late])
+        self.late_before.extend([one.before for one in late])
+        self.entries += len(entries)
         names, outcomes, times, _, sessions = zip(*entries, strict=True) if entries else ((),) * len(Entry._fields)
         self.lengths.append(len(entries))
         self.user.append(self.users.setdefault(user_id, len(self.users)))
@@ -186,7 +242,11 @@ class _Draft:
             session=self.session.finish(),
             asked=self.asked.finish().view(np.bool_),
             part=self.part.finish(),
+            late_entry=self.late_entry.finish(),
+            late_from=self.late_from.finish(),
+            late_before=self.late_before.finish(),
         )
 
 
 _DEFAULT = (True, NO_PART)
+_entry_of = attrgetter("entry")

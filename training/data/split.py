@@ -22,7 +22,7 @@ from model.long_history import LongHistories, Plays, encode_long
 from model.vocabulary import FIRST, UNKNOWN, Vocabulary
 from training.data.columns import Column
 from training.data.log import LogError
-from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences
+from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences, unknown_yet
 from training.recipe import SplitRule
 
 TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
@@ -96,7 +96,7 @@ def long_histories(split: Split, entry: Int64s, *, length: int) -> LongHistories
     """The long history before each of the given entries, as the service would read it at that entry's time."""
     sequences = split.sequences
     starts = sequences.offsets[np.searchsorted(sequences.offsets, entry, side="right") - 1]
-    return encode_long(
+    own = encode_long(
         Plays(sequences.track, split.row, sequences.outcome, sequences.at_ms, sequences.session),
         starts,
         entry,
@@ -105,6 +105,10 @@ def long_histories(split: Split, entry: Int64s, *, length: int) -> LongHistories
         size=len(split.vocabulary),
         length=length,
     )
+    late_entry, late_before = sequences.late_entry, sequences.late_before
+    case, late = unknown_yet(late_entry, sequences.late_from, np.maximum(starts, entry - length), entry, entry)
+    own.own_outcomes[case, own.own_outcomes.shape[1] - (entry[case] - late_entry[late])] = late_before[late]
+    return own
 
 
 def numbered(sequences: Sequences, vocabulary: Vocabulary) -> Split:

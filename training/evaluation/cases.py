@@ -1,16 +1,15 @@
 """What the evaluation asks: one case an entry, from the history before it to what the listener then did.
 
-A case is an entry of the measured part about which may be asked. Its history is the known entries of its sequence before it,
-in all parts: what the service would read at that moment, but that an entry has its last outcome from its own time on
-(`training.data.sequences`). What was said later of it, a like or dislike some tracks on, a skip that was reported late, is read
-by the cases in between, where the service could not know it. Simulated logs, KuaiRand and #nowplaying are not touched: opinions
-are given during a play, at its own time, or not at all.
+A case is an entry of the measured part that the evaluation asks about. Its history is the known entries of its sequence
+before it, in all parts: what the service would read at that moment. An outcome counts from the time when it was reported. So a
+like that came some tracks later, or a skip that was reported late, is not read by the cases in between.
 
-Nothing heard is masked, since music repeats; only tracks whose latest word from the listener is a dislike are excluded, as the
-service excludes them always. A track unknown to the vocabulary stays a case, which no ranker can hit. It knows nothing of
-models.
+Nothing heard is masked, since music repeats. Only tracks that the listener disliked and has not liked since are excluded, as
+the service always excludes them. A track that the vocabulary does not know stays a case, which no ranker can hit. This module
+knows nothing of models.
 
-Shapes: C cases, K known entries of the sequences that have a case, D dislikes of all cases together, N entries of the log.
+Shapes: C cases, K known entries of the sequences that have a case, M outcomes of these that were reported late, D dislikes of
+all cases together, N entries of the log.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from model.encoding import Encoded, Ints, encode, gap_codes
 from model.events import Outcome
 from model.long_history import LongHistories
 from model.vocabulary import PADDING, UNKNOWN
-from training.data.sequences import Bools, Int8s, Int32s, Int64s, is_wanted
+from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences, is_wanted, ranges, unknown_yet
 from training.data.split import Split, long_histories
 
 
@@ -31,7 +30,8 @@ class Cases:
     """Cases in the order of their entries; all of a listener's stand together.
 
     Case c has the history `rows[starts[c]:stops[c]]` with its `outcomes` and `gaps`, not yet cut to a model's length, and
-    excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`.
+    excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`. `outcomes` are the last words; `late_place`, `late_from`
+    and `late_before` say which were reported late, as in `training.data.sequences.Sequences`.
     """
 
     rows: npt.NDArray[np.int32]  # [K]
@@ -47,6 +47,10 @@ class Cases:
     repeat: Bools  # [C], whether the target's track stands earlier in the sequence
     in_session: Bools  # [C], whether it stands earlier in the same session
     first: Int64s  # [C], where the case's sequence begins among the sequences' entries
+    kept: Int64s  # [C], known entries before the target that the listener kept, as far as was known then
+    late_place: Int64s  # [M], ascending, indexes rows
+    late_from: Int64s  # [M], indexes the sequences' entries
+    late_before: Int8s  # [M]
     disliked: Int32s  # [D], rows
     disliked_offsets: Int64s  # [C + 1]
     size: int  # rows of the vocabulary
@@ -66,13 +70,6 @@ class Cases:
         """Known entries before the target, none cut off, [C]."""
         return self.stops - self.starts
 
-    @property
-    def kept(self) -> Int64s:
-        """Known entries before the target that the listener kept, [C]."""
-        kept = is_wanted(self.outcomes)
-        before: Int64s = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
-        return before[self.stops] - before[self.starts]
-
     def take(self, chosen: slice | Int64s) -> "Cases":
         """Some of the cases, in the order asked for."""
         indices = np.arange(len(self))[chosen]
@@ -88,6 +85,8 @@ class Cases:
     def encode(self, length: int) -> Encoded:
         """The histories as a model reads them, the newest `length` entries of each."""
         encoded = encode(self.rows, self.outcomes, self.starts, self.stops, length=length, gaps=self.gaps)
+        case, late = self._unknown_yet(np.maximum(self.starts, self.stops - length))
+        encoded.outcomes[case, encoded.outcomes.shape[1] - (self.stops[case] - self.late_place[late])] = self.late_before[late]
         if self.last_outcome is not None:
             encoded.outcomes[:, -1] = np.where(self.lengths > 0, self.last_outcome, 0)
         encoded.gaps[:, -1] = np.where(self.lengths > 0, gap_codes(self.away_ms), 0)
@@ -100,6 +99,18 @@ class Cases:
             own.own_outcomes[:, -1] = np.where(own.own_outcomes[:, -1] > 0, self.last_outcome, 0)
         return own
 
+    def outcomes_of(self, case: int) -> Int8s:
+        """The outcomes of a case's history as they were known when the case began."""
+        one = self.take(slice(case, case + 1))
+        outcomes = np.array(self.outcomes[self.starts[case] : self.stops[case]])
+        _, late = one._unknown_yet(one.starts)
+        outcomes[self.late_place[late] - self.starts[case]] = self.late_before[late]
+        return outcomes
+
+    def _unknown_yet(self, starts: Int64s) -> tuple[Int64s, Int64s]:
+        """As `training.data.sequences.unknown_yet`, of the histories from `starts` on."""
+        return unknown_yet(self.late_place, self.late_from, starts, self.stops, self.entry)
+
     def excluded(self) -> Ints:
         """The disliked rows of each case, int64 [C, n] padded with 0, n the most that any case has."""
         counts = np.diff(self.disliked_offsets)
@@ -108,7 +119,7 @@ class Cases:
         return excluded_Cn
 
 
-_BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", "repeat", "in_session", "first")
+_BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", "repeat", "in_session", "first", "kept")
 
 
 def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int = 1) -> Cases:
@@ -130,8 +141,9 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
     newest_ms = at_ms[np.maximum(stops - 1, 0)] if len(at_ms) else np.zeros(len(entry), np.int64)
     user = np.repeat(sequences.user, np.diff(sequences.offsets))
     tracks = len(sequences.tracks)
-    disliked, offsets = _disliked(entry, split.row, sequences.outcome, user)
-    return Cases(
+    disliked, offsets = _disliked(entry, split, user)
+    late_place, late = _late(sequences, place[known])
+    cases = Cases(
         rows=split.row[place][known],
         outcomes=sequences.outcome[place][known],
         gaps=gap_codes(np.diff(at_ms, append=at_ms[-1:])),
@@ -145,11 +157,16 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
         repeat=_repeats(np.repeat(asked, lengths), sequences.track[place], tracks)[at],
         in_session=_repeats(_sessions(np.repeat(asked, lengths), sequences.session[place]), sequences.track[place], tracks)[at],
         first=sequences.offsets[asked][mine],
+        kept=np.zeros(len(entry), np.int64),
+        late_place=late_place,
+        late_from=sequences.late_from[late],
+        late_before=sequences.late_before[late],
         disliked=disliked,
         disliked_offsets=offsets,
         size=len(split.vocabulary),
         split=split,
     )
+    return replace(cases, kept=_kept(cases, place[known]))
 
 
 def _sessions(sequence: Int64s, session: Int32s) -> Int64s:
@@ -166,27 +183,61 @@ def _repeats(group: Int64s, track: Int32s, tracks: int) -> Bools:
     return repeats
 
 
-def _disliked(entry: Int64s, row: Int32s, outcome: Int8s, user: Int32s) -> tuple[Int32s, Int64s]:
+def _late(sequences: Sequences, entry: Int64s) -> tuple[Int64s, Int64s]:
+    """Which outcomes of the given entries, ascending, were reported late: where each stands among them, and which [M] it is."""
+    place = np.searchsorted(entry, sequences.late_entry)
+    mine = np.flatnonzero(np.append(entry, -1)[place] == sequences.late_entry)
+    return place[mine], mine
+
+
+def _kept(cases: Cases, entry_of_row: Int64s) -> Int64s:
+    """How many entries of each case's history the listener kept, as far as was known when the case began, [C]."""
+    kept = is_wanted(cases.outcomes)
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
+    place, known_from = cases.late_place, cases.late_from
+    since = entry_of_row[place] + 1
+    again = np.flatnonzero(np.diff(place) == 0)
+    since[again + 1] = known_from[again]
+    change = np.zeros(len(cases) + 1, np.int64)
+    more = is_wanted(cases.late_before).astype(np.int64) - kept[place]
+    np.add.at(change, np.searchsorted(cases.entry, since), more)
+    np.add.at(change, np.searchsorted(cases.entry, known_from), -more)
+    counts: Int64s = before[cases.stops] - before[cases.starts] + np.cumsum(change[:-1])
+    return counts
+
+
+def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s]:
     """For each case the rows whose latest opinion before it is a dislike, end to end, and where each case's begin.
 
-    A dislike holds from its entry up to the next opinion of the same listener on the same track, or to the end of the
+    A dislike holds from its report up to the next opinion of the same listener on the same track, or to the end of the
     listener's entries: a run of neighbouring cases.
     """
-    opinions = np.flatnonzero(np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (row != UNKNOWN))
-    opinions = opinions[np.lexsort((opinions, row[opinions], user[opinions]))]
-    ends = np.searchsorted(user, user[opinions], side="right") - 1
-    same = (np.diff(user[opinions]) == 0) & (np.diff(row[opinions]) == 0)
-    ends[:-1][same] = opinions[1:][same]
-    held = outcome[opinions] == Outcome.DISLIKED
-    first = np.searchsorted(entry, opinions[held], side="right")
-    counts = np.searchsorted(entry, ends[held], side="right") - first
+    of, known_from, outcome = _opinions(split.sequences)
+    opinions = np.flatnonzero(np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (split.row[of] != UNKNOWN))
+    of, known_from, outcome = of[opinions], known_from[opinions], outcome[opinions]
+    order = np.lexsort((known_from, split.row[of], user[of]))
+    of, known_from, outcome = of[order], known_from[order], outcome[order]
+    until = np.searchsorted(user, user[of], side="right")
+    same = (np.diff(user[of]) == 0) & (np.diff(split.row[of]) == 0)
+    until[:-1][same] = known_from[1:][same]
+    held = outcome == Outcome.DISLIKED
+    first = np.searchsorted(entry, known_from[held])
+    counts = np.maximum(np.searchsorted(entry, until[held]) - first, 0)
     case = ranges(first, counts)
-    rows = np.repeat(row[opinions[held]], counts)[np.argsort(case, kind="stable")]
+    rows = np.repeat(split.row[of[held]], counts)[np.argsort(case, kind="stable")]
     return rows, np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(case, minlength=len(entry)))])
 
 
-def ranges(first: Int64s, counts: Int64s) -> Int64s:
-    """`first[i], first[i] + 1, …`, `counts[i]` numbers of each i, end to end."""
-    begins = np.cumsum(counts) - counts
-    numbers: Int64s = np.arange(int(counts.sum()), dtype=np.int64) + np.repeat(first - begins, counts)
-    return numbers
+def _opinions(sequences: Sequences) -> tuple[Int64s, Int64s, Int8s]:
+    """The outcomes of entries with an opinion: of which entry, from which entry on it was known, and the outcome.
+
+    First the outcomes that were known when the next entry began, then those that were reported late.
+    """
+    late, known_from, before = sequences.late_entry, sequences.late_from, sequences.late_before
+    after = sequences.outcome[late]
+    again = np.flatnonzero(np.diff(late) == 0)  # changed once more later
+    after[again] = before[again + 1]
+    said = np.union1d(np.flatnonzero(np.isin(sequences.outcome, (Outcome.LIKED, Outcome.DISLIKED))), late)
+    at_first = sequences.outcome[said]
+    at_first[np.searchsorted(said, late[::-1])] = before[::-1]
+    return np.concatenate([said, late]), np.concatenate([said + 1, known_from]), np.concatenate([at_first, after])

@@ -63,7 +63,6 @@ class OwnHistory:
     name: str
     score: Score
     split: Split
-    places: Int64s  # of the kept entries in the log
     rows: Int32s  # [tracks], UNKNOWN where the vocabulary has not got the track
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
@@ -83,8 +82,9 @@ class OwnHistory:
         return scores_BW
 
     def _kept(self, first: int, entry: int) -> Kept:
-        chosen = self.places[slice(*np.searchsorted(self.places, (first, entry)))]
-        return Kept(self.split.sequences.track[chosen].astype(np.int64), self.split.sequences.session[chosen].astype(np.int64))
+        sequences = self.split.sequences
+        kept = first + np.flatnonzero(is_wanted(sequences.outcomes_at(first, entry)))
+        return Kept(sequences.track[kept].astype(np.int64), sequences.session[kept].astype(np.int64))
 
 
 def own_history(split: Split) -> list[OwnHistory]:
@@ -92,9 +92,8 @@ def own_history(split: Split) -> list[OwnHistory]:
     sequences = split.sequences
     rows = np.full(len(sequences.tracks), UNKNOWN, np.int32)
     rows[sequences.track] = split.row
-    places = np.flatnonzero(is_wanted(sequences.outcome))
     scores = {"most recent": recency, "own counts": counts, "own Markov": markov, "own back-off": back_off}
-    return [OwnHistory(name=name, score=score, split=split, places=places, rows=rows) for name, score in scores.items()]
+    return [OwnHistory(name=name, score=score, split=split, rows=rows) for name, score in scores.items()]
 
 
 def recency(kept: Kept, tracks: int) -> Floats:

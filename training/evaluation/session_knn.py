@@ -28,10 +28,10 @@ import numpy as np
 import torch
 
 from model.encoding import Encoded
-from training.data.sequences import Int64s, is_wanted
+from training.data.sequences import Int64s, is_wanted, ranges
 from training.data.split import TRAIN, Split
 from training.evaluation.baselines import DAY_MS, FALLBACK, scaled_popularity
-from training.evaluation.cases import Cases, ranges
+from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
 
 AT_A_TIME = 128

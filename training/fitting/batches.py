@@ -19,7 +19,7 @@ from torch import Tensor
 from model.encoding import Ints, encode, gap_codes
 from model.vocabulary import UNKNOWN
 from training.data.columns import Column
-from training.data.sequences import Int32s, Int64s, is_wanted
+from training.data.sequences import Int8s, Int32s, Int64s, Sequences, is_wanted
 from training.data.split import TRAIN, Split
 from training.recipe import Targets
 
@@ -32,7 +32,8 @@ class Batch(NamedTuple):
     The state at place t has read the entries before it. `wanted` is the track to predict there: the first one at t or later
     that the listener kept (0: none), or with targets "all" the entry's own. `tracks` and `outcomes` are the entries themselves,
     `session` their sessions' numbers, `gaps` the times to the entry after (`model.encoding.gap_codes`), 0 at a sequence's last,
-    which nothing is asked after.
+    which nothing is asked after. A network may read `known_outcomes` only: the outcomes as they were known when the next entry
+    began. Later places of the window read these too, though more is known by then.
     """
 
     tracks: Tensor
@@ -40,16 +41,17 @@ class Batch(NamedTuple):
     wanted: Tensor
     session: Tensor
     gaps: Tensor
+    known_outcomes: Tensor
 
 
 class Windows:
-    """The training part as one long run of known entries, ready to be cut: 14 bytes each, on disk."""
+    """The training part as one long run of known entries, ready to be cut: 15 bytes each, on disk."""
 
     def __init__(self, split: Split, *, length: int, targets: Targets, newest: bool = False) -> None:
         sequences = split.sequences
         self._length, self._newest = length, newest
         rows, wanted, sessions = Column(np.int32), Column(np.int32), Column(np.int32)
-        outcomes, gaps, counts = Column(np.int8), Column(np.int8), [np.zeros(0, np.int64)]
+        outcomes, known_outcomes, gaps, counts = Column(np.int8), Column(np.int8), Column(np.int8), [np.zeros(0, np.int64)]
         for lot in sequences.lots():
             entries = slice(sequences.offsets[lot.start], sequences.offsets[lot.stop])
             known = (split.row[entries] != UNKNOWN) & (split.part[entries] == TRAIN)
@@ -59,11 +61,13 @@ class Windows:
             counts.append(mine[mine > 0])
             rows.extend_by(row)
             outcomes.extend_by(outcome)
+            known_outcomes.extend_by(_known_outcomes(sequences, entries.start + np.flatnonzero(known)))
             gaps.extend_by(_gaps(sequences.at_ms[entries][known], counts[-1]))
             sessions.extend_by(sequences.session[entries][known] + 1)
             wanted.extend_by(_next_kept(row, counts[-1], is_wanted(outcome) | (targets == "all")))
         self._rows, self._wanted, self._sessions = rows.finish(), wanted.finish(), sessions.finish()
-        self._outcomes, self._gaps, self._counts = outcomes.finish(), gaps.finish(), np.concatenate(counts)
+        self._outcomes, self._known_outcomes = outcomes.finish(), known_outcomes.finish()
+        self._gaps, self._counts = gaps.finish(), np.concatenate(counts)
         self._offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._counts)])
 
     def __len__(self) -> int:
@@ -89,8 +93,8 @@ class Windows:
     def _batch(self, starts: Ints, stops: Ints) -> Batch:
         width = self._length + 1
         tracks, outcomes, gaps = encode(self._rows, self._outcomes, starts, stops, length=width, gaps=self._gaps)
-        wanted, session, _ = encode(self._wanted, self._sessions, starts, stops, length=width)
-        return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session, gaps)))
+        wanted, session, known = encode(self._wanted, self._sessions, starts, stops, length=width, gaps=self._known_outcomes)
+        return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session, gaps, known)))
 
     def _cut(self, random: np.random.Generator) -> tuple[Ints, Ints]:
         """Windows that cover each sequence, the first cut of a long one at a random place; or the newest of each."""
@@ -113,6 +117,20 @@ def _next_kept(rows: Int32s, counts: Ints, kept: npt.NDArray[np.bool_]) -> Int32
     following = np.minimum.accumulate(places[::-1])[::-1]
     ends = np.repeat(np.cumsum(counts), counts)
     return np.where(following < ends, rows[np.minimum(following, size - 1)], 0).astype(np.int32)
+
+
+def _known_outcomes(sequences: Sequences, entries: Int64s) -> Int8s:
+    """The outcomes of ascending entries, each as it was known when the next of them began."""
+    outcomes = np.array(sequences.outcome[entries])
+    late = (
+        np.arange(*np.searchsorted(sequences.late_entry, (entries[0], entries[-1]))) if len(entries) else np.zeros(0, np.int64)
+    )
+    place = np.searchsorted(entries, sequences.late_entry[late])
+    pending = (entries[place] == sequences.late_entry[late]) & (
+        sequences.late_from[late] > entries[np.minimum(place + 1, len(entries) - 1)]
+    )
+    outcomes[place[pending][::-1]] = sequences.late_before[late][pending][::-1]
+    return outcomes
 
 
 def _gaps(at_ms: Int64s, counts: Ints) -> Ints:

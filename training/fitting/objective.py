@@ -45,7 +45,7 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
     if not len(batch.tracks):
         return {name: Term(torch.zeros(()), 0) for name in term_names(rule)}
     with torch.autocast(batch.tracks.device.type, torch.bfloat16, enabled=half):
-        states_BTD, asked_BT = network.training_states(batch.tracks, batch.outcomes, batch.gaps)
+        states_BTD, asked_BT = network.training_states(batch.tracks, batch.known_outcomes, batch.gaps)
     states_BTD = states_BTD.float()
     asked_BT = asked_BT & (batch.tracks != PADDING)
     if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target

@@ -1,17 +1,18 @@
 """The player's side of a replay: posts a listener's entries and asks the service what comes next.
 
-It speaks the HTTP contract and knows nothing of what the answers should be. Event ids are made from the entry's
-number: a second run posts duplicates, which change nothing, and ids sort as the entries do, which decides within a
-millisecond.
+It speaks the HTTP contract and does not know what the answers should be. Event ids are made from the entry's number. So a
+second run posts duplicates, which change nothing, and ids sort as the entries do, which decides within a millisecond. An
+outcome that was reported late is posted when it was reported.
 
-Events carry the log's own times, or, for a model whose history is the session, times of just now, a millisecond an entry: so
-the session is still going on when the service is asked. Then each session is a listener of its own, who comes with the
-opinions of that listener's earlier sessions, since a new session would begin only a gap after the last.
+Events have the log's own times. For a model whose history is the session they have times of just now, a millisecond for each
+entry, so that the session is still going on when the service is asked. Then each session is a listener of its own. This
+listener has the opinions of the earlier sessions, since a new session would begin only a gap after the last.
 
 Shapes: C cases, L places of a list.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -103,6 +104,7 @@ class _Listener:
         user = int(sequences.user[sequence])
         self._id = f"{prefix}{sequences.users[user]}"
         self._first, stop = sequences.offsets[sequence : sequence + 2].tolist()
+        self._late = self._late_reports(stop)
         self._next = self._first
         self._entry_zero: datetime | None = None
         if just_now:
@@ -111,7 +113,7 @@ class _Listener:
             self._entry_zero = datetime.now(UTC) - timedelta(milliseconds=stop)
 
     async def catch_up(self, stop: int) -> None:
-        """Post all entries that are not posted yet, up to `stop`, not included."""
+        """Post all entries that are not posted yet, up to `stop`, not included, and what was reported of them by then."""
         events = [event for entry in range(self._next, stop) for event in self._events(entry)]
         self._next = stop
         for start in range(0, len(events), EVENTS_A_POST):
@@ -131,23 +133,49 @@ class _Listener:
             online.own[case] = tracks[0]["score"] if tracks else -np.inf
 
     def _events(self, entry: int) -> Iterator[dict[str, str]]:
-        """What a player would have posted; all at the entry's time, in which a play comes before its end."""
-        sequences = self._split.sequences
-        outcome = Outcome(int(sequences.outcome[entry]))
+        """What a player would have posted from this entry to the next; all at its time, when a play comes before its end."""
+        outcome, *later = self._outcomes(entry)
         if entry < self._first and outcome not in (Outcome.LIKED, Outcome.DISLIKED):
             return
-        if self._entry_zero is None or entry < self._first:
-            at = _EPOCH + timedelta(milliseconds=int(sequences.at_ms[entry]))
+        kinds = (
+            ["play"] if Outcome.SKIPPED in later else _KINDS[outcome]
+        )  # the play stays open for a skip that is reported late
+        for kind in kinds:
+            yield self._event(entry, kind, at=entry, number=f"{entry:012d}")
+        for other, outcome in self._late[entry + 1]:
+            yield self._event(other, _KINDS[outcome][-1], at=entry, number=f"{other:012d}-{entry + 1:012d}")
+
+    def _late_reports(self, stop: int) -> defaultdict[int, list[tuple[int, Outcome]]]:
+        """The outcomes that were reported late of the entries up to `stop`, by the entry from which on they are known."""
+        reports = defaultdict[int, list[tuple[int, Outcome]]](list)
+        sequences = self._split.sequences
+        for late in range(*np.searchsorted(sequences.late_entry, (self._first, stop)).tolist()):
+            entry = int(sequences.late_entry[late])
+            place = late - int(np.searchsorted(sequences.late_entry, entry))
+            reports[int(sequences.late_from[late])].append((entry, self._outcomes(entry)[place + 1]))
+        return reports
+
+    def _outcomes(self, entry: int) -> list[Outcome]:
+        """All outcomes that an entry had, the last word last; of an entry before the sequence, the last word alone."""
+        sequences = self._split.sequences
+        late = slice(*np.searchsorted(sequences.late_entry, (entry, entry + 1))) if entry >= self._first else slice(0)
+        return [*map(Outcome, sequences.late_before[late].tolist()), Outcome(int(sequences.outcome[entry]))]
+
+    def _event(self, entry: int, kind: str, *, at: int, number: str) -> dict[str, str]:
+        """An event of `entry` at the time of the entry `at`."""
+        sequences = self._split.sequences
+        if self._entry_zero is None or at < self._first:
+            moment = _EPOCH + timedelta(milliseconds=int(sequences.at_ms[at]))
         else:
-            at = self._entry_zero + timedelta(milliseconds=entry)
-        for kind in _KINDS[outcome]:
-            yield {
-                "event_id": f"{self._prefix}{entry:012d}-{kind}",
-                "user_id": self._id,
-                "track_id": sequences.tracks[sequences.track[entry]],
-                "type": kind,
-                "at": at.isoformat(timespec="milliseconds"),
-            }
+            moment = self._entry_zero + timedelta(milliseconds=at)
+        return {
+            "event_id": f"{self._prefix}{number}-{kind}",
+            "user_id": self._id,
+            "track_id": sequences.tracks[sequences.track[entry]],
+            "type": kind,
+            "at": moment.isoformat(timespec="milliseconds"),
+            "session_id": f"session {sequences.session[entry]}",
+        }
 
 
 async def send(client: httpx.AsyncClient, method: str, path: str, **content: Any) -> dict[str, Any]:

@@ -4,14 +4,15 @@ Listener by listener, several at once, in time order: everything before the firs
 service is asked what comes next and how it scores the target, then the entry itself is posted (`replaying.player`). What it
 should have said comes from the same artifact and the evaluation's own cases (`training.replaying.served`).
 
-A history of scope `user` is replayed at the log's own times. They lie in the past, so no session is going on, the service
-masks nothing but disliked tracks, and it reads what the evaluation reads; but a model that reads gaps takes everybody for just
-back from a long pause, so what it should have said is asked as of now too (`asked_at`). One of scope `session` is replayed as
-if it were heard just now (`replaying.player`), each run under ids of its own, since a session ends by the clock. There the
-service masks what was skipped in the session, so what it should have said is masked alike, and a model that reads gaps finds
-none, so what it should have said is asked without them (`going_on`); what was played may repeat
-(`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know (`artist_gap`)
-must be off.
+A history of scope `user` is replayed at the log's own times, moved back if the log is of today (`moved_back`). So no session is
+going on: the service masks only disliked tracks, and reads what the evaluation reads. A model that reads gaps takes every
+listener for just back from a long pause, so the expected answers are asked as of now too (`asked_at`).
+
+A history of scope `session` is replayed as if it were heard just now (`replaying.player`). Each run has ids of its own, since a
+session ends by the clock. The service masks what was skipped in the session, so the expected answers are masked alike
+(`without_skipped`). A model that reads gaps finds none, so the expected answers are asked without them (`going_on`). What was
+played may repeat (`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know
+(`artist_gap`) must be off.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from rich.progress import Progress
 
 from model import artifact
 from model.encoding import GOING_ON
+from model.events import LATE_MS
 from training.data.log import Log
 from training.data.sequences import build, is_wanted
 from training.data.split import TEST, Split, split
@@ -73,6 +75,7 @@ def replay(
         cases = without_skipped(going_on(cases))
         prefix = f"{prefix}{now_ms}-"
     else:
+        cut = moved_back(cut, now_ms)
         cases = asked_at(cases, cut, now_ms)
     asked = _run(found.manifest.version, cut, cases, url, at_once=at_once, prefix=prefix, just_now=just_now, console=console)
     online = asyncio.run(asked)
@@ -99,6 +102,13 @@ def draw_listeners(cases: Cases, listeners: int) -> Cases:
     return cases.take(np.flatnonzero(np.isin(cases.user, drawn)))
 
 
+def moved_back(cut: Split, now_ms: int) -> Split:
+    """The same entries, moved back if the newest is less than a day old: the service would take its session as going on."""
+    at_ms = cut.sequences.at_ms
+    late_ms = max(0, int(at_ms.max()) + LATE_MS + 1 - now_ms)
+    return replace(cut, sequences=replace(cut.sequences, at_ms=at_ms - late_ms)) if late_ms else cut
+
+
 def asked_at(cases: Cases, cut: Split, now_ms: int) -> Cases:
     """The same cases, asked what comes next at one moment: what a model that reads gaps is told of the time since the newest
     entry. A run of some minutes can count a pause as one code more than this, if it is of hours or of few days.
@@ -113,13 +123,14 @@ def going_on(cases: Cases) -> Cases:
 
 def without_skipped(cases: Cases) -> Cases:
     """The same cases, excluding also what the listener left in the history of each, as the service does within a session."""
-    excluded = [
-        np.union1d(
-            cases.disliked[cases.disliked_offsets[case] : cases.disliked_offsets[case + 1]],
-            cases.rows[start:stop][~is_wanted(cases.outcomes[start:stop])],
-        )
-        for case, (start, stop) in enumerate(zip(cases.starts.tolist(), cases.stops.tolist(), strict=True))
-    ]
+    excluded = []
+    for case, (start, stop) in enumerate(zip(cases.starts.tolist(), cases.stops.tolist(), strict=True)):
+        left = ~is_wanted(cases.outcomes_of(case))
+        late = slice(*np.searchsorted(cases.late_place, (start, stop)))
+        told = (cases.late_from[late] <= cases.entry[case]) & ~is_wanted(cases.late_before[late])
+        left[cases.late_place[late][told] - start] = True  # left, and liked later
+        disliked = cases.disliked[cases.disliked_offsets[case] : cases.disliked_offsets[case + 1]]
+        excluded.append(np.union1d(disliked, cases.rows[start:stop][left]))
     offsets = np.cumsum([0, *map(len, excluded)], dtype=np.int64)
     return replace(cases, disliked=np.concatenate([cases.disliked[:0], *excluded]), disliked_offsets=offsets)
 

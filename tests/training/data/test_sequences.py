@@ -132,3 +132,44 @@ def test_reading_in_slices_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     assert _lines(build(log, HistoryRule())) == whole
     assert [len(tracks) for _, tracks in whole] == [10, 10, 10]
+
+
+def test_outcomes_reported_late_are_known_from_the_next_entry_on(tmp_path: Path) -> None:
+    """A skip some milliseconds after the next play, and a like two tracks on; for the second listener all is in time."""
+    rows = [_row("a", "x", 0), _row("a", "y", 1), _row("a", "x", 2, "skip"), _row("a", "z", 3), _row("a", "x", 4, "like")]
+    log = _log(tmp_path, *rows, _row("b", "x", 0), _row("b", "x", 1, "skip"), _row("b", "y", 2))
+
+    sequences = build(log, HistoryRule())
+
+    assert sequences.outcome.tolist() == [Outcome.LIKED, *[Outcome.PLAYED] * 2, Outcome.SKIPPED, Outcome.PLAYED]
+    assert sequences.late_entry.tolist() == [0, 0]
+    assert sequences.late_from.tolist() == [2, 3]
+    assert sequences.late_before.tolist() == [Outcome.PLAYED, Outcome.SKIPPED]
+    assert [sequences.outcomes_at(0, entry).tolist()[:1] for entry in (1, 2, 3)] == [[1], [2], [3]]
+    assert sequences.outcomes_at(3, 4).tolist() == [Outcome.SKIPPED]
+
+
+def test_a_sessions_late_reports_stand_among_its_own_entries(tmp_path: Path) -> None:
+    """Two sessions in turn: what is reported after the other session's play is in time, and is late only for one's own."""
+    (tmp_path / "log.csv").write_text(
+        "user_id,track_id,at_ms,type,session_id\n"
+        + "".join(
+            f"a,{track},{START + minute * MINUTE},{type},{session}\n"
+            for minute, (track, type, session) in enumerate(
+                [
+                    *(("x", "play", "s"), ("y", "play", "t"), ("x", "skip", "s"), ("z", "play", "s")),
+                    *(("w", "play", "t"), ("y", "like", "t"), ("x", "dislike", "s")),
+                ]
+            )
+        )
+    )
+    log = import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log")
+
+    sequences = build(log, HistoryRule(scope="session"))
+
+    assert [sequences.tracks[track] for track in sequences.track] == ["x", "z", "y", "w"]
+    assert sequences.outcome.tolist() == [Outcome.DISLIKED, Outcome.PLAYED, Outcome.LIKED, Outcome.PLAYED]
+    assert list(zip(sequences.late_entry, sequences.late_from, sequences.late_before, strict=True)) == [
+        (0, 2, Outcome.SKIPPED),
+        (2, 4, Outcome.PLAYED),
+    ]

@@ -1,15 +1,19 @@
 """Which questions the evaluation asks, and what may be known when it asks them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
+from random import Random
 
 import numpy as np
 
 from model.encoding import encode_histories, rows_of
 from model.events import Entry
 from model.vocabulary import UNKNOWN
-from tests.training.logs import D, L, P, S, split_of
-from training.data.split import TEST
-from training.evaluation.cases import ranges, select_cases
+from tests.training.logs import D, L, Late, Line, P, S, known_outcomes, late_lines, split_of
+from training.data.sequences import ranges
+from training.data.split import TEST, Split
+from training.evaluation.cases import select_cases
 
 
 def test_history_is_what_came_before_in_all_parts_with_outcomes() -> None:
@@ -157,3 +161,65 @@ def test_gaps_of_a_case_are_what_the_service_would_count() -> None:
 
     assert [array.tolist() for array in found] == [array.tolist() for array in wanted]
     assert found.gaps.tolist() == [[0] * 4, [0, 0, 2, 1], [0, 0, 2, 5], [0, 2, 5, 1], [2, 5, 1, 10]]
+
+
+def test_outcome_reported_late_is_not_known_before() -> None:
+    """A skip and a dislike that came two tracks later: the case in between reads a play, and excludes nothing."""
+    lines = [("u", "a", D, "train"), ("u", "b", S, "train"), *[("u", track, P, "test") for track in "bab"]]
+    split = split_of(lines, late=[(0, 3, P), (1, 4, P)])
+    row = split.vocabulary.row("a")
+
+    cases = select_cases(split, TEST)
+
+    assert cases.encode(9).outcomes.tolist() == [[0, 0, P, P], [0, D, P, P], [D, S, P, P]]
+    assert cases.encode(2).outcomes.tolist() == [[P, P], [P, P], [P, P]]
+    assert [sorted(set(rows) - {0}) for rows in cases.excluded().tolist()] == [[], [row], [row]]
+    assert cases.kept.tolist() == [2, 2, 2]
+    assert cases.outcome.tolist() == [P, P, P]
+
+
+def test_what_cases_know_agrees_with_going_through_the_log_entry_by_entry() -> None:
+    """Histories, kept entries and dislikes against the plain definition, on 30 random logs with many late reports."""
+    random = Random(5)
+    for _ in range(30):
+        lines, late = late_lines(random)
+        split = split_of(lines, late=late)
+        cases = select_cases(split, TEST)
+        known = [known_outcomes(lines, late, entry) for entry in cases.entry.tolist()]
+        read = [
+            [outcome for outcome, row in zip(outcomes, split.row[first:], strict=False) if row != UNKNOWN]
+            for outcomes, first in zip(known, cases.first.tolist(), strict=True)
+        ]
+
+        for length in (3, 20):
+            found = cases.encode(length)
+            assert [line[tracks > 0].tolist() for tracks, line in zip(found.tracks, found.outcomes, strict=True)] == [
+                outcomes[-length:] for outcomes in read
+            ]
+        assert [cases.outcomes_of(case).tolist() for case in range(len(cases))] == read
+        assert cases.kept.tolist() == [sum(outcome.wanted for outcome in outcomes) for outcomes in read]
+        assert [
+            split.sequences.outcomes_at(int(first), int(entry)).tolist()
+            for first, entry in zip(cases.first, cases.entry, strict=True)
+        ] == known
+        for length in (4, 30):
+            own = cases.long_histories(length)
+            assert [line[line > 0].tolist() for line in own.own_outcomes] == [outcomes[-length:] for outcomes in known]
+        assert [set(rows) - {0} for rows in cases.excluded().tolist()] == [
+            disliked_before(lines, late, entry, split) for entry in cases.entry.tolist()
+        ]
+        some = np.array([7, 2, 11])
+        assert cases.take(some).encode(20).outcomes[:, -1].tolist() == [read[case][-1] if read[case] else 0 for case in some]
+
+
+def disliked_before(lines: Sequence[Line], late: Sequence[Late], line: int, split: Split) -> set[int]:
+    """The rows that a listener dislikes when `line` begins: each opinion counts from when it is known on."""
+    said = []
+    for place, (user, track, outcome, _) in enumerate(lines):
+        if user != lines[line][0]:
+            continue
+        stages = [*[(known_from, before) for entry, known_from, before in late if entry == place], (len(lines), outcome)]
+        said.append((place + 1, 0, place, track, stages[0][1]))
+        said += [(known_from, 1, place, track, after) for (known_from, _), (_, after) in pairwise(stages)]
+    opinions = {track: outcome for known_from, _, _, track, outcome in sorted(said) if known_from <= line and outcome in (L, D)}
+    return {split.vocabulary.row(track) for track, outcome in opinions.items() if outcome is D} - {UNKNOWN}

@@ -35,7 +35,7 @@ def network_of(*, wanted_head: bool = False, repeats: bool = True) -> Network:
 def batch_of(tracks: list[list[int]], outcomes: list[list[int]], wanted: list[list[int]]) -> Batch:
     """Make a batch by hand."""
     session, gaps = ([[number] * len(tracks[0])] * len(tracks) for number in (1, 0))
-    return Batch(*(torch.tensor(lines) for lines in (tracks, outcomes, wanted, session, gaps)))
+    return Batch(*(torch.tensor(lines) for lines in (tracks, outcomes, wanted, session, gaps, outcomes)))
 
 
 BATCH = batch_of(

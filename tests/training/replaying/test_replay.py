@@ -18,9 +18,9 @@ from rich.console import Console
 
 from model.artifact import MANIFEST
 from model.encoding import GOING_ON, Encoded, encode_histories, rows_of
-from model.events import Event, EventType, HistoryRule, Outcome, fold
+from model.events import LATE_MS, Event, EventType, HistoryRule, Outcome, fold
 from tests.training.conftest import Exported
-from tests.training.logs import D, L, Line, P, S, split_of
+from tests.training.logs import D, L, Late, Line, P, S, split_of
 from training.data.log import Log
 from training.data.split import TEST, Split
 from training.evaluation.cases import Cases, select_cases
@@ -28,7 +28,7 @@ from training.evaluation.evaluate import LIST, Answers, Measured, answer, summar
 from training.evaluation.metrics import Floats
 from training.replaying.agreement import Difference, Replayed, compare, print_replay, same_lists
 from training.replaying.player import ReplayError, ask_service
-from training.replaying.replay import asked_at, draw_listeners, going_on, replay, without_skipped
+from training.replaying.replay import asked_at, draw_listeners, going_on, moved_back, replay, without_skipped
 
 LENGTH = 6
 
@@ -105,6 +105,22 @@ def _split() -> Split:
     return split_of(lines)
 
 
+def _split_with_lates() -> Split:
+    """Listeners whose opinions, and some of whose skips, are reported after later entries of other tracks have begun."""
+    rng = np.random.default_rng(6)
+    lines, late = list[Line](), list[Late]()
+    for user in ("ann", "cy"):
+        first = len(lines)
+        for place in range(40):
+            outcome = (P, S, L, D)[rng.integers(4)]
+            lines.append((user, f"t{place % 7}", outcome, "train" if place < 20 else "test"))
+            before = {S: (P,), L: (P, S), D: (P, S, L)}.get(outcome, ())
+            stages = [[], [*before[:1]], list(before)][rng.integers(3)][-2:]
+            stops = sorted(rng.choice(np.arange(place + 2, place + 7), len(stages), replace=False).tolist())
+            late += [(first + place, first + min(stop, 40), stage) for stop, stage in zip(stops, stages, strict=True)]
+    return split_of(lines, late=late)
+
+
 def _replay(service: StandIn, cases: Cases, prefix: str = "replay-", *, just_now: bool = False) -> Answers:
     async def run() -> Answers:
         async with httpx.AsyncClient(transport=httpx.MockTransport(service), base_url="http://service") as client:
@@ -128,6 +144,21 @@ def test_service_that_sees_the_same_world_gives_the_same_lists_and_figures() -> 
     found = summarise("online", cases, online)
     assert found.values == pytest.approx(expected.values)
     assert {"auc", "hr@20", "refused@20"} <= found.values.keys()
+
+
+@pytest.mark.parametrize("just_now", [False, True])
+def test_what_was_reported_late_is_posted_late(*, just_now: bool) -> None:
+    """Each list is the trainer's although many outcomes change late, some twice. The last words alone give other lists."""
+    split = _split_with_lates()
+    cases = select_cases(split, TEST)
+    offline = answer(Reader(cases.size), cases, length=LENGTH)
+    none, no_outcomes = np.zeros(0, np.int64), np.zeros(0, np.int8)
+    in_time = replace(split, sequences=replace(split.sequences, late_entry=none, late_from=none, late_before=no_outcomes))
+
+    online, without = (_replay(StandIn(one), cases, just_now=just_now) for one in (split, in_time))
+
+    assert same_lists(online, offline).all()
+    assert not same_lists(without, offline).all()
 
 
 def test_service_that_sees_another_world_is_found_out() -> None:
@@ -282,6 +313,16 @@ def test_what_was_left_in_the_session_is_excluded_besides_dislikes() -> None:
     assert cases.take(slice(1, 2)).excluded().tolist() == [[]]
 
 
+def test_skipped_track_that_was_liked_later_stays_excluded_in_its_session() -> None:
+    """The service masks what was skipped, whatever is said of it afterwards; before the skip is known it does not."""
+    lines: list[Line] = [("u", "a", L, "train"), ("u", "b", P, "train"), *[("u", "b", P, "test")] * 3]
+    split = split_of(lines, late=[(0, 3, P), (0, 4, S)])
+
+    cases = without_skipped(select_cases(split, TEST))
+
+    assert [set(rows.tolist()) - {0} for rows in cases.excluded()] == [set(), *[{split.vocabulary.row("a")}] * 2]
+
+
 def test_replayed_cases_are_asked_as_of_now() -> None:
     """Each listener is back from as long a pause as the service will count; who has no history is back from nothing."""
     lines: list[Line] = [("u", "a", P, "train"), ("u", "new", P, "test"), ("u", "a", P, "test"), ("v", "a", P, "test")]
@@ -293,6 +334,18 @@ def test_replayed_cases_are_asked_as_of_now() -> None:
     assert cases.away_ms.tolist() == [1_000, 2_000, 0]
     assert now.away_ms.tolist() == [10_800_000, 10_800_000, 0]
     assert now.encode(5).gaps.tolist() == [[4], [4], [0]]
+
+
+def test_log_of_today_is_moved_back() -> None:
+    """By the same time for all, so that its newest session is over; an older log stays as it is."""
+    split = _split()
+    newest_ms = int(split.sequences.at_ms.max())
+
+    moved = moved_back(split, newest_ms + 5)
+
+    assert int(moved.sequences.at_ms.max()) == newest_ms + 5 - LATE_MS - 1
+    assert np.diff(moved.sequences.at_ms).tolist() == np.diff(split.sequences.at_ms).tolist()
+    assert moved_back(split, newest_ms + LATE_MS + 1) is split
 
 
 def test_drawn_listeners_keep_all_their_cases() -> None:
