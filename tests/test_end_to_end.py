@@ -44,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log, out = str(folder / "log"), str(folder / "artifacts")
     assert main(["simulate", "--out", log, "--listeners", "120", "--tracks", "300", "--artists", "40"]) == 0
     recipe = ["--recipe", str(folder / "small.toml"), "--run", str(folder / "run")]
-    assert main(["run", log, *recipe, "--cases", "300", "--out", out]) == 0
+    assert main(["run", log, *recipe, "--cases", "300", "--out", out, "--force"]) == 0
     return folder
 
 

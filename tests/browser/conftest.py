@@ -21,9 +21,12 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium, as Debian's package `chromium` installs it."""
+    """Headless Chromium, as Debian's package `chromium` installs it.
+
+    It ends with each module: while it lives, Playwright runs an event loop in this thread, and other tests need their own.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         assert not os.environ.get("CI"), "CI must install chromium"
