@@ -22,12 +22,18 @@ from uvicorn.supervisors import Multiprocess
 from model.artifact import Artifact, ArtifactError, load
 from model.graphs import Graphs
 from service.app import create_app, from_environment, settle
+from service.http.connection import Connection
 from service.observing import logs
 from service.observing.metrics import MULTIPROCESS
 from service.observing.pseudonyms import pseudonyms
 from service.observing.recent_trouble import RecentTrouble
 from service.settings import PREFIX, Settings, describe, unknown
 from service.store import embedded_valkey
+
+ACCEPTS = 16
+"""Connections that the event loop accepts in one turn. uvloop accepts one for each listening socket, and a turn takes tens of
+milliseconds under load: new connections, those of health checks too, waited for seconds.
+"""
 
 logger = structlog.get_logger()
 
@@ -84,19 +90,21 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
-        http="httptools",
+        http=Connection,
+        ws="none",
         proxy_headers=False,  # nobody here asks for a client's address
         lifespan="on",
         log_config=None,  # service.observing.logs has set it up
         access_log=False,  # service.http.middleware logs requests, with their ids
         server_header=False,
-        timeout_keep_alive=75,  # longer than load balancers keep idle connections, so that they end them, not we
         timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
     )
+    listening = config.bind_socket()
+    sockets = [listening, *(listening.dup() for _ in range(ACCEPTS - 1))]
     if settings.workers == 1:
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(sockets)
         return
-    supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+    supervisor = Multiprocess(config, sockets=sockets)
     supervisor.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         sys.exit("nexttrack cannot start: a worker process could not; the log says why")

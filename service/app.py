@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from model.artifact import Artifact, load
 from model.graphs import Graphs
 from service.http import documentation, openapi, pages, problems
+from service.http.admission import Admission
+from service.http.connections import Connections, Limits, allowed
 from service.http.fast_path import FastPath, PathsAsSent
 from service.http.head import HeadAsGet
 from service.http.middleware import RequestMiddleware
@@ -42,7 +44,6 @@ from service.store.outcome_counters import OutcomeCounters
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import RedisSessions, SessionStore
 
-MAX_BODY_BYTES = 1024 * 1024
 SWITCH_S = 0.0005
 """A tenth of Python's own. `python -m tests.load --only "full, 100000 tracks, closed loop, 64"`, in turns, medians of three on
 two cores: 2,564 requests a second so, 2,053 with Python's own, at the same processor time. A fiftieth answered the bare call at
@@ -72,14 +73,15 @@ def create_app(
 
     def entrance(framework: ASGIApp) -> ASGIApp:
         inner = FastPath(framework) if settings.fast_path else PathsAsSent(framework)
-        return RequestMiddleware(HeadAsGet(inner), metrics, request_log, MAX_BODY_BYTES)
+        return RequestMiddleware(HeadAsGet(inner), metrics, request_log)
 
     app = _Application(
         entrance=entrance,
         title="nexttrack",
         summary="What to play next: from what the listener did in this session, never a track just skipped",
         version=_version(),
-        docs_url=None,  # service.http.documentation has it
+        openapi_url=None,  # service.http.openapi and service.http.documentation have these pages
+        docs_url=None,
         redoc_url=None,
         lifespan=partial(
             _lifespan, settings, artifact, runner, store, metrics, clock or _now_ms, log, trouble or RecentTrouble()
@@ -144,7 +146,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     log: LogWriter | None,
     trouble: RecentTrouble,
     _: FastAPI,
-) -> AsyncIterator[dict[str, State]]:
+) -> AsyncIterator[Mapping[str, object]]:
     async with AsyncExitStack() as stack:
         if log is not None:
             stack.callback(log.drain, logs.DRAIN_S)
@@ -189,7 +191,11 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             trouble=trouble,
             clock=clock,
         )
-        yield {"service": state}
+        limits = Limits(connections=allowed(settings.max_connections))
+        connections = Connections(limits, Admission(settings.max_delay.total_seconds(), settings.max_batch), metrics.refused)
+        connections.start()
+        stack.callback(connections.stop)
+        yield {"service": state, "connections": connections}
 
 
 def _load_model(settings: Settings, start: Callable[..., Awaitable[ServedModel]], folder: Path) -> Starter:

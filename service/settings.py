@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     batch_memory_mb: int = Field(256, ge=16, description="most that the model may allocate for one batch, beside its weights")
     queue_limit: int = Field(1_024, ge=1, description="most requests that may wait for the model; more get 503")
     queue_patience: Positive = Field(timedelta(seconds=1), description="longest wait to be taken by the model; longer gets 503")
+    max_connections: int = Field(
+        8_192, ge=1, description="connections of each process; fewer where it may not open twice as many files"
+    )
+    max_delay: Positive = Field(
+        timedelta(milliseconds=50), description="requests that would take longer than this for others in flight get 503"
+    )
     shutdown_grace: Positive = Field(timedelta(seconds=20), description="time for requests in flight when stopping")
 
     fast_path: bool = Field(True, description="answer the busy routes past FastAPI's routing; false to debug or to measure it")

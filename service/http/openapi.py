@@ -1,18 +1,20 @@
 """The OpenAPI document, made true where the framework's own would not be: errors here are problems (RFC 9457)."""
 
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
 from service.http.problems import PROBLEM
+from service.http.replies import encode, packed
 from service.http.schemas import Problem
 
 _REF = {"$ref": "#/components/schemas/Problem"}
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` describe itself so; once, at the first request for the document."""
+    """Make `app` describe itself so. The document is made and encoded once, at the first request for it."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -20,7 +22,15 @@ def install(app: FastAPI) -> None:
             app.openapi_schema = _with_problems(made)
         return app.openapi_schema
 
+    @cache
+    def encoded() -> bytes:
+        return encode(document())
+
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to do this
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return packed(encoded())
 
 
 def _with_problems(document: dict[str, Any]) -> dict[str, Any]:

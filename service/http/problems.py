@@ -17,14 +17,19 @@ from service.errors import Fault, InvalidRequestError, ServiceError
 PROBLEM = "application/problem+json"
 
 
-def problem(
-    status: HTTPStatus, detail: str, *, faults: Sequence[Fault] | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
-    """The one rendering of everything that is not a success."""
+def encode(status: HTTPStatus, detail: str, faults: Sequence[Fault] | None = None) -> bytes:
+    """A problem as JSON: the one rendering of everything that is not a success."""
     body: dict[str, object] = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     if faults is not None:
         body["errors"] = faults
-    return Response(msgspec.json.encode(body), status.value, headers, media_type=PROBLEM)
+    return msgspec.json.encode(body)
+
+
+def problem(
+    status: HTTPStatus, detail: str, *, faults: Sequence[Fault] | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem as a reply."""
+    return Response(encode(status, detail, faults), status.value, headers, media_type=PROBLEM)
 
 
 def render(error: ServiceError) -> Response:

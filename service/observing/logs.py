@@ -95,8 +95,8 @@ class Trouble:
         self._what = what
         self._times, self._quiet_until = 0, 0.0
 
-    def __call__(self, error: Exception, *, traceback: bool = False) -> None:
-        self._times += 1
+    def __call__(self, error: Exception, *, traceback: bool = False, times: int = 1) -> None:
+        self._times += times
         now = time.monotonic()
         if now >= self._quiet_until:
             logger.warning(self._what, cause=str(error), times=self._times, exc_info=error if traceback else None)

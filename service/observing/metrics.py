@@ -33,7 +33,8 @@ class Metrics:
         self.requests = Counter(
             "nexttrack_requests",
             "Requests answered",
-            # route: the template, never a path (that would be a time series a user); status: our errors or theirs
+            # route: the template, never a path (that would be a time series a user), or "refused" before a route was known;
+            # status: our errors or theirs
             ["route", "method", "status"],
             registry=registry,
         )
@@ -155,6 +156,10 @@ class Metrics:
             self._versions.add(outcome.version)
         known = outcome if outcome.version in self._versions else outcome._replace(version="other")
         self._outcomes_of(*known).inc()
+
+    def refused(self, status: int, requests: int) -> None:
+        """Count requests that the server refused before a route was known."""
+        self._requests_of("refused", "none", str(int(status))).inc(requests)
 
     @contextmanager
     def redis_timer(self, operation: str) -> Iterator[None]:

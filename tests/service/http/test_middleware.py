@@ -1,17 +1,21 @@
-"""What happens to every request: its id, its limits, its client going away."""
+"""What happens to every request: its id, its guards, its mistakes, its client going away."""
 
 import asyncio
-import json
-from collections.abc import Iterator
+import gzip
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import pytest
+from fastapi import Response
 from httpx import Client
-from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model.artifact import Artifact
-from service.http.middleware import RequestMiddleware
+from service.http.connection import ON_END, REFUSAL
+from service.http.middleware import Guard, RequestMiddleware
+from service.http.problems import problem
 from service.observing.logs import RequestLog
 from service.observing.metrics import Metrics
 from tests.service.applications import running
@@ -19,13 +23,18 @@ from tests.service.fakes import MemorySessions
 
 
 def front(app: ASGIApp) -> RequestMiddleware:
-    """The outermost layer around `app`, with a limit of 100 bytes."""
-    return RequestMiddleware(app, Metrics(), RequestLog("error", "json"), 100)
+    """The outermost layer around `app`."""
+    return RequestMiddleware(app, Metrics(), RequestLog("error", "json"))
 
 
-def http(method: str) -> Scope:
+def http(method: str, **more: object) -> Scope:
     """A request's scope."""
-    return {"type": "http", "method": method, "path": "/", "headers": []}
+    return {"type": "http", "method": method, "path": "/", "headers": [], **more}
+
+
+async def nothing() -> Message:
+    """A `receive` that nobody may call."""
+    raise AssertionError("nothing is read here")
 
 
 class BuggySessions(MemorySessions):
@@ -78,67 +87,108 @@ def test_errors_of_the_framework_are_problems_too(client: Client, method: str, p
     assert reply.json().keys() == {"type", "title", "status", "detail"}
 
 
-@pytest.mark.parametrize("announced", [True, False])
-def test_body_over_the_limit_is_refused(client: Client, announced: bool) -> None:
-    """1 MiB is taken, a byte more is not, whether its length is announced or it comes in chunks."""
+def test_what_the_server_refuses_is_worded_here() -> None:
+    """So that it has an id, a log line and a metric as every reply has; the application never sees it."""
+    reached, sent = list[Scope](), list[Message]()
 
-    def send(size: int) -> int:
-        body = json.dumps({"count": 1}).encode().ljust(size)
-        content = body if announced else (body[start : start + 65536] for start in range(0, size, 65536))
-        return client.post("/v1/next", content=content, headers={"content-type": "application/json"}).status_code
+    async def app(scope: Scope, _: Receive, __: Send) -> None:
+        reached.append(scope)
 
-    assert send(1024 * 1024) == 200
-    assert send(1024 * 1024 + 1) == 413
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    for status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE):
+        asyncio.run(front(app)(http("POST", **{REFUSAL: (status, "too much")}), nothing, send))
+    large, busy = (dict(message["headers"]) for message in sent if message["type"] == "http.response.start")
+
+    assert reached == []
+    assert [message["status"] for message in sent if "status" in message] == [413, 503]
+    assert large.keys() >= {b"x-request-id", b"content-type"}
+    assert (large.get(b"retry-after"), busy[b"retry-after"]) == (None, b"1")
 
 
-@pytest.mark.anyio
-async def test_endless_body_is_not_read_to_its_end() -> None:
-    """Chunks without a length are counted as they come: reading stops at the limit."""
-    taken = 0
-    refused: list[int] = []
+def test_compressed_body_is_refused_by_name(client: Client) -> None:
+    """Nothing here unpacks it, and a parser's complaint about its bytes would help nobody."""
+    body, typed = gzip.compress(b'{"count": 1}'), {"content-type": "application/json"}
+    refused = client.post("/v1/next", content=body, headers=typed | {"content-encoding": "gzip"})
+    plain = client.post("/v1/next", json={"count": 1}, headers=typed | {"content-encoding": "identity"})
 
-    async def receive() -> Message:
-        nonlocal taken
-        taken += 1
-        return {"type": "http.request", "body": b"x" * 10, "more_body": True}
-
-    async def read_all(_: Scope, receive: Receive, __: Send) -> None:
-        try:
-            while (await receive())["more_body"]:
-                pass
-        except HTTPException as refusal:
-            refused.append(refusal.status_code)
-
-    async def send(_: Message) -> None:
-        raise AssertionError("nothing is answered here")
-
-    await front(read_all)(http("POST"), receive, send)
-
-    assert (taken, refused) == (11, [413])
+    assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "identity")
+    assert refused.json()["detail"] == "the body's Content-Encoding is gzip; send it without one"
+    assert plain.status_code == 200
 
 
 @pytest.mark.anyio
-async def test_work_for_a_client_that_has_gone_is_cancelled() -> None:
-    """A request in the queue ends when its connection does, quietly; nothing is cancelled while the client waits."""
-    gone, cancelled = asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize(
+    ("method", "path", "cancelled"),
+    [
+        ("GET", "/v1/users/u/next", True),
+        ("POST", "/v1/next", True),
+        ("POST", "/v1/events", False),
+        ("DELETE", "/v1/users/u", False),
+    ],
+)
+async def test_client_that_leaves_ends_what_only_reads(method: str, path: str, cancelled: bool) -> None:
+    """Quietly. An event is stored even so: a player sends its last one as it closes."""
+    leave: list[Callable[[], object]] = []
+    finished: list[bool] = []
 
-    async def receive() -> Message:
-        await gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def wait_forever(_: Scope, __: Receive, ___: Send) -> None:
-        gone.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
+    async def app(_: Scope, __: Receive, ___: Send) -> None:
+        leave[0]()
+        await asyncio.sleep(0)
+        finished.append(True)
 
     async def send(_: Message) -> None:
         raise AssertionError("nobody is there to answer")
 
-    await front(wait_forever)(http("GET"), receive, send)
+    await front(app)(http(method, **{"path": path, ON_END: leave.append}), nothing, send)
 
-    assert cancelled.is_set()
+    assert finished == ([] if cancelled else [True])
+
+
+@pytest.mark.anyio
+async def test_client_that_leaves_after_its_reply_ends_nothing() -> None:
+    """The task may still have something to do."""
+    leave: list[Callable[[], object]] = []
+    finished: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("all of it")(scope, receive, send)
+        leave[0]()
+        await asyncio.sleep(0)
+        finished.append(True)
+
+    async def send(_: Message) -> None:
+        return None
+
+    await front(app)(http("GET", **{ON_END: leave.append}), nothing, send)
+
+    assert finished == [True]
+
+
+def test_guards_stand_before_everything() -> None:
+    """They are asked in order, and the first that refuses answers."""
+    asked, sent = list[str](), list[Message]()
+
+    def guard(name: str, status: HTTPStatus | None) -> Guard:
+        def look(_: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
+            asked.append(f"{name} {headers[b'x-a'].decode()}")
+            return None if status is None else problem(status, name)
+
+        return look
+
+    async def app(_: Scope, __: Receive, ___: Send) -> None:
+        raise AssertionError("a guard refuses")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    guards = [guard("one", None), guard("two", HTTPStatus.FORBIDDEN), guard("three", None)]
+    entrance = RequestMiddleware(app, Metrics(), RequestLog("error", "json"), guards)
+    asyncio.run(entrance(http("GET", headers=[(b"x-a", b"b")]), nothing, send))
+
+    assert asked == ["one b", "two b"]
+    assert sent[0]["status"] == 403
 
 
 @pytest.mark.anyio
@@ -148,14 +198,10 @@ async def test_cancellation_from_elsewhere_is_passed_on() -> None:
     async def wait_forever(_: Scope, __: Receive, ___: Send) -> None:
         await asyncio.Event().wait()
 
-    async def receive() -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError("the client never says anything")
-
     async def send(_: Message) -> None:
         raise AssertionError("nothing is answered here")
 
-    handled = front(wait_forever)(http("GET"), receive, send)
+    handled = front(wait_forever)(http("GET"), nothing, send)
     request = asyncio.ensure_future(handled)
     await asyncio.sleep(0)
     request.cancel()
@@ -170,9 +216,6 @@ def test_half_a_reply_is_not_mended() -> None:
     async def half(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
         raise ZeroDivisionError
-
-    async def nothing() -> Message:
-        raise AssertionError("nothing is read here")
 
     sent: list[str] = []
 

@@ -1,0 +1,364 @@
+"""HTTP/1.1 connections with bounds on what a client may cost: uvicorn's httptools protocol, and what it leaves open.
+
+Heads, bodies, deadlines and the number of connections are limited (`connections.Limits`). A request is refused early while more
+are in flight than are answered in time (`admission`). The application gets whole requests only: a task starts when the body is
+complete. The application hears at once when its client leaves; uvicorn tells this to the newest request of a connection only.
+
+No other server has all of this (November 2026). uvicorn's h11 protocol limits heads, at several times the CPU time, and
+hypercorn uses the same parser. granian limits heads and their time, but it refuses without a problem document, takes no
+connection once they are used up, and keeps an idle one for at most 60 s.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from functools import cache
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from service.http import problems
+from service.http.connections import Connections
+
+ON_END = "nexttrack.on_end"
+"""In `scope`: takes a function, which is called if the client leaves before its reply."""
+REFUSAL = "nexttrack.refusal"
+"""In `scope`: status and detail of the problem with which the application must answer."""
+ALWAYS_ANSWERED = frozenset({b"/healthz", b"/readyz", b"/metrics"})
+"""Paths that are answered under any load, so that operators see what happens."""
+_BODY = "nexttrack.body_bytes"
+
+
+class Connection(HttpToolsProtocol):
+    """One connection. `app_state["connections"]` holds all of them.
+
+    The parser receives one message at a time. Of the messages received, one is answered (`_running`), or waits for its body
+    (`_waiting`); those behind it are in `pipeline`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._all: Connections = app_state["connections"]
+        self._limits, self._admission = self._all.limits, self._all.admission
+        self.deadline, self.unread_deadline, self.idle_since = math.inf, math.inf, math.inf
+        self._has_place = True
+        self._in_message = self._in_head = False
+        self._dropping = False  # the rest of this message has no reader
+        self._leaving = False  # after a refusal: whatever arrives has no reader
+        self._received = 0  # bytes of this message, without the chunk in which it began
+        self._chunk = 0  # bytes that are parsed now
+        self._announced = 0
+        self._refusal = (HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request")
+        self._waiting: tuple[RequestResponseCycle, ASGI3Application] | None = None
+        self._running: RequestResponseCycle | None = None
+        self._task: asyncio.Task[None] | None = None  # of the running request
+        self._in_flight = False  # whether the admission counts it
+        self._on_end: Callable[[], object] | None = None
+
+    # Called by the transport.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._become_idle()
+        self._has_place = self._all.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._all.remove(self)
+        gone = [cycle for cycle, _ in self.pipeline]
+        self.pipeline.clear()
+        if self._waiting is not None:
+            gone.append(self._waiting[0])
+            self._waiting = None
+        if self._running is not None:
+            gone.append(self._running)
+        for cycle in gone:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._release_body(cycle)
+        if self._on_end is not None:
+            self._on_end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            self._received += len(data)
+            if self._received > self._limits.linger_bytes:
+                self.flow.pause_reading()
+            return
+        if self._in_message:
+            self._received += len(data)
+        self._chunk = len(data)
+        while data and not self._leaving:
+            data = self._parse(data)
+        if self._in_head and self._received > self._limits.head_bytes:
+            self._refuse(*self._too_large())
+        elif self._received > self._limits.message_bytes:
+            self.drop()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._leave()  # the client is slow, not the service
+        self.unread_deadline = self._after(self._limits.unread)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.unread_deadline = math.inf
+
+    # Called by `Connections`.
+
+    def expire(self) -> None:
+        if self._leaving or self.unread_deadline <= self._all.tick:
+            self.drop()
+        elif self._in_head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"the head did not arrive within {self._limits.arrive} s")
+        elif self._waiting is not None:
+            self._waiting[0].keep_alive = False
+            self._refuse_body(HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {self._limits.arrive} s")
+        elif self._running is not None:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the body of a request sent ahead did not arrive")
+        else:
+            self.transport.close()
+
+    def resume(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def drop(self) -> None:
+        self.transport.abort()
+
+    # Called by the parser. An exception here ends it, and the request is refused with `_refusal`.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_message = self._in_head = True
+        self._received = self._announced = 0
+        self.deadline = self._after(self._limits.arrive)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer
+        super().on_header(name, value)
+        if len(name) == 14 and name.lower() == b"content-length":
+            self._announced = int(value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if self._received + self._chunk > self._limits.head_bytes and self._head_bytes() > self._limits.head_bytes:
+            self._refusal = self._too_large()
+            raise ValueError(self._refusal)
+        busy = self._running is not None
+        if busy and len(self.pipeline) >= self._limits.ahead:
+            self._refusal = (HTTPStatus.TOO_MANY_REQUESTS, f"more than {self._limits.ahead} requests are sent ahead of replies")
+            raise ValueError(self._refusal)
+        overloaded = not busy and self._overloaded()
+        if overloaded and not any(name == b"origin" for name, _ in self.headers):
+            self._refuse_in_passing()
+            return
+        self.idle_since, self.deadline = math.inf, self._after(self._limits.arrive)
+        super().on_headers_complete()
+        self.cycle.waiting_for_100_continue = False
+        if not self._has_place:
+            self.cycle.keep_alive = False
+        if overloaded:  # by a page of another origin: it can read a reply only with the application's CORS headers
+            self._refuse_body(*_OVERLOAD)
+        elif self._announced > self._limits.body_bytes:
+            self._refuse_body(*self._body_too_large())
+        elif busy:
+            self.flow.resume_reading()  # uvicorn pauses; but then the client could leave unnoticed
+        elif self.expect_100_continue:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if self._dropping:
+            return
+        cycle, scope = self.cycle, _scope(self.cycle)
+        cycle.body += body
+        scope[_BODY] = scope.get(_BODY, 0) + len(body)
+        self._all.bodies_bytes += len(body)
+        if len(cycle.body) > self._limits.body_bytes:
+            self._refuse_body(*self._body_too_large())
+        elif self._all.bodies_bytes > self._limits.bodies_bytes:
+            self._refuse_body(HTTPStatus.SERVICE_UNAVAILABLE, "the bodies of too many requests wait; send this one again")
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        if self._dropping:
+            self._dropping = False
+            if self._running is None and not self._leaving:
+                self._become_idle()
+            return
+        super().on_message_complete()
+        self.deadline = math.inf
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._start_asgi_task(*waiting)
+
+    # Called by uvicorn's own parts.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.more_body:
+            self._waiting = (cycle, app)
+            return
+        self._running, self._on_end = cycle, None
+        self._in_flight = True
+        self._admission.enter()
+        _scope(cycle)[ON_END] = self._call_on_end
+        self._task = self.loop.create_task(cycle.run_asgi(app))
+        self._task.add_done_callback(self._ended)
+        self.tasks.add(self._task)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self._running is not None:
+            self._release_body(self._running)
+        self._running = self._on_end = None
+        self._leave()
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._leaving:
+            self._become_idle()
+            if self._in_message:
+                self.deadline = self._after(self._limits.arrive)
+
+    # Steps of the above.
+
+    def _parse(self, data: bytes) -> bytes:
+        """Give the parser data; what it leaves over is still to be parsed."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:  # not wanted here, so that what follows is HTTP/1.1 all the same
+            self.parser = httptools.HttpRequestParser(self)
+            return data[int(upgrade.args[0]) :]
+        except httptools.HttpParserError:
+            self._refuse(*self._refusal)
+        return b""
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if task is self._task:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._in_flight:
+            self._in_flight = False
+            self._admission.leave()
+
+    def _call_on_end(self, callback: Callable[[], object]) -> None:
+        if self.parser is None:  # the client has left before the task began
+            callback()
+        self._on_end = callback
+
+    def _become_idle(self) -> None:
+        self.idle_since, self.deadline = self._all.tick, self._after(self._limits.idle)
+
+    def _after(self, ticks: int) -> float:
+        return self._all.tick + ticks + 1  # the present tick has begun already
+
+    def _release_body(self, cycle: RequestResponseCycle) -> None:
+        self._all.bodies_bytes -= _scope(cycle).pop(_BODY, 0)
+
+    def _overloaded(self) -> bool:
+        return self.url not in ALWAYS_ANSWERED and not (self._has_place and self._admission.admits())
+
+    def _refuse_in_passing(self) -> None:
+        """Refuse a request in a sixth of the time that an answer takes, and read no more before the client may try again."""
+        self._dropping = True
+        close = not (self._has_place and self.parser.should_keep_alive())
+        body = b"" if self.parser.get_method() == b"HEAD" else _OVERLOADED
+        self.transport.write(
+            _head(HTTPStatus.SERVICE_UNAVAILABLE, len(_OVERLOADED), close=close, wait_s=self._limits.retry_after_s) + body
+        )
+        if close:
+            self.linger()
+        else:
+            self.flow.pause_reading()
+        self._all.turn_away(self)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Refuse what cannot be read to its end, and close the connection: after the replies that are due, without words."""
+        if self._leaving:
+            return
+        self._all.refused(status, 1)
+        due = self.pipeline[0][0] if self.pipeline else self._running
+        if due is not None:
+            due.keep_alive = False
+            self._leaving, self.deadline = True, math.inf
+            return
+        body = problems.encode(status, detail)
+        self.transport.write(_head(status, len(body), close=True) + body)
+        self.linger()
+
+    def linger(self) -> None:
+        """Close the connection, but read on for a moment: a client that still sends would lose the reply otherwise."""
+        self._leaving, self._received = True, 0
+        self.transport.write_eof()
+        self.deadline = self._after(self._limits.linger)
+
+    def _refuse_body(self, status: HTTPStatus, detail: str) -> None:
+        """Let the application answer the newest request with a problem, and drop the rest of its body."""
+        cycle = self.cycle
+        _scope(cycle)[REFUSAL] = (status, detail)
+        self._release_body(cycle)
+        cycle.body.clear()
+        cycle.more_body = False
+        cycle.message_event.set()
+        cycle.transport = cast("asyncio.Transport", _ClosesGently(self))
+        self._dropping = True
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            self._start_asgi_task(*waiting)
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _too_large(self) -> tuple[HTTPStatus, str]:
+        if len(self.url) > self._limits.head_bytes // 2:
+            detail = f"the URL is longer than this service reads; {self._limits.head_bytes} bytes of head are the limit. "
+            return HTTPStatus.REQUEST_URI_TOO_LONG, detail + "POST /v1/next takes long lists in its body"
+        return (
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"the head is over {self._limits.head_bytes} bytes; send fewer headers",
+        )
+
+    def _body_too_large(self) -> tuple[HTTPStatus, str]:
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {self._limits.body_bytes} bytes; send less at once"
+
+
+class _ClosesGently:
+    """A connection's transport as a reply sees it that may overtake the body of its request."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.write, self.is_closing, self.close = connection.transport.write, connection.transport.is_closing, connection.linger
+
+
+_OVERLOAD = (HTTPStatus.SERVICE_UNAVAILABLE, "more requests arrive than are answered in time; try again")
+_OVERLOADED = problems.encode(*_OVERLOAD)
+
+
+@cache
+def _head(status: HTTPStatus, length: int, *, close: bool, wait_s: float = 0) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"content-type: {problems.PROBLEM}",
+        f"content-length: {length}",
+        *([f"retry-after: {math.ceil(wait_s)}"] if wait_s else []),
+        *(["connection: close"] if close else []),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _scope(cycle: RequestResponseCycle) -> dict[str, Any]:
+    return cast("dict[str, Any]", cycle.scope)

@@ -1,0 +1,234 @@
+"""`python -m tests.load.overload`: what the service answers when several times more arrives than it can answer.
+
+First its capacity, a closed loop at 64 connections. Then an open loop at a multiple of that from a pool of connections, as a
+gateway has it: a connection is used again once its reply is there, and what finds none free is not sent. A request counts from
+when it was meant to be sent, and is given up after ten seconds. Meanwhile `/healthz` is asked on connections of its own.
+
+Beside the goodput stands the CPU time a good answer took, of the service and all that it started. On a machine that does other
+work as well it is the steadier figure. With `--pin` service and Redis share one core, and the clients have another.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+import uvloop
+
+from service.store import embedded_valkey
+from tests.load import artifacts, listeners, systems
+from tests.load.generator import CpuTime, Order, generate
+from tests.load.latencies import summarise
+from tests.load.systems import System
+from tests.load.traffic import World, requests
+
+GIVE_UP_S, CLIENTS = 10.0, 2
+"""When a request is given up; processes that send."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Overload:
+    """What became of an open loop's requests: latencies in seconds of good answers and refusals, and counts of the rest."""
+
+    good: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+
+class _Connection(asyncio.Protocol):
+    """A connection of the pool with at most one request under way."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.WriteTransport | None = None
+        self._reply: asyncio.Future[bytes] | None = None
+        self._buffer = b""
+
+    async def ask(self, request: bytes) -> bytes:
+        """Returns the reply; nothing where the connection ended, or the reply did not arrive in time."""
+        assert self._transport is not None
+        self._reply = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        try:
+            return await asyncio.wait_for(self._reply, GIVE_UP_S)
+        except TimeoutError:
+            self._transport.abort()
+            return b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop has classes of its own
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, end, body = self._buffer.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
+        if end and len(body) >= length:
+            self._buffer, whole = b"", self._buffer
+            self._settle(whole)
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # what asyncio calls
+        self._settle(b"")
+
+    def _settle(self, reply: bytes) -> None:
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_result(reply)
+
+
+class _Pool:
+    """At most so many connections; whoever finds none free does not send."""
+
+    def __init__(self, port: int, most: int) -> None:
+        self._port, self._left = port, most
+        self._free: deque[_Connection] = deque()
+        self.found = Overload()
+        self.over = False  # what is answered from then on is too late to count
+
+    async def send(self, request: bytes, meant: float) -> None:
+        """Send a request that was meant to be sent at `meant`, and note what becomes of it."""
+        connection = await self._take()
+        if connection is None:
+            return
+        reply = await connection.ask(request)
+        took = time.perf_counter() - meant
+        if not reply:
+            self._left += 1
+            self.found.others["no reply"] += 1
+            return
+        self._free.append(connection)
+        if self.over:
+            self.found.others["late"] += 1
+            return
+        if reply[9:12] == b"503":
+            self.found.refused.append(took)
+        elif reply[9:12] == b"200" and b'"degraded":true' not in reply:
+            self.found.good.append(took)
+        else:
+            self.found.others["degraded" if reply[9:12] == b"200" else reply[9:12].decode()] += 1
+
+    async def _take(self) -> _Connection | None:
+        if self._free:
+            return self._free.pop()
+        if not self._left:
+            self.found.others["not sent"] += 1
+            return None
+        self._left -= 1
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", self._port)
+        except OSError as error:
+            self._left += 1
+            self.found.others[type(error).__name__] += 1
+            return None
+        return connection
+
+
+async def flood(port: int, rate: float, seconds: float, most: int, world: World) -> Overload:
+    """Send `rate` requests a second over at most `most` connections."""
+    pool, prepared = _Pool(port, most), requests("next", world, run="flood")
+    under_way = set[asyncio.Task[None]]()
+    start = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        meant = start + number / rate
+        if (early := meant - time.perf_counter()) > 0:
+            await asyncio.sleep(early)
+        elif number % 50 == 0:
+            await asyncio.sleep(0)
+        task = asyncio.create_task(pool.send(next(prepared), meant))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    pool.over = True
+    if under_way:
+        await asyncio.wait(under_way, timeout=GIVE_UP_S + 2)
+    return pool.found
+
+
+async def ask_health(port: int, seconds: float) -> list[float]:
+    """How long `/healthz` takes on a new connection each time, every tenth of a second."""
+    took, end = [], time.perf_counter() + seconds
+    while (asked := time.perf_counter()) < end:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        await reader.read()
+        took.append(time.perf_counter() - asked)
+        writer.close()
+        await asyncio.sleep(0.1)
+    return took
+
+
+def measure(system: System, factor: float, seconds: float, most: int, world: World) -> dict[str, float]:
+    """One round: capacity, then the flood."""
+    watched = system.processes()
+    closed = Order(port=system.port, kind="next", world=world, connections=64, seconds=seconds, watch=watched)
+    capacity = uvloop.run(generate(closed))
+    per_second, cpu_s = capacity.per_second, capacity.cpu_s / len(capacity.latencies)
+    cpu = CpuTime(watched)
+    cpu.start()
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(CLIENTS) as pool:
+        share = (system.port, per_second * factor / CLIENTS, seconds, most // CLIENTS, world)
+        floods = pool.starmap_async(_flood, [share] * CLIENTS)
+        health = uvloop.run(ask_health(system.port, seconds))
+        results: list[Overload] = floods.get()
+    good = [one for result in results for one in result.good]
+    refused = [one for result in results for one in result.refused]
+    others = sum((result.others for result in results), Counter[str]())
+    flood_cpu_s, _ = cpu.so_far()
+    return {
+        "capacity/s": per_second,
+        "goodput/s": len(good) / seconds,
+        "of capacity": len(good) / seconds / per_second,
+        "of capacity by CPU": cpu_s / (flood_cpu_s / max(1, len(good))),
+        "good p50 ms": summarise(good).p50,
+        "good p99 ms": summarise(good).p99,
+        "refused/s": len(refused) / seconds,
+        "refused p50 ms": summarise(refused).p50,
+        "healthz max ms": max(health) * 1000,
+        "degraded": float(others["degraded"]),
+        "late/s": others["late"] / seconds,
+        "no reply": float(others["no reply"]),
+        "not sent/s": others["not sent"] / seconds,
+    }
+
+
+def _flood(port: int, rate: float, seconds: float, most: int, world: World) -> Overload:
+    return uvloop.run(flood(port, rate, seconds, most, world))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the median over the rounds of each figure."""
+    parser = argparse.ArgumentParser(prog="python -m tests.load.overload", description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of artifacts")
+    parser.add_argument("--tracks", type=int, default=100_000)
+    parser.add_argument("--factor", type=float, default=3.0, help="how many times the capacity arrives")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, default=3_000, help="of the pool")
+    parser.add_argument("--pin", action="store_true", help="service and Redis on the first core, clients on the second")
+    options = parser.parse_args(arguments)
+    folder, world = artifacts.of_size(options.cache, options.tracks), World(tracks=options.tracks)
+    with ExitStack() as stack:
+        if options.pin:
+            os.sched_setaffinity(0, {0})
+        url = stack.enter_context(embedded_valkey.running(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
+        listeners.remember(url, world)
+        system = stack.enter_context(systems.service(folder, url))
+        if options.pin:
+            os.sched_setaffinity(0, {1})
+        rounds = []
+        for _ in range(options.rounds):
+            rounds.append(measure(system, options.factor, options.seconds, options.connections, world))
+            sys.stdout.write("  ".join(f"{name} {value:.3g}" for name, value in rounds[-1].items()) + "\n")
+    for name in rounds[0]:
+        sys.stdout.write(f"{name:20} {median(one[name] for one in rounds):.3g}\n")
+
+
+if __name__ == "__main__":
+    main()
