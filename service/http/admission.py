@@ -3,7 +3,7 @@
 A service that admits everything answers nobody in time once more arrives than it can answer. A fixed limit cannot suit both a
 catalogue of a thousand tracks and one of ten million. So the limit follows the measured pace: as many requests as the service
 answers within `target_s`. By Little's law a request then waits about that long. The pace is measured while the service is
-saturated, because an idle service does not show what it can do.
+saturated, because an idle service answers as few requests as arrive.
 """
 
 import math
@@ -22,7 +22,7 @@ class Admission:
     """Counts requests in flight, measures how fast they are answered, and says whether one more may enter."""
 
     def __init__(self, target_s: float, batch: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Two batches are always admitted: one that the model scores, and one that waits for it."""
+        """Two batches are always admitted: the model scores one, and the other waits."""
         self._target_s, self._batch, self._clock = target_s, batch, clock
         self.in_flight, self.limit = 0, max(START, 2 * batch)
         self._since, self._replies, self._fewest, self._refused = clock(), 0, 0, False

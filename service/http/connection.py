@@ -1,12 +1,14 @@
-"""HTTP/1.1 connections with bounds on what a client may cost: uvicorn's httptools protocol, and what it leaves open.
+"""HTTP/1.1 connections with bounds on the cost of a client. They extend uvicorn's httptools protocol.
 
 Heads, bodies, deadlines and the number of connections are limited (`connections.Limits`). A request is refused early while more
 are in flight than are answered in time (`admission`). The application gets whole requests only: a task starts when the body is
-complete. The application hears at once when its client leaves; uvicorn tells this to the newest request of a connection only.
+complete. The application hears at once when its client leaves. uvicorn tells this to the newest request of a connection only.
 
-No other server has all of this (November 2026). uvicorn's h11 protocol limits heads, at several times the CPU time, and
-hypercorn uses the same parser. granian limits heads and their time, but it refuses without a problem document, takes no
-connection once they are used up, and keeps an idle one for at most 60 s.
+No other server had all of this in November 2026:
+
+- uvicorn's h11 protocol limits heads, at several times the CPU time. hypercorn uses the same parser.
+- granian limits heads and their time. But it refuses without a problem document, accepts no connection once all are in use, and
+  keeps an idle one for at most 60 s.
 """
 
 import asyncio
@@ -54,8 +56,8 @@ class Connection(HttpToolsProtocol):
         self.deadline, self.unread_deadline, self.idle_since = math.inf, math.inf, math.inf
         self._has_place = True
         self._in_message = self._in_head = False
-        self._dropping = False  # the rest of this message has no reader
-        self._leaving = False  # after a refusal: whatever arrives has no reader
+        self._dropping = False  # discard the rest of this message
+        self._leaving = False  # after a refusal: discard all that arrives
         self._received = 0  # bytes of this message, without the chunk in which it began
         self._chunk = 0  # bytes that are parsed now
         self._announced = 0
@@ -236,7 +238,7 @@ class Connection(HttpToolsProtocol):
     # Steps of the above.
 
     def _parse(self, data: bytes) -> bytes:
-        """Give the parser data; what it leaves over is still to be parsed."""
+        """Give the parser data, and return the rest that it has not parsed."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:  # not wanted here, so that what follows is HTTP/1.1 all the same

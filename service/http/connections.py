@@ -29,18 +29,18 @@ class Limits:
     spare: int = 32  # connections above that, which may ask for /healthz
     head_bytes: int = 64 * 1024
     body_bytes: int = 1024 * 1024
-    message_bytes: int = 16 * 1024 * 1024  # a request with the framing of its chunks, and with what is dropped of it
-    bodies_bytes: int = 64 * 1024 * 1024  # of all requests together that are not answered yet
-    linger_bytes: int = 2 * 1024 * 1024  # read after a refusal, for nothing
-    ahead: int = 16  # requests on a connection behind the one that is being answered
+    message_bytes: int = 16 * 1024 * 1024  # one request as it arrives, with the framing of chunks
+    bodies_bytes: int = 64 * 1024 * 1024  # of all unanswered requests together
+    linger_bytes: int = 2 * 1024 * 1024  # read and discarded after a refusal
+    ahead: int = 16  # requests that wait on a connection behind the one in progress
     arrive: int = 10  # for a head, and then for a body
-    idle: int = 75  # load balancers keep idle connections for at most 60 s, so that they end them, not the service
-    unread: int = 30  # for a reply that the client does not read
-    linger: int = 2  # after a refusal, so that a client which still sends can read it
+    idle: int = 75  # longer than load balancers keep a connection, so that they end it, not the service
+    unread: int = 30  # a reply that the client does not read
+    linger: int = 2  # after a refusal: a client that still sends would lose the reply otherwise
     tick_s: float = 1.0
-    retry_after_s: float = 2.0
+    retry_after_s: float = 3.0
     """What a refused client is told. Its connection is not read for so long, else refusals would cost as much as answers do.
-    With 3,000 connections that were read again after one second, they took a tenth of the CPU time.
+    `docs/measurements/overload.md` has the figures.
     """
 
 
@@ -52,7 +52,7 @@ class Held(Protocol):
     idle_since: float  # infinite while a request is answered or its body arrives
 
     def expire(self) -> None:
-        """End what has taken too long."""
+        """End the request, the reply or the connection whose deadline has passed."""
 
     def resume(self) -> None:
         """Read the connection again."""

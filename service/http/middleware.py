@@ -1,7 +1,7 @@
 """The one entrance for requests: an id, the guards, a log line, metrics, and an end where the client leaves or we fail.
 
-Whatever protects the service is a guard here, since every way into it, `FastPath` too, begins behind this layer. It is one
-layer, because a layer costs a coroutine and a closure for what it sends, several times what it does itself.
+Everything that protects the service is a guard here, because every way into it begins behind this layer, `FastPath` too. All of
+it is one layer, because the coroutine and the closure of a layer cost several times its work.
 """
 
 import asyncio
