@@ -31,8 +31,8 @@ from service.settings import PREFIX, Settings, describe, unknown
 from service.store import embedded_valkey
 
 ACCEPTS = 16
-"""Connections that the event loop accepts in one turn. uvloop accepts one for each listening socket. Under load a turn takes tens
-of milliseconds, so new connections waited for seconds, also those of health checks.
+"""Connections that the event loop accepts in one turn. uvloop accepts one for each listening socket. Under load a turn takes
+tens of milliseconds, so new connections waited for seconds, also those of health checks.
 """
 
 logger = structlog.get_logger()

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +52,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._reply: asyncio.Future[bytes] | None = None
         self._buffer = b""
+        self.closed = False
 
     async def ask(self, request: bytes) -> bytes:
         """Returns the reply; nothing where the connection ended, or the reply did not arrive in time."""
@@ -77,6 +77,7 @@ class _Connection(asyncio.Protocol):
             self._settle(whole)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # what asyncio calls
+        self.closed = True
         self._settle(b"")
 
     def _settle(self, reply: bytes) -> None:
@@ -114,8 +115,10 @@ class _Pool:
             self.found.others["degraded" if reply[9:12] == b"200" else reply[9:12].decode()] += 1
 
     async def _take(self) -> _Connection | None:
-        if self._free:
-            return self._free.pop()
+        while self._free:
+            if not (connection := self._free.pop()).closed:
+                return connection
+            self._left += 1
         if not self._left:
             self.found.others["not sent"] += 1
             return None
@@ -202,17 +205,22 @@ def _flood(port: int, rate: float, seconds: float, most: int, world: World) -> O
     return uvloop.run(flood(port, rate, seconds, most, world))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the median over the rounds of each figure."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load.overload", description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of artifacts")
-    parser.add_argument("--tracks", type=int, default=100_000)
-    parser.add_argument("--factor", type=float, default=3.0, help="how many times the capacity arrives")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=3_000, help="of the pool")
-    parser.add_argument("--pin", action="store_true", help="service and Redis on the first core, clients on the second")
-    options = parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.overload", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of artifacts")
+    made.add_argument("--tracks", type=int, default=100_000)
+    made.add_argument("--factor", type=float, default=3.0, help="how many times the capacity arrives")
+    made.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--connections", type=int, default=3_000, help="of the pool")
+    made.add_argument("--pin", action="store_true", help="service and Redis on the first core, clients on the second")
+    return made
+
+
+def main() -> None:
+    """Print each round, and the median of each figure."""
+    options = parser().parse_args()
     folder, world = artifacts.of_size(options.cache, options.tracks), World(tracks=options.tracks)
     with ExitStack() as stack:
         if options.pin:
