@@ -13,13 +13,16 @@ REPLIES = {
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers a connection's requests, each in another way; hangs up at the end."""
+    """Answers a connection's requests, each in another way; hangs up at the end, or where it is asked to."""
     for reply in REPLIES.values():
         if not await reader.readline():
             break
-        while await reader.readline() != b"\r\n":
-            pass
+        close = False
+        while (line := await reader.readline()).strip():
+            close |= line.lower() == b"connection: close\r\n"
         writer.write(reply)
+        if close:
+            break
     writer.close()
 
 
@@ -28,7 +31,7 @@ async def _flooded(most: int) -> tuple[int, int, dict[str, int]]:
     async with server:
         port = server.sockets[0].getsockname()[1]
         found = await flood(port, 300, 0.5, most, World(users=5, tracks=50))
-        await ask_health(port, 0.01)
+        assert await ask_health(port, 0.01)
     return len(found.good), len(found.refused), dict(found.others)
 
 
