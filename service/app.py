@@ -35,6 +35,7 @@ from service.observing.pseudonyms import pseudonyms
 from service.observing.recent_trouble import RecentTrouble
 from service.recommender import Recommender
 from service.scoring.batcher import BatchingScorer, BatchRunner
+from service.scoring.pace import LoopTime, Pace
 from service.scoring.registry import Arm, ModelRegistry, ServedModel, Starter
 from service.scoring.shadow import Shadow
 from service.settings import Settings
@@ -168,7 +169,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
                 unreadable=lambda kind, reason: metrics.unreadable.labels(kind, reason).inc(),
             )
         masks = RecentMasks(rule.skip, settings.redis_timeout)
-        start = partial(_start_model, settings, metrics, store, masks)
+        start = partial(_start_model, settings, metrics, store, masks, LoopTime())
         models = ModelRegistry(
             partial(_load_model, settings, start),
             settings.artifact,
@@ -210,6 +211,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
     metrics: Metrics,
     store: SessionStore,
     masks: RecentMasks,
+    loop_time: LoopTime,
     artifact: Artifact,
     runner: BatchRunner,
     arm: Arm,
@@ -218,7 +220,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
     of_model = metrics.of_model(artifact.manifest.name, artifact.manifest.version, arm)
     parts = AsyncExitStack()
     parts.callback(of_model.retire)
-    scorer = await parts.enter_async_context(BatchingScorer(runner, settings, of_model))
+    scorer = await parts.enter_async_context(BatchingScorer(runner, settings, of_model, pace=Pace(loop_time)))
     recommender = Recommender(
         artifact,
         scorer,

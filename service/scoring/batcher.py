@@ -1,13 +1,9 @@
 """Scores requests together, without a timer.
 
-One thread runs the graphs. It takes whoever waits, up to `max_batch`, runs them as one batch, and takes who has come meanwhile.
-So a lone request waits for nobody, and the busier the service, the larger the batches. A short history costs no more beside a
-long one: the graphs compute no padding. The queue is bounded; who has waited past the patience, or has gone away, is dropped
-before it costs a run.
-
-If each batch took all, sixteen clients would soon be answered together, ask together, and be scored together again: the thread
-idle while the loop works, the loop idle while the thread does. So a batch leaves half of those under way to the next, where
-what that costs (one more run, at most as long as the shortest) is at most half of what it saves (`TURN_S` for each).
+One thread runs the graphs. It takes whoever waits, up to `max_batch` (`service.scoring.batches` says who fits together, and
+`service.scoring.pace` how many), runs them as one batch, and takes who has come meanwhile. So a lone request waits for nobody,
+and the busier the service, the larger the batches. A short history costs no more beside a long one: the graphs compute no
+padding. The queue is bounded; who has waited past the patience, or has gone away, is dropped before it costs a run.
 
 Requests are handed to the thread in lots. While it is busy that is once a turn of the event loop; while it is idle, once a turn
 has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
@@ -25,11 +21,10 @@ It knows nothing of ONNX, HTTP or tracks' names.
 """
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
@@ -43,13 +38,9 @@ from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.observing.logs import Trouble
 from service.observing.metrics import ModelMetrics
 from service.scoring.batches import Job, Scored, take_batch
+from service.scoring.pace import LoopTime, Pace
 from service.settings import Settings
 
-TURN_S = 0.00025
-"""What a request takes besides the model: on the event loop, and until its client, answered, asks again.
-
-With 16 connections and 100,000 tracks the model ran for .54 of the time when batches took all.
-"""
 SHORTEST_LOOK_S = 0.01
 """How often the loop looks at waiting requests at most; else four times within their patience."""
 MB = 1024 * 1024
@@ -87,10 +78,17 @@ class BatchingScorer:
     """A scorer over a batch runner; an async context manager, as its thread must end."""
 
     def __init__(
-        self, runner: BatchRunner, settings: Settings, metrics: ModelMetrics, clock: Callable[[], float] = time.perf_counter
+        self,
+        runner: BatchRunner,
+        settings: Settings,
+        metrics: ModelMetrics,
+        *,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`clock` gives seconds since whenever."""
+        """A `pace` is given where scorers on the same loop share its measured time. `clock` gives seconds since whenever."""
         self._runner, self._metrics, self._clock = runner, metrics, clock
+        self._pace = pace or Pace(LoopTime())
         self._max_batch = settings.max_batch
         self._memory_bytes = settings.batch_memory_mb * MB
         self._limit = settings.queue_limit
@@ -102,7 +100,6 @@ class BatchingScorer:
         self._answered_at = 0.0
         self._silent_s: float | None = None  # for how long the thread had answered nothing, if that was too long
         self._look: asyncio.TimerHandle | None = None
-        self._shortest_s = math.inf  # of all runs for proposals; touched by the thread only
         self._thread: threading.Thread | None = None
         self._trouble = Trouble("the model failed")
 
@@ -189,26 +186,26 @@ class BatchingScorer:
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """The thread: batch after batch, until it takes None."""
         waiting: list[Job] = []
-        going_on, after_large = True, False
+        going_on, waited, after_large = True, True, False
         while going_on or waiting:
             jobs: list[Job] = []
             answers: dict[int, Scored | ServiceError]
             try:
                 going_on = going_on and self._take(waiting)
-                jobs = take_batch(waiting, self._most(), self._memory_bytes, after_large=after_large)
+                jobs = take_batch(waiting, self._most(waited), self._memory_bytes, after_large=after_large)
                 after_large = any(job.cost.is_large for job in jobs)
                 answers = self._run(jobs)
             except Exception as error:  # a mistake of ours, or no memory: the thread must go on
                 self._trouble(error, traceback=True)
                 answers = {place: ScorerUnavailableError(f"the scorer failed: {error}") for place in range(len(jobs))}
+            waited = not waiting and self._queue.empty()  # before the loop is woken, which may be quicker than this thread
             with suppress(RuntimeError):  # the loop has ended, and nobody waits
                 loop.call_soon_threadsafe(self._deliver, jobs, answers)
 
-    def _most(self) -> int:
+    def _most(self, waited: bool) -> int:
         """How many the next batch may hold."""
-        under_way = len(self._jobs)  # those of the batch before too, of whom the loop has not heard yet
-        halved = under_way * TURN_S > 2 * self._shortest_s
-        return min(self._max_batch, -(-under_way // 2)) if halved else self._max_batch
+        most = self._pace.most(len(self._jobs), waited=waited)
+        return self._max_batch if most is None else min(self._max_batch, most)
 
     def _take(self, waiting: list[Job]) -> bool:
         """Add who waits until there is a batch, or nobody more; pause while there is nobody. False once there is an end."""
@@ -244,13 +241,12 @@ class BatchingScorer:
             if graph == "rank":
                 found = self._runner.rank(histories, rows)
             else:
-                found = self._runner.best(histories, rows, [job.count or 0 for job in jobs])
+                with nullcontext() if jobs[0].cost.is_large else self._pace.running(len(jobs)):
+                    found = self._runner.best(histories, rows, [job.count or 0 for job in jobs])
         except Exception as error:  # whatever it is, those who wait must get an answer, and the thread must go on
             self._trouble(error, traceback=True)
             return [ScorerUnavailableError(f"the model failed: {error}") for _ in jobs]
         ran_s = found[0].ran_s
-        if graph == "model":
-            self._shortest_s = min(self._shortest_s, ran_s)
         self._metrics.batch.observe(len(jobs))
         self._metrics.onnx_of(graph).observe(ran_s)
         return [self._checked(scores) for scores in found]
@@ -264,6 +260,7 @@ class BatchingScorer:
 
     def _deliver(self, jobs: Sequence[Job], answers: dict[int, Scored | ServiceError]) -> None:
         self._answered_at, self._silent_s = self._clock(), None
+        self._pace.answered(len(jobs))
         for job in jobs:
             del self._jobs[job]
         for place, answer in answers.items():

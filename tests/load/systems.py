@@ -93,10 +93,15 @@ def service(
     threads: int = 1,
     fast_path: bool = True,
     module: str = "service",
+    arguments: Sequence[str] = (),
+    checkout: Path | None = None,
 ) -> Iterator[System]:
-    """Run our service, or `module` in its place, with default settings except the given ones, until `/readyz` says ready."""
+    """Run our service, or `module` in its place, with default settings except the given ones, until `/readyz` says ready.
+
+    `checkout` is the folder of another version of it.
+    """
     settings = {
-        "ARTIFACT": str(artifact),
+        "ARTIFACT": str(artifact.resolve()),
         "REDIS_URL": redis_url,
         "WORKERS": str(workers),
         "ONNX_THREADS": str(threads),
@@ -104,8 +109,8 @@ def service(
     }
     with tempfile.TemporaryDirectory() as state:
         environment = {f"NEXTTRACK_{name}": value for name, value in {**settings, "STATE_DIR": state}.items()}
-        command, probe = [sys.executable, "-m", module], b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        with _running("nexttrack", command, probe, environment, port_variable="NEXTTRACK_PORT") as system:
+        command, probe = [sys.executable, "-m", module, *arguments], b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with _running("nexttrack", command, probe, environment, port_variable="NEXTTRACK_PORT", folder=checkout) as system:
             yield system
 
 
@@ -157,6 +162,7 @@ def _running(
     environment: Mapping[str, str] | None = None,
     *,
     port_variable: str | None = None,
+    folder: Path | None = None,
 ) -> Iterator[System]:
     port = _free_port()
     filled = [str(port) if word == "PORT" else word for word in command]
@@ -165,6 +171,7 @@ def _running(
     process = subprocess.Popen(
         filled,
         env={**os.environ, **(environment or {}), **given},
+        cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # so that all of its processes can be stopped at once

@@ -1,6 +1,7 @@
 """The batcher: alone at once, together when busy, bounded, and nothing spent on who has gone."""
 
 import asyncio
+import itertools
 import threading
 import time
 from datetime import timedelta
@@ -11,8 +12,9 @@ import pytest
 from model.encoding import RowHistory
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.observing.metrics import Metrics, ModelMetrics
-from service.scoring.batcher import TURN_S, BatchingScorer
+from service.scoring.batcher import BatchingScorer
 from service.scoring.batches import Scored
+from service.scoring.pace import LoopTime, Pace
 from service.settings import Settings
 from tests.service.fakes import FailingRunner, GatedRunner, UnsoundRunner
 
@@ -75,16 +77,19 @@ async def test_batch_is_no_larger_than_allowed() -> None:
     assert runner.batches == [1, 4, 4, 2]
 
 
-@pytest.mark.parametrize(("ran_s", "most"), [(1.5 * TURN_S, 4), (8 * TURN_S, 8)])
-async def test_batch_of_brief_runs_leaves_half_to_the_next(ran_s: float, most: int) -> None:
-    """So that thread and loop have work at a time; not where another run costs as much as the turns of all eight."""
-    runner = GatedRunner(ran_s=ran_s)
-    async with scorer(runner) as batching:
-        await batching.best(RowHistory([2], [1]), [], 1)
+@pytest.mark.parametrize(("run_s", "batches"), [(7.9, [1, 1, 4]), (8.1, [1, 1, 8])])
+async def test_batch_leaves_half_to_the_next_where_a_run_costs_less_than_the_loop(run_s: float, batches: list[int]) -> None:
+    """By what both were found to take: here a second of the loop for each request."""
+    loop, run = itertools.count(), itertools.count()
+    pace = Pace(LoopTime(lambda: float(next(loop))), lambda: run_s * next(run))
+    runner = GatedRunner()
+    async with BatchingScorer(runner, Settings(), Metrics().of_model("m", "1", "current"), pace=pace) as batching:
+        for _ in range(2):  # the loop's time is known from the second on
+            await batching.best(RowHistory([2], [1]), [], 1)
         await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(8)))
 
-    assert runner.batches[:2] == [1, most]
-    assert (max(runner.batches), sum(runner.batches)) == (most, 9)
+    assert runner.batches[:3] == batches
+    assert sum(runner.batches) == 10
 
 
 async def test_those_who_come_in_turns_of_the_loop_one_behind_the_other_are_one_batch() -> None:
@@ -301,7 +306,7 @@ async def test_busy_model_refuses_late_requests_and_is_not_at_fault() -> None:
     """It answered somebody a moment ago: only a request that no batch took in time is refused, while the batch runs on."""
     runner, now = SteppedRunner(), 100.0
     settings = Settings(max_batch=1, queue_patience=timedelta(milliseconds=20))
-    async with BatchingScorer(runner, settings, metrics_of_model(), lambda: now) as batching:
+    async with BatchingScorer(runner, settings, metrics_of_model(), clock=lambda: now) as batching:
         first, second, third = (asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(3))
         await entered(runner)
         now += 0.015
