@@ -22,6 +22,7 @@ from model.artifact import Artifact, load
 from model.graphs import Graphs
 from service.http import documentation, openapi, pages, problems
 from service.http.admission import Admission
+from service.http.browsers import allow_origins
 from service.http.connections import Connections, Limits, allowed
 from service.http.fast_path import FastPath, PathsAsSent
 from service.http.head import HeadAsGet
@@ -74,7 +75,8 @@ def create_app(
 
     def entrance(framework: ASGIApp) -> ASGIApp:
         inner = FastPath(framework) if settings.fast_path else PathsAsSent(framework)
-        return RequestMiddleware(HeadAsGet(inner), metrics, request_log)
+        inside = RequestMiddleware(HeadAsGet(inner), metrics, request_log)
+        return allow_origins(inside, settings.cors_origins) if settings.cors_origins else inside
 
     app = _Application(
         entrance=entrance,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.store.connections import check
 
@@ -25,11 +25,26 @@ _OF_KUBERNETES = re.compile(
 """What it sets in each container where a service is named `nexttrack`, or `nexttrack-` and something."""
 
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
+"""As browsers send it: in lower case, without a path."""
+
+
 def _seconds(value: object) -> object:
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
         return value  # ISO 8601, or nonsense, which pydantic will say
+
+
+def _origins(value: object) -> object:
+    """Splits a comma-separated list."""
+    return tuple(one.strip() for one in value.split(",") if one.strip()) if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    if value != "*" and not _ORIGIN.fullmatch(value):
+        raise ValueError(f"found {value!r}; an origin is a scheme and a host without a path, such as https://player.example")
+    return value
 
 
 Positive = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
@@ -56,6 +71,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     workers: int = Field(1, ge=1, description="processes that share the port")
+    cors_origins: Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_origins)] | None = (
+        Field(None, description="origins of web pages that may call the service, separated by commas; * for all")
+    )
 
     history_events: int = Field(
         256, ge=1, description="newest events kept of a listener; what was skipped before them may come again"
