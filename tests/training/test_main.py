@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from training.__main__ import main
+from training.sources import SOURCES
+from training.sources.canonical import COLUMNS
 
 COMMANDS = ("import", "simulate", "train", "evaluate", "export", "run", "artifacts", "rollback", "compare", "replay")
 
@@ -148,3 +151,48 @@ def test_a_folders_name_is_printed_as_it_is(
     assert main(["simulate", "--out", str(log), "--listeners", "2", "--tracks", "20", "--artists", "12"]) == 0
 
     assert str(log) in capsys.readouterr().err.replace("\n", "")
+
+
+def test_help_of_import_explains_sources_columns_rule_and_times(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every source with its skips, every column, the rule, and what to do about times: all before the first try."""
+    text = " ".join(help_of(capsys, "import").split())
+
+    assert [name for name, source in SOURCES.items() if f"{name} {source.about}. Skips: {source.skips}." not in text] == []
+    assert [name for name in COLUMNS if name not in text] == []
+    assert "a play is a skip if under 30 s and under 90 % of the track were heard" in text
+    assert "--timezone" in text
+    assert "--column at=listened_at" in text
+
+
+def test_import_takes_everything_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A log with its own names, times without a zone, slashes, another encoding, one listener, and titles beside it."""
+    (tmp_path / "plays.csv").write_bytes(
+        "Lied;Zeit;ms\nCafé;31/1/2026 11:00;200000\nCafé;31/1/2026 11:05;900\n".encode("cp1252")
+    )
+    (tmp_path / "tracks.csv").write_bytes("id;Titel\nCafé;Für Elise\n".encode("cp1252"))
+    words = f"import {tmp_path}/plays.csv --out {tmp_path}/log --column track_id=Lied --column at=Zeit --column played_ms=ms"
+    words += f" --catalogue {tmp_path}/tracks.csv --catalogue-column track_id=id --catalogue-column title=Titel"
+    words += " --user ann --timezone Europe/Berlin --dates day-first --encoding cp1252"
+
+    assert main(words.split()) == 0
+    events = pl.read_parquet(tmp_path / "log" / "events.parquet")
+    assert events.select("user_id", "track_id", "at_ms", "type").rows() == [
+        ("ann", "Café", 1_769_853_600_000, "complete"),
+        ("ann", "Café", 1_769_853_900_000, "skip"),
+    ]
+    assert pl.read_parquet(tmp_path / "log" / "catalogue.parquet")["title"].to_list() == ["Für Elise"]
+    printed = capsys.readouterr().err
+    assert "2 plays in 1 sessions; 50.0% were skipped" in printed
+    assert "1 of 1 tracks have a line in the catalogue" in printed
+
+
+def test_import_that_is_stopped_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No epoch was finished; there is nothing to go on from."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.commands.import_log", interrupted)
+
+    assert main(["import", "plays.csv", "--out", "log"]) == 130
+    assert capsys.readouterr().err == "stopped\n"

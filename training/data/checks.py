@@ -4,6 +4,7 @@ An id is the same whatever file it came from: `1.0`, which a table of floats wri
 NaN, None, \N, …) is never an id. The list of these words is that of pandas, and a few more.
 """
 
+from collections.abc import Collection
 from functools import reduce
 
 import polars as pl
@@ -33,19 +34,15 @@ def checked(rows: pl.DataFrame, fault: str) -> pl.DataFrame:
     The column `fault` holds the reason that the reader of the format found already, or null. Where a row is broken in several
     ways, the first reason counts. A value that cannot be read becomes null, but a row keeps its place.
     """
-    given = {name: pl.col(name) if name in rows.columns else pl.lit(None, pl.String) for name in SCHEMA.names()}
-    numbers = {name for name in given if name in rows.columns and rows.schema[name].is_numeric()}
+    found = [name for name in SCHEMA.names() if name in rows.columns or name in _REQUIRED]
     others = [name for name in rows.columns if name not in SCHEMA.names()]
-    texts = rows.select(
-        *others,
-        *(column.alias(name) for name, column in given.items()),
-        *(
-            (column if name in numbers else present(column.cast(pl.String))).alias(_text(name))
-            for name, column in given.items()
-        ),
+    given = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in found if name not in rows.columns)
+    texts = given.with_columns(
+        (pl.col(name) if given.schema[name].is_numeric() else present(pl.col(name).cast(pl.String))).alias(_text(name))
+        for name in found
     )
-    typed = texts.with_columns(_typed(name).alias(name) for name in given)
-    faults = _faults()
+    typed = texts.with_columns(_typed(name).alias(name) for name in found)
+    faults = _faults(found)
     broken = (
         typed.select(pl.any_horizontal(pl.col(fault).is_not_null(), *(found for _, found in faults)))
         .to_series()
@@ -55,9 +52,12 @@ def checked(rows: pl.DataFrame, fault: str) -> pl.DataFrame:
     if broken.any():
         first = reduce(lambda rest, one: pl.when(one[1]).then(pl.lit(one[0])).otherwise(rest), reversed(faults), pl.lit(None))
         reasons = reasons.scatter(broken.arg_true(), typed.filter(broken).select(pl.coalesce(fault, first)).to_series())
-    return typed.select(*others, *given).with_columns(reasons)
+    absent = [name for name in SCHEMA.names() if name not in found]
+    fill = (pl.lit(True if name == "asked" else None, SCHEMA[name]).alias(name) for name in absent)  # a literal
+    return typed.with_columns(*fill).select(*others, *SCHEMA.names()).with_columns(reasons)
 
 
+_REQUIRED = ("user_id", "track_id", "at_ms", "type")
 _READABLE = ("type", "played_ms", "track_ms", "asked", "part")
 
 
@@ -66,16 +66,20 @@ def _text(name: str) -> str:
     return f"text of {name}"
 
 
-def _faults() -> list[tuple[str, pl.Expr]]:
-    return [
+def _faults(found: Collection[str]) -> list[tuple[str, pl.Expr]]:
+    """What can be wrong with the columns that are there, in the order in which it counts."""
+    unread = [name for name in _READABLE if name in found]
+    faults = [
         *(fault for name in ("user_id", "track_id") for fault in _id_faults(name, pl.col(name))),
         ("missing time", pl.col("at_ms").is_null()),
         ("time not between 1990 and 2100", ~pl.col("at_ms").is_between(EARLIEST_MS, LATEST_MS)),
         ("missing type", pl.col(_text("type")).is_null()),
-        *((f"unreadable {name}", pl.col(name).is_null() & pl.col(_text(name)).is_not_null()) for name in _READABLE),
-        *((f"negative {name}", pl.col(name) < 0) for name in ("played_ms", "track_ms")),
-        (f"session_id over {LONGEST_ID} bytes", pl.col("session_id").str.len_bytes() > LONGEST_ID),
+        *((f"unreadable {name}", pl.col(name).is_null() & pl.col(_text(name)).is_not_null()) for name in unread),
+        *((f"negative {name}", pl.col(name) < 0) for name in unread if name.endswith("_ms")),
     ]
+    if "session_id" in found:
+        faults.append((f"session_id over {LONGEST_ID} bytes", pl.col("session_id").str.len_bytes() > LONGEST_ID))
+    return faults
 
 
 _FLOAT = r"^(-?\d+)\.0+$"

@@ -146,26 +146,34 @@ def _add(part: pl.DataFrame, found: Summary, now_ms: int) -> None:
     renamed = ~pl.col("session_id").eq_missing(pl.col("session_id").shift())
     opens = new_listener | renamed | (~named & gap)
     of_track = ["user_id", "track_id"]
-    soon = (pl.col("at_ms").shift(-1).over(of_track) - pl.col("at_ms")) <= _RULE.gap_ms
-    joined = start & played.is_not_null() & (pl.col("type").shift(-1).over(of_track) == "skip") & soon
     sums = part.select(
         starts=start.sum(),
         ends=end.sum(),
         skips=(end & skipped).sum(),
         sessions=opens.sum(),
         played_starts=(start & played.is_not_null()).sum(),
-        joined_starts=joined.sum(),
         midnights=(pl.col("at_ms") % _DAY_MS == 0).sum(),
         future=(pl.col("at_ms") > now_ms).sum(),
     ).row(0, named=True)
     for name, value in sums.items():
         setattr(found, name, getattr(found, name) + value)
+    if sums["played_starts"]:
+        found.joined_starts += _joined(part)
     plays = part.filter(start if sums["starts"] >= sums["ends"] else end)
     found.repeats += len(plays) - plays.select(of_track).n_unique()
     found.days.update(dict(plays.group_by(pl.col("at_ms") // _DAY_MS).len().iter_rows()))
     first, last = part.select(pl.col("at_ms").min(), pl.col("at_ms").max().alias("last")).row(0)
     found.first_ms = min(found.first_ms or first, first)
     found.last_ms = max(found.last_ms, last)
+
+
+def _joined(part: pl.DataFrame) -> int:
+    """Counts the plays with played_ms that a skip of the same track follows within a session's gap."""
+    ordered = part.sort("user_id", "track_id", "at_ms", maintain_order=True)
+    same = (pl.col("user_id") == pl.col("user_id").shift(-1)) & (pl.col("track_id") == pl.col("track_id").shift(-1))
+    soon = pl.col("at_ms").shift(-1) - pl.col("at_ms") <= _RULE.gap_ms
+    start = (pl.col("type") == "play") & pl.col("played_ms").is_not_null()
+    return ordered.filter(start & same & soon & (pl.col("type").shift(-1) == "skip")).height
 
 
 def _histogram(summary: Summary) -> list[str]:
