@@ -65,7 +65,7 @@ class OutcomeCounters:
         self._count = Script.load("outcomes.lua", "count.lua")
         self._trouble = Trouble("outcomes of proposals cannot be counted yet")
         self._collected: dict[str, Counter[str]] = {}
-        self._sent: dict[str, tuple[int, Counter[str]]] = {}  # the number of an addition and what it adds, until Redis has it
+        self._sent: dict[str, tuple[int, Counter[str]]] = {}  # additions that Redis may not have: their numbers and counts
         self._writer, self._number = secrets.token_hex(8), 0
 
     @property
@@ -83,7 +83,7 @@ class OutcomeCounters:
         self._collected.setdefault(key_of(received_ms), Counter())[field_of(outcome)] += 1
 
     async def flush(self) -> None:
-        """Adds what was collected to Redis; what does not arrive is sent again by the next flush."""
+        """Adds the collected counts to Redis. The next flush sends again those that did not arrive."""
         for key in [key for key in self._collected if key not in self._sent]:
             self._number += 1
             self._sent[key] = self._number, self._collected.pop(key)
@@ -112,7 +112,7 @@ class OutcomeCounters:
                 with suppress(asyncio.CancelledError):
                     await task
                 await self.flush()
-                await self.flush()  # what was collected while an earlier addition of the same hour was under way
+                await self.flush()  # counts that were collected while an earlier addition of their hour was under way
 
     async def read(self, now_ms: int, hours: int) -> Sequence[HourlyCount]:
         moments = [now_ms - back * HOUR_MS for back in range(hours)]
@@ -149,7 +149,7 @@ def field_of(outcome: ProposalOutcome) -> str:
 
 
 def _outcome(name: bytes) -> ProposalOutcome | None:
-    """The outcome that a counter counts; None of another format, or of what is no counter."""
+    """Returns the outcome that a field counts; None if it has another format, or is no counter."""
     version, *parts = name.decode(errors="replace").split("\t")
     if version != VERSION or len(parts) != len(ProposalOutcome._fields) or parts[-1] not in OUTCOMES:
         return None

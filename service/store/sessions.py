@@ -68,7 +68,7 @@ class HistoryReader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembered:
-    """What is known of a listener. The defaults are those of a listener never seen."""
+    """A listener's history and masks. The defaults are for a listener never seen."""
 
     history: History = EMPTY
     disliked: frozenset[str] = frozenset()
@@ -77,7 +77,7 @@ class Remembered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """Everything that is stored about a listener. The defaults are those of a listener never seen."""
+    """Everything that is stored about a listener. The defaults are for a listener never seen."""
 
     events: Sequence[Event] = ()  # in canonical order, private ones among them
     opinions: Mapping[str, tuple[EventType, int]] = field(default_factory=dict)  # by track: the newest, and its time
@@ -281,7 +281,7 @@ def _keys(user_id: str) -> tuple[str, ...]:
 
 
 def _arguments(event: Event, counter: str) -> tuple[str | bytes | int, ...]:
-    """Returns what `record.lua` reads of an event; `counter` is that of its outcome."""
+    """Returns the arguments of `record.lua` for one event. `counter` is the field that counts its outcome, or empty."""
     _, type, event_id, track_id, *_, private = event
     if type < _LIKE or private:
         return event_id, pack_event(event), "", "", int(private), counter

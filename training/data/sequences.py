@@ -1,4 +1,4 @@
-"""From a log's events to everyone's histories, laid end to end.
+"""Folds a log's events into the histories of all listeners, laid end to end.
 
 A history is cut from a *sequence*: all entries of a listener, or of one session where the recipe's history is the session.
 `model.events.fold`, the service's own function, decides what an entry is. Entries are columns, not objects, and long columns
@@ -39,13 +39,13 @@ _WANTED = [outcome for outcome in Outcome if outcome.wanted]
 
 
 def is_wanted(outcomes: npt.NDArray[np.integer]) -> Bools:
-    """Which outcomes (of any shape) are of a track that the listener kept; padding is none."""
+    """Say which outcomes, of any shape, are of a track that the listener kept. Padding is not."""
     return np.isin(outcomes, _WANTED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sequences:
-    """Entries of all sequences end to end; sequence s is entries `offsets[s]` up to `offsets[s + 1]`, not included.
+    """Entries of all sequences end to end. Sequence s is entries `offsets[s]` up to `offsets[s + 1]`, not included.
 
     `tracks` are the log's track ids; `track` [N] indexes them. `part` [N] is 0 train, 1 valid, 2 test where the log brings
     its own split, else `NO_PART`. `asked` [N] is False for entries that are context only.
@@ -90,7 +90,7 @@ class Sequences:
         return outcomes
 
     def lots(self, size: int = 1 << 20) -> Iterator[slice]:
-        """The sequences in lots of about `size` entries each, to be worked through one at a time."""
+        """Yield the sequences in lots of about `size` entries, to be processed one at a time."""
         starts = np.unique(np.searchsorted(self.offsets[:-1], np.arange(0, max(1, self.offsets[-1]), size)))
         for first, last in zip(starts, [*starts[1:], len(self)], strict=True):
             yield slice(int(first), int(last))
@@ -155,7 +155,7 @@ def _by_session(history: History) -> Iterator[History]:
 
 
 def _listeners(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]]:
-    """All events of each listener; who stands in several slices of the log is put together again."""
+    """Yield all events of each listener, put together again if they lie in several slices of the log."""
     for user_id, parts in groupby(_parts(events), key=itemgetter(0)):
         mine: list[Event] = []
         flags: _Flags = {}
@@ -166,8 +166,10 @@ def _listeners(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]
 
 
 def _parts(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]]:
-    """What each slice of the log has of each listener. A slice is columns, and only one listener's events are objects at a
-    time: the garbage collector would go through a hundred thousand of them again and again.
+    """Yield the events that each slice of the log has of each listener.
+
+    A slice is columns, and only one listener's events are objects at a time. Otherwise the garbage collector would go through a
+    hundred thousand objects again and again.
     """
     total: int = events.select(pl.len()).collect().item()
     for start in range(0, total, _SLICE):
@@ -182,7 +184,7 @@ def _parts(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]]:
 
 
 def _event_columns(part: pl.DataFrame) -> list[list[Any]]:
-    """Lists in the order of `Event`'s fields; what the log does not have is told by no event."""
+    """Return a list for each field of `Event`, in their order, with defaults for fields that a log does not have."""
     known = {name: part[name].to_list() for name in ("at_ms", "track_id", "played_ms", "track_ms", "session_id")}
     known["type"] = list(map(_CODES.__getitem__, part["type"].to_physical().to_list()))
     known["event_id"], known["request_id"] = [""] * len(part), [None] * len(part)
@@ -191,7 +193,7 @@ def _event_columns(part: pl.DataFrame) -> list[list[Any]]:
 
 
 def _flagged(part: pl.DataFrame) -> tuple[list[int], Iterator[tuple[tuple[int, str], tuple[bool, int]]]]:
-    """The places of a slice's rows that differ from the default, and what `_Flags` is to have of each."""
+    """Return the places of a slice's rows that differ from the default, and the item of `_Flags` for each."""
     rows = part.with_row_index("place").filter(pl.col("part").is_not_null() | ~pl.col("asked"))
     parts = rows["part"].to_physical().cast(pl.Int8).fill_null(NO_PART)
     keys = zip(rows["at_ms"].to_list(), rows["track_id"].to_list(), strict=True)

@@ -1,8 +1,8 @@
-"""What the evaluation asks: one case an entry, from the history before it to what the listener then did.
+"""Selects the cases of the evaluation: an entry, the history before it, and its outcome.
 
 A case is an entry of the measured part that the evaluation asks about. Its history is the known entries of its sequence
-before it, in all parts: what the service would read at that moment. An outcome counts from the time when it was reported. So a
-like that came some tracks later, or a skip that was reported late, is not read by the cases in between.
+before it, in all parts, as the service would read them at that moment. An outcome counts from the time when it was reported. So
+a like that came some tracks later, or a skip that was reported late, is not read by the cases in between.
 
 Nothing heard is masked, since music repeats. Only tracks that the listener disliked and has not liked since are excluded, as
 the service always excludes them. A track that the vocabulary does not know stays a case, which no ranker can hit. This module
@@ -27,7 +27,7 @@ from training.data.split import Split, long_histories
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cases:
-    """Cases in the order of their entries; all of a listener's stand together.
+    """Cases in the order of their entries. All cases of a listener are neighbours.
 
     Case c has the history `rows[starts[c]:stops[c]]` with its `outcomes` and `gaps`, not yet cut to a model's length, and
     excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`. `outcomes` are the last words; `late_place`, `late_from`
@@ -62,7 +62,7 @@ class Cases:
 
     @property
     def wanted(self) -> Bools:
-        """Whether the listener kept the target, [C]; the others were refused."""
+        """Whether the listener kept the target, [C]. Otherwise it was refused."""
         return is_wanted(self.outcome)
 
     @property
@@ -71,7 +71,7 @@ class Cases:
         return self.stops - self.starts
 
     def take(self, chosen: slice | Int64s) -> "Cases":
-        """Some of the cases, in the order asked for."""
+        """Return some of the cases, in the given order."""
         indices = np.arange(len(self))[chosen]
         counts = np.diff(self.disliked_offsets)[indices]
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
@@ -83,7 +83,7 @@ class Cases:
         )
 
     def encode(self, length: int) -> Encoded:
-        """The histories as a model reads them, the newest `length` entries of each."""
+        """Encode the newest `length` entries of each history, as a model reads them."""
         encoded = encode(self.rows, self.outcomes, self.starts, self.stops, length=length, gaps=self.gaps)
         case, late = self._unknown_yet(np.maximum(self.starts, self.stops - length))
         encoded.outcomes[case, encoded.outcomes.shape[1] - (self.stops[case] - self.late_place[late])] = self.late_before[late]
@@ -112,7 +112,7 @@ class Cases:
         return unknown_yet(self.late_place, self.late_from, starts, self.stops, self.entry)
 
     def excluded(self) -> Ints:
-        """The disliked rows of each case, int64 [C, n] padded with 0, n the most that any case has."""
+        """Return the disliked rows of each case, int64 [C, n], padded with 0 to the largest number of any case."""
         counts = np.diff(self.disliked_offsets)
         excluded_Cn = np.full((len(self), int(counts.max(initial=0))), PADDING, np.int64)
         excluded_Cn[np.arange(excluded_Cn.shape[1]) < counts[:, None]] = self.disliked
@@ -123,7 +123,7 @@ _BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", 
 
 
 def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int = 1) -> Cases:
-    """All cases of a part (`VALID`, `TEST`), or `cap` of them drawn with `seed`: the same ones each time."""
+    """Return all cases of a part (`VALID`, `TEST`), or `cap` of them, drawn with `seed`: the same ones each time."""
     sequences = split.sequences
     entry = np.flatnonzero((split.part == part) & sequences.asked)
     if cap is not None and cap < len(entry):
@@ -184,14 +184,14 @@ def _repeats(group: Int64s, track: Int32s, tracks: int) -> Bools:
 
 
 def _late(sequences: Sequences, entry: Int64s) -> tuple[Int64s, Int64s]:
-    """Which outcomes of the given entries, ascending, were reported late: where each stands among them, and which [M] it is."""
+    """Find the outcomes of ascending entries that were reported late: the place among them, and the number [M], of each."""
     place = np.searchsorted(entry, sequences.late_entry)
     mine = np.flatnonzero(np.append(entry, -1)[place] == sequences.late_entry)
     return place[mine], mine
 
 
 def _kept(cases: Cases, entry_of_row: Int64s) -> Int64s:
-    """How many entries of each case's history the listener kept, as far as was known when the case began, [C]."""
+    """Count the entries of each history that the listener kept, as far as was known when the case began, [C]."""
     kept = is_wanted(cases.outcomes)
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
     place, known_from = cases.late_place, cases.late_from
@@ -207,7 +207,7 @@ def _kept(cases: Cases, entry_of_row: Int64s) -> Int64s:
 
 
 def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s]:
-    """For each case the rows whose latest opinion before it is a dislike, end to end, and where each case's begin.
+    """Return the rows that each case's listener dislikes when it begins, end to end, and the offset of each case.
 
     A dislike holds from its report up to the next opinion of the same listener on the same track, or to the end of the
     listener's entries: a run of neighbouring cases.
@@ -229,7 +229,7 @@ def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s
 
 
 def _opinions(sequences: Sequences) -> tuple[Int64s, Int64s, Int8s]:
-    """The outcomes of entries with an opinion: of which entry, from which entry on it was known, and the outcome.
+    """Return the outcomes of entries with an opinion: the entry, the first entry that knows the outcome, and the outcome.
 
     First the outcomes that were known when the next entry began, then those that were reported late.
     """

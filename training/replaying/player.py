@@ -1,4 +1,4 @@
-"""The player's side of a replay: posts a listener's entries and asks the service what comes next.
+"""The player's side of a replay: posts a listener's entries and asks the service for the next tracks.
 
 It speaks the HTTP contract and does not know what the answers should be. Event ids are made from the entry's number. So a
 second run posts duplicates, which change nothing, and ids sort as the entries do, which decides within a millisecond. An
@@ -43,12 +43,12 @@ _KINDS = {
 
 
 class ReplayError(TrainingError):
-    """A replay that means nothing or that the service did not answer; the text says why."""
+    """A replay that cannot be compared, or that the service did not answer. The text says why."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Online:
-    """What the service said, filled case by case; `degraded` counts replies that did not come from the model."""
+    """The replies of the service, filled case by case. `degraded` counts those that did not come from the model."""
 
     rows: list[list[int]] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Online:
     degraded: int = 0
 
     def answers(self, cases: Cases) -> Answers:
-        """As the evaluation wants them."""
+        """Return the replies in the evaluation's own form."""
         lists = np.zeros((len(cases), LIST), np.int32)
         scores = np.full((len(cases), LIST), -np.inf, np.float32)
         for case, (rows, values) in enumerate(zip(self.rows, self.scores, strict=True)):
@@ -74,7 +74,7 @@ async def ask_service(
     just_now: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> Online:
-    """Post and ask for all cases, `just_now` with times of now instead of the log's; `tick` is called after each case."""
+    """Post and ask for all cases. With `just_now` the times are of now, not the log's. `tick` is called after each case."""
     count = len(cases)
     online = Online(rows=[[]] * count, scores=[[]] * count, own=[float("nan")] * count)
     sequence = np.searchsorted(split.sequences.offsets, cases.entry, side="right") - 1
@@ -94,7 +94,7 @@ async def ask_service(
 
 
 class _Listener:
-    """One listener on the way through the entries of a sequence: all of theirs, or a session's."""
+    """A listener who goes through the entries of one sequence: all of their entries, or those of a session."""
 
     def __init__(
         self, client: httpx.AsyncClient, split: Split, cases: Cases, sequence: int, prefix: str, *, just_now: bool
@@ -113,14 +113,14 @@ class _Listener:
             self._entry_zero = datetime.now(UTC) - timedelta(milliseconds=stop)
 
     async def catch_up(self, stop: int) -> None:
-        """Post all entries that are not posted yet, up to `stop`, not included, and what was reported of them by then."""
+        """Post the entries before `stop` that are not posted yet, with the outcomes that were reported by then."""
         events = [event for entry in range(self._next, stop) for event in self._events(entry)]
         self._next = stop
         for start in range(0, len(events), EVENTS_A_POST):
             await send(self._client, "POST", "/v1/events", json={"events": events[start : start + EVENTS_A_POST]})
 
     async def ask(self, case: int, online: Online) -> None:
-        """Ask for the list, and for the score of the target where the model knows it."""
+        """Ask for the list, and for the target's score if the model knows the target."""
         path = f"/v1/users/{quote(self._id, safe='')}/next"
         reply = await send(self._client, "GET", path, params={"count": LIST})
         online.degraded += reply["degraded"]
@@ -133,7 +133,7 @@ class _Listener:
             online.own[case] = tracks[0]["score"] if tracks else -np.inf
 
     def _events(self, entry: int) -> Iterator[dict[str, str]]:
-        """What a player would have posted from this entry to the next; all at its time, when a play comes before its end."""
+        """Yield the events of a player from this entry to the next. All have its time, at which a play comes before its end."""
         outcome, *later = self._outcomes(entry)
         if entry < self._first and outcome not in (Outcome.LIKED, Outcome.DISLIKED):
             return
@@ -146,7 +146,7 @@ class _Listener:
             yield self._event(other, _KINDS[outcome][-1], at=entry, number=f"{other:012d}-{entry + 1:012d}")
 
     def _late_reports(self, stop: int) -> defaultdict[int, list[tuple[int, Outcome]]]:
-        """The outcomes that were reported late of the entries up to `stop`, by the entry from which on they are known."""
+        """Return the outcomes of entries before `stop` that were reported late, by the first entry that knows them."""
         reports = defaultdict[int, list[tuple[int, Outcome]]](list)
         sequences = self._split.sequences
         for late in range(*np.searchsorted(sequences.late_entry, (self._first, stop)).tolist()):
@@ -156,13 +156,13 @@ class _Listener:
         return reports
 
     def _outcomes(self, entry: int) -> list[Outcome]:
-        """All outcomes that an entry had, the last word last; of an entry before the sequence, the last word alone."""
+        """Return all outcomes that an entry had, the newest last. Of an entry before the sequence, only the newest counts."""
         sequences = self._split.sequences
         late = slice(*np.searchsorted(sequences.late_entry, (entry, entry + 1))) if entry >= self._first else slice(0)
         return [*map(Outcome, sequences.late_before[late].tolist()), Outcome(int(sequences.outcome[entry]))]
 
     def _event(self, entry: int, kind: str, *, at: int, number: str) -> dict[str, str]:
-        """An event of `entry` at the time of the entry `at`."""
+        """Make an event of `entry` with the time of the entry `at`."""
         sequences = self._split.sequences
         if self._entry_zero is None or at < self._first:
             moment = _EPOCH + timedelta(milliseconds=int(sequences.at_ms[at]))
@@ -179,7 +179,7 @@ class _Listener:
 
 
 async def send(client: httpx.AsyncClient, method: str, path: str, **content: Any) -> dict[str, Any]:
-    """Send, wait where the service says so, and return the reply; ReplayError where it does not come."""
+    """Send a request, wait as long as the service asks, and return the reply. ReplayError if no good reply comes."""
     for _ in range(TRIES):
         try:
             reply = await client.request(method, path, **content)

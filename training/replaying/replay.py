@@ -1,17 +1,17 @@
-"""Send the held-out part of a log through the running service, and hold its lists against the trainer's own.
+"""Sends the held-out part of a log through the running service, and compares its lists with the trainer's own.
 
-Listener by listener, several at once, in time order: everything before the first case is posted, then before each case the
-service is asked what comes next and how it scores the target, then the entry itself is posted (`replaying.player`). What it
-should have said comes from the same artifact and the evaluation's own cases (`training.replaying.served`).
+Several listeners are replayed at once, each in time order. First everything before the first case is posted. Then, for each
+case, the service is asked for the next tracks and for the target's score, and the entry itself is posted (`replaying.player`).
+The expected answers come from the same artifact and the evaluation's own cases (`training.replaying.served`).
 
 A history of scope `user` is replayed at the log's own times, moved back if the log is of today (`moved_back`). So no session is
 going on: the service masks only disliked tracks, and reads what the evaluation reads. A model that reads gaps takes every
 listener for just back from a long pause, so the expected answers are asked as of now too (`asked_at`).
 
 A history of scope `session` is replayed as if it were heard just now (`replaying.player`). Each run has ids of its own, since a
-session ends by the clock. The service masks what was skipped in the session, so the expected answers are masked alike
-(`without_skipped`). A model that reads gaps finds none, so the expected answers are asked without them (`going_on`). What was
-played may repeat (`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know
+session ends by the clock. The service masks the tracks skipped in the session, so the expected answers are masked alike
+(`without_skipped`). A model that reads gaps finds none, so the expected answers are asked without them (`going_on`). Played
+tracks may repeat (`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know
 (`artist_gap`) must be off.
 """
 
@@ -49,11 +49,11 @@ def replay(
     prefix: str = "replay-",
     console: Console | None = None,
 ) -> Replayed:
-    """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print what came of it.
+    """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print the result.
 
-    `listeners` of those who have cases are drawn evenly, 0 takes all; `at_once` are in flight together. `prefix` stands before
-    their ids and those of their events. ReplayError where the artifact's recipe cannot be read or its tracks are not the
-    log's, or the service serves another version or stops answering.
+    `listeners` of those with cases are drawn evenly; 0 takes all. `at_once` are in flight together. `prefix` begins their ids
+    and those of their events. ReplayError if the artifact's recipe cannot be read, if its tracks are not the log's, or if the
+    service serves another version or stops answering.
     """
     found = artifact.load(folder)
     try:
@@ -94,7 +94,7 @@ def replay(
 
 
 def draw_listeners(cases: Cases, listeners: int) -> Cases:
-    """The cases of so many listeners, evenly from first to last; all of them where `listeners` is 0."""
+    """Return the cases of so many listeners, drawn evenly from first to last; all cases if `listeners` is 0."""
     users = np.unique(cases.user)
     if not 0 < listeners < len(users):
         return cases
@@ -103,26 +103,27 @@ def draw_listeners(cases: Cases, listeners: int) -> Cases:
 
 
 def moved_back(cut: Split, now_ms: int) -> Split:
-    """The same entries, moved back if the newest is less than a day old: the service would take its session as going on."""
+    """Move all entries back if the newest is less than a day old. The service would take its session for going on."""
     at_ms = cut.sequences.at_ms
     late_ms = max(0, int(at_ms.max()) + LATE_MS + 1 - now_ms)
     return replace(cut, sequences=replace(cut.sequences, at_ms=at_ms - late_ms)) if late_ms else cut
 
 
 def asked_at(cases: Cases, cut: Split, now_ms: int) -> Cases:
-    """The same cases, asked what comes next at one moment: what a model that reads gaps is told of the time since the newest
-    entry. A run of some minutes can count a pause as one code more than this, if it is of hours or of few days.
+    """Ask all cases at one moment. A model that reads gaps then finds the time from the newest entry to that moment.
+
+    A run of some minutes can count a pause of hours or of few days as one code more.
     """
     return replace(cases, away_ms=np.where(cases.lengths > 0, cases.away_ms + now_ms - cut.sequences.at_ms[cases.entry], 0))
 
 
 def going_on(cases: Cases) -> Cases:
-    """The same cases with each history heard without a pause, and asked at its end: what a session of just now looks like."""
+    """Take each history as heard without a pause and asked at its end, like a session of just now."""
     return replace(cases, gaps=np.full_like(cases.gaps, GOING_ON), away_ms=np.zeros_like(cases.away_ms))
 
 
 def without_skipped(cases: Cases) -> Cases:
-    """The same cases, excluding also what the listener left in the history of each, as the service does within a session."""
+    """Exclude also the tracks that the listener left in each history, as the service does within a session."""
     excluded = []
     for case, (start, stop) in enumerate(zip(cases.starts.tolist(), cases.stops.tolist(), strict=True)):
         left = ~is_wanted(cases.outcomes_of(case))

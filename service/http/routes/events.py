@@ -1,4 +1,4 @@
-"""POST /v1/events: a player tells what happened."""
+"""POST /v1/events: a player reports events."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ router = APIRouter(tags=["events"])
     },
 )
 async def post_events(body: OneOrMany, service: Service) -> Response:
-    """Tell what happened: one event, or several at once. The same event again changes nothing."""
+    """Reports one event, or several at once. The same event again changes nothing."""
     now_ms = service.clock()
     posted = body.events if isinstance(body, PostedEvents) else [body]
     told = [(event.user_id, _event(event, now_ms)) for event in posted]
@@ -32,7 +32,7 @@ async def post_events(body: OneOrMany, service: Service) -> Response:
 
 
 async def record(told: Sequence[tuple[str, Event]], service: State, now_ms: int, *, many: bool) -> bytes:
-    """Record events with their users' ids, posted as a list of them or not; the reply, encoded."""
+    """Records events with their users' ids and returns the encoded reply. `many` is whether they were posted as a list."""
     faults = [
         Fault(loc=("body", "events", place, "at") if many else ("body", "at"), msg="more than 5 minutes in the future")
         for place, (_, event) in enumerate(told)

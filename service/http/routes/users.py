@@ -1,4 +1,4 @@
-"""What is stored about a listener: showing, exporting and forgetting it."""
+"""Shows, exports and deletes the data of a listener."""
 
 import logging
 from http import HTTPStatus
