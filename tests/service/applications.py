@@ -20,7 +20,7 @@ NOW_MS = 1_800_000_000_000
 """The time of these applications' clock: 2027-01-15T08:00:00Z."""
 
 
-_QUIET = {"log_level": "error", "queue_patience": 60}
+_QUIET = {"log_level": "error", "queue_patience": 60, "redis_timeout": 20}
 """Settings of these applications: no log line for each request, and a long patience, because a busy machine may score slowly.
 """
 
