@@ -1,4 +1,4 @@
-"""A trained model's folder: what the trainer hands to the service.
+"""A trained model's folder: the trainer writes it, the service reads it.
 
     artifacts/
       current -> sasrec-20261122T081500-3fa9c1       switched last, so it always names a whole artifact
@@ -12,9 +12,9 @@
         golden.json       inputs and the trainer's answers to them, replayed before serving
         catalogue.json    optional: titles, artists, durations, in the order of the rows
 
-An artifact holds only JSON and ONNX, so reading one runs no code. An artifact that is damaged or of another schema is refused
-with what was found and what was wanted. It is never patched. `load` reads every byte once, at each start. `model.graphs` opens
-the graphs and replays the golden cases. `model.versions` writes artifacts and switches `current`.
+An artifact holds only JSON and ONNX, so reading one runs no code. An artifact that is damaged or has another schema is refused,
+never patched. The error says what was found and what was expected. `load` reads every byte once, at each start. `model.graphs`
+opens the graphs and replays the golden cases. `model.versions` writes artifacts and switches `current`.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ from model.events import HistoryRule, Outcome
 from model.long_history import LongHistories
 from model.vocabulary import FIRST, Vocabulary
 
-__all__ = ["ArtifactError", "FileRecord", "WeightRecord"]  # parts of an artifact that are defined beside this module
+__all__ = ["ArtifactError", "FileRecord", "WeightRecord"]  # defined in another module, but part of an artifact
 
 SCHEMA = 4
 MANIFEST, MODEL, RANK, WEIGHTS = "manifest.json", "model.onnx", "rank.onnx", "weights.bin"
@@ -54,11 +54,12 @@ TRACKS, POPULAR, GOLDEN, CATALOGUE = "tracks.json", "popular.json", "golden.json
 INPUTS = ("tracks", "outcomes", "excluded", "count")
 RANK_INPUTS = ("tracks", "outcomes", "candidates")
 FURTHER_INPUTS = ("gaps", "wanted_weight", *LongHistories._fields)
-"""What graphs may read besides: time gaps (`model.encoding.gap_codes`), the weight of the head that predicts 'wanted', and the
-listener's long history (`model.long_history`)."""
+"""Optional inputs of the graphs: time gaps (`model.encoding.gap_codes`), the weight of the head that predicts 'wanted', and the
+listener's long history (`model.long_history`).
+"""
 OUTPUTS = ("rows", "scores")
 FALLBACK_LENGTH = 2_000
-"""How many popular tracks an artifact carries: more than a request can exclude by its session."""
+"""Number of popular tracks in an artifact: more than the session of a request can exclude."""
 LONGEST_HISTORY = 10_000
 LONGEST_GAP_MS = 366 * 24 * 60 * 60 * 1000
 _NAME = r"^\w[\w .,=-]*$"
@@ -69,11 +70,11 @@ Row = Annotated[int, Field(ge=0)]
 
 
 class RetrievalRecord(Record):
-    """How `model.onnx` looks for the best rows: in how many bits, and in how many of the index' blocks, None without an index.
+    """How `model.onnx` searches for the best rows: with how many bits, and in how many blocks of an index (None: no index).
 
-    Where a quicker way than the exact scan was tried, `overlap` and `ndcg_loss` compare the last one with the exact scan: the
-    share of 20 tracks that are the same (recall@20), and the part of NDCG@20 that was lost. `index_overlap` is the best recall
-    of an index that was tried and not taken.
+    If a faster search than the exact scan was tried, `overlap` and `ndcg_loss` compare the last one tried with the exact scan.
+    `overlap` is the share of 20 tracks that are the same (recall@20), `ndcg_loss` the share of NDCG@20 that was lost.
+    `index_overlap` is the best recall of an index that was tried and rejected.
     """
 
     bits: Literal[8, 32] = 32
@@ -84,7 +85,7 @@ class RetrievalRecord(Record):
 
 
 class Manifest(Record):
-    """The artifact's own description: everything that the service follows, or that a person may ask."""
+    """The artifact's description of itself: all settings that the service follows, and facts for people."""
 
     schema_version: int = SCHEMA
     name: str = Field(pattern=_NAME, max_length=200)
@@ -96,19 +97,20 @@ class Manifest(Record):
     rank_inputs: tuple[str, ...] = RANK_INPUTS
     outputs: tuple[str, ...] = OUTPUTS
     recipe: dict[str, Any]
-    origin: dict[str, Any]  # where the training data came from, how much of it, from when to when
+    origin: dict[str, Any]  # source, size and period of the training data
     quality: dict[str, Any]  # as measured by `python -m training evaluate`
     retrieval: RetrievalRecord = RetrievalRecord()
-    long_history: int = Field(default=0, ge=0)  # plays of the long history that the graphs read; 0: none
-    wanted_weight: float = Field(default=0.0, ge=-1e6, le=1e6)  # chosen on validation; the service may be told another
+    long_history: int = Field(default=0, ge=0)  # number of plays of the long history that the graphs read; 0: none
+    # chosen on the validation part; a setting of the service may replace it
+    wanted_weight: float = Field(default=0.0, ge=-1e6, le=1e6)
     weights: dict[str, WeightRecord]
     files: dict[FileName, FileRecord]
-    sha256: str = ""  # of everything above, as JSON with sorted keys, so that a manifest that was edited is refused
+    sha256: str = ""  # of everything above, as JSON with sorted keys, so that an edited manifest is refused
 
 
 @checked_dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Golden:
-    """One answer of the trainer: rows, outcomes and gaps of a history, excluded rows, and the best rows with their scores."""
+    """An example with the trainer's answer: rows, outcomes and gaps of a history, excluded rows, best rows and their scores."""
 
     rows: Sequence[Row]
     outcomes: Sequence[Row]
@@ -119,7 +121,7 @@ class Golden:
     own: Sequence[Sequence[Row]] = ()  # fields of `model.long_history.LongHistories`, if graphs read them
 
     def history(self) -> RowHistory:
-        """The history that was asked about."""
+        """The history of the example."""
         own = LongHistories(*(np.array([field], np.int64) for field in self.own)) if self.own else None
         return RowHistory(self.rows, self.outcomes, self.gaps, own)
 
@@ -133,7 +135,7 @@ class _CatalogueFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """A verified artifact in memory, the graphs and weights left on disk under `folder`."""
+    """A verified artifact: small files are in memory, graphs and weights stay on disk under `folder`."""
 
     folder: Path
     manifest: Manifest
@@ -142,14 +144,14 @@ class Artifact:
     golden: Sequence[Golden]
     catalogue: Catalogue | None
     weights: FileState
-    """The state of `weights.bin` before it was verified, so that a later change can be noticed."""
+    """The state of `weights.bin` before it was verified, to detect later changes."""
 
 
 def load(folder: Path) -> Artifact:
     """Read and verify the artifact in `folder`, which may be a link such as `artifacts/current`.
 
-    Raises nothing but ArtifactError: where the artifact is missing, damaged, or of another schema, where a weight is no finite
-    number, or where its parts do not fit together. The graphs are not opened: see `model.graphs`.
+    Raises only ArtifactError: if the artifact is missing, damaged or has another schema, if a weight is not a finite number, or
+    if its parts do not fit together. It does not open the graphs, see `model.graphs`.
     """
     with system_errors_named(folder):
         resolved = folder.resolve()
@@ -174,7 +176,7 @@ def load(folder: Path) -> Artifact:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of the artifact in `folder`. ArtifactError where it is missing, damaged or of another schema."""
+    """Read the manifest of the artifact in `folder`. ArtifactError if it is missing, damaged or has another schema."""
     path = folder / MANIFEST
     with system_errors_named(folder):
         if not path.is_file():

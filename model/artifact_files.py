@@ -1,7 +1,7 @@
-"""Read and check the files of an artifact. Whatever is wrong with them is an ArtifactError that names the file.
+"""Reads and checks the files of an artifact. Every fault is an ArtifactError that names the file.
 
-A file may be missing, cut off, another kind of file, or hold other JSON than expected. No such fault ends in a traceback, and
-no file can make its reader run code.
+A file may be missing, truncated, of another kind, or hold unexpected JSON. None of these faults ends in a traceback, and no
+file can make the reader run code.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 LARGEST_MANIFEST = 1 << 26
-"""Bytes. A manifest has some kilobytes; no file that is this large is one."""
+"""In bytes. A real manifest has a few kilobytes, so a larger file is none."""
 _AT_A_TIME = 1 << 20
-_SHOWN = 3  # faults that a message lists
+_SHOWN = 3  # number of faults that a message lists
 Value = TypeVar("Value")
 
 
 class ArtifactError(Exception):
-    """An artifact that cannot be used. The text says what was found and what was wanted."""
+    """An artifact that cannot be used. The text says what was found and what was expected."""
 
 
 class Record(BaseModel):
@@ -56,7 +56,9 @@ class WeightRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What changes when a file is written to or replaced: device, inode, size, time of the last change in nanoseconds."""
+    """Attributes that change when a file is written to or replaced: device, inode, size, time of the last change in
+    nanoseconds.
+    """
 
     device: int
     inode: int
@@ -65,13 +67,13 @@ class FileState:
 
     @classmethod
     def of(cls, found: os.stat_result) -> "FileState":
-        """Return what `stat` says of a file."""
+        """Make it from the result of `stat`."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @contextmanager
 def system_errors_named(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses, such as reading without permission, into an ArtifactError."""
+    """Turn errors of the operating system, such as a missing permission, into an ArtifactError."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # `Path.resolve` raises RuntimeError for a loop of links
@@ -81,7 +83,7 @@ def system_errors_named(path: Path) -> Iterator[None]:
 
 
 def read_manifest_json(path: Path) -> dict[str, Any]:
-    """Return the manifest's plain JSON, once its own SHA-256 is right."""
+    """Return the manifest's plain JSON after checking the manifest's own SHA-256."""
     size = path.stat().st_size
     if size > LARGEST_MANIFEST:
         raise ArtifactError(f"{path} is no manifest: found {size} bytes, wanted at most {LARGEST_MANIFEST}")
@@ -95,7 +97,7 @@ def read_manifest_json(path: Path) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """Return a JSON number. ValueError for what JSON has no number for, and for one that is too large."""
+    """Return a JSON number. ValueError for NaN, infinity and numbers that are too large."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"found {text}, wanted a finite number")
@@ -152,6 +154,7 @@ def verify_weights(path: Path, weights: Mapping[str, WeightRecord]) -> None:
             raise ArtifactError(f"{path}: weight {name} would end at byte {end}, the file has {size}")
         if record.dtype.startswith("float") and record.bytes:
             values = np.memmap(path, record.dtype, "r", record.offset, (math.prod(record.shape),))
-            for start in range(0, len(values), _AT_A_TIME):  # flags for all numbers of ten million tracks take half a gigabyte
+            # all at once, the flags of ten million tracks would take half a gigabyte
+            for start in range(0, len(values), _AT_A_TIME):
                 if not np.isfinite(values[start : start + _AT_A_TIME]).all():
                     raise ArtifactError(f"{path}: weight {name} has a value that is no finite number")

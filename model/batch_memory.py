@@ -1,8 +1,8 @@
-"""Estimates what a request makes ONNX Runtime allocate, so that a batch stays within its bound.
+"""Estimates how much memory a request makes ONNX Runtime allocate, so that a batch stays within its bound.
 
-An ordinary request is measured once, when the graphs are loaded, because each system needs something else. What a client may
-add to that is computed. For each row that is scored exactly its vector is gathered, and by an index also blocks that may hold
-it. An index compares each excluded row with each row to score. `docs/measurements/bounds.md` has measurements of all that.
+The cost of an ordinary request depends on the model, so it is measured once, when the graphs are loaded. The cost of further
+rows is computed. For each row that is scored exactly, its vector is gathered; an index also gathers blocks of rows that may be
+among the best. An index compares each excluded row with each row to score. See `docs/measurements/bounds.md` for measurements.
 """
 
 import ctypes
@@ -14,11 +14,11 @@ import onnxruntime
 from model.artifact import Manifest
 
 COMPARED = 256
-"""Most excluded rows that an index compares one by one. Of 10,000 it would take seconds and a gigabyte."""
+"""Most excluded rows that an index compares one by one. With 10,000 it would need seconds and a gigabyte."""
 MANY = 4
-"""A request is large if it costs so many ordinary ones."""
+"""A request is large if it costs as much as this many ordinary ones."""
 MARGIN = 1.5
-"""The measurement finds four fifths of what a fresh process takes, as memory that was freed before is used again."""
+"""Factor on the measured cost. The measurement finds four fifths of the real cost, because freed memory is used again."""
 ORDINARY_COUNT = 20
 _SPARE_ROWS = 64
 
@@ -31,20 +31,24 @@ class Cost(NamedTuple):
 
 
 class BatchMemory:
-    """What requests to one artifact's graphs cost."""
+    """The estimated costs of requests to one artifact's graphs."""
 
     def __init__(self, manifest: Manifest) -> None:
         items = manifest.weights.get("items")
         self._width = items.shape[-1] if items is not None else 64
         self._has_index = manifest.retrieval.probes is not None
-        # Until it is measured, and where the system does not say what a process has taken: an encoder of the items' width and a
-        # scan. Four bytes a track for its score, or for its group's in an index, and a quarter of it for what is picked.
+        # Defaults until measured, and for systems that do not tell a process's memory: an encoder of the items' width and a
+        # scan of all rows. A scan takes four bytes for the score of each track (or group of an index), and a quarter more to
+        # select.
         encoder_bytes = manifest.history.length * 100 * self._width
         self._model_bytes = encoder_bytes + manifest.tracks * (1 if self._has_index else 5)
         self._rank_bytes = encoder_bytes
 
     def cost(self, rows: int, count: int | None) -> Cost:
-        """The cost of a request for the `count` best with so many rows excluded; without a count, to rank so many rows."""
+        """Estimate the cost of a request for the `count` best tracks with `rows` excluded rows.
+
+        Without a count, estimate the cost of ranking `rows` candidates.
+        """
         if count is None:
             ordinary, more = self._rank_bytes, 5 * self._width * rows
         else:
@@ -52,11 +56,16 @@ class BatchMemory:
         return Cost(ordinary + more, more > (MANY - 1) * ordinary)
 
     def fetched(self, count: int, excluded: int) -> int | None:
-        """How many rows to ask for so that so many excluded ones can be left out afterwards; None where the graph does it."""
+        """Return how many rows to request so that `excluded` ones can be removed afterwards; None if the graph removes them
+        itself.
+        """
         return count + excluded if self._has_index and excluded > COMPARED else None
 
     def measured(self, model_bytes: int, rank_bytes: int) -> None:
-        """Take over what requests for `ORDINARY_COUNT` tracks, and to rank as many, were found to cost, and a margin."""
+        """Set the costs from measurements, plus a margin.
+
+        `model_bytes` is the cost of a request for `ORDINARY_COUNT` tracks, `rank_bytes` of ranking as many candidates.
+        """
         self._model_bytes, self._rank_bytes = round(MARGIN * model_bytes), round(MARGIN * rank_bytes)
 
     def _scoring_bytes(self, rows: int, count: int) -> int:
@@ -66,16 +75,16 @@ class BatchMemory:
 
 
 def shrinking() -> onnxruntime.RunOptions:
-    """Options of a run after which ONNX Runtime gives back what its arena has grown by."""
+    """Options for a run after which ONNX Runtime frees the memory by which its arena has grown."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 
 def taken_bytes() -> int | None:
-    """Memory of this process that is no mapped file. None where the system does not say, which is all but Linux with glibc."""
+    """Return this process's memory without mapped files, in bytes. None except on Linux with glibc."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # else what was freed before would be taken again, and nothing would grow
+        ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory would be used again, and no growth would show
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except (OSError, AttributeError, TypeError):
         return None

@@ -1,11 +1,10 @@
-"""From histories to the arrays that a network reads.
+"""Encodes histories as the arrays that a network reads.
 
-The only place that truncates, pads and numbers: the trainer's windows, its evaluation and the service's requests all come
-through `encode`, so a model meets online exactly what it met offline. Unknown tracks are left out before (they inform
-nothing), padding stands on the left, the newest entry is last, and the arrays are as wide as the longest history of the
-batch, not as the model allows.
+Only this module truncates, pads and numbers histories. The trainer's windows, its evaluation and the service's requests all use
+`encode`, so a model reads the same arrays online and offline. Unknown tracks are removed before, because they carry no
+information. Padding is on the left and the newest entry is last. The arrays are as wide as the longest history of the batch.
 
-Shapes: B batch, T time (the history's places), N entries of all histories together.
+Shapes: B batch, T time (places of a history), N entries of all histories together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,17 +19,19 @@ from model.long_history import LongHistories, join
 from model.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 Ints = npt.NDArray[np.int64]
-"""int64 of any shape, what ONNX Runtime takes as a row or an outcome."""
+"""int64 of any shape: the type in which ONNX Runtime reads rows and outcomes."""
 
 
 GAP_CODES, GOING_ON = 12, 1
-"""How many numbers a gap can have: 0 if not known, `GOING_ON` up to half an hour, one more with each doubling of it, the last
-beyond 10 days."""
+"""Number of gap codes, and the code of gaps up to half an hour.
+
+Code 0 means that the gap is unknown. Each doubling of half an hour has the next code. The last code is for gaps beyond 10 days.
+"""
 HALF_HOUR_MS = 30 * 60 * 1000
 
 
 class Encoded(NamedTuple):
-    """A batch of histories: `tracks`, `outcomes` and `gaps` (see `gap_codes`), int64 [B, T], padded on the left with 0."""
+    """A batch of histories: `tracks`, `outcomes` and `gaps` (see `gap_codes`), int64 `[B, T]`, padded on the left with 0."""
 
     tracks: Ints
     outcomes: Ints
@@ -39,9 +40,9 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowHistory:
-    """One history as the network knows it: rows, outcome numbers and gap codes, oldest first, known tracks only.
+    """One history as the network reads it: rows, outcome numbers and gap codes of known tracks, oldest first.
 
-    Without `gaps` none of them is known. `own` is the long history, a batch of one, if there is a copy head to read it.
+    `gaps` may be None if all gaps are unknown. `own` is the long history, a batch of one, if the model has a copy head.
     """
 
     rows: Sequence[int] = ()
@@ -51,10 +52,9 @@ class RowHistory:
 
 
 def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, now_ms: int | None = None) -> RowHistory:
-    """The newest `length` known tracks of a history, as rows and outcome numbers; with `now_ms`, when it is asked what
-    comes next, the gaps too.
+    """Return the newest `length` known tracks of a history as rows and outcome numbers.
 
-    Older ones cost nothing.
+    With `now_ms`, the time of the request, it returns the gaps too. Entries beyond the newest `length` cost no time.
     """
     rows: list[int] = []
     outcomes: list[int] = []
@@ -74,35 +74,36 @@ def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, no
 
 
 def read_entries(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int) -> list[Entry]:
-    """Returns the entries of a history that `rows_of` encodes, oldest first: what a model reads, for a person to see."""
+    """Return the entries of a history that `rows_of` encodes, oldest first, for a person to inspect."""
     known = [entry for entry in reversed(entries) if vocabulary.knows(entry.track_id)]
     return known[:length][::-1]
 
 
 def gap_codes(gap_ms: npt.NDArray[np.integer]) -> Ints:
-    """Times from each entry to the next known one, or to when it is asked what comes next, as numbers from `GOING_ON` up.
+    """Encode times in milliseconds, from each entry to the next known one or to the request. Any shape.
 
-    Any shape. Up to half an hour all are one: a player may ask as a track begins, or as it ends, and the answer should not
-    depend on it. Then doublings, since a pause of a day or two tells less than one of an hour. Entries out of order go on.
+    All times up to half an hour have one code, `GOING_ON`. A player may ask at the beginning or at the end of a track, and this
+    should not change the answer. Longer times have one code for each doubling, because a difference of an hour matters less in
+    a pause of days. A negative time, of entries out of order, counts as short.
     """
-    pauses = np.maximum(gap_ms - 1, 0) // HALF_HOUR_MS  # half an hour itself goes on, as a session does
+    pauses = np.maximum(gap_ms - 1, 0) // HALF_HOUR_MS  # exactly half an hour counts as short, as it does not end a session
     codes: Ints = np.minimum(GOING_ON + np.frexp(pauses)[1], GAP_CODES - 1).astype(np.int64)
     return codes
 
 
 def feed(names: Iterable[str], batch: Encoded, **others: object) -> Mapping[str, Any]:
-    """What a graph that reads the inputs `names` is given: of a batch's arrays and the `others` those that it names."""
+    """Choose the inputs of a graph: the entries of `names`, taken from the batch's arrays and from `others`."""
     values = {**batch._asdict(), **others}
     return {name: values[name] for name in names}
 
 
 def encode_own(histories: Sequence[RowHistory]) -> dict[str, Ints]:
-    """The long histories of separate histories, by the names of a graph's inputs."""
+    """Encode the long histories of separate requests, by the names of a graph's inputs."""
     return join([history.own for history in histories])._asdict()
 
 
 def encode_histories(histories: Sequence[RowHistory], *, length: int) -> Encoded:
-    """Encode separate histories (what the service has), the newest `length` entries of each."""
+    """Encode separate histories, as the service has them: the newest `length` entries of each."""
     rows = np.fromiter((row for history in histories for row in history.rows), np.int64)
     outcomes = np.fromiter((outcome for history in histories for outcome in history.outcomes), np.int64)
     gaps = None
@@ -122,11 +123,10 @@ def encode(
     length: int,
     gaps: npt.NDArray[np.integer] | None = None,
 ) -> Encoded:
-    """Encode slices of one long log (what the trainer has): history b is entries `starts[b]` up to `stops[b]`, which is not
-    included.
+    """Encode slices of one long log, as the trainer has them: history b is the entries from `starts[b]` to `stops[b] - 1`.
 
-    `rows`, `outcomes` and `gaps` (None: not known) are [N], `starts` and `stops` int64 [B]. Returns int64 [B, T]
-    with T the longest history, at least 1 and at most `length`; an empty history is a line of padding.
+    `rows`, `outcomes` and `gaps` (None if unknown) are `[N]`, `starts` and `stops` int64 `[B]`. Returns int64 `[B, T]`, where T
+    is the longest history, at least 1 and at most `length`. An empty history is all padding.
     """
     starts = np.maximum(starts, stops - length)
     width = max(1, int((stops - starts).max(initial=0)))

@@ -96,8 +96,8 @@ class SkipRule:
 class HistoryRule:
     """What a model reads of a listener. The recipe sets it, the artifact's manifest carries it, the service follows it."""
 
-    length: int = 50  # entries
-    scope: Literal["user", "session"] = "user"  # whether the history goes back past the session's start
+    length: int = 50  # number of entries
+    scope: Literal["user", "session"] = "user"  # user: the history goes back beyond the start of the session
     gap_ms: int = 30 * 60 * 1000  # a session without a name ends after this long without an event
     named_gap_ms: int = 24 * 60 * 60 * 1000  # the same for a session that the player named
     skip: SkipRule = SkipRule()
@@ -111,7 +111,7 @@ class HistoryRule:
             )
 
 
-# Module-level names: looking up an enum's member is slow, and `fold` needs several for each event.
+# Module-level names, because looking up an enum's member is slow and `fold` needs several for each event.
 _PLAY, _COMPLETE, _LIKE = EventType.PLAY, EventType.COMPLETE, EventType.LIKE
 _PLAYED, _SKIPPED, _LIKED, _DISLIKED = Outcome.PLAYED, Outcome.SKIPPED, Outcome.LIKED, Outcome.DISLIKED
 
@@ -135,11 +135,11 @@ class Entry(NamedTuple):
     session: int
 
 
-_entry = partial(tuple.__new__, Entry)  # a third of the time that `Entry._make` takes
+_entry = partial(tuple.__new__, Entry)  # takes a third of the time of `Entry._make`
 
 
 class Span(NamedTuple):
-    """When a session was last seen, until when it goes on without another event, and whether the player named it."""
+    """Times of a session: last event, the end if no further event arrives; and whether the player named it."""
 
     seen_ms: int
     until_ms: int
@@ -147,9 +147,10 @@ class Span(NamedTuple):
 
 
 class Revision(NamedTuple):
-    """A change of an entry's outcome that was reported after a newer entry had begun.
+    """A late report: it changed an entry's outcome after a newer entry had begun.
 
-    Until there were `since` entries, the outcome of `entry`, an index of the history's entries, was `before`.
+    `entry` is an index into the history's entries. `before` is the outcome that this entry had until there were `since`
+    entries.
     """
 
     entry: int
@@ -159,17 +160,20 @@ class Revision(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """A listener's plays, oldest first, the span of each session by its number, and what was reported late, in that order."""
+    """A listener's plays, oldest first; the span of each session by its number; late reports, in the order in which they
+    arrived.
+    """
 
     entries: tuple[Entry, ...] = ()
     spans: tuple[Span, ...] = ()
     revisions: tuple[Revision, ...] = ()
 
     def session(self, now_ms: int) -> tuple[Entry, ...]:
-        """Returns the entries of the current session: of those that go on at `now_ms`, the one that was seen last.
+        """Returns the entries of the current session: among the sessions open at `now_ms`, the one with the latest event.
 
-        Sessions without a name that go on at the same time are one: a clock that is slow, or was set right, told them apart.
-        A session seen in the future shows that our own clock was set back, so one that was seen before goes first.
+        Sessions without a name that are open at the same time count as one, because only a clock that was slow or was corrected
+        can have separated them. If a session's last event is in the future, our own clock was set back. A session with a past
+        event then takes precedence.
         """
         going_on = self._going_on(now_ms)
         if not going_on:
@@ -180,12 +184,12 @@ class History:
         return tuple([entry for entry in self.entries if entry.session in current])
 
     def skipped(self, now_ms: int) -> Sequence[str]:
-        """Returns the tracks skipped in any session that goes on at `now_ms`: two players of one listener may take turns."""
+        """Returns the tracks skipped in any session open at `now_ms`: two players of one listener may take turns."""
         going_on = self._going_on(now_ms)
         return list(dict.fromkeys(entry.track_id for entry in self.entries if entry.skipped and entry.session in going_on))
 
     def opinions(self, now_ms: int) -> Mapping[str, Outcome]:
-        """Returns the tracks liked or disliked in a session that goes on at `now_ms`, each with the last word on it."""
+        """Returns the tracks liked or disliked in a session open at `now_ms`, each with its newest opinion."""
         going_on = self._going_on(now_ms)
         return {
             entry.track_id: entry.outcome for entry in self.entries if entry.session in going_on and entry.outcome >= _LIKED
@@ -198,12 +202,11 @@ class History:
 def fold(events: Iterable[Event], rule: HistoryRule, *, now_ms: int | None = None) -> History:
     """Makes the history of one listener from the set of their events.
 
-    A play counts as played until a skip of the same track in the same session turns it into a skip. An end without an open
-    play is an entry of its own. So is a like or dislike of a track that was not heard in that session.
+    A play counts as played until a skip of the same track in the same session turns it into a skip. An end without an open play
+    is an entry of its own. So is a like or dislike of a track that was not heard in that session.
 
-    An event that names a session belongs to it. One without a name belongs to the session of the event before it. A gap
-    between the events' own times ends a session. With `now_ms`, private events of sessions that have ended by then are left
-    out.
+    An event that names a session belongs to it. One without a name belongs to the session of the event before it. A gap between
+    the events' own times ends a session. With `now_ms`, private events of sessions that have ended by then are left out.
     """
     ordered = _in_order(events)
     if any(map(eq, ordered, ordered[1:])):
@@ -212,7 +215,7 @@ def fold(events: Iterable[Event], rule: HistoryRule, *, now_ms: int | None = Non
 
 
 def fold_recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool], *, now_ms: int) -> History:
-    """Makes the history from the `recent` ones of different events: all that a proposal at `now_ms` needs."""
+    """Makes the history from distinct events, using only those that `recent` returns: enough for a proposal at `now_ms`."""
     return _fold_ordered(recent(events, rule, known, now_ms=now_ms), rule, now_ms)
 
 
@@ -224,7 +227,7 @@ def _fold_ordered(ordered: Sequence[Event], rule: HistoryRule, now_ms: int | Non
 
 
 class _Session:
-    """A session while its events are folded: when it was seen, and for each track the newest entry and the open play."""
+    """A session while its events are folded: its times, and for each track the newest entry and the open play."""
 
     __slots__ = ("by_name_ms", "named_at_ms", "newest", "number", "open_plays", "seen_ms")
 
@@ -244,8 +247,8 @@ def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cos
     ordered: Sequence[Event], rule: HistoryRule, ended: Collection[int] = ()
 ) -> History:
     """Folds events in canonical order, without the private ones of the sessions in `ended`."""
-    drafts: list[list[Any]] = []  # the fields of an entry each, as long as later events may change them
-    revised: list[tuple[list[Any], int, Outcome]] = []  # the draft, the number of drafts by then, the outcome before
+    drafts: list[list[Any]] = []  # the fields of each entry, while later events may change them
+    revised: list[tuple[list[Any], int, Outcome]] = []  # the draft, the number of drafts at that time, the outcome before
     sessions: list[_Session] = []
     named: dict[str, _Session] = {}
     session, last_ms = _Session(-1), -math.inf
@@ -300,9 +303,10 @@ def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cos
 def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool], *, now_ms: int) -> Sequence[Event]:
     """Returns the newest events of a listener that matter for a proposal at `now_ms`, in canonical order.
 
-    They hold whole sessions: all that go on at `now_ms`, and at least `rule.length` plays of `known` tracks if there are so
-    many. They fold to the end of the history that all events fold to; only the numbers of sessions begin at the first one
-    left. Plays later than `now_ms` do not count: after a clock was set back, they would push out what the listener does now.
+    The result holds whole sessions: all that are open at `now_ms`, and older ones until there are at least `rule.length` plays
+    of `known` tracks. It folds to the end of the history that all events fold to. Only session numbers differ: they start at
+    the first session left. Plays later than `now_ms` do not count towards the length. After a clock was set back, they would
+    displace current plays.
     """
     ordered = _in_order(events)
     wanted = rule.length
@@ -325,7 +329,7 @@ def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bo
 
 
 def _ended(ordered: Sequence[Event], place: int, rule: HistoryRule, now_ms: int) -> int:
-    """Returns how many of the events before `place`, the oldest first, are of sessions that have ended at `now_ms`."""
+    """Counts the oldest events before `place` whose sessions have ended at `now_ms`."""
     widest_ms = max(rule.gap_ms, rule.named_gap_ms)
     if ordered[place - 1].at_ms < now_ms - widest_ms - LATE_MS:
         return place
@@ -339,11 +343,11 @@ def _ended(ordered: Sequence[Event], place: int, rule: HistoryRule, now_ms: int)
 
 
 def _in_order(events: Iterable[Event]) -> list[Event]:
-    """Sorts events into canonical order, in which equal ones are neighbours."""
+    """Sorts events into canonical order, in which equal events are neighbours."""
     events = list(events)
     try:
         return sorted(events)
-    except TypeError:  # two events differ only in a field that one of them lacks
+    except TypeError:  # two events differ only in a field that is None in one of them
         return sorted(events, key=_none_first)
 
 

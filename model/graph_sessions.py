@@ -1,7 +1,7 @@
-"""Opens an artifact's graphs in ONNX Runtime and notices a change of their weights.
+"""Opens an artifact's graphs in ONNX Runtime and detects changes of their weights.
 
-The number of threads is given (ONNX Runtime's default is all cores). They do not spin between runs, which would keep a core
-busy for nothing.
+The caller sets the number of threads, because ONNX Runtime would use all cores. Threads do not spin between runs, since
+spinning keeps a core busy for nothing.
 """
 
 import os
@@ -21,12 +21,12 @@ class OpenFile:
 
     def __init__(self, path: Path, verified: FileState) -> None:
         with system_errors_named(path):
-            self._file = path.open("rb")  # closed with this object: the graphs have the file mapped as long
+            self._file = path.open("rb")  # closed when this object is deleted; until then the graphs map the file
         self._path, self._verified = path, verified
         self.check()
 
     def check(self) -> None:
-        """ArtifactError where the file was written to since it was verified."""
+        """Raise ArtifactError if the file was written to since it was verified."""
         found = FileState.of(os.fstat(self._file.fileno()))
         if found != self._verified:
             raise ArtifactError(
@@ -42,11 +42,14 @@ class OpenFile:
 def open_session(
     artifact: Artifact, name: str, inputs: Sequence[str], known: Sequence[str], threads: int
 ) -> onnxruntime.InferenceSession:
-    """Open one graph. ArtifactError if it does not load, or reads other `inputs` than the manifest's or fewer than `known`."""
+    """Open one graph. ArtifactError if it does not load, or if its inputs are not those that the manifest lists.
+
+    `inputs` are the names that the manifest lists. The graph must read all of `known`.
+    """
     path = artifact.folder / name
     try:
         session = onnxruntime.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common class of their own
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
         raise ArtifactError(f"{path} does not load in ONNX Runtime {onnxruntime.__version__}: {one_line(error)}") from error
     found = [tensor.name for tensor in session.get_inputs()]
     fed = {*known, *FURTHER_INPUTS}
@@ -61,12 +64,12 @@ def one_line(error: Exception) -> str:
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
-    onnxruntime.disable_telemetry_events()  # what is served here is nobody else's business
+    onnxruntime.disable_telemetry_events()  # nothing about a service's use is sent to others
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # A pattern is kept for each shape that inputs have had, of which there are thousands here: 18 MB more, and no faster.
+    # Memory patterns are cached for each shape of the inputs, and there are thousands of shapes: 18 MB more, and no faster.
     options.enable_mem_pattern = False
-    options.log_severity_level = _FATAL  # its errors are raised as well, and writing to stderr may block
+    options.log_severity_level = _FATAL  # errors are raised as well, and writing to stderr may block
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

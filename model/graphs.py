@@ -1,11 +1,11 @@
-"""Open the artifact's two ONNX graphs, check them, and run them with ONNX Runtime.
+"""Opens the artifact's two ONNX graphs, checks them, and runs them with ONNX Runtime.
 
-Batches in, batches out, in the calling thread. The service answers requests with this code, and the trainer publishes nothing
-that this code refuses. Histories of one batch are padded to the longest one. The graphs take the padding out again
-(`model.nets.blocks.Packing`).
+Each call takes and returns a batch and runs in the calling thread. The service answers requests with this code, and the trainer
+publishes only artifacts that pass its checks. Histories of one batch are padded to the longest one. The graphs remove the
+padding again (`model.nets.blocks.Packing`).
 
-The weights are memory-mapped, so whoever writes to `weights.bin` changes the model that is in use. Each run looks at the file's
-size and time first, and fails if they have changed. A file that is truncated during a run still ends the process (SIGBUS).
+The weights are memory-mapped, so writing to `weights.bin` changes the model in use. Each run therefore compares the file's size
+and time first, and fails if they have changed. A file that is truncated during a run still ends the process (SIGBUS).
 
 Shapes: B batch, T time, n excluded rows, m candidates, k tracks wanted.
 """
@@ -27,18 +27,19 @@ from model.long_history import LongHistories
 from model.vocabulary import FIRST, PADDING
 
 TOLERANCE = 1e-4
-"""Relative difference from the trainer's scores that another processor's rounding explains."""
+"""Largest relative difference from the trainer's scores. Rounding on another processor stays below it."""
 Floats = npt.NDArray[np.float32]
 _MEASURED = 16
-"""Requests of a batch by which memory is measured."""
+"""Number of requests in the batch that measures memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Rows and their scores for one request, best first; no row whose score is -inf, which is how graphs mask.
+    """Rows and their scores for one request, best first. Rows with score -inf are left out, because graphs mask with it.
 
-    `ran_s` is how long ONNX Runtime ran for the batch, what was done before and after left out. The scores are not `sound` if
-    one is not a finite number, or if there are none although not all tracks were masked. Broken weights do that.
+    `ran_s` is the time in seconds that ONNX Runtime ran for the whole batch, without the steps before and after. `sound` is
+    False if a score is not a finite number, or if there are no rows although some track was not masked. Both mean broken
+    weights.
     """
 
     rows: Sequence[int]
@@ -48,12 +49,12 @@ class Scores:
 
 
 class Graphs:
-    """An artifact's graphs, opened and checked: they give the answers that the trainer got."""
+    """An artifact's graphs, opened and checked: they reproduce the trainer's golden answers."""
 
     def __init__(self, artifact: Artifact, *, threads: int, wanted_weight: float | None = None) -> None:
-        """ArtifactError where the graphs differ from the manifest or answer the golden cases differently.
+        """Open and check the graphs. ArtifactError if they differ from the manifest or answer a golden case differently.
 
-        `wanted_weight` is the weight of the head that predicts 'wanted' from then on. None takes the manifest's.
+        `wanted_weight` is the weight of the head that predicts 'wanted'. None uses the manifest's.
         """
         self._folder = artifact.folder
         self._memory = BatchMemory(artifact.manifest)
@@ -76,22 +77,22 @@ class Graphs:
             self._weight = np.array(wanted_weight, np.float32)
         try:
             self._measure()
-        except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ArtifactError(f"{self._folder}: a batch of full histories cannot be run: {one_line(error)}") from error
 
     def cost(self, rows: int, count: int | None) -> Cost:
-        """The cost of a request: see `BatchMemory.cost`."""
+        """Estimate the cost of a request, see `BatchMemory.cost`."""
         return self._memory.cost(rows, count)
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
-        """For each history its best tracks, as many as asked for where there are so many."""
+        """Return the best tracks for each history, as many as asked for, or fewer if fewer remain."""
         found = self._best(histories, excluded, counts)
         if self.cost(max(map(len, excluded)), max(counts)).is_large:
             self._shrink()
         return found
 
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> list[Scores]:
-        """For each history the score of each of its candidates, in the candidates' order."""
+        """Return the score of each candidate of each history, in the candidates' order."""
         given = self._feed(self._rank_inputs, histories, candidates=_padded(candidates))
         self._weights.check()
         started = time.perf_counter()
@@ -133,13 +134,15 @@ class Graphs:
         return found
 
     def _shrink(self) -> None:
-        """Give back what the arenas have grown by. It takes a run of its own, as outputs hold on to their part of an arena."""
+        """Free the memory by which the arenas have grown. This needs a run of its own, because outputs keep a part of the
+        arena.
+        """
         others = {"excluded": _padded([()]), "candidates": _padded([()]), "count": np.array(1)}
         self._model.run(self._outputs, self._feed(self._inputs, [RowHistory()], **others), shrinking())
         self._rank.run([self._outputs[1]], self._feed(self._rank_inputs, [RowHistory()], **others), shrinking())
 
     def _measure(self) -> None:
-        """Measure by how much the arenas grow from one full history to several; they keep what they have."""
+        """Measure how much memory the arenas take for several full histories beyond that for one, and keep the result."""
         rows = [FIRST + place % self._tracks for place in range(self._length)]
         own = _full_own(self._long_history, self._tracks) if self._long_history else None
         history = RowHistory(rows, [Outcome.PLAYED.value] * self._length, own=own)
@@ -162,7 +165,7 @@ class Graphs:
         return feed(names, encoded, wanted_weight=self._weight, **own, **others)
 
     def _replay(self, number: int, case: Golden) -> None:
-        """Check both graphs on a golden case. ArtifactError where they cannot run it or answer differently."""
+        """Check both graphs on a golden case. ArtifactError if they cannot run it or answer differently."""
         where = f"{self._folder}: golden case {number}"
         history = case.history()
         try:
@@ -170,7 +173,7 @@ class Graphs:
             [ranked] = self.rank([history], [case.best])
         except ArtifactError:
             raise
-        except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ArtifactError(f"{where} cannot be run: {one_line(error)}") from error
         wanted = np.array(case.scores)
         for name, scores in ((MODEL, np.array(found.scores)), (RANK, np.array(ranked.scores))):
@@ -180,7 +183,7 @@ class Graphs:
                 )
         if not len(wanted):
             return
-        # Rounding decides the order of neighbours whose scores are as good as tied. Elsewhere the rows must agree.
+        # Rounding may swap neighbours with almost equal scores. Elsewhere the rows must agree.
         gaps = np.abs(np.diff(wanted)) > 2 * TOLERANCE * np.maximum(1, np.abs(wanted[1:]))
         clear = np.concatenate([[True], gaps]) & np.concatenate([gaps, [False]])
         if (np.array(found.rows)[clear] != np.array(case.best)[clear]).any():
@@ -188,7 +191,7 @@ class Graphs:
 
 
 def _full_own(length: int, tracks: int) -> LongHistories:
-    """A long history of so many plays, which go through all tracks again and again."""
+    """Make a long history of `length` plays that cycles through all tracks."""
     place = np.arange(length)
     newest = length - 1 - (length - 1 - place) % tracks
     fields = (
@@ -201,7 +204,7 @@ def _full_own(length: int, tracks: int) -> LongHistories:
 
 
 def _growth(run: Callable[[int], None]) -> int | None:
-    """By how many bytes a request more in a batch makes this process grow; None where the system does not say."""
+    """Return how many bytes each further request of a batch adds to this process; None if the system does not tell."""
     run(1)
     before = taken_bytes()
     run(1 + _MEASURED)
@@ -210,7 +213,7 @@ def _growth(run: Callable[[int], None]) -> int | None:
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Ints:
-    """Rows of each request, int64 [B, n], padded on the right with 0 to the longest and at least to 1."""
+    """Return the rows of each request, int64 `[B, n]`, padded on the right with 0 to the longest and at least to 1."""
     padded = np.full((len(rows), max(1, max(map(len, rows), default=1))), PADDING, np.int64)
     for line, values in zip(padded, rows, strict=True):
         line[: len(values)] = values

@@ -6,8 +6,8 @@
       nexttrack-20261122T081500-3fa9c1/              see `model.artifact`
       nexttrack-20261121T081412-90b1aa/
 
-A link moves in one step, and only to an artifact that was verified and is on the disk. So a reader, or a power cut, finds the
-old artifact or the new one.
+A link is replaced in one step, and only by one to a verified artifact that is on the disk. So a reader finds the old artifact
+or the new one, even after a power cut.
 """
 
 import json
@@ -26,7 +26,7 @@ CURRENT, CHALLENGER = "current", "challenger"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """A folder under the root that should be an artifact; `fault` says why it is none, and `manifest` is then None."""
+    """A folder under the root that should be an artifact. If it is not readable, `manifest` is None and `fault` says why."""
 
     folder: Path
     manifest: Manifest | None
@@ -42,8 +42,8 @@ class Version:
 def save(root: Path, draft: Path, manifest: Manifest, *, check: Callable[[Artifact], object]) -> Path:
     """Make the finished folder `draft` (on the same disk as `root`) the artifact `root/VERSION` and point `current` at it.
 
-    The manifest's `files` and `sha256` are filled in here. The artifact is loaded, and `check` must accept it, before anything
-    is published: whatever `check` raises leaves `current` as it was. Returns the artifact's folder.
+    The manifest's `files` and `sha256` are filled in here. The artifact is loaded, and `check` must accept it, before it is
+    published. If `check` raises, `current` stays as it was. Returns the artifact's folder.
     """
     files = {path.name: describe(path) for path in sorted(draft.iterdir()) if path.name != MANIFEST}
     plain = manifest.model_copy(update={"files": files}).model_dump(mode="json")
@@ -68,14 +68,14 @@ def switch(root: Path, version: str) -> None:
 
 
 def versions(root: Path) -> list[Version]:
-    """Return the artifacts under `root`, newest first, those that cannot be read last. Reads their manifests only."""
+    """Return the artifacts under `root`, newest first; unreadable ones come last. Only manifests are read."""
     folders = [path for path in root.iterdir() if not path.name.startswith(".") and not path.is_symlink() and path.is_dir()]
     found = [_version(folder, _links(root)) for folder in folders]
     return sorted(found, key=lambda one: (one.manifest is None, -_time(one), one.folder.name))
 
 
 def version_before(root: Path) -> Version:
-    """Return the newest readable version that is older than the current one. ArtifactError where there is none."""
+    """Return the newest readable version that is older than the current one. ArtifactError if there is none."""
     known = [one for one in versions(root) if one.manifest]
     current = next((one for one in known if CURRENT in one.links), None)
     if current is None:
@@ -87,9 +87,9 @@ def version_before(root: Path) -> Version:
 
 
 def delete_old(root: Path, keep: int) -> list[Path]:
-    """Delete the oldest versions of the current artifact's name until `keep` are left; returns the deleted folders.
+    """Delete the oldest versions of the current artifact's name until `keep` are left. Returns the deleted folders.
 
-    A version that a link under `root` names is kept whatever its age, and so is a folder that is no readable artifact.
+    A version that a link under `root` names is always kept, and so is a folder that is no readable artifact.
     """
     known = [one for one in versions(root) if one.manifest]
     current = next((one.manifest for one in known if CURRENT in one.links), None)
@@ -101,7 +101,7 @@ def delete_old(root: Path, keep: int) -> list[Path]:
 
 
 def new_version(name: str, now: datetime | None = None) -> str:
-    """Return a version for a new artifact: it sorts by time, and differs from any other made in the same second."""
+    """Return a version name for a new artifact. Names sort by time and differ even within one second."""
     now = now or datetime.now(UTC)
     return f"{name}-{now:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
 
@@ -120,7 +120,7 @@ def _version(folder: Path, links: dict[str, str]) -> Version:
 
 
 def _links(root: Path) -> dict[str, str]:
-    """Return the name of each link under `root`, and of the folder under `root` that it leads to."""
+    """Return each link under `root`, by name, with the name of the folder under `root` that it leads to."""
     links = [path for path in root.iterdir() if path.is_symlink() and not path.name.startswith(".")]
     return {path.name: target.name for path in links if (target := Path(os.path.realpath(path))).parent == root.resolve()}
 

@@ -4,10 +4,10 @@ A *row* is the number by which the network knows a track. Row 0 is padding. Row 
 not seen; it ranks behind all known tracks. Rows from 2 on are tracks in the order of the artifact's `tracks.json`. This module
 does not know where ids come from.
 
-All ids are stored in one block of bytes, with a hash table of their places beside it. This takes 27 bytes for an id of 13
-bytes; strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds, or a
-quarter of one if the id is in the cache of recent look-ups. Python's string hashes differ between processes, so a vocabulary
-cannot be pickled.
+All ids are stored in one block of bytes, next to a hash table of their places. This takes 27 bytes for an id of 13 bytes, where
+strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds, or a quarter of one
+if the id is in the cache of recent look-ups. Python's string hashes differ between processes, so a vocabulary cannot be
+pickled.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ UNKNOWN = 1
 FIRST = 2
 """The first row that is a track."""
 REMEMBERED = 65_536
-"""Size of the cache of recent look-ups; an id takes a quarter of a kilobyte there."""
+"""Number of ids in the cache of recent look-ups. Each takes a quarter of a kilobyte."""
 _AT_A_TIME = 100_000
 
 
@@ -37,14 +37,14 @@ class Vocabulary:
             ends[start + 1 : start + 1 + len(some)] = list(map(len, some))
             names += b"".join(some)
         self._names, self._ends = bytes(names), ends.cumsum().data
-        self._mask = (1 << max(0, len(tracks).bit_length() - 1)) - 1  # one or two ids a bucket
+        self._mask = (1 << max(0, len(tracks).bit_length() - 1)) - 1  # one or two ids in a bucket
         buckets = hashes & self._mask
         self._places = np.argsort(buckets).astype(np.int32).data
         self._starts = np.cumsum(np.bincount(buckets + 1, minlength=self._mask + 2), dtype=np.int32).data
         self._row = lru_cache(REMEMBERED)(self._find)
 
     def __len__(self) -> int:
-        """Return the number of rows, padding and unknown included: the height of an embedding table."""
+        """Return the number of rows, including padding and unknown. This is the height of an embedding table."""
         return len(self._places) + FIRST
 
     def row(self, track_id: str) -> int:
@@ -66,13 +66,13 @@ class Vocabulary:
         return self._name(row - FIRST).decode("utf-8", "surrogatepass")
 
     def named(self, rows: Iterable[int]) -> list[str]:
-        """Return the tracks of several rows, in order. A third of the cost of `track`, because nothing is checked."""
+        """Return the tracks of several rows, in order. Rows are not checked, so it costs a third of `track`."""
         names, ends = self._names, self._ends
         return [names[ends[row - FIRST] : ends[row - FIRST + 1]].decode("utf-8", "surrogatepass") for row in rows]
 
     @property
     def tracks(self) -> list[str]:
-        """A new list of all track ids, in the order of their rows."""
+        """Return a new list of all track ids, in the order of their rows."""
         return [self.track(row) for row in range(FIRST, len(self))]
 
     def _find(self, track_id: str) -> int:

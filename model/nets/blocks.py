@@ -1,7 +1,6 @@
-"""The parts that networks are built from: the causal mask, slots without padding, pre-norm Transformer blocks, what their
-attention leans on in place of positions.
+"""Parts of the networks: masks, slots, pre-norm Transformer blocks, and an attention bias that replaces positions.
 
-Shapes: B batch, S slots (the start and T entries), O slots of all histories, N those that hold something, D width, H heads.
+Shapes: B batch, S slots (the start and T entries), O slots of all histories, N slots in use, D width, H heads.
 """
 
 import torch
@@ -14,37 +13,40 @@ from model.vocabulary import PADDING
 
 
 def slots_of(tracks_BT: Tensor) -> Tensor:
-    """Which slots hold an entry, bool [B, S]: a slot more than `tracks_BT` has, on the left, so that one is always free."""
+    """Return which slots hold an entry, bool `[B, S]`. One free slot is added on the left, so S = T + 1."""
     return functional.pad(tracks_BT, (1, 0), value=PADDING) != PADDING
 
 
 def is_refused(outcomes: Tensor) -> Tensor:
-    """Which outcomes (of any shape) are a track left or disliked."""
+    """Return which outcomes are a skip or a dislike, bool of the same shape."""
     return (outcomes == Outcome.SKIPPED) | (outcomes == Outcome.DISLIKED)
 
 
 def positions_of(filled_BS: Tensor) -> Tensor:
-    """The place of each slot in its history, int64 [B, S]: 0 for the start, 1 for the oldest entry, and so on.
+    """Return the place of each slot in its history, int64 `[B, S]`: 0 for the start, 1 for the oldest entry, and so on.
 
-    Counted from the oldest entry, as in training, so that padding changes nothing.
+    Places are counted from the oldest entry, so padding does not change them.
     """
     return filled_BS.to(torch.int64).cumsum(dim=1)
 
 
 def held_of(filled_BS: Tensor) -> Tensor:
-    """Which slots hold something, bool [B, S]: the entries, and the start, in the last empty slot before the oldest."""
+    """Return which slots are in use, bool `[B, S]`: those of entries, and the start, which is the last empty slot before
+    them.
+    """
     return filled_BS | functional.pad(filled_BS[:, 1:], (0, 1), value=True)
 
 
 class Packing:
-    """Histories without their padding: what is done to each slot alone is done for those alone that hold something.
+    """Removes padding from a batch of histories, so that layers that treat each slot alone compute only the slots in use.
 
-    So a batch of a long history and many short ones costs what their entries cost; attention alone is as wide as the longest.
+    The cost of a batch then follows its number of entries. Only attention is as wide as the longest history.
     """
 
     def __init__(self, held_BS: Tensor, *, whole: bool = False) -> None:
-        """At least one slot must hold something. With `whole` all stay in, as where a batch is of one length anyway: to leave
-        a few slots out costs more than they do.
+        """At least one slot must be in use. With `whole` all slots stay in.
+
+        If all histories have the same length, removing a few slots costs more time than computing them.
         """
         self._shape, self._whole = held_BS.shape, whole
         if not whole:
@@ -53,26 +55,26 @@ class Packing:
             self._number_O = (held_O.to(torch.int64).cumsum(0) - 1).clamp(min=0)
 
     def pack(self, hidden_BSD: Tensor) -> Tensor:
-        """What stands in the slots that hold something: [N, D]."""
+        """Gather the slots in use: `[B, S, D]` -> `[N, D]`."""
         hidden_OD = hidden_BSD.flatten(0, 1)
         return hidden_OD if self._whole else hidden_OD.index_select(0, self._place_N)
 
     def spread(self, packed_ND: Tensor) -> Tensor:
-        """Back into all slots, [B, S, D]; in those that hold nothing stands what nobody may read."""
+        """Put the slots back in place: `[N, D]` -> `[B, S, D]`. Slots that are not in use hold arbitrary values."""
         hidden_OD = packed_ND if self._whole else packed_ND.index_select(0, self._number_O)
         return hidden_OD.view(*self._shape, -1)
 
     def last(self, packed_ND: Tensor) -> Tensor:
-        """What stands in the last slot of each history, which must hold something: [B, D]."""
+        """Gather the last slot of each history, which must be in use: `[N, D]` -> `[B, D]`."""
         if self._whole:
             return self.spread(packed_ND)[:, -1]
         return packed_ND.index_select(0, self._number_O.view(self._shape)[:, -1])
 
 
 def causal_mask(filled_BS: Tensor) -> Tensor:
-    """What each slot may read, bool [B, 1, S, S]: itself, the entries before it, and the start.
+    """Return what each slot may attend to, bool `[B, 1, S, S]`: itself, the entries before it, and the start.
 
-    Empty slots read only themselves, so no row of the softmax is empty and none becomes NaN, an empty history included.
+    An empty slot attends to itself. So no row of the softmax is empty, and an empty history gives no NaN.
     """
     slots = filled_BS.shape[1]
     places_S = torch.arange(slots, device=filled_BS.device)
@@ -82,17 +84,19 @@ def causal_mask(filled_BS: Tensor) -> Tensor:
 
 
 def only_readable(mask_B1SS: Tensor, readable_BS: Tensor) -> Tensor:
-    """The mask without the slots that nobody is to read, but for each slot itself, so that no row is empty."""
+    """Remove unreadable slots from a mask. Each slot may still attend to itself, so that no row is empty."""
     places_S = torch.arange(readable_BS.shape[1], device=readable_BS.device)
     return mask_B1SS & (readable_BS[:, None, None, :] | (places_S[None, :] == places_S[:, None]))
 
 
 class Distances(nn.Module):
-    """What attention leans on in place of positions: for each head a bias by how many entries lie between two slots (Raffel et
-    al. 2020, but that each distance has its own), and one more where the listener was away in between.
+    """An attention bias that replaces positions: for each head, one number for each distance in entries between two slots.
 
-    A learned position is a place counted from the oldest entry. A long history is asked about at its very last place alone,
-    which training meets once a window; distances are the same at every place.
+    This follows Raffel et al. (2020), but each distance has its own number. One more number is added if the listener paused
+    between the two slots.
+
+    A learned position counts from the oldest entry. A long history is only ever asked at its last position, which training
+    meets once in a window. Distances are the same at every place.
     """
 
     def __init__(self, heads: int, places: int) -> None:
@@ -101,19 +105,25 @@ class Distances(nn.Module):
         self.away = nn.Parameter(torch.zeros(heads))
 
     def forward(self, mask_B1SS: Tensor, away_BS: Tensor) -> Tensor:
-        """The logits' bias [B, H, S, S] under a causal mask; `away_BS` is True where a pause followed a slot's entry."""
+        """Compute the bias of the attention logits, `[B, H, S, S]`; -inf where `mask_B1SS`, a causal mask, is False.
+
+        `away_BS` is True if a pause followed the entry of a slot.
+        """
         places_S = torch.arange(away_BS.shape[1], device=away_BS.device)
         apart_SS = places_S[:, None] - places_S[None, :]
-        bias_HSS = self.apart[:, apart_SS.clamp(0, self.apart.shape[1] - 1)]  # beyond stands padding
-        pauses_BS = away_BS.to(torch.int64).cumsum(dim=1)  # up to the slot's state, which knows what followed its entry
-        before_BS = pauses_BS - away_BS.to(torch.int64)  # up to the entry itself
+        bias_HSS = self.apart[:, apart_SS.clamp(0, self.apart.shape[1] - 1)]  # greater distances reach padding only
+        # pauses up to the slot's state, which knows the pause after its entry
+        pauses_BS = away_BS.to(torch.int64).cumsum(dim=1)
+        before_BS = pauses_BS - away_BS.to(torch.int64)  # pauses up to the entry itself
         apart_B1SS = (pauses_BS[:, :, None] != before_BS[:, None, :])[:, None]
         bias_BHSS = bias_HSS + apart_B1SS * self.away[:, None, None]
         return bias_BHSS.masked_fill(~mask_B1SS, -torch.inf)
 
 
 def newest_readable(hidden_BSD: Tensor, readable_BS: Tensor) -> Tensor:
-    """For each slot, what stands at the newest readable one at or before it: [B, S, D]. The first slot must be readable."""
+    """Return at each slot the vector of the newest readable slot at or before it, `[B, S, D]`. The first slot must be
+    readable.
+    """
     places_S = torch.arange(readable_BS.shape[1], device=readable_BS.device)
     earlier_BSS = readable_BS[:, None, :] & (places_S[None, :] <= places_S[:, None])
     newest_BS = torch.where(earlier_BSS, places_S, 0).amax(dim=-1)
@@ -123,8 +133,9 @@ def newest_readable(hidden_BSD: Tensor, readable_BS: Tensor) -> Tensor:
 class Block(nn.Module):
     """Pre-norm Transformer block: x + attention(norm(x)), then x + feed_forward(norm(x)) (Xiong et al. 2020).
 
-    With `gates`, LiGR's (arXiv 2502.03417, as eSASRec has it, arXiv 2508.06450): both are gated by what they are added to,
-    x + sigmoid(W x + b) * attention(norm(x)), and the feed-forward is a SwiGLU, W3 (silu(W1 x) * W2 x) (Shazeer 2020).
+    With `gates` it is the block of LiGR (arXiv 2502.03417) as used in eSASRec (arXiv 2508.06450). Each of the two sums is gated
+    by its input: x + sigmoid(W x + b) * attention(norm(x)). The feed-forward is a SwiGLU, W3 (silu(W1 x) * W2 x) (Shazeer
+    2020).
     """
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float, *, gates: bool = False) -> None:
@@ -142,8 +153,9 @@ class Block(nn.Module):
         self.feed_forward = nn.Sequential(*inner, nn.Dropout(dropout), nn.Linear(feed_forward, width), nn.Dropout(dropout))
 
     def forward(self, hidden_ND: Tensor, mask_B1SS: Tensor, packing: Packing, *, last: bool = False) -> Tensor:
-        """[N, D]; with `last` what comes out of the last slots alone, [B, D], for half the work. The mask is bool, or a bias of
-        the logits [B, H, S, S].
+        """Compute the block's output `[N, D]`, or with `last` only that of the last slots, `[B, D]`, in half the time.
+
+        The mask is bool, or a bias of the logits `[B, H, S, S]`.
         """
         normed_ND = self.attention_norm(hidden_ND)
         if last:
@@ -167,14 +179,14 @@ class Block(nn.Module):
         dropout = self.dropout if self.training else 0.0
         mask_B1SS = mask_B1SS if mask_B1SS.dtype == torch.bool else mask_B1SS.to(query.dtype)  # bfloat16 under autocast
         read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask_B1SS, dropout_p=dropout)
-        # A clone, not `contiguous`: where the exporter writes attention out, its result has other strides than here.
+        # A clone, not `contiguous`: the attention that the exporter decomposes has other strides than this one.
         joined_BSD = read.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(2)
         out: Tensor = self.project_out(joined_BSD[:, 0] if last else packing.pack(joined_BSD))
         return functional.dropout(out, self.dropout, self.training)
 
 
 class Blocks(nn.Module):
-    """A network's blocks one after the other, dropout before and a norm behind."""
+    """The blocks of a network in sequence, with dropout before the first and a norm after the last."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -186,10 +198,11 @@ class Blocks(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def forward(self, read_BSD: Tensor, mask_B1SS: Tensor, held_BS: Tensor, *, last: bool = False) -> Tensor:
-        """The states [B, S, D]; with `last` those of the last slots alone, [B, 1, D]. What comes out of slots that hold nothing
-        means nothing.
+        """Compute the states `[B, S, D]`, or with `last` only the last ones, `[B, 1, D]`.
+
+        The states of slots that are not in use are arbitrary.
         """
-        packing = Packing(held_BS, whole=self.training)  # its batches are of one length
+        packing = Packing(held_BS, whole=self.training)  # training batches have one length
         hidden_ND = functional.dropout(packing.pack(read_BSD), self.dropout, self.training)
         for block in self.each:
             hidden_ND = block(hidden_ND, mask_B1SS, packing, last=last and block is self.each[-1])
@@ -198,7 +211,7 @@ class Blocks(nn.Module):
 
 
 def zero_init_residuals(network: nn.Module) -> None:
-    """Before training: let all blocks of a network add nothing to what they read."""
+    """Before training, zero the last layer of each branch, so that every block passes its input on unchanged."""
     for block in network.modules():
         if isinstance(block, Block):
             for last in (block.project_out, block.feed_forward[-2]):
@@ -207,7 +220,7 @@ def zero_init_residuals(network: nn.Module) -> None:
 
 
 class SwiGLU(nn.Module):
-    """silu(W1 x) * W2 x: [..., D] -> [..., F]; the two matrices are one."""
+    """silu(W1 x) * W2 x: `[..., D]` -> `[..., F]`. One matrix holds W1 and W2."""
 
     def __init__(self, width: int, feed_forward: int) -> None:
         super().__init__()

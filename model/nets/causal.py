@@ -1,8 +1,12 @@
-"""Causal self-attention over (track, outcome, position): SASRec (Kang & McAuley 2018) that reads how plays ended.
+"""Causal self-attention over tracks, outcomes and positions: SASRec (Kang & McAuley 2018), extended to read how plays ended.
 
-Departures from the paper: pre-norm blocks; a learned start token, so that an empty history is a valid input and yields the
-model's prior; positions counted from the oldest entry, or no positions, and attention that leans on distances
-(`blocks.Distances`); an outcome embedding added to the track's. Output and input share one embedding table.
+Departures from the paper:
+- pre-norm blocks;
+- a learned start token, so that an empty history is a valid input and yields the model's prior;
+- positions are counted from the oldest entry, or replaced by an attention bias for distances (`blocks.Distances`);
+- an outcome embedding is added to the track's embedding.
+
+Output and input share one embedding table.
 
 Shapes: B batch, T time, S = T + 1 slots, D width.
 """
@@ -18,8 +22,9 @@ from model.nets.tied import TiedNetwork
 
 
 class CausalNetwork(TiedNetwork):
-    """The house's network; `config.outcomes` off gives a SASRec that is blind to feedback, `config.skips` off one that reads a
-    history as if what was refused had never been in it.
+    """The causal network. Without `config.outcomes` it is a SASRec that ignores feedback.
+
+    Without `config.skips` it reads histories as if refused tracks had never been in them.
     """
 
     def __init__(self, config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> None:

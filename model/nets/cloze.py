@@ -1,10 +1,10 @@
-"""Bidirectional self-attention over masked histories: BERT4Rec (Sun et al. 2019) that reads how plays ended.
+"""Bidirectional self-attention over masked histories: BERT4Rec (Sun et al. 2019), extended to read how plays ended.
 
-The encoder of two published systems: the masked variant of Seshadri & Knees 2023, and of Mei, Bembom & Ehmann 2024, who give
-skips and thumbs an embedding of their own. In training some entries are hidden and predicted from both sides; in use a hidden
-entry is put behind the history, so an empty one is a valid input. Output and input share one embedding table.
+Two published systems use this encoder: the masked variant of Seshadri & Knees (2023), and Mei, Bembom & Ehmann (2024), who
+embed skips and thumbs. In training some entries are hidden and predicted from both sides. In use a hidden entry is appended to
+the history, so an empty history is a valid input. Output and input share one embedding table.
 
-Departures: pre-norm blocks; half of the windows hide their last entry alone, which is what the model is used for.
+Departures from the papers: blocks are pre-norm, and half of the windows hide only their last entry, as in use.
 
 Shapes: B batch, T time, S slots, D width.
 """
@@ -20,7 +20,9 @@ from model.vocabulary import PADDING
 
 
 class ClozeNetwork(TiedNetwork):
-    """Predicts hidden entries; `config.outcomes` off leaves feedback embeddings out, `config.skips` off what was refused."""
+    """Predicts hidden entries. Without `config.outcomes` it reads no feedback; without `config.skips` it reads no refused
+    track.
+    """
 
     reads_ahead = True
 
@@ -29,7 +31,9 @@ class ClozeNetwork(TiedNetwork):
         self.hidden_entry = nn.Parameter(torch.zeros(config.width))
 
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
-        """As of any network, but for the last state alone: the others have read ahead."""
+        """Compute the states of a history. Only the last one may be used to predict, because the others have read later
+        entries.
+        """
         hidden_BS = functional.pad(torch.zeros_like(tracks_BT, dtype=torch.bool), (0, 1), value=True)
         padded_BS = None if gaps_BT is None else functional.pad(gaps_BT, (0, 1))
         tracks_BS, outcomes_BS = functional.pad(tracks_BT, (0, 1)), functional.pad(outcomes_BT, (0, 1))
@@ -40,7 +44,9 @@ class ClozeNetwork(TiedNetwork):
         return self._read(tracks_BT, outcomes_BT, gaps_BT, hidden_BT, last=False), hidden_BT
 
     def _hide(self, filled_BT: Tensor) -> Tensor:
-        """Which entries to hide, by torch's random state: a share of them, or the last alone."""
+        """Choose at random which entries to hide, bool `[B, T]`: a share of them, or only the last. It uses torch's random
+        state.
+        """
         last_BT = torch.zeros_like(filled_BT)
         last_BT[:, -1] = filled_BT[:, -1]
         some_BT = (torch.rand(filled_BT.shape, device=filled_BT.device) < self.config.hidden_share) & filled_BT
@@ -54,7 +60,7 @@ class ClozeNetwork(TiedNetwork):
         filled_BS = filled_BS | hidden_BS
         read_BSD = torch.where(hidden_BS[..., None], self.hidden_entry, self.entries(tracks_BS, outcomes_BS, gaps_BS))
         places_S = torch.arange(tracks_BS.shape[1], device=tracks_BS.device)
-        itself_SS = places_S[None, :] == places_S[:, None]  # so that no line of the softmax is empty
+        itself_SS = places_S[None, :] == places_S[:, None]  # every row of the softmax needs one entry
         mask_B1SS = (filled_BS[:, None, :] | itself_SS)[:, None]
         states_BTD: Tensor = self.blocks(read_BSD + self.position(positions_of(filled_BS)), mask_B1SS, filled_BS, last=last)
         return states_BTD

@@ -1,4 +1,4 @@
-"""What a network is built from. It imports no torch, so a recipe can be read without it."""
+"""The settings of a network. This module imports no torch, so that a recipe can be read without it."""
 
 from typing import Literal
 
@@ -8,31 +8,30 @@ from pydantic.dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
 class NetworkConfig:
-    """The size and kind of a network; `model.nets.build` makes it."""
+    """The kind and the sizes of a network. `model.nets.build` builds a network from it."""
 
     kind: Literal["causal", "cloze", "sine"] = "causal"
-    hidden_share: float = Field(default=0.3, gt=0, le=1)  # of the entries that `cloze` hides in training
-    width: int = Field(default=64, ge=1)  # of the hidden states and embeddings
+    hidden_share: float = Field(default=0.3, gt=0, le=1)  # share of the entries that `cloze` hides in training
+    width: int = Field(default=64, ge=1)  # of hidden states and embeddings
     layers: int = Field(default=2, ge=1)
     heads: int = Field(default=2, ge=1)
     feed_forward: int = Field(default=256, ge=1)
     block: Literal["plain", "ligr"] = "plain"  # ligr: gated residuals and a SwiGLU feed-forward (see blocks.py)
-    interests: int = Field(default=3, ge=2)  # sub-interests of `sine`
+    interests: int = Field(default=3, ge=2)  # number of sub-interests of `sine`
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    outcomes: bool = True  # whether the network reads how plays ended
-    outcome_scaling: bool = False  # whether how a play ended also scales the track's vector, each dimension by its own factor
-    skips: bool = True  # whether refused tracks are read at all
-    repeats: bool = True  # whether what stands in the history it reads may come again; trained so under the full softmax alone
-    gaps: bool = False  # whether the network reads how long after each entry the next one came, or was asked for
-    positions: Literal["learned", "distance"] = "learned"  # distance: attention leans on how far apart entries stand instead
-    artist_transition: int = Field(
-        default=0, ge=0
-    )  # more dimensions, in which the newest kept track's artist asks for its like
-    artists: bool = True  # where a catalogue names artists, their tracks share a part of their vectors
-    item_bias: bool = True  # a learned score per track that depends on no history
-    wanted_head: bool = False  # a second head: would this listener keep this track now?
+    outcomes: bool = True  # the network reads how each play ended
+    outcome_scaling: bool = False  # the outcome also multiplies the track's vector by a learned vector
+    skips: bool = True  # false: refused tracks are removed from the input
+    repeats: bool = True  # false: tracks of the history are never proposed; training then needs the full softmax
+    gaps: bool = False  # the network reads the time from each entry to the next one, or to the request
+    # distance: attention gets a bias by the number of entries between two places
+    positions: Literal["learned", "distance"] = "learned"
+    artist_transition: int = Field(default=0, ge=0)  # extra dimensions that score artists after the newest kept track's artist
+    artists: bool = True  # tracks of one artist share a part of their vectors, if the catalogue names artists
+    item_bias: bool = True  # a learned score per track that does not depend on the history
+    wanted_head: bool = False  # a second head, which predicts whether the listener would keep a track now
     wanted_width: int = Field(default=32, ge=1)
-    wanted_weight: float = 0.0  # of the head's logit in the final score, where the recipe lets none be chosen
+    wanted_weight: float = 0.0  # of the second head's logit in the final score; a recipe's calibration may replace it
 
     @model_validator(mode="after")
     def _fits_together(self) -> "NetworkConfig":

@@ -1,19 +1,20 @@
-"""The copy head: scores the tracks of a listener's own long history by how often and where the past went on with them.
+"""The copy head scores the tracks of a listener's long history by how often, and after which tracks, they were played before.
 
-Music is repetition: four of five kept plays repeat a track, and people repeat sequences of tracks. A network of item vectors
-reads the newest 50 entries and would have to learn each listener's habits by heart. The copy head looks them up. In the softmax
-over the catalogue it replaces the score of each own track. The rest keep the network's score s:
+Four of five kept plays repeat a track, and people repeat sequences of tracks. A network of item vectors reads the newest 50
+entries and would have to memorise each listener's habits. The copy head looks them up. It replaces the scores of the listener's
+own tracks, and the other tracks keep the network's score s:
 
     score(i) = ( gate(case) + f(x(i)) - log sum over own j of exp f(x(j)) ) / T + share * s(i)      i in the long history
     score(i) = s(i)                                                                                all other i
 
 So the softmax of T * score is a mixture, P = (1 - g) P_network + g P_copy. P_network is the network's softmax over tracks that
-the listener has not heard, at a temperature that makes up for a network that is too sure. P_copy is a softmax over the own
-tracks, and g is their part of the sum. One cross-entropy weighs both halves against each other, and no graph has to compute
-the network's normaliser. `shift` is taken off the gate: above 0 it prefers what is new. s is 0 for an own track without a row.
+the listener has not heard; the temperature T corrects a network that is too confident. P_copy is a softmax over the own tracks.
+g is their share of the sum. One cross-entropy trains both parts, and the graph need not compute the network's normaliser.
+`shift` is subtracted from the gate: a positive value prefers new tracks. s is 0 for an own track without a row.
 
-f is linear in x plus a small feed-forward layer. x(i) are features of a track. Most are sums over its entries e in the long
-history, as log(1 + 10 sum). The predecessors of e are the kept entries before it, the context is the newest kept ones:
+f is a linear function of x plus a small feed-forward layer. x(i) are features of a track. Most of them are sums over the
+track's entries e in the long history, as log(1 + 10 sum). The predecessors of e are the kept entries before it. The context is
+the newest kept entries:
 
     the last one, two and three predecessors equal the context      for kept e; the first also for refused e, and for recent e
     e is the newest entry after the last context track
@@ -21,19 +22,22 @@ history, as log(1 + 10 sum). The predecessors of e are the kept entries before i
     kept, fading within 20, 100, 500 plays, 1 and 14 days           and refused, fading within 20 and 500 plays
     kept in this session; entries
 
-The others are of its newest entry: the log of its age in plays and in hours, whether it was refused, belongs to this session,
-stands last, and has a row. The evidence is that of `training.evaluation.own_history`, whatever the sessions, as a convolution.
-Each kept place has the weight of its track's lag among the nine newest distinct kept ones, 0 for other tracks. Then
-evidence(e) = sum over d of k(d) weight(e - d), with k(d) = d^-.55 for d from 1 to 15 and .65 |d|^-.5 for d from -15 to -1.
+The other features describe the track's newest entry: the log of its age in plays and in hours, and whether it was refused,
+belongs to this session, is the very last, and has a row.
 
-The gate reads how strong the evidence is (log sum exp f), how often the context of one, two and three was met, how many tracks
-are own ones, and how many of the newest 20 entries are of tracks with several plays. Neither gate nor f reads the network's
-state: states of the training part are learned by heart, and what reads them is far too sure (`docs/measurements/copy-head.md`).
+The evidence is computed as in `training.evaluation.own_history`, but ignores sessions, so it is a convolution. Each kept place
+gets the weight of its track's lag among the nine newest distinct kept tracks, or 0 for other tracks. Then evidence(e) = sum
+over d of k(d) weight(e - d), with k(d) = d^-.55 for d from 1 to 15 and .65 |d|^-.5 for d from -15 to -1.
 
-Cost: some 30 passes over the entries and one scatter of 17 sums. 700 weights.
+The gate reads the total evidence (log sum exp f), how often the contexts of one, two and three tracks occurred, the number of
+own tracks, and the share of the newest 20 entries whose tracks have several plays. Neither the gate nor f reads the network's
+state. The network memorises the states of its training part, and a head that reads them becomes far too confident
+(`docs/measurements/copy-head.md`).
 
-Shapes: B batch, L places of the long history, C sums, F features of a track, G features of a case, R newest kept plays,
-H matched tracks, K places around a match, V rows, W rows and request-local rows.
+Cost: about 30 passes over the entries and one scatter of 17 sums. 700 weights.
+
+Shapes: B batch, L places of the long history, C sums, F features of a track, G features of a case, R newest kept plays, H
+matched tracks, K places around a match, V rows, W rows and request-local rows.
 """
 
 import torch
@@ -45,7 +49,9 @@ from model.vocabulary import PADDING
 
 CONTEXT, HABIT = 3, 20
 REACH, RECENT, AROUND = 9, 32, 15
-"""Distinct tracks that are matched, kept plays among which they are looked for, places around a match."""
+"""Number of distinct tracks that are matched, of kept plays that are searched for them, and of places on each side of a
+match.
+"""
 LATER, LATER_FADE = 0.72, 3.0
 AFTER, BEFORE, BEFORE_FADE = 0.55, 0.65, 0.5
 SUMS, NEWEST, CASE, HIDDEN = 17, 6, 6, 16
@@ -54,7 +60,7 @@ NOTHING = -1e4
 
 
 class CopyHead(nn.Module):
-    """Scores of own tracks from long histories of at most `length` plays; `rows` is the height of the vocabulary."""
+    """Scores own tracks from long histories of at most `length` plays. `rows` is the number of rows of the vocabulary."""
 
     shift: Tensor
     temperature: Tensor
@@ -77,7 +83,7 @@ class CopyHead(nn.Module):
             self.gate.weight.zero_()
 
     def forward(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Rows of own tracks [B, L] and their scores without the network's share [B, L].
+        """Return the rows of own tracks `[B, L]` and their scores without the network's share `[B, L]`.
 
         `own` are the fields of `model.long_history.LongHistories`. A track stands at its newest place. All other places have
         the row of padding and the score `NOTHING`.
@@ -87,7 +93,7 @@ class CopyHead(nn.Module):
         return torch.where(stands_BL, own[0], PADDING), score_BL
 
     def weigh(self, features_BLF: Tensor, case_BG: Tensor, stands_BL: Tensor) -> Tensor:
-        """Gate and f of the places that stand for a track, [B, L], from what `features` gives."""
+        """Compute gate + f - log sum exp f of each place that stands for a track, `[B, L]`, from the result of `features`."""
         logit_BL = self.linear(features_BLF).squeeze(-1) + self.out(functional.gelu(self.hidden(features_BLF))).squeeze(-1)
         logit_BL = torch.where(stands_BL, logit_BL, NOTHING)
         total_B1 = torch.logsumexp(logit_BL, dim=1, keepdim=True)
@@ -95,7 +101,7 @@ class CopyHead(nn.Module):
         return torch.where(stands_BL, gate_B1 + logit_BL - total_B1, NOTHING)
 
     def mix(self, scores_BV: Tensor, rows_BL: Tensor, own_BL: Tensor) -> Tensor:
-        """The network's scores with those of own tracks in their places, [B, W]: a column for each request-local row."""
+        """Replace the scores of own tracks, `[B, V]` -> `[B, W]`. W - V columns are added for the request-local rows."""
         known_BL = rows_BL < scores_BV.shape[1]
         network_BL = torch.where(known_BL, scores_BV.gather(1, torch.where(known_BL, rows_BL, PADDING)), 0.0)
         beyond = max(0, int(rows_BL.max()) + 1 - scores_BV.shape[1])
@@ -103,7 +109,10 @@ class CopyHead(nn.Module):
         return scores_BW.scatter(1, rows_BL, self.share * network_BL + own_BL)
 
     def features(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Features of the track at each place [B, L, F], to be read where one stands, and of each case [B, G - 1]."""
+        """Compute the features of the track at each place `[B, L, F]`, and of each case `[B, G - 1]`.
+
+        The features of a place mean something only if it stands for a track.
+        """
         tracks_BL, outcomes_BL, ages_BL, session_BL, newest_BL = own
         place_L = torch.arange(tracks_BL.shape[1], device=tracks_BL.device)
         behind_L = (tracks_BL.shape[1] - 1 - place_L).float()
@@ -132,18 +141,20 @@ class CopyHead(nn.Module):
 
 
 def stands(tracks_BL: Tensor, newest_BL: Tensor) -> Tensor:
-    """Which places stand for a track, bool [B, L]: the newest of each."""
+    """Return which places stand for a track, bool `[B, L]`: the newest place of each track."""
     return (newest_BL == torch.arange(tracks_BL.shape[1], device=tracks_BL.device)) & (tracks_BL != PADDING)
 
 
 def _context(tracks_BL: Tensor, kept_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """The `RECENT` newest kept tracks [B, R], newest first, 0 for none. And where the last one, two and three predecessors are
-    the newest kept tracks, bool [B, CONTEXT, L].
+    """Return the newest kept tracks, and where they occurred before.
+
+    The first result is the `RECENT` newest kept tracks `[B, R]`, newest first, 0 for none. The second is bool `[B, CONTEXT,
+    L]`: the last one, two and three predecessors of a place equal the newest kept tracks.
     """
     width = tracks_BL.shape[1]
     count_BL = kept_BL.to(torch.int64).cumsum(1)
     before_BL = count_BL - kept_BL.to(torch.int64)
-    # Kept tracks in their order, behind CONTEXT zeros. What is refused goes to one more place, which nobody reads.
+    # Kept tracks in order, after CONTEXT zeros. Refused tracks are written to one further place, which is never read.
     order_BP = tracks_BL.new_zeros(tracks_BL.shape[0], CONTEXT + width + 1)
     order_BP = order_BP.scatter(1, torch.where(kept_BL, before_BL + CONTEXT, CONTEXT + width), tracks_BL)
     back_R = torch.arange(1, RECENT + 1, device=tracks_BL.device)
@@ -158,7 +169,7 @@ def _context(tracks_BL: Tensor, kept_BL: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _evidence(tracks_BL: Tensor, kept_BL: Tensor, recent_BR: Tensor) -> Tensor:
-    """The evidence of the nine newest distinct kept tracks at each place, [B, L]."""
+    """Compute at each place the evidence of the nine newest distinct kept tracks, `[B, L]`."""
     place_R = torch.arange(RECENT, device=recent_BR.device)
     again_BR = ((recent_BR[:, :, None] == recent_BR[:, None, :]) & (place_R < place_R[:, None])).any(2)
     found_BH, newest_BH = torch.where((recent_BR != PADDING) & ~again_BR, -place_R, -RECENT).topk(REACH)
@@ -166,9 +177,7 @@ def _evidence(tracks_BL: Tensor, kept_BL: Tensor, recent_BR: Tensor) -> Tensor:
     lag_H = torch.arange(REACH, device=recent_BR.device)
     match_H = torch.where(lag_H == 0, 1.0, LATER * torch.exp(-(lag_H - 1) / LATER_FADE))
     weight_BL = ((tracks_BL[..., None] == tracks_BH[:, None]).float() @ match_H) * kept_BL
-    away_K = torch.arange(
-        AROUND, -AROUND - 1, -1, device=recent_BR.device
-    )  # torch's convolution does not turn its kernel round
+    away_K = torch.arange(AROUND, -AROUND - 1, -1, device=recent_BR.device)  # torch's convolution does not flip its kernel
     far_K = away_K.abs().clamp(min=1).float()
     near_K = torch.where(away_K > 0, far_K**-AFTER, torch.where(away_K < 0, BEFORE * far_K**-BEFORE_FADE, 0.0))
     return functional.conv1d(weight_BL[:, None], near_K[None, None], padding=AROUND)[:, 0]

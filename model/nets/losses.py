@@ -1,9 +1,8 @@
-"""Losses as pure functions of scores and vectors: no network, recipe or device inside.
+"""Losses as pure functions of scores and vectors. They know no network, recipe or device.
 
     L = L_main + a L_pair + b L_contrast + c L_feedback + d L_refused
 
-Shapes: M states with a target, P pairs, N shared negatives, V rows, Q query width, B windows, T places,
-D width.
+Shapes: M states with a target, P pairs, N shared negatives, V rows, Q query width, B windows, T places, D width.
 """
 
 import math
@@ -24,9 +23,10 @@ def full_softmax(
     read_MT: Tensor | None = None,
     half: bool = False,
 ) -> Tensor:
-    """Mean of -log softmax(q · e)_target over all rows but padding, 0 without states; `smoothing` spreads that much of the
-    label evenly. Rows `read_MT` of a state, 0 for none, cannot come again: they are left out, its target excepted. With `half`
-    the products are of bfloat16.
+    """Mean of -log softmax(q · e)_target over all rows except padding. 0 without states.
+
+    `smoothing` is the share of the label that is spread evenly over all rows. `read_MT` are rows of each state's history, 0 for
+    none: they are left out of the softmax unless they are the target. With `half` the products are computed in bfloat16.
     """
     if not targets_M.numel():
         return query_MQ.sum()
@@ -43,10 +43,10 @@ def sampled_softmax(
     *,
     population: int,
 ) -> Tensor:
-    """Mean of -log softmax over the target and N negatives shared by the batch; 0 without states.
+    """Mean of -log softmax over the target and N negatives that the batch shares. 0 without states.
 
-    The negatives are drawn uniformly from `population` tracks, and each stands for population / N of them, so that the loss
-    estimates the full softmax's. A negative that happens to be a state's own target is left out of its denominator.
+    The negatives are drawn uniformly from `population` tracks. Each stands for population / N tracks, so the loss estimates the
+    full softmax. A negative that equals a state's target is left out of that state's denominator.
     """
     if not targets_M.numel():
         return query_MQ.sum()
@@ -59,8 +59,9 @@ def sampled_softmax(
 
 
 def hardest_negative(target_scores_M: Tensor, random_scores_MN: Tensor) -> Tensor:
-    """Mean of -log sigmoid(s(target)) - log(1 - sigmoid(s(r))), r the one of a state's N random tracks that scores highest
-    (Mei, Bembom & Ehmann 2024, the random-negative arm); 0 without states. A track that scores -inf is no negative.
+    """Mean of -log sigmoid(s(target)) - log(1 - sigmoid(s(r))), where r is the highest scored of a state's N random tracks.
+
+    This is the random-negative arm of Mei, Bembom & Ehmann (2024). 0 without states. A track with score -inf is no negative.
     """
     if not target_scores_M.numel():
         return target_scores_M.sum()
@@ -69,24 +70,24 @@ def hardest_negative(target_scores_M: Tensor, random_scores_MN: Tensor) -> Tenso
 
 
 def kept(scores_M: Tensor) -> Tensor:
-    """Mean of -log sigmoid(s(target)): binary cross-entropy of what was kept, without a random track; 0 without states."""
+    """Mean of -log sigmoid(s(target)): binary cross-entropy of kept tracks, without negatives. 0 without states."""
     return functional.softplus(-scores_M).mean() if scores_M.numel() else scores_M.sum()
 
 
 def refused(scores_P: Tensor) -> Tensor:
-    """Mean of -log(1 - sigmoid(s(h))) over tracks really refused (Mei et al. 2024, explicit negatives); 0 without any."""
+    """Mean of -log(1 - sigmoid(s(h))) over refused tracks h (Mei et al. 2024, explicit negatives). 0 without any."""
     return functional.softplus(scores_P).mean() if scores_P.numel() else scores_P.sum()
 
 
 def pairwise(wanted_scores_P: Tensor, refused_scores_P: Tensor) -> Tensor:
-    """Mean of -log sigmoid(s(wanted) - s(refused)) (BPR, Rendle et al. 2009) over tracks really refused; 0 without pairs."""
+    """Mean of -log sigmoid(s(wanted) - s(refused)) (BPR, Rendle et al. 2009). 0 without pairs."""
     if not wanted_scores_P.numel():
         return wanted_scores_P.sum()
     return -functional.logsigmoid(wanted_scores_P - refused_scores_P).mean()
 
 
 def feedback(logits_M: Tensor, wanted_M: Tensor) -> Tensor:
-    """Binary cross-entropy of the head that predicts whether the track that came was wanted; 0 without events."""
+    """Binary cross-entropy of the head that predicts whether the next track is kept. 0 without events."""
     if not logits_M.numel():
         return logits_M.sum()
     return functional.binary_cross_entropy_with_logits(logits_M, wanted_M.to(logits_M.dtype))
@@ -95,12 +96,12 @@ def feedback(logits_M: Tensor, wanted_M: Tensor) -> Tensor:
 def skip_contrastive(
     states_BTD: Tensor, targets_BTD: Tensor, entries_BTD: Tensor, skipped_BTT: Tensor, *, temperature: float
 ) -> Tensor:
-    """Pull each state towards the next wanted track and away from its session's skipped ones (Seshadri & Knees 2023, eq. 3):
+    """Pull each state towards the next kept track and away from its session's skipped tracks (Seshadri & Knees 2023, eq. 3):
 
         -log exp(cos(q, k+) / tau) / (exp(cos(q, k+) / tau) + sum_j exp(cos(q, e_j) / tau))
 
-    `skipped_BTT` is True at (b, t, j) where entry j is a skipped track of the session that state t belongs to. The mean is over
-    states that have one, since the others' terms are 0 whatever the network does; 0 without any.
+    `skipped_BTT` is True at (b, t, j) if entry j is a skipped track of the session of state t. The mean is over the states that
+    have one, because the terms of the others are 0 for any network. 0 without any.
     """
     states_BTD, targets_BTD, entries_BTD = (
         functional.normalize(vectors, dim=-1) for vectors in (states_BTD, targets_BTD, entries_BTD)

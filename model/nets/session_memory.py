@@ -1,7 +1,7 @@
-"""A memory of whole sessions beside a network: what stood near the tracks just heard in the sessions that resemble this one.
+"""Session memory: tables of past sessions, which raise the scores of tracks that followed similar sessions.
 
-A network of few plays a track learns which tracks are alike and little more; what really followed is better looked up. So the
-score of a track gets a second part, from tables instead of weights, which needs no training and can be filled anew at any time:
+If tracks have few plays, a network learns little more than which tracks are similar. Looking up what really followed works
+better. So a track's score gets a second part, computed from tables. It needs no training and can be refreshed at any time:
 
     score(i)    = network(i) + weight * log(1 + STEEP * share(i)),     share = evidence(i) / evidence of all tracks
     evidence(i) = heard(i) * sum over matches of strength * near(places from the match to i)
@@ -11,17 +11,19 @@ score of a track gets a second part, from tables instead of weights, which needs
     match       = 1 for the last track of the history, else LATER exp(-(lag - 1) / LATER_FADE)
     near        = SELF for the matched track itself, places^-AFTER behind it, BEFORE places^-BEFORE_FADE before it
 
-A *match* is a track of the history, one of the `REACH` newest distinct kept ones (lag 0 for the last), at its place in one of
-the newest sessions that have it. It is the weighting of sequence-aware session-kNN (see `training.evaluation.session_knn`) with
-other numbers and curves, but for three things: every match speaks, not only a session's newest; similar sessions weigh more
-than in proportion; and no time of asking is known, so a session's age is counted from the newest one. The strength of the last
-match that has a say is taken from all, so that which of two equal ones it is changes nothing. The numbers were chosen on the
-validation part of #nowplaying.
+A *match* is a place in a past session that holds one of the `REACH` newest distinct kept tracks of the history (lag 0 is the
+last track). Only the newest sessions of each track are searched.
 
-The tables are integers, 12 bytes a remembered (session, track). A request makes one line of floats a session and one a row.
+The weighting follows sequence-aware session-kNN (see `training.evaluation.session_knn`) with other numbers and curves. Three
+things differ. All matches of a session count, not only its newest. Similar sessions weigh more than in proportion. The time of
+the request is unknown, so a session's age is counted from the newest session. The strength of the weakest match is subtracted
+from all, so that a tie for the last place changes nothing. The numbers were chosen on the validation part of #nowplaying.
+
+The tables are integers and take 12 bytes for each track of each session. A request allocates one float for each session and one
+for each row.
 
 Shapes: B batch, T time, S sessions, P places of all sessions end to end, V rows, H read tracks of a history (`REACH`), R newest
-sessions of a track, M = H R, K matches that have a say, W places around a match, N = K W.
+sessions of a track, M = H R, K strongest matches, W places around a match, N = K W.
 """
 
 from typing import NamedTuple
@@ -42,7 +44,10 @@ STEEP = 100.0
 
 
 class Tables(NamedTuple):
-    """Sessions, newest first, their distinct tracks end to end in the order in which each was heard last; one at least."""
+    """At least one session. Sessions are stored newest first, one after the other.
+
+    A session holds its distinct tracks, in the order in which each was last heard.
+    """
 
     rows_P: Tensor
     sessions_P: Tensor  # the number of the session at each place
@@ -52,7 +57,7 @@ class Tables(NamedTuple):
 
 
 class SessionMemory(nn.Module):
-    """The tables as buffers; `recent` sessions of each track are looked at, `weight` is what it counts beside the network."""
+    """The tables as buffers. `recent` sessions of each track are searched; `weight` multiplies the second part of the score."""
 
     rows: Tensor
     sessions: Tensor
@@ -79,9 +84,9 @@ class SessionMemory(nn.Module):
             self.register_buffer(name, buffer)
 
     def forward(self, tracks_BT: Tensor, outcomes_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """What is remembered to a history: rows [B, N] and what each one's score gets more [B, N].
+        """Return the remembered rows `[B, N]` after each history and the score bonus of each, `[B, N]`.
 
-        A row that stands there several times has one number at all of its places; padding has none.
+        If a row occurs several times, every occurrence has the same bonus. Padding has the bonus 0.
         """
         heard_BH = newest_distinct(tracks_BT, outcomes_BT)
         strength_BK, place_BK = self._matches(heard_BH)
@@ -94,12 +99,14 @@ class SessionMemory(nn.Module):
         return rows_BN, torch.where(rows_BN == PADDING, 0.0, self.weight * torch.log1p(STEEP * share_BN))
 
     def add(self, scores_BV: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-        """The network's scores of all rows with what is remembered added, [B, V]."""
+        """Add the memory's bonuses to the network's scores of all rows, `[B, V]`."""
         rows_BN, more_BN = self(tracks_BT, outcomes_BT)
         return scores_BV.scatter(1, rows_BN, scores_BV.gather(1, rows_BN) + more_BN)
 
     def _matches(self, heard_BH: Tensor) -> tuple[Tensor, Tensor]:
-        """The matches that have a say: strength [B, K], place [B, K]. Strength is 0 where there are fewer."""
+        """Return the K strongest matches: strength `[B, K]` and place `[B, K]`. The strength is 0 where there are fewer
+        matches.
+        """
         lag_H = torch.arange(REACH)
         slot_R = torch.arange(self.recent)
         start_BH, stop_BH = self.starts[heard_BH], self.starts[heard_BH + 1]
@@ -118,9 +125,9 @@ class SessionMemory(nn.Module):
 
 
 def newest_distinct(tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-    """The `REACH` newest distinct kept rows of each history, newest first, `PADDING` where there are fewer, [B, H].
+    """Return the `REACH` newest distinct kept rows of each history, newest first, `[B, H]`. Missing ones are `PADDING`.
 
-    A track heard twice stands where it was heard last.
+    A track that was heard twice takes its later place.
     """
     tracks_BT, outcomes_BT = (functional.pad(array, (REACH, 0)) for array in (tracks_BT, outcomes_BT))
     kept_BT = (tracks_BT != PADDING) & ~is_refused(outcomes_BT)
@@ -132,13 +139,15 @@ def newest_distinct(tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
 
 
 def _near() -> Tensor:
-    """By how far a track stands behind the match, from -`AROUND` to `AROUND`, [W]."""
+    """Return the weight of each distance from a match, `[W]`, from `-AROUND` (before it) to `AROUND` (after it)."""
     away_W = torch.arange(-AROUND, AROUND + 1)
     apart_W = away_W.abs().clamp(min=1)
     return torch.where(away_W > 0, apart_W**-AFTER, torch.where(away_W < 0, BEFORE * apart_W**-BEFORE_FADE, SELF))
 
 
 def _heard(rows_BN: Tensor, heard_BH: Tensor) -> Tensor:
-    """`HEARD_LAST` for the last track of the history, `HEARD` for the others that are read, 1 for the rest, [B, N]."""
+    """Return the factor of each row, `[B, N]`: `HEARD_LAST` for the history's last track, `HEARD` for its other tracks,
+    else 1.
+    """
     less_H = 1 - torch.where(torch.arange(REACH) == 0, HEARD_LAST, HEARD)
     return 1 - ((rows_BN[..., None] == heard_BH[:, None, :]) * less_H).sum(2)

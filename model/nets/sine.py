@@ -1,20 +1,23 @@
-"""SINE: sub-interests from passive negative feedback (Pan et al. 2023, arXiv 2308.04086), on a SASRec over what was kept.
+"""SINE: sub-interests from passive negative feedback (Pan et al. 2023, arXiv 2308.04086), on a SASRec that reads kept tracks.
 
     h          the causal encoder's state over the kept entries alone
-    g_k        sub-interest k: attention of a learned query over the refused entries so far; zero where there are none
+    g_k        sub-interest k: attention of a learned query over the refused entries so far; zero without any
     h_k        h + sigmoid(h * g_k) * h
     a_k(i)     softmax over k of  w_k . [h_k ; e_i] + b_k
     s(i)       sum over k of  a_k(i) (h_k . e_i)  + bias_i
 
-So the score is no single dot product, and the artifact gets a scoring graph of its own. Three departures:
-how g_k reads the refused entries is our choice, as we know the formulas only; each k has a w_k of its own (with one w for
-all, the softmax over k cancels the part of w that meets e_i, and the fusion does not depend on the item); and a bias, the
-track's popularity at first. Without one (`item_bias` off) training stood still for nine epochs: popularity must lie in the
-vectors then, which are the input too, and our guess is that histories look alike until it does.
+The score is not one dot product, so the exporter writes a scoring graph of its own. Departures of the network from the paper:
+- How g_k reads the refused entries is our choice, because we know the paper's formulas only.
+- Each k has its own w_k. With one w for all k, the part of w that multiplies e_i would cancel in the softmax over k, and the
+  fusion would not depend on the item.
+- Each track has a bias, which starts from popularity. Without it (`item_bias` off), training made no progress for nine epochs.
+  Our guess is that the vectors must then hold popularity first, and these are the input too, so that histories look alike.
 
-Shapes: B batch, T time, S = T + 1 slots, D width, F = D + 1, K sub-interests, M any number of states, V rows.
-A state is [h ; g_1 … g_K]; a query [h_1 ; 1 … h_K ; 1 ; u_1 … u_K], u_k the state's part of a_k's logit; an item
-[e ; bias ; v_1 … v_K], v_k the item's part. As the a_k sum to 1, (h_k ; 1) . (e ; bias) adds the bias once.
+`training.fitting.objective` and the recipe `sine` name the departures of the loss.
+
+Shapes: B batch, T time, S = T + 1 slots, D width, F = D + 1, K sub-interests, M any number of states, V rows. A state is [h ;
+g_1 … g_K]. A query is [h_1 ; 1 … h_K ; 1 ; u_1 … u_K], with u_k the state's part of a_k's logit. An item is [e ; bias ; v_1 …
+v_K], with v_k the item's part. The a_k sum to 1, so (h_k ; 1) . (e ; bias) adds the bias once.
 """
 
 import torch
@@ -38,7 +41,7 @@ from model.vocabulary import PADDING
 
 
 class SineNetwork(Network):
-    """Sub-interests fused for each candidate."""
+    """The SINE network: sub-interests are fused with the state, with other weights for each candidate."""
 
     tables = ("track.weight", "bias")
 
@@ -65,7 +68,7 @@ class SineNetwork(Network):
         self,
         tracks_BT: Tensor,
         outcomes_BT: Tensor,
-        gaps_BT: Tensor | None = None,  # noqa: ARG002  # it reads none
+        gaps_BT: Tensor | None = None,  # noqa: ARG002 # SINE reads no gaps
         *,
         last: bool = False,
     ) -> Tensor:
@@ -81,7 +84,7 @@ class SineNetwork(Network):
         self,
         tracks_BT: Tensor,
         outcomes_BT: Tensor,
-        gaps_BT: Tensor | None = None,  # noqa: ARG002  # it reads none
+        gaps_BT: Tensor | None = None,  # noqa: ARG002 # SINE reads no gaps
     ) -> tuple[Tensor, Tensor]:
         return self.states(tracks_BT[:, :-1], outcomes_BT[:, :-1]), torch.ones_like(tracks_BT, dtype=torch.bool)
 
@@ -102,7 +105,7 @@ class SineNetwork(Network):
         return Heads(torch.cat([vectors, bias, vectors @ self.fuse_item.T], dim=-1), None)
 
     def start_from_popularity(self, popularity_V: Tensor) -> None:
-        """Biases at the log of popularity."""
+        """Set the biases to the log of popularity."""
         if self.config.item_bias:
             with torch.no_grad():
                 self.bias.copy_(torch.log(popularity_V + NEVER_WANTED))
@@ -121,7 +124,7 @@ class SineNetwork(Network):
         return (share_MKV * (fused_MKF @ vectors_VF.T)).sum(1)
 
     def penalty(self, states_MD: Tensor) -> Tensor:
-        """Sum over pairs k < l of the distance correlation of g_k and g_l over the given states."""
+        """Sum the distance correlation of g_k and g_l over the pairs k < l, estimated from the given states."""
         interests = states_MD.reshape(-1, 1 + self.interests, self.config.width)[:, 1:].unbind(1)
         pairs = [(one, other) for place, one in enumerate(interests) for other in interests[place + 1 :]]
         return torch.stack([distance_correlation(one, other) for one, other in pairs]).sum()
@@ -131,22 +134,28 @@ class SineNetwork(Network):
         return fused.reshape(*fused.shape[:-1], self.interests, self.fused_width), leaning_MK
 
     def _read_kept(self, vectors_BSD: Tensor, filled_BS: Tensor, kept_BS: Tensor) -> Tensor:
-        """The encoder's state after the newest kept entry at or before each slot; the start where there is none yet."""
+        """Compute each slot's encoder state after its newest kept entry. Slots before the first kept entry get the start's
+        state.
+        """
         read_BSD = torch.where(kept_BS[..., None], vectors_BSD, self.start) + self.position(positions_of(kept_BS))
         readable_BS = kept_BS | ~filled_BS
         mask_B1SS = only_readable(causal_mask(filled_BS), readable_BS)
         return newest_readable(self.blocks(read_BSD, mask_B1SS, held_of(filled_BS) & readable_BS), readable_BS)
 
     def _read_refused(self, vectors_BSD: Tensor, refused_BS: Tensor) -> Tensor:
-        """g_1 … g_K at each slot, from the refused entries up to it: [B, S, K, D]."""
+        """Compute g_1 … g_K at each slot, `[B, S, K, D]`, from the refused entries up to that slot."""
         logits_BSK = self.refused_key(vectors_BSD) @ self.interest_query.T
-        weight_BSK = torch.exp(logits_BSK.clamp(max=30)) * refused_BS[..., None]  # running sums allow no shift by a maximum
+        # the clamp prevents overflow; running sums rule out the usual shift by the maximum
+        weight_BSK = torch.exp(logits_BSK.clamp(max=30)) * refused_BS[..., None]
         sums_BSKD = (weight_BSK[..., None] * vectors_BSD[:, :, None]).cumsum(dim=1)
         return sums_BSKD / weight_BSK.cumsum(dim=1).clamp(min=1e-9)[..., None]
 
 
 def distance_correlation(one_MD: Tensor, other_MD: Tensor) -> Tensor:
-    """DCor of paired samples (Székely, Rizzo & Bakirov 2007), between 0 (independent) and 1; 0 where either does not vary."""
+    """Distance correlation of paired samples (Székely, Rizzo & Bakirov 2007).
+
+    It is 0 for independent samples and at most 1. It is 0 if one sample does not vary.
+    """
 
     def centred(samples_MD: Tensor) -> Tensor:
         squares_MM = (samples_MD[:, None] - samples_MD[None]).square().sum(-1)

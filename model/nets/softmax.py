@@ -1,12 +1,12 @@
-"""Cross-entropy over a whole catalogue, a few states at a time.
+"""Cross-entropy over a whole catalogue, computed for a few states at a time.
 
-Written out, the loss of 3,000 states over 10,000 tracks holds [M, V] three times (scores, their log-softmax, its gradient), and
-most of its time is reading and writing those. Here both passes are one: while the scores of some states are at hand they become
-the gradient of what they were made from, and are forgotten. Half the time, and memory that does not grow with the batch; the
-price is that the gradient is computed whether it is wanted or not, and cannot be differentiated again.
+A straightforward loss of 3,000 states over 10,000 tracks holds [M, V] three times: scores, their log-softmax, its gradient.
+Reading and writing these takes most of its time. Here the forward pass computes the gradient too, chunk by chunk, and reuses
+the chunk's memory. This takes half the time, and memory does not grow with the batch. The price: the gradient is computed even
+if nobody needs it, and it cannot be differentiated again.
 
-The three products with the items are most of what is left. Processors that multiply bfloat16 (AVX-512 BF16) need a third of the
-time for them in it; sums, the softmax and the loss stay float32.
+Most of the remaining time is spent in the three products with the items. Processors with bfloat16 products (AVX-512 BF16)
+compute them in a third of the time. Sums, the softmax and the loss stay float32.
 
 Shapes: M states with a target, V classes, Q query width, R classes left out for a state, N states at a time.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 SCORES = 1 << 22
-"""Scores held at a time, twice: 32 MB."""
+"""Number of scores in a chunk. Two such arrays are held, 32 MB together."""
 
 
 def cross_entropy(
@@ -29,10 +29,11 @@ def cross_entropy(
     left_out_MR: Tensor | None = None,
     half: bool = False,
 ) -> Tensor:
-    """Mean of -log softmax(q · e)_target over V classes, M at least 1; `smoothing` spreads that much of the label evenly.
+    """Mean of -log softmax(q · e)_target over V classes. M must be at least 1.
 
-    `left_out_MR` are classes that are no choice for a state, -1 for none; its target is one even so. ValueError where labels
-    are smoothed besides, which would spread over what is no choice. With `half` products are of bfloat16.
+    `smoothing` is the share of the label that is spread evenly over all classes. `left_out_MR` are classes that a state's
+    softmax leaves out, -1 for none; the target always stays in. With `half` the products are computed in bfloat16. ValueError
+    if both `smoothing` and `left_out_MR` are given, because the label would be spread over classes that are left out.
     """
     if smoothing and left_out_MR is not None:
         raise ValueError("found classes left out and smoothed labels; wanted one or the other")
@@ -42,7 +43,7 @@ def cross_entropy(
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: PLR0917  # torch hands everything over by place
+    def forward(  # noqa: PLR0917 # torch passes positional arguments only
         ctx: Any,
         query_MQ: Tensor,
         items_VQ: Tensor,

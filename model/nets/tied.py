@@ -1,7 +1,7 @@
-"""What networks with one embedding table for input and output share: tables, biases, the second head, artists, their start.
+"""The base of networks that use one embedding table for input and output: tables, biases, artists, the second head.
 
-A track's vector is its own part plus, where a catalogue names artists, its artist's: tracks that were seldom heard lean on
-those of the same artist. It knows nothing of how a history is read; `causal` and `cloze` do.
+A track's vector is the sum of its own embedding and its artist's, if the catalogue names artists. So a rare track is placed
+near other tracks of its artist. The subclasses in `causal` and `cloze` define how a history is read.
 
 Shapes: B batch, T time, S = T + 1 slots, M any number of states, D width, E artist transition, V rows.
 """
@@ -18,11 +18,11 @@ from model.nets.network import Heads, Network
 from model.vocabulary import PADDING
 
 NEVER_WANTED = 0.05
-"""Plays that a track without any counts as, where biases start from popularity."""
+"""Number of plays that an unplayed track counts as, when biases start from popularity."""
 
 
 class TiedNetwork(Network):
-    """Tables and heads; `places` is how many positions a history can have."""
+    """Embedding tables and heads. `places` is the number of positions in the longest history."""
 
     tied = "track.weight"
     tables = ("track.weight", "artist.weight", "wanted_item.weight", "bias", "wanted_bias")
@@ -36,7 +36,7 @@ class TiedNetwork(Network):
         self.knows_artists = config.artists and artists is not None
         self.artist_transition = config.artist_transition if self.knows_artists else 0
         self.track = nn.Embedding(rows, config.width + self.artist_transition, padding_idx=PADDING)
-        if config.artists and artists is not None:  # as above, which mypy cannot see through
+        if config.artists and artists is not None:  # the same condition as above, which mypy cannot follow
             self.register_buffer("artist_of", artists)
             self.artist = nn.Embedding(int(artists.max()) + 1, config.width + self.artist_transition, padding_idx=0)
         self.outcome = nn.Embedding(max(Outcome) + 1, config.width, padding_idx=0)
@@ -60,16 +60,16 @@ class TiedNetwork(Network):
         has = {"gaps": config.gaps, "wanted_weight": config.wanted_head}
         self.further_inputs = tuple(name for name in has if has[name])
         initialise(self)
-        if self.artist_transition:  # artists far apart from the first step on
+        if self.artist_transition:  # artists start far apart
             nn.init.zeros_(self.track.weight[:, config.width :])
             nn.init.normal_(self.artist.weight[1:, config.width :], std=self.artist_transition**-0.5)
 
     def entries(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None) -> Tensor:
-        """What is read of each entry, [B, T, D]: its track; where the network is to know, how it ended and how long after
-        it the next one came.
+        """Compute the input vectors `[B, T, D]`: each entry's track and, if configured, its outcome and the gap that follows
+        it.
         """
         vectors_BTD = self._vectors(tracks_BT)[..., : self.config.width]
-        if self.config.outcome_scaling:  # a sum alone cannot turn a refused track's vector round
+        if self.config.outcome_scaling:  # addition alone cannot reverse the direction of a refused track's vector
             vectors_BTD = vectors_BTD * (1 + self.outcome_scale(outcomes_BT))
         if self.config.outcomes:
             vectors_BTD = vectors_BTD + self.outcome(outcomes_BT)
@@ -78,17 +78,17 @@ class TiedNetwork(Network):
         return vectors_BTD
 
     def with_artist_transition(self, states_BSD: Tensor, tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
-        """The states [B, S, D + E], or the last alone: beside each, a vector of the newest kept track's artist, as loud as the
-        state says; zeros before any.
+        """Append the artist vector of the newest kept track to each state: `[B, S, D]` -> `[B, S, D + E]`.
 
-        A factorised transition (Rendle, Freudenthaler & Schmidt-Thieme 2010) beside the attention, from artist to artist: so
-        "another of the same artist" is learned once for all. Between tracks it would only be learned by heart.
+        The state scales this vector. It is 0 before the first kept track. The product with the item vectors is a factorised
+        transition between artists (Rendle, Freudenthaler & Schmidt-Thieme 2010). It learns "another track of the same artist"
+        once for all artists. A transition between tracks would only memorise pairs.
         """
         if not self.artist_transition:
             return states_BSD
         kept_BT = (tracks_BT != PADDING) & ~is_refused(outcomes_BT)
         own_BSE = functional.pad(self._vectors(tracks_BT)[..., self.config.width :], (0, 0, 1, 0))
-        heard_BS = functional.pad(kept_BT, (1, 0), value=True)  # the first slot holds nothing
+        heard_BS = functional.pad(kept_BT, (1, 0), value=True)  # the start slot, which has no artist
         artist_BSE = newest_readable(own_BSE, heard_BS)[:, -states_BSD.shape[1] :]
         return torch.cat([states_BSD, functional.softplus(self.transition_gate(states_BSD)) * artist_BSE], dim=-1)
 
@@ -112,14 +112,15 @@ class TiedNetwork(Network):
         return Heads(main, torch.cat([vectors, number(self.wanted_bias)], dim=-1))
 
     def start_from_popularity(self, popularity_V: Tensor) -> None:
-        """Biases at the log of popularity."""
+        """Set the biases to the log of popularity."""
         if self.config.item_bias:
             with torch.no_grad():
                 self.bias.copy_(torch.log(popularity_V + NEVER_WANTED))
 
     def start_from_vectors(self, vectors_VD: Tensor) -> None:
-        """The tracks' own vectors, padding apart. Blocks and positions add nothing yet: a state is its last track's vector, and
-        a score the cosine with it, times the root of the width.
+        """Copy the vectors into the track embeddings, except padding, and let blocks and positions add nothing at first.
+
+        Then a state is the normed vector of its last track. Its score with a track is their cosine times the root of the width.
         """
         with torch.no_grad():
             self.track.weight[PADDING + 1 :, : self.config.width] = vectors_VD[PADDING + 1 :]
@@ -128,13 +129,13 @@ class TiedNetwork(Network):
         zero_init_residuals(self)
 
     def set_calibration(self, prior_V: Tensor, wanted_weight: float) -> None:
-        """The prior becomes a part of the biases."""
+        """Add the prior to the biases, and set the weight of the wanted head."""
         with torch.no_grad():
             self.bias.add_(prior_V)
             self.wanted_weight.fill_(wanted_weight)
 
     def merge_artist_embeddings(self) -> None:
-        """Add the artists' part to each track's vector, once and for all: what is exported needs no artists."""
+        """Add the artist vectors to the track vectors, so that the exported network needs no artist table."""
         if self.knows_artists:
             with torch.no_grad():
                 self.track.weight.copy_(self._vectors(None))
@@ -142,7 +143,7 @@ class TiedNetwork(Network):
             del self.artist, self.artist_of
 
     def _vectors(self, rows: Tensor | None) -> Tensor:
-        """The vectors of the given rows (any shape), or of all: the track's own part and its artist's."""
+        """Return the vectors of the given rows (any shape), or of all rows: each track's own part plus its artist's part."""
         own: Tensor = self.track.weight if rows is None else self.track(rows)
         if not self.knows_artists:
             return own
@@ -153,7 +154,7 @@ class TiedNetwork(Network):
 
 
 def initialise(network: nn.Module) -> None:
-    """Small normal embeddings with zero padding, Xavier weights (Glorot & Bengio 2010), zero biases."""
+    """Initialise: small normal embeddings with zero padding, Xavier weights (Glorot & Bengio 2010), zero biases."""
     for module in network.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
