@@ -38,10 +38,21 @@ class Admission:
         """Count a request that begins."""
         self.in_flight += 1
 
-    def leave(self) -> None:
-        """Count a request that ends, and measure the pace now and then."""
-        self.in_flight -= 1
-        self._replies += 1
+    def weigh(self, requests: int) -> bool:
+        """Count a request in flight as so many from now on: a batch costs as much as the requests in it.
+
+        False if there are too many without it. It still counts as one then.
+        """
+        if self.in_flight > self.limit:
+            self._refused = True
+            return False
+        self.in_flight += requests - 1
+        return True
+
+    def leave(self, requests: int = 1) -> None:
+        """Count a request that ends, or a batch of so many, and measure the pace now and then."""
+        self.in_flight -= requests
+        self._replies += requests
         self._fewest = min(self._fewest, self.in_flight)
         if self._replies >= WINDOW_REPLIES and (now := self._clock()) - self._since >= WINDOW_S:
             self._measure(now)

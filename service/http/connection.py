@@ -31,6 +31,8 @@ ON_END = "nexttrack.on_end"
 """In `scope`: takes a function, which is called if the client leaves before its reply."""
 REFUSAL = "nexttrack.refusal"
 """In `scope`: status and detail of the problem with which the application must answer."""
+COSTS = "nexttrack.costs"
+"""In `scope`: takes how many ordinary requests this one costs. False: there are too many in flight, so it must be refused."""
 ALWAYS_ANSWERED = frozenset({b"/healthz", b"/readyz", b"/metrics"})
 """Paths that are answered under any load, so that operators see what happens."""
 _BODY = "nexttrack.body_bytes"
@@ -65,7 +67,7 @@ class Connection(HttpToolsProtocol):
         self._waiting: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._running: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None  # of the running request
-        self._in_flight = False  # whether the admission counts it
+        self._in_flight = 0  # how many requests the admission counts it as
         self._on_end: Callable[[], object] | None = None
 
     # Called by the transport.
@@ -213,9 +215,10 @@ class Connection(HttpToolsProtocol):
             self._waiting = (cycle, app)
             return
         self._running, self._on_end = cycle, None
-        self._in_flight = True
+        self._in_flight = 1
         self._admission.enter()
         _scope(cycle)[ON_END] = self._call_on_end
+        _scope(cycle)[COSTS] = self._costs
         self._task = self.loop.create_task(cycle.run_asgi(app))
         self._task.add_done_callback(self._ended)
         self.tasks.add(self._task)
@@ -255,8 +258,15 @@ class Connection(HttpToolsProtocol):
 
     def _leave(self) -> None:
         if self._in_flight:
-            self._in_flight = False
-            self._admission.leave()
+            in_flight, self._in_flight = self._in_flight, 0
+            self._admission.leave(in_flight)
+
+    def _costs(self, requests: int) -> bool:
+        """Count the running request as so many, if they may enter: others may have entered since its head arrived."""
+        if not self._admission.weigh(requests):
+            return False
+        self._in_flight = requests
+        return True
 
     def _call_on_end(self, callback: Callable[[], object]) -> None:
         if self.parser is None:  # the client has left before the task began

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 ID_BYTES = 256
 MAX_EVENTS = 1_000
 MAX_LISTED = 10_000
+MAX_REQUESTS = 100
 _NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -127,6 +128,12 @@ class NextRequest(Body):
     candidates: list[Id] | None = Field(None, max_length=MAX_LISTED, description="rank just these")
 
 
+class NextBatch(Body):
+    """Several requests at once: all are answered or, where one is wrong, none."""
+
+    requests: list[NextRequest] = Field(min_length=1, max_length=MAX_REQUESTS)
+
+
 class Recorded(BaseModel):
     """What became of the events; they are in Redis when this is read."""
 
@@ -159,6 +166,12 @@ class Proposal(BaseModel):
     source: Literal["model", "popular"]
     degraded: bool = Field(description="Redis or the model could not be used; the tracks are the most popular")
     tracks: list[Track]
+
+
+class ProposalBatch(BaseModel):
+    """The replies to a batch of requests."""
+
+    replies: list[Proposal] = Field(description="in the order of the requests")
 
 
 class SessionEntry(BaseModel):

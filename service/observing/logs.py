@@ -31,6 +31,8 @@ AGAIN_S = 10.0
 """How often a failure that goes on is logged."""
 DRAIN_S = 2.0
 """Longest wait for queued lines when the process ends."""
+NOTES = ("proposal", "source", "requests", "degraded")
+"""What routes note in the scope for the log: of one reply its id and source; of a batch its size and its degraded replies."""
 FRAMES, TRACEBACK_CHARACTERS = 12, 16_000
 """The newest frames of each exception that are logged, and the last characters of a traceback."""
 
@@ -119,11 +121,11 @@ class RequestLog:
         self._process = os.getpid()
 
     def __call__(self, scope: Scope, request_id: bytes, status: int, elapsed_s: float) -> None:
-        """Log a request that has ended, with `proposal` and `source` where its scope has them."""
+        """Log a request that has ended, with those `NOTES` that its scope has."""
         if self._writer is None:
             return
         method, path, ms = scope["method"], scope["path"], round(elapsed_s * 1000, 2)
-        notes = {name: scope[name] for name in ("proposal", "source") if name in scope}
+        notes = {name: scope[name] for name in NOTES if name in scope}
         if not self._plain:
             logger.info("request", method=method, path=path, status=status, ms=ms, **notes)
             return

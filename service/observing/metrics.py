@@ -88,6 +88,12 @@ class Metrics:
             ["source", "arm", "version"],  # source: model or popular; arm: current or challenger
             registry=registry,
         )
+        self.batched = Histogram(
+            "nexttrack_next_batch_requests",
+            "Requests in one POST /v1/next/batch",
+            buckets=(1, 2, 5, 10, 20, 50, 100),
+            registry=registry,
+        )
         self.shadow_overlap = Histogram(
             "nexttrack_shadow_overlap",
             "Share of the served tracks that the model in the shadow would have served too",

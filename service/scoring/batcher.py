@@ -1,9 +1,10 @@
 """Scores requests together, without a timer.
 
-One thread runs the graphs. It takes whoever waits, up to `max_batch` (`service.scoring.batches` says who fits together, and
-`service.scoring.pace` how many), runs them as one batch, and takes who has come meanwhile. So a lone request waits for nobody,
-and the busier the service, the larger the batches. A short history costs no more beside a long one: the graphs compute no
-padding. The queue is bounded; who has waited past the patience, or has gone away, is dropped before it costs a run.
+One thread runs the graphs. It takes whoever waits, up to `max_batch` (`service.scoring.batches` says who fits together,
+`service.scoring.pace` how many, and `service.scoring.gathering` who arrives together), runs them as one batch, and takes who
+has come meanwhile. So a lone request waits for nobody, and the busier the service, the larger the batches. A short history
+costs no more beside a long one: the graphs compute no padding. The queue is bounded; who has waited past the patience, or has
+gone away, is dropped before it costs a run.
 
 Requests are handed to the thread in lots. While it is busy that is once a turn of the event loop; while it is idle, once a turn
 has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
@@ -38,6 +39,7 @@ from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.observing.logs import Trouble
 from service.observing.metrics import ModelMetrics
 from service.scoring.batches import Job, Scored, take_batch
+from service.scoring.gathering import all_ready, together
 from service.scoring.pace import LoopTime, Pace
 from service.settings import Settings
 
@@ -138,12 +140,14 @@ class BatchingScorer:
         return None
 
     async def _submit(self, history: RowHistory, rows: Sequence[int], count: int | None) -> Scored:
+        if (gathering := together()) is not None:
+            await all_ready()
         if self._silent_s is not None:
             raise ScorerUnavailableError(self.fault())
         if len(self._jobs) >= self._limit:
             raise OverloadedError(f"{len(self._jobs)} requests wait for the model already")
         loop = asyncio.get_running_loop()
-        job = Job(history, rows, count, loop.create_future(), self._clock(), self._runner.cost(len(rows), count))
+        job = Job(history, rows, count, loop.create_future(), self._clock(), self._runner.cost(len(rows), count), gathering)
         self._jobs[job] = None
         if self._look is None:
             self._look = loop.call_later(self._look_s(), self._look_round)

@@ -1,7 +1,8 @@
 """Which of the waiting requests are scored together.
 
 All requests of a batch are padded to its largest. So a large request runs alone, and others share a batch as long as the memory
-for it is enough. Proposals and rankings are different graphs and run apart.
+for it is enough. Proposals and rankings are different graphs and run apart. Requests that one client sent as a batch stay
+together: only the memory limits how many of them run at once.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from model.batch_memory import Cost
 from model.encoding import RowHistory
+from service.scoring.gathering import Gathering
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Job:
     future: asyncio.Future[Scored]
     since: float
     cost: Cost
+    gathering: Gathering | None = None  # the other requests that the client sent with it
     is_taken: bool = False  # set by the thread once the job is in a batch
 
     @property
@@ -50,13 +53,23 @@ def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large:
     largest = 0
     for job in waiting:
         larger = max(largest, job.cost.bytes)
-        if not batch or (len(batch) < most and (len(batch) + 1) * larger <= memory_bytes and _go_together(batch[0], job)):
+        if not batch or (
+            _has_room(batch, job, most) and (len(batch) + 1) * larger <= memory_bytes and _go_together(batch[0], job)
+        ):
             batch.append(job)
             largest = larger
         else:
             left.append(job)
     waiting[:] = left
     return batch
+
+
+def _has_room(batch: Sequence[Job], job: Job, most: int) -> bool:
+    """Whether a batch takes one more. Of jobs that belong together it takes any number, else `most`."""
+    first = batch[0].gathering
+    if job.gathering is not None:
+        return job.gathering is first
+    return len(batch) < most
 
 
 def _go_together(one: Job, other: Job) -> bool:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from model.artifact import Artifact
 from model.graphs import Graphs
 from service.app import create_app
+from service.observing.log_writer import LogWriter
 from service.scoring.batcher import BatchRunner
 from service.settings import Settings
 from service.store.sessions import SessionStore
@@ -43,13 +44,14 @@ def running(
     clock: Clock | None = None,
     reached_framework: list[str] | None = None,
     current: Path | None = None,
+    log: LogWriter | None = None,
     **settings: object,
 ) -> Iterator[httpx.Client]:
     """Yield a client of a running application. Parts that are not given are the real graphs and a store in memory, or in
     Redis if the settings have its URL.
 
     `current` is the link that the application follows; by default it stays with the given artifact. The paths of requests
-    that reach FastAPI are added to `reached_framework`.
+    that reach FastAPI are added to `reached_framework`. Requests are logged to `log`.
     """
     app = create_app(
         Settings.model_validate(_QUIET | {"artifact": current or artifact.folder} | settings),
@@ -57,6 +59,7 @@ def running(
         runner or Graphs(artifact, threads=1),
         store=store or (None if "redis_url" in settings else MemorySessions(artifact.manifest.history)),
         clock=clock or Clock(),
+        log=log,
     )
     if reached_framework is not None:
         app.add_middleware(_Watching, seen=reached_framework)

@@ -36,11 +36,16 @@ async def get_next(
 @router.post("/v1/next", response_model=Proposal, responses={HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem}})
 async def post_next(request: Request, service: Service, body: NextRequest) -> Response:
     """The same with a body: for a history given here, or choosing from given candidates alone."""
+    return packed(await answer_body(request.scope, service, body))
+
+
+async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
+    """The reply to a checked body of `POST /v1/next`, encoded. The log and the metrics of `scope` get notes about it."""
     plays = None
     if body.history is not None:
         plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history]
     query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates)
-    return packed(await answer_next(request.scope, service, body.user_id, plays, query))
+    return await answer_next(scope, service, body.user_id, plays, query)
 
 
 async def propose(scope: Scope, service: State, user_id: str, query: Query) -> bytes:

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from service.http.admission import Admission
-from service.http.connection import ON_END, REFUSAL, Connection
+from service.http.connection import COSTS, ON_END, REFUSAL, Connection
 from service.http.connections import Connections, Limits
 from service.http.problems import problem
 
@@ -102,7 +103,9 @@ class Server:
         self.reached.append((path, body))
         assert (b"x-a", b"b") not in scope["headers"]  # a trailer
         scope[ON_END](lambda: self.left.append(path))
-        if path == "/wait":
+        if path == "/batch" and not scope[COSTS](int(body)):
+            return await problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many")(scope, receive, send)
+        if path in ("/wait", "/batch"):
             await self.gate.wait()
         return await PlainTextResponse(body * 20 if path == "/large" else body)(scope, receive, send)
 
@@ -393,6 +396,26 @@ async def test_refused_connection_is_read_again_when_its_time_has_come() -> None
         answered = await client.reply()
 
     assert (refused.status, before, answered.status) == (503, [("/healthz", b"")], 200)
+
+
+async def test_batch_counts_as_its_requests_until_it_is_answered() -> None:
+    """So a batch fills the places of many others. With the places full, a batch that is on its way in is refused, too."""
+    admission = Admission(0.1, 1)
+    admission.limit = 2
+    async with serving(admission=admission) as server:
+        first, late, other = await server.client(), await server.client(), await server.client()
+        batch = post(b"50").replace(b"/a", b"/batch")
+        late.send(batch[:-1])  # its head is admitted, its body arrives later
+        first.send(batch)
+        await until(lambda: admission.in_flight == 50)
+        refused = await other.ask(GET)
+        late.send(batch[-1:])
+        too_late = await late.reply()
+        server.gate.set()
+        answered = await first.reply()
+        await until(lambda: admission.in_flight == 0)
+
+    assert (refused.status, too_late.status, answered.status) == (503, 503, 200)
 
 
 async def test_page_of_another_origin_is_refused_by_the_application() -> None:

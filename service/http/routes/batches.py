@@ -1,0 +1,65 @@
+"""POST /v1/next/batch: what many listeners should hear next, in one request.
+
+Every request of the batch is answered like a `POST /v1/next` of its own. They run at the same time: Redis reads leave in one
+write, and the model scores all of them in one run, if the memory for it is enough (`service.scoring.gathering`).
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.types import Scope
+
+from service.errors import OverloadedError
+from service.http.connection import COSTS
+from service.http.replies import packed
+from service.http.routes.proposals import answer_body
+from service.http.schemas import NextBatch, Problem, ProposalBatch
+from service.scoring.gathering import Gathering
+from service.state import Service
+
+router = APIRouter(tags=["next"])
+
+
+@router.post(
+    "/v1/next/batch",
+    response_model=ProposalBatch,
+    responses={
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem},
+        HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "too many requests wait; none of these is answered"},
+    },
+)
+async def post_next_batch(request: Request, service: Service, body: NextBatch) -> Response:
+    """Asks what up to 100 listeners should hear next. Each request is a body of `POST /v1/next`; replies are in their order.
+
+    All requests are scored together. If one of them is wrong, none is answered. If one listener cannot be read, the reply for
+    this listener alone is degraded.
+    """
+    weigh(request.scope, len(body.requests))
+    service.metrics.batched.observe(len(body.requests))
+    scopes: list[Scope] = [{} for _ in body.requests]
+    replies = await _at_once([answer_body(scope, service, asked) for scope, asked in zip(scopes, body.requests, strict=True)])
+    # Read by service.observing.logs once the reply is out.
+    request.scope["requests"] = len(replies)
+    request.scope["degraded"] = sum(scope["source"] == "popular" for scope in scopes)
+    return packed(b'{"replies":[' + b",".join(replies) + b"]}")
+
+
+def weigh(scope: Scope, requests: int) -> None:
+    """Count a request as so many in admission control. OverloadedError if there are too many in flight."""
+    costs = scope.get(COSTS)  # None behind another server than ours, as in tests
+    if costs is not None and not costs(requests):
+        raise OverloadedError("more requests arrive than are answered in time; try again")
+
+
+async def _at_once(requests: Sequence[Coroutine[Any, Any, bytes]]) -> list[bytes]:
+    """The results of all requests, which reach the scorer together. If one fails, the others are cancelled."""
+    gathering = Gathering(len(requests))
+    tasks = [asyncio.create_task(gathering.take_part(request)) for request in requests]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,77 @@
+"""Makes the requests of one `POST /v1/next/batch` reach the scorer together, so that the model runs once for all of them.
+
+Each request of a batch runs in a task of its own: it reads its listener and encodes the history. Then it waits in its seat
+until all others are as far, or have ended. So a batch waits for its slowest listener, as its one reply does anyway.
+
+The seat travels in a context variable. The layers between the route and the scorer need not know of batches then.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Gathering:
+    """The requests of one batch, until all of them are ready for the scorer."""
+
+    def __init__(self, size: int) -> None:
+        """`size` is how many requests take part. Each must be given to `take_part`, in a task of its own."""
+        self._missing = size
+        self._complete = asyncio.Event()
+
+    async def take_part(self, request: Awaitable[T]) -> T:
+        """Returns what `request` returns. Its first call of the scorer waits for the other requests."""
+        seat = _Seat(self)
+        _SEAT.set(seat)
+        try:
+            return await request
+        finally:
+            seat.take()
+
+    def count(self) -> None:
+        """Count one more request that is ready, or has ended without a call of the scorer."""
+        self._missing -= 1
+        if self._missing <= 0:
+            self._complete.set()
+
+    async def wait(self) -> None:
+        """Returns once all requests are ready. All of them go on in the same turn of the event loop."""
+        if self._complete.is_set():
+            await asyncio.sleep(0)  # behind those who wait already: they were woken in this turn
+        else:
+            await self._complete.wait()
+
+
+class _Seat:
+    """The place of one request in its gathering."""
+
+    def __init__(self, gathering: Gathering) -> None:
+        self.gathering = gathering
+        self.taken = False
+
+    def take(self) -> bool:
+        """Count the request as ready. False if it was counted before."""
+        if self.taken:
+            return False
+        self.taken = True
+        self.gathering.count()
+        return True
+
+
+_SEAT: ContextVar[_Seat | None] = ContextVar("seat", default=None)
+
+
+def together() -> Gathering | None:
+    """The gathering that the running request belongs to; None outside of batches."""
+    seat = _SEAT.get()
+    return None if seat is None else seat.gathering
+
+
+async def all_ready() -> None:
+    """Returns once all requests of the running request's gathering are ready; at once if it has been here before."""
+    seat = _SEAT.get()
+    if seat is not None and seat.take():
+        await seat.gathering.wait()
