@@ -1,7 +1,7 @@
 """POST /v1/next/batch: what many listeners should hear next, in one request.
 
-Every request of the batch is answered like a `POST /v1/next` of its own. They run at the same time: Redis reads leave in one
-write, and the model scores all of them in one run, if the memory for it is enough (`service.scoring.gathering`).
+Every request of the batch is answered like a `POST /v1/next` of its own, and all run at the same time. Their reads of Redis
+leave in one write. The model scores all of them in one run if the memory suffices (`service.scoring.gathering`).
 """
 
 import asyncio
