@@ -10,7 +10,7 @@
         tracks.json       track ids in the order of their rows
         popular.json      rows by recent popularity: the fallback
         golden.json       inputs and the trainer's answers to them, replayed before serving
-        catalogue.json    optional: titles, artists, durations, in the order of the rows
+        catalogue.json    optional: titles, artists, albums, durations, in the order of the rows
 
 An artifact holds only JSON and ONNX, so reading one runs no code. An artifact that is damaged or has another schema is refused,
 never patched. The error says what was found and what was expected. `load` reads every byte once, at each start. `model.graphs`
@@ -41,6 +41,7 @@ from model.artifact_files import (
     verify_weights,
 )
 from model.catalogue import Catalogue
+from model.catalogue_index import CatalogueIndex
 from model.encoding import GAP_CODES, RowHistory
 from model.events import HistoryRule, Outcome
 from model.long_history import LongHistories
@@ -131,6 +132,7 @@ class _CatalogueFile:
     titles: Sequence[str | None]
     artists: Sequence[str | None]
     durations_ms: Sequence[Annotated[int, Field(ge=0)] | None]
+    albums: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +145,7 @@ class Artifact:
     popular: Sequence[int]
     golden: Sequence[Golden]
     catalogue: Catalogue | None
+    catalogue_index: CatalogueIndex
     weights: FileState
     """The state of `weights.bin` before it was verified, to detect later changes."""
 
@@ -164,13 +167,15 @@ def load(folder: Path) -> Artifact:
             verify_file(resolved / name, record)
         verify_weights(resolved / WEIGHTS, manifest.weights)
         vocabulary = _read_vocabulary(resolved, manifest)
+        catalogue = _read_catalogue(resolved, manifest)
         return Artifact(
             folder=resolved,
             manifest=manifest,
             vocabulary=vocabulary,
             popular=_read_popular(resolved, len(vocabulary)),
             golden=_read_golden(resolved, len(vocabulary), manifest.history.length),
-            catalogue=_read_catalogue(resolved, manifest),
+            catalogue=catalogue,
+            catalogue_index=CatalogueIndex.of(catalogue),
             weights=weights,
         )
 
@@ -248,8 +253,19 @@ def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
     if CATALOGUE not in manifest.files:
         return None
     found = read_json(folder / CATALOGUE, _CatalogueFile)
-    sizes = {len(found.titles), len(found.artists), len(found.durations_ms)}
+    sizes = {len(column) for column in (found.titles, found.artists, found.durations_ms, found.albums or found.titles)}
     if sizes != {manifest.tracks}:
         described = " and ".join(map(str, sorted(sizes)))
         raise ArtifactError(f"{folder}: {CATALOGUE} describes {described} tracks, the vocabulary has {manifest.tracks}")
-    return Catalogue(titles=found.titles, artists=found.artists, durations_ms=found.durations_ms)
+    return Catalogue(
+        titles=found.titles,
+        artists=_shared(found.artists),
+        durations_ms=found.durations_ms,
+        albums=_shared(found.albums),
+    )
+
+
+def _shared(names: Sequence[str | None]) -> Sequence[str | None]:
+    """Return the same names, equal ones as one string: a million tracks have far fewer artists."""
+    known: dict[str | None, str | None] = {}
+    return [known.setdefault(name, name) for name in names]

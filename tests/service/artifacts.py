@@ -58,7 +58,9 @@ def build(
     versions.write_json(draft / artifact.GOLDEN, [_golden(items_VD, prior_V, [], golden_error, wanted_weight or 0.0)])
     if catalogue:
         artists = [f"artist {number // GENRES}" for number in range(len(tracks))]
-        described = {"titles": [f"title {track}" for track in tracks], "artists": artists, "durations_ms": [None] * len(tracks)}
+        albums = [f"album {number // 2}" for number in range(len(tracks))]
+        titles = [f"title {track}" for track in tracks]
+        described = {"titles": titles, "artists": artists, "albums": albums, "durations_ms": [None] * len(tracks)}
         versions.write_json(draft / artifact.CATALOGUE, described)
     manifest = Manifest(
         name="tiny",

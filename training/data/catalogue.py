@@ -1,4 +1,4 @@
-"""A log's catalogue in the order of a vocabulary's rows: titles, artists and durations, and the number of each row's artist."""
+"""A log's catalogue in the order of a vocabulary's rows, and the number of each row's artist."""
 
 from typing import Any
 
@@ -12,16 +12,18 @@ from training.data.split import Split
 
 
 def catalogue_of(log: Log, part: Split) -> Catalogue | None:
-    """Titles, artists and durations in the order of the rows, where the log has them."""
+    """Titles, artists, albums and durations in the order of the rows, where the log has them."""
     frame = log.catalogue()
     if frame is None:
         return None
+    columns = [name for name in ("title", "artist", "duration_ms", "album") if name in frame.columns]
     known: dict[str, tuple[Any, ...]] = {
-        track_id: tuple(values) for track_id, *values in frame.select("track_id", "title", "artist", "duration_ms").iter_rows()
+        track_id: tuple(values) for track_id, *values in frame.select("track_id", *columns).iter_rows()
     }
-    rows = [known.get(track_id, (None, None, None)) for track_id in part.vocabulary.tracks]
-    titles, artists, durations_ms = zip(*rows, strict=True)
-    return Catalogue(titles=titles, artists=artists, durations_ms=durations_ms)
+    rows = [known.get(track_id, (None,) * len(columns)) for track_id in part.vocabulary.tracks]
+    titles, artists, durations_ms, *albums = zip(*rows, strict=True)
+    named = bool(albums) and any(album is not None for album in albums[0])
+    return Catalogue(titles=titles, artists=artists, durations_ms=durations_ms, albums=albums[0] if named else ())
 
 
 def artists_of(log: Log, part: Split) -> Tensor | None:
