@@ -35,6 +35,7 @@ from service.observing.metrics import Metrics
 from service.observing.pseudonyms import pseudonyms
 from service.observing.recent_trouble import RecentTrouble
 from service.recommender import Recommender
+from service.rules import rules_of
 from service.scoring.batcher import BatchingScorer, BatchRunner
 from service.scoring.pace import LoopTime, Pace
 from service.scoring.registry import Arm, ModelRegistry, ServedModel, Starter
@@ -228,8 +229,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
         scorer,
         store,
         masks,
-        exclude_played=settings.exclude_played,
-        artist_gap=settings.artist_gap,
+        rules=rules_of(settings),
         degraded=lambda reason: of_model.degraded_of(reason).inc(),
     )
     return ServedModel(artifact=artifact, arm=arm, scorer=scorer, recommender=recommender, metrics=of_model, close=parts.aclose)

@@ -86,7 +86,11 @@ class Settings(BaseSettings):
     )
     exclude_played: bool = Field(True, description="never propose what was already played in this session")
     artist_gap: int = Field(
-        0, ge=0, description="no artist twice within this many tracks of a reply (needs a catalogue); 0 is off"
+        0, ge=0, le=100, description="no artist twice within this many tracks, those just played among them; 0 is off"
+    )
+    album_gap: int = Field(0, ge=0, le=100, description="the same for albums; both need a catalogue")
+    not_heard_days: float = Field(
+        0, ge=0, le=36_500, allow_inf_nan=False, description="leave out what the listener heard within so many days; 0 is off"
     )
 
     wanted_weight: float | None = Field(

@@ -9,7 +9,7 @@ test compares the two.
 import re
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from model.events import Event, EventType, Outcome
 from service.http.schemas import ID_BYTES, MAX_EVENTS, MAX_LISTED, milliseconds
 from service.recommender import Query
+from service.rules import AskedRules
 
 if TYPE_CHECKING:
     _Id = str
@@ -49,6 +50,7 @@ class _Entry(Struct, forbid_unknown_fields=True, frozen=True):
     outcome: Literal["played", "skipped", "liked", "disliked"] = "played"
 
 
+_Gap = Annotated[int, Meta(ge=0, le=100)]
 _Listed = Annotated[list[_Id], Meta(max_length=MAX_LISTED)]
 
 
@@ -58,11 +60,16 @@ class _Next(Struct, forbid_unknown_fields=True, frozen=True):
     count: Annotated[int, Meta(ge=1, le=100)] = 10
     exclude: _Listed = []
     candidates: _Listed | None = None
+    artist_gap: _Gap | None = None
+    album_gap: _Gap | None = None
+    not_heard_days: Annotated[float, Meta(ge=0, le=36_500)] | None = None
+    replay: bool | None = None
 
 
 _event = msgspec.json.Decoder(_Event).decode
 _events = msgspec.json.Decoder(_Events).decode
 _next = msgspec.json.Decoder(_Next).decode
+_RULES = tuple(AskedRules.__annotations__)
 _TYPES = {type.name.lower(): type for type in EventType}
 _OUTCOMES = {outcome.name.lower(): outcome for outcome in Outcome}
 
@@ -103,7 +110,9 @@ def read_next(body: bytes) -> Asked | None:
     plays = None
     if asked.history is not None:
         plays = [(entry.track_id, _OUTCOMES[entry.outcome]) for entry in asked.history]
-    return Asked(asked.user_id, plays, Query(count=asked.count, exclude=asked.exclude, candidates=asked.candidates))
+    rules = cast("AskedRules", {name: value for name in _RULES if (value := getattr(asked, name)) is not None})
+    query = Query(count=asked.count, exclude=asked.exclude, candidates=asked.candidates, rules=rules)
+    return Asked(asked.user_id, plays, query)
 
 
 def _told(posted: _Event, now_ms: int) -> Event:
@@ -142,10 +151,10 @@ def _with_text_ids(event: _Event) -> _Event:
 
 
 def _next_with_text_ids(asked: _Next) -> _Next:
-    return _Next(
+    return msgspec.structs.replace(
+        asked,
         user_id=None if asked.user_id is None else str(asked.user_id),
         history=asked.history and [_Entry(str(entry.track_id), entry.outcome) for entry in asked.history],
-        count=asked.count,
         exclude=list(map(str, asked.exclude)),
         candidates=asked.candidates and list(map(str, asked.candidates)),
     )

@@ -9,9 +9,10 @@ FastAPI unchanged, which finds the words for the error. Contract tests compare t
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,11 +24,13 @@ from service.http.routes.events import record
 from service.http.routes.proposals import answer_next, propose
 from service.http.schemas import MAX_LISTED
 from service.recommender import Query
+from service.rules import AskedRules
 from service.state import State
 
 _USERS = b"/v1/users/"
 _NEXT = re.compile(rb"/v1/users/([^/]+)/next")
-_COUNT = re.compile(r"[1-9][0-9]?|100")
+_COUNT, _GAP = re.compile(r"[1-9][0-9]?|100"), re.compile(r"[0-9]|[1-9][0-9]|100")
+_DAYS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
 _SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, however its characters are encoded
 
 
@@ -121,15 +124,34 @@ def _user_id(raw: bytes) -> str | None:
 
 def _query(query_string: bytes) -> Query | None:
     """The query of a query string; None where it has anything but sound counts and exclusions."""
-    count, exclude = 10, list[str]()
+    count, exclude, rules = 10, list[str](), AskedRules()
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name == "count" and _COUNT.fullmatch(value):
             count = int(value)
         elif name == "exclude" and _SHORT_ID.fullmatch(value) and len(exclude) < MAX_LISTED:
             exclude.append(value)
+        elif name in _RULES and (read := _RULES[name](value)) is not None:
+            rules[name] = read  # type: ignore[literal-required]  # `_RULES` has the keys of `AskedRules`
         else:
             return None
-    return Query(count=count, exclude=exclude)
+    return Query(count=count, exclude=exclude, rules=rules)
+
+
+def _gap(text: str) -> int | None:
+    return int(text) if _GAP.fullmatch(text) else None
+
+
+def _days(text: str) -> float | None:
+    return float(text) if _DAYS.fullmatch(text) else None
+
+
+_RULES: Mapping[str, Callable[[str], Any]] = {
+    "artist_gap": _gap,
+    "album_gap": _gap,
+    "not_heard_days": _days,
+    "replay": {"true": True, "false": False}.get,
+}
+"""How the plain form of each rule is read."""
 
 
 def _has_plain_json(scope: Scope) -> bool:

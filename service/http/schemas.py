@@ -61,7 +61,15 @@ Time = Annotated[int, BeforeValidator(milliseconds), WithJsonSchema({"type": "st
 """RFC 3339 outside, Unix milliseconds inside."""
 Milliseconds = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Count = Annotated[int, Field(ge=1, le=100)]
+Gap = Annotated[int, Field(ge=0, le=100)]
+Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
 Excluded = Annotated[list[Id], Field(max_length=MAX_LISTED)]
+
+
+ARTIST_GAP = "no artist twice within so many tracks, counting the tracks just played"
+ALBUM_GAP = "no album twice within so many tracks, counting the tracks just played"
+NOT_HEARD_DAYS = "leave out what this listener heard within so many days"
+REPLAY = "whether tracks already played in this session may be proposed"
 
 
 class Body(BaseModel):
@@ -126,6 +134,10 @@ class NextRequest(Body):
     count: Annotated[Count, Field(strict=True)] = 10
     exclude: Excluded = []
     candidates: list[Id] | None = Field(None, max_length=MAX_LISTED, description="rank just these")
+    artist_gap: Annotated[Gap, Field(strict=True)] | None = Field(None, description=ARTIST_GAP)
+    album_gap: Annotated[Gap, Field(strict=True)] | None = Field(None, description=ALBUM_GAP)
+    not_heard_days: Annotated[Days, Field(strict=True)] | None = Field(None, description=NOT_HEARD_DAYS)
+    replay: Annotated[bool, Field(strict=True)] | None = Field(None, description=REPLAY)
 
 
 class NextBatch(Body):

@@ -30,6 +30,7 @@ PATHS = {
     ("post", "/v1/model/reload"),
     ("get", "/v1/status"),
 }
+RULES = {"artist_gap", "album_gap", "not_heard_days", "replay"}
 FIELDS = {
     "PostedEvent": {
         *("event_id", "user_id", "track_id", "type", "at", "played_ms", "track_ms", "request_id", "session_id"),
@@ -37,9 +38,9 @@ FIELDS = {
     },
     "PostedEvents": {"events"},
     "Recorded": {"accepted", "duplicates"},
-    "NextRequest": {"user_id", "history", "count", "exclude", "candidates"},
     "NextBatch": {"requests"},
     "ProposalBatch": {"replies"},
+    "NextRequest": {"user_id", "history", "count", "exclude", "candidates", *RULES},
     "GivenEntry": {"track_id", "outcome"},
     "Proposal": {"user_id", "request_id", "model", "source", "degraded", "tracks"},
     "Track": {"track_id", "score", "title", "artist"},
@@ -77,6 +78,8 @@ def test_paths_and_fields_are_those_of_the_contract(client: Client) -> None:
 
     assert {(method, path) for path, methods in found["paths"].items() for method in methods} == PATHS
     assert {name: set(schemas[name]["properties"]) for name in FIELDS} == FIELDS
+    next_parameters = found["paths"]["/v1/users/{user_id}/next"]["get"]["parameters"]
+    assert {one["name"] for one in next_parameters} == {"user_id", "count", "exclude", *RULES}
     assert schemas["PostedEvent"]["required"] == ["event_id", "user_id", "track_id", "type"]
     assert schemas["PostedEvent"]["properties"]["event_id"]["maxLength"] == 256
     assert schemas["PostedEvents"]["properties"]["events"]["maxItems"] == 1_000
@@ -106,6 +109,8 @@ REQUESTS = [
     Exchange("post", "/v1/events", "/v1/events", {"events": [{}]}, 422),
     Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next", None, 200),
     Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?count=0", None, 422),
+    Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?artist_gap=3&replay=true&not_heard_days=1", None, 200),
+    Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?artist_gap=101", None, 422),
     Exchange("post", "/v1/next", "/v1/next", {"candidates": ["t1", "unheard"]}, 200),
     Exchange("post", "/v1/next", "/v1/next", {"user_id": "u", "count": 100}, 200),
     Exchange("post", "/v1/next", "/v1/next", {"count": "x"}, 422),

@@ -40,7 +40,7 @@ class Ways:
 @pytest.fixture(scope="module")
 def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
     """Applications in which one listener has a session."""
-    artifact = artifacts.load(tmp_path_factory.mktemp("artifact"))
+    artifact = artifacts.load(tmp_path_factory.mktemp("artifact"), catalogue=True)
     store = MemorySessions(artifact.manifest.history)
     reached: list[str] = []
     with (
@@ -53,16 +53,27 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
 
 
 SOUND_USERS = ["ann", "nobody", "a%2Fb", "%C3%A9t%C3%A9"]
-SOUND_QUERIES = ["", "?count=5", "?count=100", "?exclude=t1&exclude=t%202", "?count=1&count=2"]
+SOUND_QUERIES = [
+    *("", "?count=5", "?count=100", "?exclude=t1&exclude=t%202", "?count=1&count=2"),
+    *("?artist_gap=3&album_gap=0", "?artist_gap=100&replay=true", "?not_heard_days=0.5&replay=false", "?not_heard_days=30"),
+]
+WRONG_QUERIES = [
+    *("?count=0", "?count=x", "?exclude=", "?limit=5"),
+    *("?artist_gap=101", "?album_gap=-1", "?artist_gap=1.5", "?artist_gap=", "?not_heard_days=-1", "?not_heard_days=nan"),
+    *("?not_heard_days=inf", "?not_heard_days=36501", "?replay=perhaps", "?replay="),
+]
+UNUSUAL_QUERIES = ["?artist_gap=+3", "?artist_gap=03", "?not_heard_days=1e1", "?replay=on", "?replay=1"]
+"""FastAPI takes them, the fast path leaves them to it."""
 
 
 @pytest.mark.parametrize("user", [*SOUND_USERS, "%00", "%FF", "x" * 257])
-@pytest.mark.parametrize("query", [*SOUND_QUERIES, "?count=0", "?count=x", "?exclude=", "?limit=5"])
+@pytest.mark.parametrize("query", [*SOUND_QUERIES, *WRONG_QUERIES, *UNUSUAL_QUERIES])
 def test_listeners_get_the_same_proposals_either_way(ways: Ways, user: str, query: str) -> None:
     """Only wrong requests reach FastAPI."""
     by_fast_path, by_framework = ways.replies("GET", f"/v1/users/{user}/next{query}")
 
     assert by_fast_path == by_framework
+    assert by_framework[0] == 422 or (query not in WRONG_QUERIES and (user in SOUND_USERS))
     assert bool(ways.reached_framework) == (user not in SOUND_USERS or query not in SOUND_QUERIES)
 
 
@@ -73,6 +84,8 @@ SOUND_BODIES = [
     '{"count": 3, "count": 4}',
     '{"user_id": 7, "exclude": [5, "t5"], "candidates": [9, "t9", -1]}',
     '{"history": [{"track_id": 1}, {"track_id": "t2"}]}',
+    '{"user_id": "ann", "artist_gap": 3, "album_gap": 2, "not_heard_days": 0.5, "replay": true}',
+    '{"user_id": "ann", "artist_gap": null, "not_heard_days": 3, "replay": null}',
 ]
 
 
@@ -82,6 +95,13 @@ SOUND_BODIES = [
         *SOUND_BODIES,
         '{"count": 101}',
         '{"count": 1.0}',
+        '{"artist_gap": 101}',
+        '{"artist_gap": 3.0}',
+        '{"album_gap": "3"}',
+        '{"not_heard_days": "1"}',
+        '{"not_heard_days": 1e9}',
+        '{"not_heard_days": Infinity}',
+        '{"replay": 1}',
         '{"count": "5"}',
         '{"user_id": "\\ud800"}',
         '{"user_id": "\\u0000"}',

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from model.artifact import Artifact
+from model.catalogue_index import CatalogueIndex, NameIndex
 from model.events import Event, EventType, HistoryRule, Outcome
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import OverloadedError, ScorerUnavailableError
-from service.recommender import SLICE, Query, Recommendation, Recommender
+from service.ranking import SLICE
+from service.recommender import Query, Recommendation, Recommender
+from service.rules import Rules
 from service.scoring.batcher import Scorer
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
@@ -31,8 +34,7 @@ class Desk:
         *,
         store: SessionStore | None = None,
         scorer: Scorer | None = None,
-        exclude_played: bool = True,
-        artist_gap: int = 0,
+        rules: Rules = Rules(),  # noqa: B008  # it is frozen
     ) -> None:
         self.memory = MemorySessions(artifact.manifest.history)
         self.masks = RecentMasks(artifact.manifest.history.skip, timedelta(seconds=1))
@@ -42,8 +44,7 @@ class Desk:
             scorer or RecordingScorer(artifact),
             store or self.memory,
             self.masks,
-            exclude_played=exclude_played,
-            artist_gap=artist_gap,
+            rules=rules,
             degraded=self.reasons.append,
         )
 
@@ -114,7 +115,7 @@ async def test_history_goes_back_as_far_as_the_manifest_says(tmp_path: Path, sco
 
 async def test_played_tracks_may_come_again_where_the_setting_says(artifact: Artifact) -> None:
     """Then skipped ones still stay out, also those that were liked afterwards."""
-    desk = Desk(artifact, exclude_played=False)
+    desk = Desk(artifact, rules=Rules(replay=True))
     await desk.tell((1, EventType.PLAY, "t39"), (2, EventType.SKIP, "t38"), (3, EventType.LIKE, "t38"))
 
     assert tracks(await desk.ask()) == ["t39", "t37", "t36"]
@@ -160,13 +161,13 @@ async def test_failing_store_is_replaced_by_popularity_and_counted(artifact: Art
     assert scorer.histories == []
 
 
-@pytest.mark.parametrize(("exclude_played", "left_out"), [(True, ["t0", "t1", "t2", "t4"]), (False, ["t1", "t2", "t4"])])
+@pytest.mark.parametrize(("replay", "left_out"), [(False, ["t0", "t1", "t2", "t4"]), (True, ["t1", "t2", "t4"])])
 async def test_reply_without_the_store_keeps_the_masks_of_an_earlier_read(
-    artifact: Artifact, exclude_played: bool, left_out: list[str]
+    artifact: Artifact, replay: bool, left_out: list[str]
 ) -> None:
     """What was skipped, disliked and, unless switched off, played stays out, and so does what the request excludes."""
     store = LosableSessions(artifact.manifest.history)
-    desk = Desk(artifact, store=store, exclude_played=exclude_played)
+    desk = Desk(artifact, store=store, rules=Rules(replay=replay))
     await store.record(
         {
             "u": [
@@ -220,12 +221,70 @@ async def test_other_requests_are_served_while_many_tracks_are_looked_up(artifac
 async def test_artists_apart_hold_for_candidates_and_popular_tracks_too(tmp_path: Path) -> None:
     """Whoever chose the tracks, no artist comes twice within the gap; tracks without an artist are in nobody's way."""
     artifact = artifacts.load(tmp_path, catalogue=True)  # four tracks an artist
-    desk = Desk(artifact, artist_gap=2)
-    failing = Desk(artifact, artist_gap=2, scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
+    desk = Desk(artifact, rules=Rules(artist_gap=2))
+    failing = Desk(artifact, rules=Rules(artist_gap=2), scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
     candidates = ["t0", "t1", "t2", "t4", "unheard", "unheard too"]
 
-    assert tracks(await desk.ask(Query(candidates=candidates))) == ["t4", "t2", "unheard", "unheard too"]
-    assert tracks(await failing.ask(Query(count=3))) == ["t0", "t4", "t8"]
+    assert tracks(await desk.ask(Query(candidates=candidates))) == ["t4", "t2", "unheard", "t1", "unheard too", "t0"]
+    assert tracks(await failing.ask(Query(count=3))) == ["t0", "t4", "t1"]
+
+
+async def test_gaps_count_the_tracks_just_played(tmp_path: Path) -> None:
+    """The newest track of the session stands right before the first place, also where popularity answers without the store."""
+    artifact = artifacts.load(tmp_path, catalogue=True)  # four tracks an artist, two an album
+    store = LosableSessions(artifact.manifest.history)
+    desk = Desk(artifact, store=store)
+    await store.record({"u": [Event(1, EventType.PLAY, "e1", "t0"), Event(2, EventType.SKIP, "e2", "t38")]})
+    by_artist = await desk.ask(Query(count=3, rules={"artist_gap": 3}))
+    by_album = await desk.ask(Query(count=3, rules={"album_gap": 3}))
+    store.lost = True
+    popular = await desk.ask(Query(count=3, rules={"artist_gap": 3}))
+
+    assert tracks(by_artist) == ["t35", "t31", "t39"]  # t39 is of the artist just skipped
+    assert tracks(by_album) == ["t37", "t35", "t39"]
+    assert tracks(popular) == ["t4", "t1", "t8"]
+
+
+async def test_rules_make_no_reply_shorter_than_the_catalogue_does(tmp_path: Path) -> None:
+    """More tracks are scored where the first ones are all of one artist, and each artist has one track for a long gap."""
+    names = [f"t{number}" for number in range(1_000)]
+    artifact = artifacts.load(tmp_path, catalogue=True, tracks=names)
+    index = CatalogueIndex(NameIndex(["few", "others", *["many"] * 998]), NameIndex(()))
+    scorer = RecordingScorer(artifact)
+    desk = Desk(replace(artifact, catalogue_index=index), scorer=scorer)
+    found = tracks(await desk.ask(Query(count=3, rules={"artist_gap": 3})))
+    short = tracks(await desk.ask(Query(count=4, rules={"artist_gap": 4})))
+
+    assert found == ["t999", "t1", "t0"]
+    assert short == found  # the gap holds, and there are three artists
+    assert len(scorer.histories) == 6  # three tries each, no more
+
+
+async def test_what_was_heard_within_days_stays_out(artifact: Artifact) -> None:
+    """In earlier sessions too, whatever became of it, and further back than the model reads. 0 days are no rule."""
+    rule = HistoryRule(length=1)
+    artifact = replace(artifact, manifest=artifact.manifest.model_copy(update={"history": rule}))
+    desk, day = Desk(artifact), 24 * 3_600_000
+    await desk.tell((day, EventType.PLAY, "t39"), (2 * day, EventType.SKIP, "t38"), (3 * day, EventType.LIKE, "t37"))
+    now_ms = 4 * day
+
+    for days, first in ((0, "t39"), (1, "t39"), (1.5, "t39"), (2.5, "t39"), (3.5, "t36")):
+        found = tracks(await desk.ask(Query(count=40, rules={"not_heard_days": days}), now_ms))
+        left_out = {track_id for track_id, age in (("t39", 3), ("t38", 2), ("t37", 1)) if age < days}
+        assert set(found) == {f"t{number}" for number in range(40)} - left_out
+        assert found[0] == first
+
+
+async def test_a_request_may_allow_what_was_played(artifact: Artifact) -> None:
+    """What was skipped stays out. A request may also forbid what the service allows."""
+    for allowed in (True, False):
+        desk = Desk(artifact, rules=Rules(replay=not allowed))
+        await desk.tell((1, EventType.PLAY, "t39"), (2, EventType.SKIP, "t38"))
+
+        assert tracks(await desk.ask(Query(count=2, rules={"replay": allowed}))) == (
+            ["t39", "t37"] if allowed else ["t37", "t36"]
+        )
+        assert tracks(await desk.ask(Query(count=2, rules={"replay": None}))) == (["t37", "t36"] if allowed else ["t39", "t37"])
 
 
 async def test_a_copy_head_reads_the_past_and_its_own_tracks_are_named(tmp_path: Path) -> None:

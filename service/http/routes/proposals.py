@@ -10,9 +10,23 @@ from starlette.types import Scope
 
 from model.events import Outcome
 from service.http.replies import encode, packed, proposal
-from service.http.schemas import Count, Excluded, NextRequest, PathId, Problem, Proposal
+from service.http.schemas import (
+    ALBUM_GAP,
+    ARTIST_GAP,
+    NOT_HEARD_DAYS,
+    REPLAY,
+    Count,
+    Days,
+    Excluded,
+    Gap,
+    NextRequest,
+    PathId,
+    Problem,
+    Proposal,
+)
 from service.recommender import Query, Recommendation
 from service.request_ids import POPULAR, new_request_id
+from service.rules import AskedRules
 from service.scoring.registry import ServedModel
 from service.state import Service, State
 
@@ -26,11 +40,17 @@ async def get_next(
     request: Request,
     service: Service,
     user_id: PathId,
+    *,
     count: Annotated[Count, QueryParameter()] = 10,
     exclude: Annotated[Excluded, QueryParameter()] = [],  # noqa: B006  # FastAPI copies defaults; nothing here changes it
+    artist_gap: Annotated[Gap | None, QueryParameter(description=ARTIST_GAP)] = None,
+    album_gap: Annotated[Gap | None, QueryParameter(description=ALBUM_GAP)] = None,
+    not_heard_days: Annotated[Days | None, QueryParameter(description=NOT_HEARD_DAYS)] = None,
+    replay: Annotated[bool | None, QueryParameter(description=REPLAY)] = None,
 ) -> Response:
     """What to play next. Never what this session skipped, a disliked track, or what `exclude` names."""
-    return packed(await propose(request.scope, service, user_id, Query(count=count, exclude=exclude)))
+    rules = AskedRules(artist_gap=artist_gap, album_gap=album_gap, not_heard_days=not_heard_days, replay=replay)
+    return packed(await propose(request.scope, service, user_id, Query(count=count, exclude=exclude, rules=rules)))
 
 
 @router.post("/v1/next", response_model=Proposal, responses={HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem}})
@@ -44,7 +64,10 @@ async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
     plays = None
     if body.history is not None:
         plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history]
-    query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates)
+    rules = AskedRules(
+        artist_gap=body.artist_gap, album_gap=body.album_gap, not_heard_days=body.not_heard_days, replay=body.replay
+    )
+    query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates, rules=rules)
     return await answer_next(scope, service, body.user_id, plays, query)
 
 

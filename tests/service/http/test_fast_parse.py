@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.http.fast_parse import read_events, read_next
 from service.http.schemas import NextRequest, OneOrMany, PostedEvents
+from service.rules import AskedRules
 
 NOW_MS = 1_800_000_000_000
 _EVENTS: TypeAdapter[Any] = TypeAdapter(OneOrMany)
@@ -22,6 +23,10 @@ ASKED = {
     "count": 3,
     "exclude": ["x"],
     "candidates": ["c"],
+    "artist_gap": 3,
+    "album_gap": 2,
+    "not_heard_days": 1.5,
+    "replay": True,
 }
 ODD: list[Any] = [
     *("", "a", "\n", "a\n", "\x00", "\x7f", "\x85", "\xa0", "\ud800", "é" * 128, "é" * 129, "x" * 256, "x" * 257, "😀" * 64),
@@ -100,7 +105,9 @@ def test_wishes_are_read_as_pydantic_reads_them() -> None:
         plays = None if read.plays is None else [(track_id, outcome.name.lower()) for track_id, outcome in read.plays]
         history = None if found.history is None else [(entry.track_id, entry.outcome) for entry in found.history]
         query = (read.query.count, read.query.exclude, read.query.candidates)
+        rules = {name: getattr(found, name) for name in AskedRules.__annotations__ if getattr(found, name) is not None}
         assert (read.user_id, plays, query) == (found.user_id, history, (found.count, found.exclude, found.candidates))
+        assert repr(sorted(read.query.rules.items())) == repr(sorted(rules.items()))
 
     assert taken > 500
 

@@ -13,6 +13,7 @@ from model.versions import switch
 from service.errors import ModelRefusedError
 from service.observing.metrics import Metrics
 from service.recommender import Recommender
+from service.rules import Rules
 from service.scoring.registry import Arm, ModelRegistry, ServedModel, Starter, share_of
 from service.store.recent_masks import RecentMasks
 from tests.service import artifacts
@@ -37,7 +38,7 @@ class Parts:
             MemorySessions(artifact.manifest.history),
             RecentMasks(artifact.manifest.history.skip, timedelta(seconds=1)),
         )
-        recommender = Recommender(artifact, scorer, store, masks, exclude_played=True, artist_gap=0, degraded=lambda _: None)
+        recommender = Recommender(artifact, scorer, store, masks, rules=Rules(), degraded=lambda _: None)
 
         async def close() -> None:
             self.closed.append(artifact.manifest.version)

@@ -1,0 +1,151 @@
+"""Rules about a list of proposals: how tracks that have scores are put in order.
+
+The service applies these functions to a reply. The trainer applies the same ones to measure what they cost in hits.
+
+    spacing     no label (an artist, an album, a recording) twice within so many tracks
+    draw        some places go to tracks that are drawn below the best ones
+    novelty     tracks that the listener has heard move up or down
+
+Tracks are numbered by rank: 0 is the track with the best score.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Sequence
+from random import Random
+from typing import NamedTuple
+
+NOVELTY_SCALE = 2.0
+"""How many natural logarithms of the odds a novelty counts: see `novelty_shift`."""
+
+
+class Spacing(NamedTuple):
+    """No label twice within `size` tracks, counted together with the tracks just played. Tracks without a label are free.
+
+    `label` gives the label of a rank. `before` are the labels of the tracks just played, the newest last.
+    """
+
+    size: float
+    label: Callable[[int], Hashable | None]
+    before: Sequence[Hashable | None] = ()
+
+
+class Draw(NamedTuple):
+    """Tracks for `places` of a list, drawn from the ranks from `first` on by the softmax of `scores`, each once at most."""
+
+    scores: Sequence[float]
+    first: int
+    places: Collection[int]
+    random: Random
+
+
+class Placed(NamedTuple):
+    """A rank that got a place, and the probability with which it was drawn. None stands for the best that was left."""
+
+    rank: int
+    probability: float | None = None
+
+
+def arrange(size: int, count: int, spacings: Sequence[Spacing], draw: Draw | None = None) -> list[Placed]:
+    """Gives each of `count` places the best of `size` ranks that may stand there. The list is shorter if none may.
+
+    A rank that may not stand at a place waits and is tried again at the next one. A draw leaves out what may not stand there.
+    """
+    if draw is None and not spacings:
+        return [Placed(rank) for rank in range(min(size, count))]
+    board = _Board(size, spacings)
+    placed: list[Placed] = []
+    for place in range(count):
+        one = None
+        if draw is not None and place in draw.places:
+            one = _drawn(board, place, draw)
+        if one is None and (best := board.best(place)) is not None:
+            one = Placed(best)
+        if one is None:
+            break
+        board.put(one.rank, place)
+        placed.append(one)
+    return placed
+
+
+def exploring_places(count: int, share: float, random: Random) -> frozenset[int]:
+    """Chooses which places of a list are drawn: of `count` places the given share on average, each as likely as the others."""
+    wanted = count * share
+    number = int(wanted) + (random.random() < wanted % 1)
+    return frozenset(random.sample(range(count), number))
+
+
+def novelty_shift(novelty: float) -> float:
+    """How much the score of a heard track falls at a novelty from -1 to 1. An odd, rising function, infinite at both ends.
+
+    The scores are logits. So a novelty n multiplies the odds of heard tracks against new ones by ((1 - n) / (1 + n)) to the
+    power of `NOVELTY_SCALE`. In a model with a copy head this is a shift of its gate, divided by its temperature.
+    """
+    if abs(novelty) >= 1:
+        return math.copysign(math.inf, novelty)
+    return 2 * NOVELTY_SCALE * math.atanh(novelty)
+
+
+def _drawn(board: "_Board", place: int, draw: Draw) -> Placed | None:
+    pool = [rank for rank in range(draw.first, board.size) if board.may_stand(rank, place)]
+    if not pool:
+        return None
+    best = max(draw.scores[rank] for rank in pool)
+    weights = [math.exp(draw.scores[rank] - best) for rank in pool]
+    [chosen] = draw.random.choices(range(len(pool)), weights)
+    return Placed(pool[chosen], weights[chosen] / math.fsum(weights))
+
+
+class _Board:
+    """Which ranks are left, and where each label stood last. The newest track just played stands at place -1."""
+
+    def __init__(self, size: int, spacings: Sequence[Spacing]) -> None:
+        self.size, self._spacings = size, spacings
+        self._last: list[dict[Hashable, int]] = []
+        for spacing in spacings:
+            last: dict[Hashable, int] = {}
+            for back, label in enumerate(reversed(spacing.before), start=1):
+                last.setdefault(label, -back)
+            self._last.append(last)
+        self._put: set[int] = set()
+        self._seen = 0
+        self._waiting: dict[tuple[Hashable | None, ...], deque[int]] = {}  # seen and passed over, by labels, best first
+
+    def may_stand(self, rank: int, place: int) -> bool:
+        return rank not in self._put and self._fits(self._labels(rank), place)
+
+    def best(self, place: int) -> int | None:
+        heads = [queue[0] for labels, queue in self._waiting.items() if self._without_put(queue) and self._fits(labels, place)]
+        if heads:
+            return min(heads)
+        while self._seen < self.size:
+            rank = self._seen
+            self._seen += 1
+            if rank in self._put:
+                continue
+            labels = self._labels(rank)
+            self._waiting.setdefault(labels, deque()).append(rank)
+            if self._fits(labels, place):
+                return rank
+        return None
+
+    def put(self, rank: int, place: int) -> None:
+        self._put.add(rank)
+        for last, label in zip(self._last, self._labels(rank), strict=True):
+            if label is not None:
+                last[label] = place
+
+    def _without_put(self, queue: deque[int]) -> bool:
+        """Removes ranks that have a place from the head of a queue. Whether any rank is left."""
+        while queue and queue[0] in self._put:
+            queue.popleft()
+        return bool(queue)
+
+    def _labels(self, rank: int) -> tuple[Hashable | None, ...]:
+        return tuple([spacing.label(rank) for spacing in self._spacings])
+
+    def _fits(self, labels: tuple[Hashable | None, ...], place: int) -> bool:
+        return all(
+            label is None or place - last.get(label, -math.inf) >= spacing.size
+            for spacing, last, label in zip(self._spacings, self._last, labels, strict=True)
+        )

@@ -1,0 +1,63 @@
+"""Encodes a listener's history for one model. Its length, its reach and its inputs are those of the artifact's manifest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from model.artifact import LONGEST_HISTORY, Artifact
+from model.encoding import RowHistory, read_entries, rows_of
+from model.events import Entry
+from model.long_history import OwnHistory, long_history_of
+from model.vocabulary import UNKNOWN
+from service.store.sessions import HistoryReader, Remembered
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedHistory:
+    """A history as the model reads it, and the listener's own tracks that have no row: see `model.long_history`."""
+
+    rows: RowHistory
+    unknown: Sequence[str] = ()
+
+
+class HistoryEncoder:
+    """Encodes histories for one artifact. `reader` reads what the model needs, `whole_reader` all that is kept."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._vocabulary = artifact.vocabulary
+        self._rule = artifact.manifest.history
+        self._long_history = artifact.manifest.long_history
+        self._reads_gaps = "gaps" in artifact.manifest.inputs
+        length = max(self._rule.length, self._long_history)
+        self.reader = HistoryReader(replace(self._rule, length=length), artifact.vocabulary.knows)
+        self.whole_reader = HistoryReader(replace(self._rule, length=LONGEST_HISTORY))
+
+    def entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
+        """The entries that the model may read, oldest first."""
+        return remembered.history.entries if self._rule.scope == "user" else remembered.history.session(now_ms)
+
+    def read_entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
+        """The entries that the model reads at `now_ms`, oldest first. A copy head reads unknown tracks too."""
+        entries = self.entries(remembered, now_ms)
+        if self._long_history:
+            return entries[-self._long_history :]
+        return read_entries(entries, self._vocabulary, length=self._rule.length)
+
+    def encode(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> EncodedHistory:
+        """Encodes `entries`, asked at `now_ms` while `session` is going on."""
+        history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=now_ms if self._reads_gaps else None)
+        own = self._own(entries, session, now_ms)
+        return EncodedHistory(history) if own is None else EncodedHistory(replace(history, own=own.encoded), own.unknown)
+
+    def row(self, history: EncodedHistory, track_id: str) -> int:
+        """The row of a track, the request-local one of the listener's own; UNKNOWN without either."""
+        row = self._vocabulary.row(track_id)
+        if row == UNKNOWN and track_id in history.unknown:
+            return len(self._vocabulary) + history.unknown.index(track_id)
+        return row
+
+    def _own(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> OwnHistory | None:
+        """The long history, if the artifact has a copy head to read it."""
+        if not self._long_history:
+            return None
+        going_on = {entry.session for entry in session}
+        return long_history_of(entries, self._vocabulary, length=self._long_history, now_ms=now_ms, going_on=going_on)

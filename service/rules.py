@@ -1,0 +1,103 @@
+"""The rules of a reply: what a request may ask for beside its history, and what that leaves out.
+
+A request may set each rule. What it does not set follows the service's settings of the same names. `model.rules` has the part
+that the trainer measures too: spacing, draws and the shift of novelty.
+
+It knows neither HTTP nor Redis nor ONNX.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypedDict
+
+from model.artifact import Artifact
+from model.catalogue_index import NO_NAME, NameIndex
+from model.events import Entry
+from model.rules import Spacing
+from service.settings import Settings
+from service.store.recent_masks import Masks
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+class AskedRules(TypedDict, total=False):
+    """The rules that a request sets itself; None leaves one to the settings."""
+
+    artist_gap: int | None
+    album_gap: int | None
+    not_heard_days: float | None
+    replay: bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """All rules of one reply."""
+
+    artist_gap: int = 0
+    album_gap: int = 0
+    """No artist and no album twice within so many tracks, counting the tracks just played."""
+    not_heard_days: float = 0.0
+    """Leave out what this listener heard within so many days."""
+    replay: bool = False
+    """Whether tracks played in this session may be proposed."""
+
+    def with_asked(self, asked: AskedRules) -> "Rules":
+        """These rules with those that a request sets in their places."""
+        changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+        return replace(self, **changed) if changed else self
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether a rule needs all of a listener's kept history, not only what the model reads."""
+        return self.not_heard_days > 0
+
+
+def rules_of(settings: Settings) -> Rules:
+    """The rules of a request that sets none."""
+    return Rules(
+        artist_gap=settings.artist_gap,
+        album_gap=settings.album_gap,
+        not_heard_days=settings.not_heard_days,
+        replay=not settings.exclude_played,
+    )
+
+
+def masked(rules: Rules, masks: Masks, exclude: Sequence[str], entries: Sequence[Entry], now_ms: int) -> set[str]:
+    """The tracks that must not be proposed. `entries` are what the listener was heard to play, at any time."""
+    since_ms = now_ms - rules.not_heard_days * DAY_MS
+    heard = [entry.track_id for entry in entries if entry.at_ms > since_ms] if rules.not_heard_days else ()
+    return {*masks.skipped, *masks.disliked, *exclude, *heard, *(() if rules.replay else masks.played)}
+
+
+class Spacings:
+    """The artists and albums of a model's tracks, for the gaps."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._vocabulary, self._index = artifact.vocabulary, artifact.catalogue_index
+
+    def matter(self, rules: Rules) -> bool:
+        """Whether a list may be other than its first tracks."""
+        return bool(self._sizes(rules))
+
+    def of(self, rules: Rules, rows: Sequence[int], just_played: Sequence[str]) -> list[Spacing]:
+        """The spacings for a list of rows, best first, after the tracks just played, oldest first."""
+        found = []
+        for size, index in self._sizes(rules):
+            before = [_label(index, self._vocabulary.row(track_id)) for track_id in just_played[1 - size :]]
+            found.append(Spacing(size, partial(_label_of_rank, index, rows), before))
+        return found
+
+    def _sizes(self, rules: Rules) -> list[tuple[int, NameIndex]]:
+        """The gaps that say something, each with its names. A gap of 1 holds in every list."""
+        gaps = ((rules.artist_gap, self._index.artists), (rules.album_gap, self._index.albums))
+        return [(size, index) for size, index in gaps if size > 1 and len(index)]
+
+
+def _label_of_rank(index: NameIndex, rows: Sequence[int], rank: int) -> int | None:
+    return _label(index, rows[rank])
+
+
+def _label(index: NameIndex, row: int) -> int | None:
+    number = index.number(row)
+    return None if number == NO_NAME else number
