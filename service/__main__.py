@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -22,6 +23,8 @@ from uvicorn.supervisors import Multiprocess
 from model.artifact import Artifact, ArtifactError, load
 from model.graphs import Graphs
 from service.app import create_app, from_environment, settle
+from service.http.access.guard import Access
+from service.http.access.keys import AccessError
 from service.http.connection import Connection
 from service.observing import logs
 from service.observing.metrics import MULTIPROCESS
@@ -32,15 +35,16 @@ from service.store import embedded_valkey
 
 ACCEPTS = 16
 """Connections that the event loop accepts in one turn. uvloop accepts one for each listening socket. Under load a turn takes
-tens of milliseconds, so new connections waited for seconds, also those of health checks.
+tens of milliseconds. Then new connections waited for seconds, and so did health checks.
 """
 
 logger = structlog.get_logger()
 
 
 def main() -> None:
-    """Run the service; ends with code 1 and a sentence where it cannot start, 2 where a setting is wrong, 3 where uvicorn
-    cannot listen and has said why.
+    """Run the service. It ends with code 1 and a sentence if it cannot start, and with 2 if a setting is wrong.
+
+    uvicorn ends it with code 3, after a line in the log, if it cannot listen.
     """
     parser = argparse.ArgumentParser(
         prog="python -m service",
@@ -54,9 +58,10 @@ def main() -> None:
     # uvicorn passes a signal on once it has answered all requests; this ends the process the ordinary way then, so that
     # the embedded Valkey is stopped too.
     signal.signal(signal.SIGTERM, _end)
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
-        logger.warning("anybody who reaches this address can read and write: no API keys are set", host=settings.host)
+    if not settings.is_locked:
+        logger.warning("no API keys are set: anybody who reaches this address can read and write", host=settings.host)
     try:
+        Access(settings)  # workers make their own; this one raises before anything is served
         artifact = load(settings.artifact)
         graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
         with ExitStack() as stack:
@@ -73,7 +78,7 @@ def main() -> None:
                 del artifact, graphs  # they were checked here; each worker loads its own
                 _tell_workers(settings)
                 serve(settings, f"{from_environment.__module__}:{from_environment.__name__}")
-    except (ArtifactError, embedded_valkey.EmbeddedError) as error:
+    except (AccessError, ArtifactError, embedded_valkey.EmbeddedError) as error:
         sys.exit(f"nexttrack cannot start: {error}")
     except KeyboardInterrupt:
         sys.exit(0)
@@ -115,10 +120,11 @@ def _welcome(settings: Settings, artifact: Artifact) -> str:
     url = f"http://{settings.host}:{settings.port}"
     track = artifact.vocabulary.track(artifact.popular[0]) if artifact.popular else "t1"
     event = msgspec.json.encode({"event_id": "e1", "user_id": "ann", "track_id": track, "type": "skip"}).decode()
+    key = ' -H "Authorization: Bearer $KEY"' if settings.is_locked else ""
     return (
         f"\nnexttrack serves {artifact.manifest.version} on {url} ({url}/docs explains the API). Try:\n\n"
-        f"  curl -X POST {url}/v1/events -H 'Content-Type: application/json' -d {shlex.quote(event)}\n"
-        f"  curl '{url}/v1/users/ann/next?count=5'\n\n"
+        f"  curl -X POST {url}/v1/events{key} -H 'Content-Type: application/json' -d {shlex.quote(event)}\n"
+        f"  curl '{url}/v1/users/ann/next?count=5'{key}\n\n"
     )
 
 
@@ -132,11 +138,29 @@ def _settings(parser: argparse.ArgumentParser) -> Settings:
     faults = unknown(os.environ)
     try:
         settings = Settings()
+        faults += _open_address(settings)
     except ValidationError as error:
         faults += [f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
     if faults:
         parser.error("\n  ".join(["a setting is wrong", *faults]))
     return settings
+
+
+def _open_address(settings: Settings) -> list[str]:
+    """A sentence where other machines could reach a service that asks nobody for a key."""
+    if settings.is_locked or settings.allow_anonymous or _is_loopback(settings.host):
+        return []
+    return [
+        f"{PREFIX}HOST: other machines can reach {settings.host!r}, and no API keys are set. Set {PREFIX}API_KEYS. Or set "
+        f"{PREFIX}ALLOW_ANONYMOUS=true if all who reach it may read and write. Or leave {PREFIX}HOST at 127.0.0.1"
+    ]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, or nothing, which stands for all addresses
+        return False
 
 
 def _empty_folder(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from model.artifact import Artifact, load
 from model.graphs import Graphs
 from service.http import documentation, openapi, pages, problems
+from service.http.access.guard import Access
 from service.http.admission import Admission
 from service.http.browsers import allow_origins
 from service.http.connections import Connections, Limits, allowed
@@ -68,15 +69,16 @@ def create_app(
 
     Without a `store` sessions are in Redis at `settings.redis_url`, which must be set then. `clock` gives Unix time in
     milliseconds. Requests are logged to `log`, which is drained as the application ends. `trouble` is what logging remembers.
+    Raises AccessError where keys or their files cannot be used.
     """
-    metrics = Metrics()
+    metrics, access = Metrics(), Access(settings)
     if log is not None:
         log.report_to(metrics.log_dropped.inc)
     request_log = logs.RequestLog(settings.log_level, settings.log_format, log, pseudonyms(settings.log_user_key))
 
     def entrance(framework: ASGIApp) -> ASGIApp:
         inner = FastPath(framework) if settings.fast_path else PathsAsSent(framework)
-        inside = RequestMiddleware(HeadAsGet(inner), metrics, request_log)
+        inside = RequestMiddleware(HeadAsGet(inner), metrics, request_log, [access])
         return allow_origins(inside, settings.cors_origins) if settings.cors_origins else inside
 
     app = _Application(
@@ -88,7 +90,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=partial(
-            _lifespan, settings, artifact, runner, store, metrics, clock or _now_ms, log, trouble or RecentTrouble()
+            _lifespan, settings, artifact, runner, store, metrics, access, clock or _now_ms, log, trouble or RecentTrouble()
         ),
     )
     problems.install(app)
@@ -146,6 +148,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     runner: BatchRunner,
     store: SessionStore | None,
     metrics: Metrics,
+    access: Access,
     clock: Callable[[], int],
     log: LogWriter | None,
     trouble: RecentTrouble,
@@ -185,6 +188,8 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
         if interval_s := settings.model_watch.total_seconds():
             watch = asyncio.create_task(models.watch(interval_s, metrics.models_refused.inc))
             stack.callback(watch.cancel)
+        following = asyncio.create_task(access.follow_files())
+        stack.callback(following.cancel)
         state = State(
             models=models,
             shadow=Shadow(metrics),

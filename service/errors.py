@@ -1,6 +1,9 @@
 """The tree of errors that the service raises. `service.http.problems` renders them for clients.
 
     ServiceError
+    ├── UnauthorizedError            401  no key or token, or one that is not known
+    ├── ForbiddenError               403  the key or token does not open this
+    ├── RateLimitedError             429  too many requests of this key or listener; `Retry-After` says when
     ├── InvalidRequestError          422  the request is understood and wrong; `errors` says where
     ├── ModelRefusedError            409  the artifact that should be used is refused; the old one goes on
     └── UnavailableError             503  try again after `Retry-After`
@@ -11,8 +14,10 @@
 Each class has its HTTP status.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import ClassVar, TypedDict
 
 
@@ -30,12 +35,35 @@ class ServiceError(Exception):
     """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def detail(self) -> str:
         """What a client is told."""
         return str(self)
+
+
+class UnauthorizedError(ServiceError):
+    """The request has no key or token, or one that is not known."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="nexttrack"'})
+
+
+class ForbiddenError(ServiceError):
+    """The key or token is known and does not open this."""
+
+    status = HTTPStatus.FORBIDDEN
+
+
+class RateLimitedError(ServiceError):
+    """A key or a listener has sent too many requests."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str, wait_s: float) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(math.ceil(wait_s))}
 
 
 class InvalidRequestError(ServiceError):
@@ -58,7 +86,7 @@ class UnavailableError(ServiceError):
     """Try again later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
-    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+    headers = MappingProxyType({"Retry-After": "1"})
 
 
 class StoreUnavailableError(UnavailableError):

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.http.access import keys
 from service.store.connections import check
 
 PREFIX = "NEXTTRACK_"
@@ -22,7 +23,7 @@ _OF_KUBERNETES = re.compile(
     PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*"
     "|" + PREFIX + r"\w+_PORT=(tcp|udp|sctp)://.*"
 )
-"""What it sets in each container where a service is named `nexttrack`, or `nexttrack-` and something."""
+"""Variables that Kubernetes sets in each container beside a service named `nexttrack` or `nexttrack-…`."""
 
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
@@ -47,6 +48,18 @@ def _origin(value: str) -> str:
     return value
 
 
+def _none_if_blank(value: object) -> object:
+    """Takes an empty variable as not set. `docker-compose.yml` passes such variables on."""
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _keys(value: SecretStr) -> SecretStr:
+    keys.together(keys.parse(value.get_secret_value(), admin=False))
+    return value
+
+
+KeyList = Annotated[SecretStr, AfterValidator(_keys)]
+OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_blank)]
 Positive = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
 
 
@@ -75,6 +88,18 @@ class Settings(BaseSettings):
         Field(None, description="origins of web pages that may call the service, separated by commas; * for all")
     )
 
+    api_keys: Annotated[KeyList | None, BeforeValidator(_none_if_blank)] = Field(
+        None, description="keys of applications: NAME:SECRET or NAME:sha256:HEX, separated by commas; none: no key is asked for"
+    )
+    api_keys_file: OptionalFile = Field(None, description="file with such keys; it is read again when it changes")
+    admin_keys: Annotated[KeyList | None, BeforeValidator(_none_if_blank)] = Field(
+        None, description="keys of operators, which open the admin paths too"
+    )
+    admin_keys_file: OptionalFile = Field(None, description="file with such keys; it is read again when it changes")
+    allow_anonymous: bool = Field(
+        False, description="true: without keys, listen on any address; false: without keys, on this machine's own alone"
+    )
+
     history_events: int = Field(
         256, ge=1, description="newest events kept of a listener; what was skipped before them may come again"
     )
@@ -101,8 +126,8 @@ class Settings(BaseSettings):
         description="what the model's guess whether a track will be kept weighs; none: what its validation chose",
     )
 
-    # Well over what a healthy Redis takes (under 1 ms), even on a machine that is short of processors for a moment; well
-    # under what a player waits before it plays something else.
+    # A healthy Redis answers in under 1 ms. A machine that is short of processors for a moment takes longer. A player waits
+    # longer than this before it plays something else.
     redis_timeout: Positive = Field(timedelta(milliseconds=500), description="longest wait for Redis, connecting included")
     onnx_threads: int = Field(1, ge=1, description="threads of ONNX Runtime in each process")
     max_batch: int = Field(32, ge=1, description="most requests scored together")
@@ -125,9 +150,14 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
 
+    @property
+    def is_locked(self) -> bool:
+        """Whether requests need a key."""
+        return any((self.api_keys, self.api_keys_file, self.admin_keys, self.admin_keys_file))
+
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that looks like a setting and is none: mistyped, or nothing that this version has."""
+    """Returns a sentence for each variable that looks like a setting and is none."""
     names = sorted(name.upper() for name in Settings.model_fields)
     sentences = []
     for variable, value in environment.items():

@@ -20,6 +20,6 @@ def allow_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
         allow_headers=("Authorization", "Content-Type", "X-Request-ID"),
-        expose_headers=("Retry-After", "X-Request-ID"),
+        expose_headers=("Retry-After", "WWW-Authenticate", "X-Request-ID"),
         max_age=PREFLIGHT_S,
     )

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ServiceError
 from service.http import fast_parse
+from service.http.access.paths import decoded, routed
 from service.http.problems import render
 from service.http.routes.events import record
 from service.http.routes.proposals import answer_next, propose
@@ -27,7 +28,6 @@ from service.recommender import Query
 from service.rules import AskedRules
 from service.state import State
 
-_USERS = b"/v1/users/"
 _NEXT = re.compile(rb"/v1/users/([^/]+)/next")
 _COUNT, _GAP = re.compile(r"[1-9][0-9]?|100"), re.compile(r"[0-9]|[1-9][0-9]|100")
 _DAYS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
@@ -51,9 +51,8 @@ class PathsAsSent:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("raw_path")
-        if path and path.startswith(_USERS):
-            scope["path"] = path.decode("latin-1")
+        if scope["type"] == "http":
+            scope["path"] = routed(scope)
         await self._app(scope, receive, send)
 
 
@@ -87,10 +86,10 @@ class FastPath:
         return await self._framework(scope, receive, send)
 
 
-def _post_events(_: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
+def _post_events(scope: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
     now_ms = service.clock()
     read = fast_parse.read_events(body, now_ms)
-    return None if read is None else record(read[0], service, now_ms, many=read[1])
+    return None if read is None else record(scope, read[0], service, now_ms, many=read[1])
 
 
 def _post_next(scope: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
@@ -115,8 +114,10 @@ def _state(scope: Scope) -> State:
 
 
 def _user_id(raw: bytes) -> str | None:
+    """The id; None for an unsound one, or for bytes that only FastAPI decides how to read."""
     try:
-        user_id = unquote_to_bytes(raw).decode() if b"%" in raw else raw.decode("ascii")
+        text = raw.decode("ascii")
+        user_id = decoded(text) if "%" in text else text
     except UnicodeDecodeError:
         return None
     return user_id if _SHORT_ID.fullmatch(user_id) else None

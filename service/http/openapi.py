@@ -6,11 +6,13 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
+from service.http.access import document as access
 from service.http.problems import PROBLEM
 from service.http.replies import encode, packed
 from service.http.schemas import Problem
 
 _REF = {"$ref": "#/components/schemas/Problem"}
+_PROBLEM = {PROBLEM: {"schema": _REF}}
 
 
 def install(app: FastAPI) -> None:
@@ -44,5 +46,6 @@ def _with_problems(document: dict[str, Any]) -> dict[str, Any]:
             for status, response in operation["responses"].items():
                 content = response.get("content", {}).get("application/json", {})
                 if status == "422" or content.get("schema") == _REF:
-                    response["content"] = {PROBLEM: {"schema": _REF}}
+                    response["content"] = _PROBLEM
+    access.describe(document, _PROBLEM)
     return document

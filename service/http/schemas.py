@@ -7,10 +7,11 @@ the OpenAPI document, and a contract test holds real replies against it.
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote_to_bytes
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from service.http.access.paths import decoded
 
 ID_BYTES = 256
 MAX_EVENTS = 1_000
@@ -34,7 +35,7 @@ def _decoded(text: object) -> object:
     if not isinstance(text, str):
         return text
     try:
-        return unquote_to_bytes(text).decode()
+        return decoded(text)
     except UnicodeDecodeError as error:
         raise PydanticCustomError("id_encoding", "the percent-encoded bytes are no UTF-8") from error
 

@@ -19,8 +19,8 @@ from starlette.types import Scope
 from service.observing.outcomes import ProposalOutcome
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-MOST_VERSIONS = 32
-"""Model versions whose outcomes a process counts apart."""
+MOST_VERSIONS, MOST_CALLERS = 32, 256
+"""Model versions, and names of keys, that a process counts apart. Others are `other`."""
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -43,6 +43,12 @@ class Metrics:
             "From the first byte of a request to the last of its reply",
             ["route"],  # the template: a batch of events and one proposal have nothing in common
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self.callers = Counter(
+            "nexttrack_caller_requests",
+            "Requests that needed a key or token",
+            ["caller", "status"],  # the key's name, "(listener token)", or "(unknown)" where it was refused
             registry=registry,
         )
         self.overhead = Histogram(
@@ -143,25 +149,27 @@ class Metrics:
         # Finding a labelled series costs more than counting in it.
         self.events_of, self._redis_of = cache(self.events.labels), cache(self.redis.labels)
         self.shadow_overlap_of = cache(self.shadow_overlap.labels)
+        self._callers_of = cache(self.callers.labels)
         self._requests_of, self._seconds_of = cache(self.requests.labels), cache(self.seconds.labels)
         self._outcomes_of = cache(self.outcomes.labels)
-        self._versions = set[str]()
+        self._versions, self._callers = set[str](), set[str]()
 
     def answered(self, scope: Scope, status: int, elapsed_s: float) -> None:
         """Count and time a request; status 0: its client went away before there was a reply."""
         route = getattr(scope.get("route"), "path", "unmatched")
         self._requests_of(route, scope["method"], str(status) if status else "none").inc()
         self._seconds_of(route).observe(elapsed_s)
+        if "caller" in scope:
+            caller = _bounded(scope["caller"], self._callers, MOST_CALLERS)
+            self._callers_of(caller, str(status) if status else "none").inc()
         onnx_s = scope.get("onnx_s")
         if onnx_s is not None:
             scope["model"].overhead.observe(max(0.0, elapsed_s - onnx_s))
 
     def outcome(self, outcome: ProposalOutcome) -> None:
         """Count the outcome of a proposal. A client could make up versions, so those past `MOST_VERSIONS` count as `other`."""
-        if len(self._versions) < MOST_VERSIONS:
-            self._versions.add(outcome.version)
-        known = outcome if outcome.version in self._versions else outcome._replace(version="other")
-        self._outcomes_of(*known).inc()
+        version = _bounded(outcome.version, self._versions, MOST_VERSIONS)
+        self._outcomes_of(*outcome._replace(version=version)).inc()
 
     def refused(self, status: int, requests: int) -> None:
         """Count requests that the server refused before a route was known."""
@@ -194,6 +202,13 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client left it untyped
         return together
+
+
+def _bounded(label: str, known: set[str], most: int) -> str:
+    """Returns the label, or `other` where it would be one more than `most`."""
+    if len(known) < most:
+        known.add(label)
+    return label if label in known else "other"
 
 
 class ModelMetrics:

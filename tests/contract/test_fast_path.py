@@ -195,7 +195,8 @@ def test_what_is_not_plain_goes_on_with_its_whole_body(
         raise AssertionError("the framework was to answer")
 
     state = {"service": SimpleNamespace(clock=lambda: 0)}
-    scope = {"type": "http", "method": method, "raw_path": path, "query_string": query, "state": state}
+    target = {"raw_path": path, "path": path.decode(), "query_string": query}
+    scope = {"type": "http", "method": method, **target, "state": state}
     scope["headers"] = list(headers.items())
     asyncio.run(FastPath(framework)(scope, receive, send))
 

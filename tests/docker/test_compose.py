@@ -70,4 +70,15 @@ def test_redis_fits_its_memory_limit_while_it_rewrites_its_file() -> None:
 
 def test_published_port_is_on_this_machine_alone() -> None:
     """The service asks for no key by itself, so no network reaches it until somebody decides so."""
-    assert [port for service in SERVICES.values() for port in service.get("ports", ())] == ["127.0.0.1:${PORT:-8000}:8000"]
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+
+    assert ports == ["127.0.0.1:${PORT:-8000}:8000"]
+    assert SERVICES["service"]["environment"]["NEXTTRACK_ALLOW_ANONYMOUS"] == "true"  # which is why
+
+
+def test_image_alone_does_not_serve_a_network_without_keys() -> None:
+    """It listens on all addresses, and leaves it to whoever runs it to set keys or to allow everybody."""
+    dockerfile = (ROOT / "docker/service.Dockerfile").read_text(encoding="utf-8")
+
+    assert "NEXTTRACK_HOST=0.0.0.0" in dockerfile
+    assert "ANONYMOUS" not in dockerfile

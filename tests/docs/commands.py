@@ -147,8 +147,10 @@ def _make(words: Sequence[str]) -> None:
 
 
 def _python(words: Sequence[str]) -> None:
+    if words[:1] == ["-c"] and len(words) == 2:
+        return _compiles(words[1])
     if words[:1] != ["-m"] or len(words) < 2:
-        raise WrongCommandError(f"python {shlex.join(words)}: only `python -m MODULE` is checked")
+        raise WrongCommandError(f"python {shlex.join(words)}: only `python -m MODULE` and `python -c CODE` are checked")
     module, *arguments = words[1:]
     if module == "training":
         _training(arguments)
@@ -159,6 +161,14 @@ def _python(words: Sequence[str]) -> None:
         _load(module, arguments)
     else:
         raise WrongCommandError(f"python -m {module}: tests/docs/commands.py cannot check this module; teach it how")
+    return None
+
+
+def _compiles(code: str) -> None:
+    try:
+        compile(code, "docs", "exec")
+    except SyntaxError as error:
+        raise WrongCommandError(f"python -c {shlex.quote(code)}: {error}") from error
 
 
 def _training(arguments: Sequence[str]) -> None:

@@ -56,6 +56,7 @@ def test_command_would_work(place: str, command: str) -> None:
     "command",
     [
         "make nothing",
+        "python -c 'print('",
         "make run PROT=9000",
         "python -m training learn logs/mine",
         "python -m training run logs/mine --recipy sasrec",

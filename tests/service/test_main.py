@@ -141,7 +141,7 @@ def test_wrong_setting_is_said_by_its_name() -> None:
     assert "NEXTTRACK_PORT" in ended.stderr
 
 
-@pytest.mark.parametrize(("name", "hint"), [("PROT", "; NEXTTRACK_PORT is meant?"), ("API_KEYS", "")])
+@pytest.mark.parametrize(("name", "hint"), [("PROT", "; NEXTTRACK_PORT is meant?"), ("SECRETS", "")])
 def test_variable_that_is_no_setting_stops_the_start(name: str, hint: str) -> None:
     """Whoever set it relies on it. Exit code 2, the variable, and a similar setting if there is one."""
     ended = run(**{name: "secret"})
@@ -191,19 +191,53 @@ def test_redis_that_is_down_stops_no_start(artifact: Artifact, tmp_path: Path) -
     assert (proposed.status_code, proposed.json()["degraded"]) == (200, True)
 
 
-def test_open_address_without_keys_is_warned_about(artifact: Artifact, tmp_path: Path) -> None:
-    """Listening beyond this machine without keys is allowed, and said."""
+ANONYMOUS = "no API keys are set: anybody who reaches this address can read and write"
+
+
+@pytest.mark.parametrize(
+    ("host", "settings", "warned"),
+    [
+        ("127.0.0.1", {}, True),
+        ("0.0.0.0", {"allow_anonymous": "true"}, True),  # noqa: S104  # the point
+        ("0.0.0.0", {"api_keys": "web:secret"}, False),  # noqa: S104  # as above
+    ],
+)
+def test_service_without_keys_is_warned_about(
+    artifact: Artifact, tmp_path: Path, host: str, settings: dict[str, str], warned: bool
+) -> None:
+    """On this machine's own address too. With keys there is no warning."""
     port, log = free_port(), tmp_path / "log"
-    settings = {"artifact": artifact.folder, "host": "0.0.0.0", "state_dir": tmp_path}  # noqa: S104  # the point
-    with process("-m", "service", port=port, log=log, **settings):
+    all_settings = settings | {"artifact": artifact.folder, "host": host, "state_dir": tmp_path}
+    with process("-m", "service", port=port, log=log, **all_settings):
         pass
-
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    warnings = [line for line in lines if line["level"] == "warning"]
+    warnings = [(line["event"], line["host"]) for line in lines if line["level"] == "warning"]
 
-    assert [(line["event"], line["host"]) for line in warnings] == [
-        ("anybody who reaches this address can read and write: no API keys are set", "0.0.0.0")  # noqa: S104  # as above
-    ]
+    assert warnings == ([(ANONYMOUS, host)] if warned else [])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "player.example"])  # noqa: S104  # the point
+def test_other_machines_cannot_reach_a_service_without_keys_by_accident(host: str) -> None:
+    """Exit code 2, and what to set. An empty host stands for all addresses."""
+    ended = run(host=host)
+
+    assert ended.returncode == 2
+    assert f"NEXTTRACK_HOST: other machines can reach {host!r}" in ended.stderr
+    assert "NEXTTRACK_API_KEYS" in ended.stderr
+    assert "NEXTTRACK_ALLOW_ANONYMOUS=true" in ended.stderr
+
+
+def test_wrong_keys_are_said_without_a_secret(tmp_path: Path) -> None:
+    """In a variable: exit code 2. In a file: exit code 1. No traceback."""
+    file = tmp_path / "keys"
+    file.write_text("web:sha256:topsecret")
+    ended = [run(api_keys="web:,app:topsecret"), run(admin_keys_file=file), run(api_keys_file=tmp_path / "none")]
+
+    assert [one.returncode for one in ended] == [2, 1, 1]
+    assert "NEXTTRACK_API_KEYS: Value error, key web: the secret is empty" in ended[0].stderr
+    assert f"nexttrack cannot start: {file}: key web: what follows sha256:" in ended[1].stderr
+    assert "none cannot be read: No such file or directory" in ended[2].stderr
+    assert not [one for one in ended if "topsecret" in one.stderr + one.stdout or "Traceback" in one.stderr]
 
 
 def test_service_loads_no_torch(artifact: Artifact) -> None:

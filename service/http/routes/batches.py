@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Scope
 
 from service.errors import OverloadedError
+from service.http.access.callers import admit, admitted
 from service.http.connection import COSTS
 from service.http.replies import packed
 from service.http.routes.proposals import answer_body
@@ -37,9 +38,10 @@ async def post_next_batch(request: Request, service: Service, body: NextBatch) -
     All requests are scored together. If one of them is wrong, none is answered. If one listener cannot be read, the reply for
     this listener alone is degraded.
     """
+    admit(request.scope, {asked.user_id for asked in body.requests})
     weigh(request.scope, len(body.requests))
     service.metrics.batched.observe(len(body.requests))
-    scopes: list[Scope] = [{} for _ in body.requests]
+    scopes = [admitted() for _ in body.requests]
     replies = await _at_once([answer_body(scope, service, asked) for scope, asked in zip(scopes, body.requests, strict=True)])
     # Read by service.observing.logs once the reply is out.
     request.scope["requests"] = len(replies)

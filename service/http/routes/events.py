@@ -4,10 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from starlette.types import Scope
 
 from model.events import AHEAD_MS, Event, EventType
 from service.errors import Fault, InvalidRequestError
+from service.http.access.callers import admit
 from service.http.replies import encode, packed
 from service.http.schemas import OneOrMany, PostedEvent, PostedEvents, Problem, Recorded
 from service.state import Service, State
@@ -23,16 +25,17 @@ router = APIRouter(tags=["events"])
         HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "nothing is counted twice: send it again"},
     },
 )
-async def post_events(body: OneOrMany, service: Service) -> Response:
+async def post_events(request: Request, body: OneOrMany, service: Service) -> Response:
     """Reports one event, or several at once. The same event again changes nothing."""
     now_ms = service.clock()
     posted = body.events if isinstance(body, PostedEvents) else [body]
     told = [(event.user_id, _event(event, now_ms)) for event in posted]
-    return packed(await record(told, service, now_ms, many=isinstance(body, PostedEvents)))
+    return packed(await record(request.scope, told, service, now_ms, many=isinstance(body, PostedEvents)))
 
 
-async def record(told: Sequence[tuple[str, Event]], service: State, now_ms: int, *, many: bool) -> bytes:
+async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State, now_ms: int, *, many: bool) -> bytes:
     """Records events with their users' ids and returns the encoded reply. `many` is whether they were posted as a list."""
+    admit(scope, {user_id for user_id, _ in told})
     faults = [
         Fault(loc=("body", "events", place, "at") if many else ("body", "at"), msg="more than 5 minutes in the future")
         for place, (_, event) in enumerate(told)

@@ -9,6 +9,7 @@ from fastapi import Query as QueryParameter
 from starlette.types import Scope
 
 from model.events import Outcome
+from service.http.access.callers import admit
 from service.http.replies import encode, packed, proposal
 from service.http.schemas import (
     ALBUM_GAP,
@@ -84,6 +85,7 @@ async def answer_next(
     scope: Scope, service: State, user_id: str | None, plays: Sequence[tuple[str, Outcome]] | None, query: Query
 ) -> bytes:
     """The reply to a `NextRequest`, encoded: for a listener, or for the history that it brings."""
+    admit(scope, {user_id})
     if plays is None and user_id is not None:
         return await propose(scope, service, user_id, query)
     with service.models.of(user_id) as model:

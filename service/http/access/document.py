@@ -1,0 +1,35 @@
+"""The part of the OpenAPI document about keys, from the same table that the guard reads."""
+
+from http import HTTPStatus
+from typing import Any
+
+from service.http.access.paths import is_admin, is_open
+
+_SCHEMES = {
+    "key": "A key of `NEXTTRACK_API_KEYS`, for applications and backends. A service without keys asks for none.",
+    "adminKey": "A key of `NEXTTRACK_ADMIN_KEYS`, for operators. It opens every path.",
+}
+_REFUSALS = {
+    HTTPStatus.UNAUTHORIZED: "no key or token, or one that is not known",
+    HTTPStatus.FORBIDDEN: "the key or token does not open this",
+    HTTPStatus.TOO_MANY_REQUESTS: "too many requests of this key or listener: repeat after `Retry-After` seconds",
+}
+
+
+def describe(document: dict[str, Any], problem: dict[str, Any]) -> None:
+    """Add security schemes, what each operation needs, and how it is refused. `problem` is the content of a refusal."""
+    schemes = {name: {"type": "http", "scheme": "bearer", "description": text} for name, text in _SCHEMES.items()}
+    document["components"]["securitySchemes"] = schemes
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            operation["security"] = [{name: []} for name in _needs(path)]
+            if operation["security"]:
+                for status, text in _REFUSALS.items():
+                    operation["responses"][str(status.value)] = {"description": text, "content": problem}
+
+
+def _needs(path: str) -> list[str]:
+    """The schemes of which a request needs one."""
+    if is_open(path):
+        return []
+    return ["adminKey"] if is_admin(path) else ["key", "adminKey"]

@@ -1,0 +1,73 @@
+"""The table of paths: which are open to everybody, which need an admin key, and which a listener token opens.
+
+A path that no table names needs a key, so a new route is closed until somebody decides otherwise.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import Scope
+
+OPEN = frozenset({"/", "/dashboard", "/docs", "/openapi.json", "/healthz", "/readyz"})
+"""Paths without data: pages, the description of the API that `/docs` shows, and the probes of load balancers."""
+OPEN_BELOW = ("/web/", "/docs/assets/")
+"""Static files."""
+ADMIN = ("/v1/status", "/v1/model/reload", "/v1/blocks")
+"""Paths that need an admin key, with all paths below them."""
+OF_LISTENERS: Mapping[str, frozenset[str]] = {
+    "next": frozenset({"GET"}),
+    "session": frozenset({"GET"}),
+    "blocks": frozenset({"GET"}),
+    "blocks/": frozenset({"PUT", "DELETE"}),
+}
+"""What a listener token opens below `/v1/users/{user_id}/`, with methods. A name that ends with `/` stands for all below it."""
+WITH_USERS = frozenset({("POST", "/v1/events"), ("POST", "/v1/next")})
+"""What a listener token opens too. The users stand in the body, so the routes ask `callers.admit` for them."""
+
+USERS = "/v1/users/"
+
+
+def routed(scope: Scope) -> str:
+    """Returns the path that the router matches.
+
+    It is percent-decoded, except for ids: below `/v1/users/` it is as the client sent it, so that `a%2Fb` is one id, not two
+    segments. The guard and the router must see the same path. Otherwise `/v1/%73tatus` would pass the guard.
+    """
+    raw: bytes | None = scope.get("raw_path")
+    if raw and raw.startswith(USERS.encode()):
+        return raw.decode("latin-1")
+    path: str = scope["path"]
+    return path
+
+
+def is_open(path: str) -> bool:
+    """Whether a path needs no key."""
+    return path in OPEN or path.startswith(OPEN_BELOW)
+
+
+def is_admin(path: str) -> bool:
+    """Whether a path needs an admin key."""
+    return any(path == one or path.startswith(f"{one}/") for one in ADMIN)
+
+
+def opens_to_listener(method: str, path: str) -> bool:
+    """Whether a listener token opens a path. Below `/v1/users/` it opens it for the listener's own id only."""
+    if not path.startswith(USERS):
+        return (method, path) in WITH_USERS
+    below = path[len(USERS) :].partition("/")[2]
+    return method in OF_LISTENERS.get(below.partition("/")[0] + "/" if "/" in below else below, ())
+
+
+def user_of(path: str) -> str | None:
+    """Returns the user id in a path; None if there is none, or if its bytes are no UTF-8."""
+    if not path.startswith(USERS):
+        return None
+    try:
+        return decoded(path[len(USERS) :].partition("/")[0])
+    except UnicodeDecodeError:
+        return None
+
+
+def decoded(segment: str) -> str:
+    """Decodes the percent-encoded id in a path. Raises UnicodeDecodeError if its bytes are no UTF-8."""
+    return unquote_to_bytes(segment).decode()
