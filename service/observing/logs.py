@@ -32,7 +32,7 @@ AGAIN_S = 10.0
 DRAIN_S = 2.0
 """Longest wait for queued lines when the process ends."""
 NOTES = ("caller", "proposal", "source", "requests", "degraded")
-"""What the scope notes for the log: who called; of one reply its id and source; of a batch its size and its degraded replies."""
+"""What a scope notes for the log: who called; of one reply its id and source; of a batch its size and its degraded replies."""
 FRAMES, TRACEBACK_CHARACTERS = 12, 16_000
 """The newest frames of each exception that are logged, and the last characters of a traceback."""
 

@@ -23,6 +23,7 @@ EVENT = {"event_id": "e1", "user_id": "ann", "track_id": "t3", "type": "play"}
 BUSY = [("POST", "/v1/events", EVENT), ("GET", "/v1/users/ann/next", None), ("POST", "/v1/next", {"count": 3})]
 """The requests that the fast path answers."""
 OTHERS = [
+    ("POST", "/v1/next/batch", {"requests": [{"user_id": "ann"}, {"history": []}]}),
     ("GET", "/v1/users/ann/session", None),
     ("GET", "/v1/users/ann/export", None),
     ("DELETE", "/v1/users/ann", None),
