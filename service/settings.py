@@ -156,6 +156,10 @@ class Settings(BaseSettings):
         return any((self.api_keys, self.api_keys_file, self.admin_keys, self.admin_keys_file))
 
 
+CLIENTS_KEY = "NEXTTRACK_KEY"
+"""Where clients (`python -m training`, curl commands) keep their key; often set in the shell that starts the service too."""
+
+
 def unknown(environment: Mapping[str, str]) -> list[str]:
     """Returns a sentence for each variable that looks like a setting and is none."""
     names = sorted(name.upper() for name in Settings.model_fields)
@@ -163,7 +167,7 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
     for variable, value in environment.items():
         prefixed = variable.upper()  # pydantic-settings takes any case
         name = prefixed.removeprefix(PREFIX)
-        if name in {prefixed, *names} or _OF_KUBERNETES.fullmatch(f"{prefixed}={value}"):
+        if prefixed == CLIENTS_KEY or name in {prefixed, *names} or _OF_KUBERNETES.fullmatch(f"{prefixed}={value}"):
             continue
         near = get_close_matches(name, names, n=1)
         sentences.append(f"{variable}: there is no such setting" + (f"; {PREFIX}{near[0]} is meant?" if near else ""))

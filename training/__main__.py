@@ -31,10 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _said(f"{error.filename}: {error.strerror}" if error.filename else str(error), console)
     except KeyboardInterrupt:
-        trains = options.command in ("train", "run", "compare")
-        console.print("stopped; the same command goes on from the last finished epoch" if trains else "stopped")
+        console.print(_STOPPED.get(options.command, "stopped"), highlight=False)
         return 130
     return 0
+
+
+_STOPPED = {
+    **dict.fromkeys(("train", "run", "compare"), "stopped; the same command goes on from the last finished epoch"),
+    "backfill": "stopped; the same command goes on where this one was",
+}
 
 
 def _said(fault: str, console: Console) -> int:
@@ -51,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     add = top.add_subparsers(dest="command", metavar="COMMAND", required=True).add_parser
     _log_commands(add)
     _run_commands(add)
+    _service_commands(add)
     return top
 
 
@@ -129,13 +135,37 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     _add_cases(one)
     _add_threads(one)
 
+
+def _service_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
+    one = add("backfill", help="fill a running service with the newest events of a log", description=_BACKFILL, **_RAW)
+    one.add_argument("log", type=Path, metavar="LOG", help="a folder that `import` wrote")
+    _add_service(one)
+    one.add_argument("--newest", type=_positive, default=256, metavar="N", help="events of each listener (%(default)s)")
+    one.add_argument(
+        "--opinions", type=_positive, default=1_000, metavar="N", help="tracks whose like or dislike (%(default)s)"
+    )
+    one.add_argument("--at-once", type=_positive, default=2, help="requests in flight (%(default)s)")
+
     one = add("replay", help="send the held-out part of a log through a running service", description=_REPLAY, **_RAW)
     one.add_argument("log", type=Path, metavar="LOG", help="the log that the artifact was trained on")
-    one.add_argument("--url", default="http://127.0.0.1:8000", help="where the service answers (%(default)s)")
+    _add_service(one)
     one.add_argument("--artifact", type=Path, default=_ARTIFACTS / "current", help="what it serves (%(default)s)")
     one.add_argument("--listeners", type=int, default=200, help="replay so many, drawn evenly; 0: all (%(default)s)")
     one.add_argument("--at-once", type=int, default=8, help="listeners in flight (%(default)s)")
     one.add_argument("--prefix", default="replay-", help="before user and event ids, so that runs do not mix (%(default)s)")
+
+
+def _add_service(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--url", default="http://127.0.0.1:8000", help="where the service answers (%(default)s)")
+    one.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="holds an API key of it (default: what $NEXTTRACK_KEY holds)"
+    )
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; wanted at least 1")
+    return number
 
 
 def _add_log_and_recipe(one: argparse.ArgumentParser) -> None:
@@ -180,6 +210,10 @@ def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
         from training import artifact_commands  # noqa: PLC0415 (as below; it loads no torch)
 
         return artifact_commands.artifacts if name == "artifacts" else artifact_commands.rollback
+    if name in ("backfill", "replay"):
+        from training import service_commands  # noqa: PLC0415 (as below)
+
+        return service_commands.backfill_ if name == "backfill" else service_commands.replay_
     from training import commands  # noqa: PLC0415 (torch takes seconds to load, and --help must not)
 
     table = {
@@ -190,7 +224,6 @@ def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
         "export": commands.export,
         "run": commands.run_all,
         "compare": commands.compare_,
-        "replay": commands.replay_,
     }
     return table[name]
 
@@ -255,6 +288,14 @@ measured already is not measured again. Writes a JSON line a row, and one HTML p
   python -m training compare sasrec nexttrack mei sine --log logs/demo --seeds 3
   python -m training compare sasrec nexttrack --log logs/kuairand --protocol kuairand
   python -m training compare mei-random mei mei-random:loss.negatives=64 --log logs/demo"""
+_BACKFILL = """\
+Post the newest events of every listener of a log to a running service, so that yesterday's users are no strangers. Times and
+outcomes are those of the log. Sending again changes nothing, so run it again when the log has grown. A backfill that was
+stopped goes on where it was. It waits where the service is busy.
+
+  python -m training backfill logs/demo --url http://127.0.0.1:8000
+
+--newest is what the service keeps of a listener (NEXTTRACK_HISTORY_EVENTS), --opinions the same (NEXTTRACK_OPINIONS)."""
 _REPLAY = """\
 Send the held-out part of a log through the running service, event by event, asking for next tracks where the evaluation
 asks; print the same metrics, and how many lists agree with the offline ones. A check that service and trainer see one world.

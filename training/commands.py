@@ -21,7 +21,6 @@ from training.fitting.fit import Fitted
 from training.fitting.ranks import joined, ranks
 from training.machine import machine
 from training.recipe import read_recipe
-from training.replaying.replay import replay
 from training.reporting.page import write_page
 from training.reporting.report import Report, print_table, write_report_json
 from training.reporting.verdict import worse_than_popularity
@@ -120,19 +119,6 @@ def compare_(options: argparse.Namespace, console: Console) -> None:
     seeds = range(1, options.seeds + 1)
     compare(logs, recipes, seeds, options.out, console, cap=options.cases, reference=options.reference)
     console.print(f"rows and a page with plots are kept in {options.out}", markup=False)
-
-
-def replay_(options: argparse.Namespace, console: Console) -> None:
-    """`replay`: the held-out part of a log through a running service."""
-    replay(
-        open_log(options.log),
-        options.artifact,
-        options.url,
-        listeners=options.listeners,
-        at_once=options.at_once,
-        prefix=options.prefix,
-        console=console,
-    )
 
 
 def _start(options: argparse.Namespace, console: Console) -> Run:

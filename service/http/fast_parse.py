@@ -39,6 +39,7 @@ class _Event(Struct, forbid_unknown_fields=True, frozen=True):
     request_id: _Id | None = None
     session_id: _Id | None = None
     private: bool = False
+    imported: bool = False
 
 
 class _Events(Struct, forbid_unknown_fields=True, frozen=True):
@@ -122,7 +123,7 @@ def _told(posted: _Event, now_ms: int) -> Event:
         _TYPES[posted.type],
         posted.event_id,
         posted.track_id,
-        max(0, now_ms - at_ms),
+        0 if posted.imported else max(0, now_ms - at_ms),
         posted.played_ms,
         posted.track_ms,
         posted.session_id,

@@ -94,6 +94,9 @@ class PostedEvent(Body):
     private: Annotated[bool, Field(strict=True)] = Field(
         False, description="counts in the current session only: not in the long-term memory, not in the collected log"
     )
+    imported: Annotated[bool, Field(strict=True)] = Field(
+        False, description="copied from a log of the past: only `at` counts, not the time of receipt, so it revives no session"
+    )
 
 
 class PostedEvents(Body):

@@ -34,7 +34,7 @@ RULES = {"artist_gap", "album_gap", "not_heard_days", "replay"}
 FIELDS = {
     "PostedEvent": {
         *("event_id", "user_id", "track_id", "type", "at", "played_ms", "track_ms", "request_id", "session_id"),
-        "private",
+        *("private", "imported"),
     },
     "PostedEvents": {"events"},
     "Recorded": {"accepted", "duplicates"},

@@ -82,8 +82,14 @@ def test_redis_url_that_will_do_is_kept_as_it_is(url: str) -> None:
 
 
 def test_variables_that_are_no_settings_are_found() -> None:
-    """In upper or lower case, like settings themselves. Variables of other programs and of Kubernetes are ignored."""
-    known = {"NEXTTRACK_PORT": "9", "nexttrack_artifact": "a", "PATH": "/bin", "OTHER_NEXTTRACK_X": "1"}
+    """In upper or lower case, like settings themselves. Those of other programs, of clients and of Kubernetes are ignored."""
+    known = {
+        "NEXTTRACK_PORT": "9",
+        "nexttrack_artifact": "a",
+        "NEXTTRACK_KEY": "clients",
+        "PATH": "/bin",
+        "OTHER_NEXTTRACK_X": "1",
+    }
     of_kubernetes = {
         "NEXTTRACK_SERVICE_HOST": "10.0.0.1",
         "NEXTTRACK_SERVICE_PORT_HTTP": "80",
@@ -91,12 +97,12 @@ def test_variables_that_are_no_settings_are_found() -> None:
         "NEXTTRACK_PORT_80_TCP_ADDR": "10.0.0.1",
         "NEXTTRACK_REDIS_PORT": "tcp://10.0.0.2:6379",
     }
-    found = unknown(known | of_kubernetes | {"nexttrack_hist_events": "9", "NEXTTRACK_REDIS_PORT_": "1", "NEXTTRACK_KEY": ""})
+    found = unknown(known | of_kubernetes | {"nexttrack_hist_events": "9", "NEXTTRACK_REDIS_PORT_": "1", "NEXTTRACK_LOCK": ""})
 
     assert [sentence.partition(":")[0] for sentence in found] == [
         "nexttrack_hist_events",
         "NEXTTRACK_REDIS_PORT_",
-        "NEXTTRACK_KEY",
+        "NEXTTRACK_LOCK",
     ]
     assert found[0].endswith("NEXTTRACK_HISTORY_EVENTS is meant?")
 

@@ -12,7 +12,19 @@ from training.__main__ import main
 from training.sources import SOURCES
 from training.sources.canonical import COLUMNS
 
-COMMANDS = ("import", "simulate", "train", "evaluate", "export", "run", "artifacts", "rollback", "compare", "replay")
+COMMANDS = (
+    "import",
+    "simulate",
+    "train",
+    "evaluate",
+    "export",
+    "run",
+    "artifacts",
+    "rollback",
+    "compare",
+    "backfill",
+    "replay",
+)
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -30,9 +29,9 @@ from training.errors import TrainingError
 from training.evaluation.cases import Cases
 from training.evaluation.evaluate import LIST, Answers
 from training.evaluation.metrics import ranks_in_lists
+from training.running_service import send
 
 EVENTS_A_POST = 500
-TRIES = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {
     Outcome.PLAYED: ("play", "complete"),
@@ -43,7 +42,7 @@ _KINDS = {
 
 
 class ReplayError(TrainingError):
-    """A replay that cannot be compared, or that the service did not answer. The text says why."""
+    """A replay that cannot be compared. The text says why."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -176,19 +175,3 @@ class _Listener:
             "at": moment.isoformat(timespec="milliseconds"),
             "session_id": f"session {sequences.session[entry]}",
         }
-
-
-async def send(client: httpx.AsyncClient, method: str, path: str, **content: Any) -> dict[str, Any]:
-    """Send a request, wait as long as the service asks, and return the reply. ReplayError if no good reply comes."""
-    for _ in range(TRIES):
-        try:
-            reply = await client.request(method, path, **content)
-        except httpx.TransportError as error:
-            raise ReplayError(f"no answer to {method} {path}: {error!r}; is the service running?") from error
-        if reply.status_code not in (httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.TOO_MANY_REQUESTS):
-            break
-        await asyncio.sleep(float(reply.headers.get("Retry-After", "1")))
-    if not reply.is_success:
-        raise ReplayError(f"{method} {path} was answered with {reply.status_code}: {reply.text[:500]}")
-    found: dict[str, Any] = reply.json()
-    return found

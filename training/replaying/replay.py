@@ -20,7 +20,6 @@ from dataclasses import replace
 from pathlib import Path
 from time import time_ns
 
-import httpx
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
@@ -35,8 +34,9 @@ from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import summarise
 from training.recipe import RecipeError, recipe_of
 from training.replaying.agreement import Replayed, compare, print_replay
-from training.replaying.player import Online, ReplayError, ask_service, send
+from training.replaying.player import Online, ReplayError, ask_service
 from training.replaying.served import answer_with
+from training.running_service import connect, send
 
 
 def replay(
@@ -47,13 +47,14 @@ def replay(
     listeners: int = 0,
     at_once: int = 8,
     prefix: str = "replay-",
+    key: str | None = None,
     console: Console | None = None,
 ) -> Replayed:
     """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print the result.
 
     `listeners` of those with cases are drawn evenly; 0 takes all. `at_once` are in flight together. `prefix` begins their ids
-    and those of their events. ReplayError if the artifact's recipe cannot be read, if its tracks are not the log's, or if the
-    service serves another version or stops answering.
+    and those of their events. `key` is an API key of the service. ReplayError if the artifact's recipe cannot be read, if its
+    tracks are not the log's, or if the service serves another version; ServiceError if it stops answering.
     """
     found = artifact.load(folder)
     try:
@@ -77,7 +78,8 @@ def replay(
     else:
         cut = moved_back(cut, now_ms)
         cases = asked_at(cases, cut, now_ms)
-    asked = _run(found.manifest.version, cut, cases, url, at_once=at_once, prefix=prefix, just_now=just_now, console=console)
+    version = found.manifest.version
+    asked = _run(version, cut, cases, url, key, at_once=at_once, prefix=prefix, just_now=just_now, console=console)
     online = asyncio.run(asked)
     answers, offline = online.answers(cases), answer_with(found, cases)
     same, differences = compare(cut.vocabulary, cases, online=answers, offline=offline)
@@ -137,12 +139,20 @@ def without_skipped(cases: Cases) -> Cases:
 
 
 async def _run(
-    version: str, cut: Split, cases: Cases, url: str, *, at_once: int, prefix: str, just_now: bool, console: Console | None
+    version: str,
+    cut: Split,
+    cases: Cases,
+    url: str,
+    key: str | None,
+    *,
+    at_once: int,
+    prefix: str,
+    just_now: bool,
+    console: Console | None,
 ) -> Online:
-    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
     with Progress(console=console, transient=True, disable=console is None) as progress:
         task = progress.add_task("replay", total=len(cases))
-        async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
+        async with connect(url, key, at_once) as client:
             serving = (await send(client, "GET", "/v1/model"))["version"]
             if serving != version:
                 raise ReplayError(f"the service at {url} serves {serving}; replay wants {version}")

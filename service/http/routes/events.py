@@ -1,13 +1,13 @@
 """POST /v1/events: a player reports events."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 from starlette.types import Scope
 
-from model.events import AHEAD_MS, Event, EventType
+from model.events import AHEAD_MS, LATE_MS, Event, EventType
 from service.errors import Fault, InvalidRequestError
 from service.http.access.callers import admit
 from service.http.replies import encode, packed
@@ -46,7 +46,8 @@ async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State
     of_users: defaultdict[str, list[Event]] = defaultdict(list)
     for user_id, event in told:
         of_users[user_id].append(event)
-    service.masks.post(of_users)  # before the write: they stay out of a reply without Redis even if the write fails
+    # Before the write: they stay out of a reply without Redis even if the write fails.
+    service.masks.post(_masking(of_users, now_ms))
     recorded = await service.store.record(of_users)
     results = Counter(
         (event.type.name.lower(), "accepted" if new else "duplicate")
@@ -59,6 +60,17 @@ async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State
     return encode({"accepted": accepted, "duplicates": len(told) - accepted})
 
 
+def _masking(events: Mapping[str, Sequence[Event]], now_ms: int) -> Mapping[str, Sequence[Event]]:
+    """Returns the events that can mask a track now: opinions, and what is no late report. A log of the past must not push
+    the listeners of today out of the memory for masks.
+    """
+    since_ms = now_ms - LATE_MS
+    return {
+        user_id: [event for event in of_user if event.at_ms >= since_ms or event.type >= EventType.LIKE]
+        for user_id, of_user in events.items()
+    }
+
+
 def _event(posted: PostedEvent, now_ms: int) -> Event:
     at_ms = now_ms if posted.at is None else posted.at
     return Event(
@@ -66,7 +78,7 @@ def _event(posted: PostedEvent, now_ms: int) -> Event:
         type=EventType[posted.type.upper()],
         event_id=posted.event_id,
         track_id=posted.track_id,
-        delay_ms=max(0, now_ms - at_ms),
+        delay_ms=0 if posted.imported else max(0, now_ms - at_ms),
         played_ms=posted.played_ms,
         track_ms=posted.track_ms,
         session_id=posted.session_id,

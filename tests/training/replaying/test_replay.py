@@ -29,6 +29,7 @@ from training.evaluation.metrics import Floats
 from training.replaying.agreement import Difference, Replayed, compare, print_replay, same_lists
 from training.replaying.player import ReplayError, ask_service
 from training.replaying.replay import asked_at, draw_listeners, going_on, moved_back, replay, without_skipped
+from training.running_service import ServiceError
 
 LENGTH = 6
 
@@ -216,7 +217,7 @@ def test_service_that_stays_busy_ends_the_replay() -> None:
     """With what was asked and what was answered."""
     service = StandIn(_split(), busy=1_000_000)
 
-    with pytest.raises(ReplayError, match="POST /v1/events was answered with 503"):
+    with pytest.raises(ServiceError, match="POST /v1/events was answered with 503"):
         _replay(service, select_cases(service.split, TEST))
 
 

@@ -194,6 +194,30 @@ def test_late_report_revives_nothing(client: Client) -> None:
     assert session(client) == []
 
 
+@pytest.mark.parametrize("session_id", [None, "s"])
+def test_event_from_a_log_counts_at_its_own_time(client: Client, session_id: str | None) -> None:
+    """An hour old and imported: a session without a name is over, a named one goes on, as if it had arrived in time."""
+    skipped = tracks(client)[0]
+    told = event(track_id=skipped, type="skip", at=minutes_ago(60), session_id=session_id, imported=True)
+    client.post("/v1/events", json=told)
+    [stored] = client.get("/v1/users/u/export").json()["events"]
+
+    assert (skipped in tracks(client)) == (session_id is None)
+    assert stored["received_at"] == stored["at"]
+
+
+@pytest.mark.parametrize(("type", "masked"), [("skip", False), ("dislike", True)])
+def test_old_reports_are_no_masks_of_a_reply_without_redis(artifact: Artifact, type: str, *, masked: bool) -> None:
+    """A skip of two days ago masks nothing, whether Redis answers or not; a dislike does."""
+    with running(artifact, store=BrokenSessions()) as client:
+        popular = client.get("/v1/users/u/next").json()["tracks"][0]["track_id"]
+        told = event(track_id=popular, type=type, at=minutes_ago(48 * 60))
+        assert client.post("/v1/events", json=told).status_code == 503
+        proposed = [track["track_id"] for track in client.get("/v1/users/u/next").json()["tracks"]]
+
+    assert (popular not in proposed) == masked
+
+
 def test_named_session_lasts_a_day_without_an_event(artifact: Artifact) -> None:
     """And not a millisecond longer."""
     clock = Clock()

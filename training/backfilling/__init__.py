@@ -1,0 +1,1 @@
+"""Fills a running service with what a log knows of its listeners."""

@@ -1,0 +1,101 @@
+"""Posts the newest events of every listener of a log to a running service, so that its listeners are no strangers there.
+
+The service folds the events as the trainer does. A listener whom only the log knows gets the history that the evaluation would
+read. If the service has heard from a listener itself, it keeps those events. The log's events take their places by time.
+
+Several requests are in flight at once. After each round the progress file says which listeners are done. Posting again is
+harmless, so a backfill that stops in the middle of a round repeats that round.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+from rich.console import Console
+
+from model.events import AHEAD_MS
+from training.backfilling.batches import Batch, batches, postable
+from training.backfilling.newest_events import Wanted, newest_events
+from training.backfilling.progress_file import ProgressFile, Sent
+from training.data.log import Log
+from training.progress import Steps, in_words, progress
+from training.running_service import ServiceError, connect, send
+
+
+def backfill(
+    log: Log,
+    url: str,
+    *,
+    wanted: Wanted | None = None,
+    key: str | None = None,
+    at_once: int = 2,
+    console: Console | None = None,
+) -> Sent:
+    """Post the `wanted` events of every listener to the service at `url`, with `at_once` requests in flight. Return the counts.
+
+    Goes on where a backfill of the same log to the same `url` has stopped. ServiceError if the service refuses or stops
+    answering.
+    """
+    wanted = wanted or Wanted()
+    file = ProgressFile(log, url, wanted)
+    sent = file.read()
+    if console is not None and sent.listeners:
+        console.print(f"goes on after {sent.listeners:,} listeners, who were sent before", markup=False, highlight=False)
+    sound, started = postable(time.time_ns() // 1_000_000 + AHEAD_MS), time.monotonic()
+    some = _rounds(batches(newest_events(log.events().filter(sound), wanted, after=sent.after)), at_once)
+    with progress("backfill: listeners", log.about["users"], console, done=sent.listeners, transient=True) as steps:
+        sent = asyncio.run(_post(connect(url, key, at_once), some, sent, file, steps))
+    file.delete()
+    if console is not None:
+        left_out = log.events().select((~sound).sum()).collect().item()
+        _say(sent, left_out, url, time.monotonic() - started, console)
+    return sent
+
+
+def _rounds(all_batches: Iterator[Batch], at_once: int) -> Iterator[list[Batch]]:
+    while some := list(itertools.islice(all_batches, at_once)):
+        yield some
+
+
+async def _post(
+    service: httpx.AsyncClient, rounds: Iterator[list[Batch]], sent: Sent, file: ProgressFile, steps: Steps
+) -> Sent:
+    async with service as client:
+        await send(client, "GET", "/v1/model")  # a wrong address or key is said at once, and not tried again
+        for some in rounds:
+            try:
+                replies = await asyncio.gather(*(_record(client, batch) for batch in some))
+            except ServiceError as error:
+                raise ServiceError(
+                    f"{error}. {sent.listeners:,} listeners were sent; the same command goes on there"
+                ) from error
+            ended = sum(batch.listeners for batch in some)
+            sent = replace(
+                sent,
+                after=next((batch.last for batch in reversed(some) if batch.last is not None), sent.after),
+                listeners=sent.listeners + ended,
+                new=sent.new + sum(reply["accepted"] for reply in replies),
+                known=sent.known + sum(reply["duplicates"] for reply in replies),
+            )
+            file.write(sent)
+            for _ in range(ended):
+                steps.advance()
+            steps.note(f"{sent.events:,} events")
+    return sent
+
+
+async def _record(client: httpx.AsyncClient, batch: Batch) -> dict[str, int]:
+    headers = {"content-type": "application/json"}
+    return await send(client, "POST", "/v1/events", restarts=True, content=batch.body, headers=headers)
+
+
+def _say(sent: Sent, left_out: int, url: str, seconds: float, console: Console) -> None:
+    text = f"sent {sent.events:,} events of {sent.listeners:,} listeners to {url} in {in_words(seconds)}: "
+    text += f"{sent.new:,} new, {sent.known:,} that it knew"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if left_out:
+        text = f"left out {left_out:,} events that no service takes: of the future, or with an odd session id"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,52 @@
+"""Chooses what a service would have kept of each listener, had it been there: the newest events, and older opinions.
+
+It goes through the log in slices, since a log may be larger than memory. All events of a listener stand together in the log,
+in time order, and whole listeners leave here together.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+COLUMNS = ("user_id", "track_id", "at_ms", "type", "played_ms", "track_ms", "session_id")
+_SLICE = 200_000  # events read at a time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """How much of a listener: the newest events, and the newest like or dislike of so many tracks."""
+
+    events: int = 256
+    opinions: int = 1_000
+
+
+def newest_events(events: pl.LazyFrame, wanted: Wanted, *, after: str | None = None) -> Iterator[pl.DataFrame]:
+    """Yield the chosen of a log's events in tables of whole listeners; with `after`, of the listeners after this one.
+
+    The tables have the columns `COLUMNS` and the order of the log. Of equal events there is one.
+    """
+    events = events.select(COLUMNS)
+    if after is not None:
+        events = events.filter(pl.col("user_id") > after)
+    total: int = events.select(pl.len()).collect().item()
+    rest = pl.DataFrame(schema=events.collect_schema())
+    for start in range(0, total, _SLICE):
+        rows = pl.concat([rest, events.slice(start, _SLICE).collect()])
+        going_on = pl.col("user_id") == rows["user_id"][-1]  # the next slice may have more of this listener
+        yield _chosen(rows.filter(~going_on), wanted)
+        rest = _chosen(rows.filter(going_on), wanted)
+    yield rest
+
+
+def _chosen(rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
+    """Return the chosen events of each listener. A listener's later events never bring back an event that is dropped here."""
+    rows = rows.filter(pl.struct(COLUMNS).is_first_distinct())
+    opinion = pl.col("type").cast(pl.String).is_in(["like", "dislike"])
+    marked = rows.with_columns(
+        from_end=pl.int_range(pl.len(), 0, -1).over("user_id"),
+        opinion=opinion & pl.struct("user_id", "track_id", opinion.alias("opinion")).is_last_distinct(),
+    )
+    opinions_from_end = pl.col("opinion").cast(pl.Int64).cum_sum(reverse=True).over("user_id")
+    newest = (pl.col("from_end") <= wanted.events) | (pl.col("opinion") & (opinions_from_end <= wanted.opinions))
+    return marked.filter(newest).select(COLUMNS)
