@@ -89,6 +89,7 @@ def create_app(
         openapi_url=None,  # service.http.openapi and service.http.documentation have these pages
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,  # the names of functions in generated clients
         lifespan=partial(
             _lifespan, settings, artifact, runner, store, metrics, access, clock or _now_ms, log, trouble or RecentTrouble()
         ),

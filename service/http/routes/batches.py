@@ -21,7 +21,7 @@ from service.http.schemas import NextBatch, Problem, ProposalBatch
 from service.scoring.gathering import Gathering
 from service.state import Service
 
-router = APIRouter(tags=["next"])
+router = APIRouter(tags=["proposals"])
 
 
 @router.post(
@@ -32,11 +32,12 @@ router = APIRouter(tags=["next"])
         HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "too many requests wait; none of these is answered"},
     },
 )
-async def post_next_batch(request: Request, service: Service, body: NextBatch) -> Response:
-    """Asks what up to 100 listeners should hear next. Each request is a body of `POST /v1/next`; replies are in their order.
+async def find_next_tracks_for_many(request: Request, service: Service, body: NextBatch) -> Response:
+    """Ask what up to 100 listeners should hear next, with one request.
 
-    All requests are scored together. If one of them is wrong, none is answered. If one listener cannot be read, the reply for
-    this listener alone is degraded.
+    Each of `requests` is a body of `POST /v1/next`. The replies are in the same order, each with a `request_id` of its own. All
+    requests are scored together. If one of them is wrong, none is answered. If one listener cannot be read, the reply for this
+    listener alone is degraded.
     """
     admit(request.scope, {asked.user_id for asked in body.requests})
     weigh(request.scope, len(body.requests))

@@ -25,8 +25,11 @@ router = APIRouter(tags=["events"])
         HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "nothing is counted twice: send it again"},
     },
 )
-async def post_events(request: Request, body: OneOrMany, service: Service) -> Response:
-    """Reports one event, or several at once. The same event again changes nothing."""
+async def report_events(request: Request, body: OneOrMany, service: Service) -> Response:
+    """Report what happened on a player: one event, or up to 1,000 at once.
+
+    The same event again changes nothing. If one event is wrong, none is stored. The events are in Redis when the reply arrives.
+    """
     now_ms = service.clock()
     posted = body.events if isinstance(body, PostedEvents) else [body]
     told = [(event.user_id, _event(event, now_ms)) for event in posted]

@@ -16,14 +16,17 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/healthz", response_model=Health)
-async def health() -> Response:
-    """Answers while the process lives."""
+async def check_health() -> Response:
+    """Check that the process lives."""
     return reply({"status": "ok"})
 
 
 @router.get("/readyz", response_model=Readiness, responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Readiness}})
-async def readiness(service: Service) -> Response:
-    """Says whether requests are answered in full. 503 with the reasons if not: Redis or the model does not do its work."""
+async def check_readiness(service: Service) -> Response:
+    """Check that requests are answered in full.
+
+    503 with the reasons if not: Redis or the model does not do its work.
+    """
     reasons = [] if (fault := service.models.current.scorer.fault()) is None else [fault]
     try:
         await service.store.ping()
@@ -34,20 +37,26 @@ async def readiness(service: Service) -> Response:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(service: Service) -> Response:
-    """Returns all metrics in Prometheus' text format."""
+async def get_metrics(service: Service) -> Response:
+    """Read all metrics in Prometheus' text format."""
     return Response(service.metrics.exposition(), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 @router.get("/v1/model", response_model=ModelDescription)
-async def model(service: Service) -> Response:
-    """Describes the artifact in use: its name and version, what it was made from, its measured quality."""
+async def get_model(service: Service) -> Response:
+    """Describe the model in use.
+
+    The reply has its name and version, what it was trained from, and its measured quality.
+    """
     return _described(service.models.current)
 
 
 @router.post("/v1/model/reload", response_model=ModelDescription, responses={HTTPStatus.CONFLICT: {"model": Problem}})
 async def reload_model(service: Service) -> Response:
-    """Verifies the artifact that `current` names now and uses it. 409 with the reason if it is refused: the old one goes on."""
+    """Verify the artifact that `artifacts/current` names now, and use it.
+
+    If it is refused, the reply is 409 with the reason, and the model before goes on.
+    """
     return _described(await service.models.reload())
 
 

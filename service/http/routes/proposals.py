@@ -32,12 +32,12 @@ from service.scoring.registry import ServedModel
 from service.state import Service, State
 
 router = APIRouter(
-    tags=["next"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "too many requests wait"}}
+    tags=["proposals"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "too many requests wait"}}
 )
 
 
 @router.get("/v1/users/{user_id}/next", response_model=Proposal)
-async def get_next(
+async def get_next_tracks(
     request: Request,
     service: Service,
     user_id: PathId,
@@ -49,14 +49,22 @@ async def get_next(
     not_heard_days: Annotated[Days | None, QueryParameter(description=NOT_HEARD_DAYS)] = None,
     replay: Annotated[bool | None, QueryParameter(description=REPLAY)] = None,
 ) -> Response:
-    """What to play next. Never what this session skipped, a disliked track, or what `exclude` names."""
+    """Ask what a listener should hear next, best first.
+
+    Never a track that was skipped in this session, a disliked track, or what `exclude` names. An unknown listener gets an
+    answer too.
+    """
     rules = AskedRules(artist_gap=artist_gap, album_gap=album_gap, not_heard_days=not_heard_days, replay=replay)
     return packed(await propose(request.scope, service, user_id, Query(count=count, exclude=exclude, rules=rules)))
 
 
 @router.post("/v1/next", response_model=Proposal, responses={HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem}})
-async def post_next(request: Request, service: Service, body: NextRequest) -> Response:
-    """The same with a body: for a history given here, or choosing from given candidates alone."""
+async def find_next_tracks(request: Request, service: Service, body: NextRequest) -> Response:
+    """Ask what to play next with a body: for a listener, or for a history that comes with the request.
+
+    A history of one track makes a track radio. With a `history` nothing is read from Redis and nothing is written to it. With
+    `candidates` only these tracks are ranked.
+    """
     return packed(await answer_body(request.scope, service, body))
 
 

@@ -19,8 +19,12 @@ router = APIRouter(tags=["operations"])
 
 
 @router.get("/v1/status", response_model=Status)
-async def status(service: Service, hours: Annotated[int, Query(ge=1, le=MOST_HOURS)] = 24) -> Response:
-    """Returns traffic and latency since the start, the outcomes of proposals in the last `hours`, Redis, models, trouble."""
+async def get_status(service: Service, hours: Annotated[int, Query(ge=1, le=MOST_HOURS)] = 24) -> Response:
+    """Read how the service does.
+
+    The reply has traffic and latency since the start, the outcomes of proposals in the last `hours`, the state of Redis, the
+    models in use, and recent trouble.
+    """
     now_ms = service.clock()
     return reply(
         {

@@ -11,14 +11,19 @@ from service.http.schemas import Export, PathId, Problem, Session
 from service.state import Service
 
 router = APIRouter(
-    tags=["users"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "Redis is out of reach"}}
+    tags=["listeners"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "Redis is out of reach"}}
 )
 audit = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))  # whatever the level is
 
 
 @router.get("/v1/users/{user_id}/session", response_model=Session)
 async def get_session(service: Service, user_id: PathId, *, history: bool = False) -> Response:
-    """The current session as the model sees it, and with `history` all that it reads; of an unknown user, an empty one."""
+    """Look at a listener's current session as the model sees it.
+
+    The entries are the plays since the last pause of 30 minutes, oldest first, each with its outcome: a play that was skipped
+    is one entry. `skipped` are the tracks that will not be proposed while their session goes on. `history=true` adds all that
+    the model reads, earlier sessions among it. An unknown listener has an empty session.
+    """
     now_ms = service.clock()
     recommender = service.models.of(user_id).recommender
     remembered = await service.store.read(user_id, now_ms, recommender.reader)
@@ -29,14 +34,17 @@ async def get_session(service: Service, user_id: PathId, *, history: bool = Fals
 
 
 @router.get("/v1/users/{user_id}/export", response_model=Export)
-async def export_user(service: Service, user_id: PathId) -> Response:
-    """Everything that is stored about a listener, as one document."""
+async def export_listener(service: Service, user_id: PathId) -> Response:
+    """Export everything that is stored about a listener, as one document."""
     return reply(export(user_id, await service.store.export(user_id), service.clock()))
 
 
 @router.delete("/v1/users/{user_id}", status_code=HTTPStatus.NO_CONTENT)
-async def delete_user(service: Service, user_id: PathId) -> None:
-    """Forget a listener: everything that is stored under the id is gone when the reply arrives."""
+async def delete_listener(service: Service, user_id: PathId) -> None:
+    """Delete everything that is stored about a listener.
+
+    It is gone when the reply arrives, and the audit log says so.
+    """
     service.masks.forget(user_id)
     keys = await service.store.forget(user_id)
     audit.info("audit: user forgotten", user_id=user_id, keys=keys)
