@@ -47,7 +47,11 @@ class UnauthorizedError(ServiceError):
     """The request has no key or token, or one that is not known."""
 
     status = HTTPStatus.UNAUTHORIZED
-    headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="nexttrack"'})
+
+    def __init__(self, detail: str, *, invalid: bool = False) -> None:
+        """`invalid` is whether the request has a key or token (RFC 6750, section 3.1)."""
+        super().__init__(detail)
+        self.headers = {"WWW-Authenticate": 'Bearer realm="nexttrack"' + (', error="invalid_token"' if invalid else "")}
 
 
 class ForbiddenError(ServiceError):

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.http.access import keys
+from service.http.access import keys, tokens
 from service.store.connections import check
 
 PREFIX = "NEXTTRACK_"
@@ -58,6 +58,11 @@ def _keys(value: SecretStr) -> SecretStr:
     return value
 
 
+def _jwt_key(value: SecretStr) -> SecretStr:
+    tokens.with_secret(value.get_secret_value())
+    return value
+
+
 KeyList = Annotated[SecretStr, AfterValidator(_keys)]
 OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_blank)]
 Positive = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0))]
@@ -96,6 +101,12 @@ class Settings(BaseSettings):
         None, description="keys of operators, which open the admin paths too"
     )
     admin_keys_file: OptionalFile = Field(None, description="file with such keys; it is read again when it changes")
+    jwt_key: Annotated[Annotated[SecretStr, AfterValidator(_jwt_key)] | None, BeforeValidator(_none_if_blank)] = Field(
+        None, description="secret of at least 32 bytes with which listener tokens are signed (HS256)"
+    )
+    jwt_public_key_file: OptionalFile = Field(
+        None, description="or PEM file with public keys that verify them (RS256, ES256); it is read again when it changes"
+    )
     allow_anonymous: bool = Field(
         False, description="true: without keys, listen on any address; false: without keys, on this machine's own alone"
     )
@@ -153,7 +164,8 @@ class Settings(BaseSettings):
     @property
     def is_locked(self) -> bool:
         """Whether requests need a key."""
-        return any((self.api_keys, self.api_keys_file, self.admin_keys, self.admin_keys_file))
+        of_keys = (self.api_keys, self.api_keys_file, self.admin_keys, self.admin_keys_file)
+        return any((*of_keys, self.jwt_key, self.jwt_public_key_file))
 
 
 CLIENTS_KEY = "NEXTTRACK_KEY"

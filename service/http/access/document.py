@@ -3,11 +3,12 @@
 from http import HTTPStatus
 from typing import Any
 
-from service.http.access.paths import is_admin, is_open
+from service.http.access.paths import is_admin, is_open, opens_to_listener
 
 _SCHEMES = {
     "key": "A key of `NEXTTRACK_API_KEYS`, for applications and backends. A service without keys asks for none.",
     "adminKey": "A key of `NEXTTRACK_ADMIN_KEYS`, for operators. It opens every path.",
+    "listenerToken": "A JSON Web Token of one listener, for a player on the listener's device. It opens that user's paths.",
 }
 _REFUSALS = {
     HTTPStatus.UNAUTHORIZED: "no key or token, or one that is not known",
@@ -19,17 +20,20 @@ _REFUSALS = {
 def describe(document: dict[str, Any], problem: dict[str, Any]) -> None:
     """Add security schemes, what each operation needs, and how it is refused. `problem` is the content of a refusal."""
     schemes = {name: {"type": "http", "scheme": "bearer", "description": text} for name, text in _SCHEMES.items()}
+    schemes["listenerToken"]["bearerFormat"] = "JWT"
     document["components"]["securitySchemes"] = schemes
     for path, methods in document["paths"].items():
-        for operation in methods.values():
-            operation["security"] = [{name: []} for name in _needs(path)]
+        for method, operation in methods.items():
+            operation["security"] = [{name: []} for name in _needs(method.upper(), path)]
             if operation["security"]:
                 for status, text in _REFUSALS.items():
                     operation["responses"][str(status.value)] = {"description": text, "content": problem}
 
 
-def _needs(path: str) -> list[str]:
+def _needs(method: str, path: str) -> list[str]:
     """The schemes of which a request needs one."""
     if is_open(path):
         return []
-    return ["adminKey"] if is_admin(path) else ["key", "adminKey"]
+    if is_admin(path):
+        return ["adminKey"]
+    return ["key", "adminKey", *(["listenerToken"] if opens_to_listener(method, path) else [])]

@@ -1,5 +1,6 @@
 """The guard that every request passes, before the fast path and before FastAPI."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,14 +9,17 @@ from fastapi import Response
 from starlette.types import Scope
 
 from service.errors import ForbiddenError, ServiceError, UnauthorizedError
-from service.http.access import callers, keys
+from service.http.access import callers, keys, tokens
 from service.http.access.keys import AccessError, Key
-from service.http.access.paths import is_admin, is_open, routed
+from service.http.access.paths import USERS, is_admin, is_open, opens_to_listener, routed, user_of
+from service.http.access.tokens import Tokens
 from service.http.access.watched import Watched
 from service.http.problems import render
 from service.settings import Settings
 
 _SCHEME = b"bearer "
+_DOTS = 2
+"""In a signed JSON Web Token, which no key looks like by chance."""
 _QUIET = frozenset({"GET", "HEAD", "POST"})
 
 
@@ -26,10 +30,11 @@ class Access:
         """Raises AccessError where a file cannot be read or keys contradict each other."""
         self._locked = settings.is_locked
         self._keys = _keys(settings)
+        self._tokens = _tokens(settings)
 
     async def follow_files(self) -> None:
         """Read files with keys again when they change, for ever."""
-        await self._keys.watch()
+        await asyncio.gather(*(watched.watch() for watched in (self._keys, self._tokens) if watched is not None))
 
     def __call__(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
         """Returns the reply that refuses a request, or None. Then its scope says who sent it."""
@@ -45,15 +50,35 @@ class Access:
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes], path: str) -> None:
         scope["caller"] = callers.UNKNOWN
-        presented = keys.digest(_presented(headers))
-        key = keys.find(self._keys.value, presented)
-        if key is None:
-            raise UnauthorizedError("this key is not known")
-        scope["caller"] = key.name
-        if scope["method"] not in _QUIET or is_admin(path):
-            structlog.contextvars.bind_contextvars(caller=key.name)  # for audit lines
-        if is_admin(path) and not key.admin:
-            raise ForbiddenError("this path needs an admin key")
+        presented = _presented(headers)
+        digest = keys.digest(presented)
+        key = keys.find(self._keys.value, digest)
+        if key is not None:
+            scope["caller"] = key.name
+            _check_key(scope, path, key)
+        elif self._tokens is not None and presented.count(b".") == _DOTS:
+            user_id = self._tokens.value.user(presented, digest)
+            scope["caller"] = callers.LISTENER
+            _check_listener(scope, path, user_id)
+        else:
+            raise UnauthorizedError("this key is not known", invalid=True)
+
+
+def _check_key(scope: Scope, path: str, key: Key) -> None:
+    if scope["method"] not in _QUIET or is_admin(path):
+        structlog.contextvars.bind_contextvars(caller=key.name)  # for audit lines
+    if is_admin(path) and not key.admin:
+        raise ForbiddenError("this path needs an admin key")
+
+
+def _check_listener(scope: Scope, path: str, user_id: str) -> None:
+    """Raises ForbiddenError where a listener may not go. The user ids of a body are checked once it has been read."""
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    if not opens_to_listener(method, path):
+        raise ForbiddenError("a listener token does not open this")
+    if path.startswith(USERS) and user_of(path) != user_id:
+        raise ForbiddenError("a listener token opens the paths of its own user alone")
+    callers.let(scope, callers.only(user_id))
 
 
 def _presented(headers: Mapping[bytes, bytes]) -> bytes:
@@ -80,6 +105,25 @@ def _keys(settings: Settings) -> Watched[Sequence[Key]]:
         return keys.together(found)
 
     return Watched("API keys", [path for path, _ in files], make)
+
+
+def _tokens(settings: Settings) -> Watched[Tokens] | None:
+    """What verifies listener tokens; None if the settings have no key for them."""
+    if settings.jwt_key is not None and settings.jwt_public_key_file is not None:
+        raise AccessError("found NEXTTRACK_JWT_KEY and NEXTTRACK_JWT_PUBLIC_KEY_FILE; set one of them")
+    if settings.jwt_key is not None:
+        verified = tokens.with_secret(settings.jwt_key.get_secret_value())
+        return Watched("token keys", [], lambda _: verified)
+    if (path := settings.jwt_public_key_file) is None:
+        return None
+
+    def make(texts: Sequence[str]) -> Tokens:
+        try:
+            return tokens.with_public_keys(texts[0])
+        except AccessError as error:
+            raise AccessError(f"{path}: {error}") from error
+
+    return Watched("token keys", [path], make)
 
 
 def _of_file(path: Path, text: str, *, admin: bool) -> Sequence[Key]:
