@@ -9,6 +9,7 @@ Shapes: B batch, T time (places of a history), N entries of all histories togeth
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,27 +57,22 @@ def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, no
 
     With `now_ms`, the time of the request, it returns the gaps too. Entries beyond the newest `length` cost no time.
     """
-    rows: list[int] = []
-    outcomes: list[int] = []
-    places: list[int] = []
-    for place in range(len(entries) - 1, -1, -1):
-        row = vocabulary.row(entries[place].track_id)
-        if row != UNKNOWN:
-            rows.append(row)
-            outcomes.append(entries[place].outcome.value)
-            places.append(place)
-            if len(rows) == length:
-                break
+    newest = entries[-length:]
+    rows = vocabulary.rows([entry.track_id for entry in newest])
+    if UNKNOWN in rows:
+        newest = read_entries(entries, vocabulary, length=length)
+        rows = vocabulary.rows([entry.track_id for entry in newest])
+    outcomes = [int(entry.outcome) for entry in newest]
     if now_ms is None:
-        return RowHistory(rows[::-1], outcomes[::-1])
-    at_ms = np.array([*(entries[place].at_ms for place in places[::-1]), now_ms], np.int64)
-    return RowHistory(rows[::-1], outcomes[::-1], gap_codes(np.diff(at_ms)).tolist())
+        return RowHistory(rows, outcomes)
+    at_ms = np.array([*(entry.at_ms for entry in newest), now_ms], np.int64)
+    return RowHistory(rows, outcomes, gap_codes(np.diff(at_ms)).tolist())
 
 
 def read_entries(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int) -> list[Entry]:
-    """Return the entries of a history that `rows_of` encodes, oldest first, for a person to inspect."""
-    known = [entry for entry in reversed(entries) if vocabulary.knows(entry.track_id)]
-    return known[:length][::-1]
+    """Return the entries of a history that `rows_of` encodes, oldest first: its newest `length` known tracks."""
+    known = (entry for entry in reversed(entries) if vocabulary.knows(entry.track_id))
+    return list(islice(known, length))[::-1]
 
 
 def gap_codes(gap_ms: npt.NDArray[np.integer]) -> Ints:

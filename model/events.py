@@ -135,7 +135,8 @@ class Entry(NamedTuple):
     session: int
 
 
-_entry = partial(tuple.__new__, Entry)  # takes a third of the time of `Entry._make`
+entry_of = partial(tuple.__new__, Entry)
+"""Makes an entry of a sequence of its fields, in a third of the time of `Entry._make`."""
 
 
 class Span(NamedTuple):
@@ -294,7 +295,7 @@ def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cos
                 draft[_OUTCOME_AT] = _SKIPPED
     places = {id(draft): place for place, draft in enumerate(drafts)} if revised else {}
     return History(
-        entries=tuple(map(_entry, drafts)),
+        entries=tuple(map(entry_of, drafts)),
         spans=tuple([one.span(rule) for one in sessions]),
         revisions=tuple([Revision(places[id(draft)], since, outcome) for draft, since, outcome in revised]),
     )

@@ -51,6 +51,10 @@ class Vocabulary:
         """Return the row of a track, `UNKNOWN` if the trainer has not seen it."""
         return self._row(track_id)
 
+    def rows(self, track_ids: Iterable[str]) -> list[int]:
+        """Return the row of each track, `UNKNOWN` where the trainer has not seen it."""
+        return list(map(self._row, track_ids))
+
     def knows(self, track_id: str) -> bool:
         """Say whether a track has a row of its own."""
         return self._row(track_id) != UNKNOWN

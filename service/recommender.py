@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from model.artifact import Artifact
-from model.events import Entry, History, Outcome, Span
+from model.events import Entry, History, Outcome, Span, entry_of
 from model.rules import arrange
 from service.encoder import EncodedHistory, HistoryEncoder
 from service.errors import ScorerUnavailableError, StoreUnavailableError
@@ -30,6 +30,8 @@ SPARE = (5, 50)
 """Where tracks have to be spaced, so many times the wanted ones are scored, and more only if these are too few."""
 MOST_SCORED = 5_000
 """The last try. A reply is shorter if so many tracks do not hold enough that may stand in it."""
+
+_SKIPPED, _LIKED = Outcome.SKIPPED, Outcome.LIKED  # looking up an enum's member is slow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,13 +106,11 @@ class Recommender:
 
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], query: Query) -> Recommendation:
         """Returns what should follow `plays`: one session that goes on, oldest first. The store is not read."""
-        entries = tuple(
-            Entry(track_id, outcome, place, outcome is Outcome.SKIPPED, 0) for place, (track_id, outcome) in enumerate(plays)
-        )
-        last_word = {track_id: outcome for track_id, outcome in plays if outcome in (Outcome.LIKED, Outcome.DISLIKED)}
+        fields = [(track_id, outcome, place, outcome is _SKIPPED, 0) for place, (track_id, outcome) in enumerate(plays)]
+        last_word = {track_id: outcome for track_id, outcome in plays if outcome >= _LIKED}
         remembered = Remembered(
-            history=History(entries=entries, spans=(Span(len(plays), len(plays)),)),
-            disliked=frozenset(track_id for track_id, outcome in last_word.items() if outcome is Outcome.DISLIKED),
+            history=History(entries=tuple(map(entry_of, fields)), spans=(Span(len(plays), len(plays)),)),
+            disliked=frozenset(track_id for track_id, outcome in last_word.items() if outcome is not _LIKED),
         )
         return await self._propose(remembered, query, self._rules.with_asked(query.rules), now_ms=len(plays))
 

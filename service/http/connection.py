@@ -26,6 +26,7 @@ from uvicorn.server import ServerState
 
 from service.http import problems
 from service.http.connections import Connections
+from service.http.head_with_body import HeadWithBody
 
 ON_END = "nexttrack.on_end"
 """In `scope`: takes a function, which is called if the client leaves before its reply."""
@@ -217,6 +218,8 @@ class Connection(HttpToolsProtocol):
         self._running, self._on_end = cycle, None
         self._in_flight = 1
         self._admission.enter()
+        if cycle.transport is self.transport:
+            cycle.transport = cast("asyncio.Transport", HeadWithBody(self.transport))
         _scope(cycle)[ON_END] = self._call_on_end
         _scope(cycle)[COSTS] = self._costs
         self._task = self.loop.create_task(cycle.run_asgi(app))
@@ -227,6 +230,8 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._running is not None:
             self._release_body(self._running)
+            if isinstance(self._running.transport, HeadWithBody):
+                self._running.transport.flush()
         self._running = self._on_end = None
         self._leave()
         if self.transport.is_closing():
