@@ -13,7 +13,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
     if not request.query_params:
         return
     known = [field.alias for field in cast("APIRoute", request.scope["route"]).dependant.query_params]
-    expected = f"expected {' or '.join(known)}" if known else "expected none"
+    expected = f"expected one of {', '.join(known)}" if known else "expected none"
     faults = [
         Fault(loc=["query", name], msg=f"unknown parameter; {expected}") for name in request.query_params if name not in known
     ]

@@ -36,7 +36,9 @@ def test_refusal_says_what_was_expected(artifact: Artifact) -> None:
     with running(artifact) as client:
         reply = client.get("/v1/users/u/next", params={"count": 5, "limit": 5})
 
-    assert reply.json()["errors"] == [{"loc": ["query", "limit"], "msg": "unknown parameter; expected count or exclude"}]
+    [fault] = reply.json()["errors"]
+    assert fault["loc"] == ["query", "limit"]
+    assert fault["msg"].startswith("unknown parameter; expected one of count, exclude, ")
 
 
 def test_pages_take_any_parameters(artifact: Artifact) -> None:
