@@ -107,6 +107,18 @@ class Settings(BaseSettings):
     jwt_public_key_file: OptionalFile = Field(
         None, description="or PEM file with public keys that verify them (RS256, ES256); it is read again when it changes"
     )
+    rate_per_key: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="requests a second of each key; more get 429 (each process counts for itself)",
+    )
+    rate_per_user: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="requests a second for each listener; more get 429"
+    )
+    rate_burst: Positive = Field(
+        timedelta(seconds=10), description="who was quiet may send so many seconds' worth of requests at once"
+    )
     allow_anonymous: bool = Field(
         False, description="true: without keys, listen on any address; false: without keys, on this machine's own alone"
     )

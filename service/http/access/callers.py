@@ -1,6 +1,6 @@
 """Who sent a request, and for which listeners it may be."""
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from functools import partial
 
 from starlette.types import Scope
@@ -44,6 +44,15 @@ def anyone(_: Users) -> None:
 def only(user_id: str) -> Callable[[Users], None]:
     """Returns the check of a listener's token."""
     return partial(_only, user_id)
+
+
+def each(take: Callable[[Collection[str]], None]) -> Callable[[Users], None]:
+    """Returns the check that counts a request for each user in its body, once however often a user stands there."""
+    return partial(_each, take)
+
+
+def _each(take: Callable[[Collection[str]], None], users: Users) -> None:
+    take([user_id for user_id in users if user_id is not None])
 
 
 def _only(user_id: str, users: Users) -> None:

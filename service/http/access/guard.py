@@ -11,6 +11,7 @@ from starlette.types import Scope
 from service.errors import ForbiddenError, ServiceError, UnauthorizedError
 from service.http.access import callers, keys, tokens
 from service.http.access.keys import AccessError, Key
+from service.http.access.limits import RateLimit
 from service.http.access.paths import USERS, is_admin, is_open, opens_to_listener, routed, user_of
 from service.http.access.tokens import Tokens
 from service.http.access.watched import Watched
@@ -31,6 +32,9 @@ class Access:
         self._locked = settings.is_locked
         self._keys = _keys(settings)
         self._tokens = _tokens(settings)
+        burst_s = settings.rate_burst.total_seconds()
+        self._of_keys = RateLimit("a key", settings.rate_per_key, burst_s) if settings.rate_per_key else None
+        self._of_users = RateLimit("a user", settings.rate_per_user, burst_s) if settings.rate_per_user else None
 
     async def follow_files(self) -> None:
         """Read files with keys again when they change, for ever."""
@@ -40,10 +44,13 @@ class Access:
         """Returns the reply that refuses a request, or None. Then its scope says who sent it."""
         callers.let(scope, callers.anyone)
         path = routed(scope)
-        if not self._locked or is_open(path):
+        if is_open(path):
             return None
         try:
-            self._check(scope, headers, path)
+            if self._locked:
+                self._check(scope, headers, path)
+            else:
+                self._limit(scope, user_of(path))
         except ServiceError as error:
             return render(error)
         return None
@@ -56,12 +63,26 @@ class Access:
         if key is not None:
             scope["caller"] = key.name
             _check_key(scope, path, key)
+            if self._of_keys is not None:
+                self._of_keys.take((key.name,))
+            self._limit(scope, user_of(path))
         elif self._tokens is not None and presented.count(b".") == _DOTS:
             user_id = self._tokens.value.user(presented, digest)
             scope["caller"] = callers.LISTENER
             _check_listener(scope, path, user_id)
+            self._limit(scope, user_id)
+            callers.let(scope, callers.only(user_id))
         else:
             raise UnauthorizedError("this key is not known", invalid=True)
+
+    def _limit(self, scope: Scope, user_id: str | None) -> None:
+        """Count a request for its user, or for those in its body once that has been read."""
+        if self._of_users is None:
+            return
+        if user_id is not None:
+            self._of_users.take((user_id,))
+        else:
+            callers.let(scope, callers.each(self._of_users.take))
 
 
 def _check_key(scope: Scope, path: str, key: Key) -> None:
@@ -78,7 +99,6 @@ def _check_listener(scope: Scope, path: str, user_id: str) -> None:
         raise ForbiddenError("a listener token does not open this")
     if path.startswith(USERS) and user_of(path) != user_id:
         raise ForbiddenError("a listener token opens the paths of its own user alone")
-    callers.let(scope, callers.only(user_id))
 
 
 def _presented(headers: Mapping[bytes, bytes]) -> bytes:
