@@ -1,27 +1,22 @@
 // Calls to the service: adds the key, measures the time, and tells the page about each call.
 
-const KEY = "nexttrack.key";
+import { askForKey, key } from "/web/key.js";
+
 const watchers = [];
-let askForKey = async () => null;
 
 /** Register `watcher({method, path, body, status, ms})`. It runs after every call. */
 export function onCall(watcher) {
   watchers.push(watcher);
 }
 
-/** Register the function that asks the person for a key; it resolves to the key, or to null. */
-export function onKeyNeeded(ask) {
-  askForKey = ask;
-}
-
-/** Call the service. Returns {status, ok, body, ms}; status is 0 where the service did not answer. */
+/**
+ * Call the service. Returns {status, ok, body, ms}; status is 0 where the service did not answer.
+ * If the service wants a key, the page asks for one until it is right or the person gives up.
+ */
 export async function call(method, path, body) {
-  const first = await once(method, path, body);
-  if (first.status !== 401) return first;
-  const key = await askForKey();
-  if (!key) return first;
-  sessionStorage.setItem(KEY, key);
-  return once(method, path, body);
+  let result = await once(method, path, body);
+  while (result.status === 401 && (await askForKey(result.body?.detail ?? ""))) result = await once(method, path, body);
+  return result;
 }
 
 /** The call as a curl command. The key stays out of it: the command reads $NEXTTRACK_KEY. */
@@ -29,7 +24,7 @@ export function asCurl({ method, path, body }) {
   const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
   const parts = ["curl"];
   if (method !== "GET") parts.push("-X", method);
-  if (sessionStorage.getItem(KEY)) parts.push("-H", '"Authorization: Bearer $NEXTTRACK_KEY"');
+  if (key()) parts.push("-H", '"Authorization: Bearer $NEXTTRACK_KEY"');
   if (body !== undefined) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(JSON.stringify(body)));
   parts.push(quoted(location.origin + path));
   return parts.join(" ");
@@ -37,8 +32,7 @@ export function asCurl({ method, path, body }) {
 
 async function once(method, path, body) {
   const headers = {};
-  const key = sessionStorage.getItem(KEY);
-  if (key) headers.Authorization = `Bearer ${key}`;
+  if (key()) headers.Authorization = `Bearer ${key()}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const started = performance.now();
   const result = { status: 0, ok: false, body: null, ms: 0 };

@@ -1,6 +1,6 @@
 // The demo player: posts what the listener does, asks what comes next, and shows what changed.
 
-import { asCurl, call, onCall, onKeyNeeded } from "/web/api.js";
+import { asCurl, call, onCall } from "/web/api.js";
 import { compare, shareChanged } from "/web/changes.js";
 import { Playback, TRACK_S } from "/web/playback.js";
 import { rulesOf, showRules } from "/web/rules.js";
@@ -12,7 +12,6 @@ const state = { listener: "", queue: [], requestId: null, now: null, titles: new
 const playback = new Playback({ onTick: showTime, onEnd: () => perform("complete") });
 
 onCall((made) => addCall(made, asCurl(made)));
-onKeyNeeded(askForKey);
 wire();
 showNow(null);
 await showRules(() => inTurn(() => refresh(null)));
@@ -139,13 +138,6 @@ function showTime(seconds) {
 
 function showPlaying() {
   $("play").textContent = playback.running ? "Pause" : "Play";
-}
-
-function askForKey() {
-  const dialog = $("key-dialog");
-  $("key").value = "";
-  dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve($("key").value || null), { once: true }));
 }
 
 function problem(result) {
