@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.service import artifacts
 from tests.service.http.access.signing import SECRET, token
@@ -51,17 +51,17 @@ def test_a_person_enters_a_key_by_keyboard(page: Page, locked: str) -> None:
     assert page.evaluate("Object.values(localStorage).join()").count(KEY) == 0
 
 
-def test_the_key_is_for_this_tab(page: Page, locked: str) -> None:
+def test_the_key_is_for_this_tab(browser: Browser, locked: str) -> None:
     """Another tab of the same browser asks again."""
-    page.goto(locked)
-    page.fill("#key", KEY)
-    page.keyboard.press("Enter")
-    expect(page.locator(QUEUE).first).to_be_visible()
-    other = page.context.new_page()
-    other.goto(locked)
+    with browser.new_context() as context:
+        page, other = context.new_page(), context.new_page()
+        page.goto(locked)
+        page.fill("#key", KEY)
+        page.keyboard.press("Enter")
+        expect(page.locator(QUEUE).first).to_be_visible()
+        other.goto(locked)
 
-    expect(other.locator(DIALOG)).to_be_visible()
-    other.close()
+        expect(other.locator(DIALOG)).to_be_visible()
 
 
 @pytest.mark.parametrize("how", ["Escape", "Cancel"])
