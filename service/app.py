@@ -18,8 +18,9 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from model.artifact import Artifact, load
+from model.artifact import Artifact, ArtifactError, load
 from model.graphs import Graphs
+from service.blocks import without_effect
 from service.http import documentation, openapi, pages, problems
 from service.http.access.guard import Access
 from service.http.admission import Admission
@@ -44,9 +45,12 @@ from service.scoring.shadow import Shadow
 from service.settings import Settings
 from service.state import State
 from service.store.connections import connect
+from service.store.forgotten import ForgottenListeners
 from service.store.outcome_counters import OutcomeCounters
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import RedisSessions, SessionStore
+from service.store.take_downs import RedisTakeDowns, TakeDownStore
+from service.take_downs import POLL_S, TakeDowns, repeat
 
 SWITCH_S = 0.0005
 """A tenth of Python's own. `python -m tests.load --only "full, 100000 tracks, closed loop, 64"`, in turns, medians of three on
@@ -61,15 +65,16 @@ def create_app(
     runner: BatchRunner,
     *,
     store: SessionStore | None = None,
+    take_downs: TakeDownStore | None = None,
     clock: Callable[[], int] | None = None,
     log: LogWriter | None = None,
     trouble: RecentTrouble | None = None,
 ) -> FastAPI:
     """The application around a verified artifact and what runs its graphs.
 
-    Without a `store` sessions are in Redis at `settings.redis_url`, which must be set then. `clock` gives Unix time in
-    milliseconds. Requests are logged to `log`, which is drained as the application ends. `trouble` is what logging remembers.
-    Raises AccessError where keys or their files cannot be used.
+    Without a `store` and `take_downs`, sessions and take-downs are in Redis at `settings.redis_url`, which must be set then.
+    `clock` gives Unix time in milliseconds. Requests are logged to `log`, which is drained as the application ends. `trouble`
+    is what logging remembers. Raises AccessError where keys or their files cannot be used.
     """
     metrics, access = Metrics(), Access(settings)
     if log is not None:
@@ -91,7 +96,17 @@ def create_app(
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,  # the names of functions in generated clients
         lifespan=partial(
-            _lifespan, settings, artifact, runner, store, metrics, access, clock or _now_ms, log, trouble or RecentTrouble()
+            _lifespan,
+            settings,
+            artifact,
+            runner,
+            store,
+            take_downs,
+            metrics,
+            access,
+            clock or _now_ms,
+            log,
+            trouble or RecentTrouble(),
         ),
     )
     problems.install(app)
@@ -148,6 +163,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     artifact: Artifact,
     runner: BatchRunner,
     store: SessionStore | None,
+    take_down_store: TakeDownStore | None,
     metrics: Metrics,
     access: Access,
     clock: Callable[[], int],
@@ -159,7 +175,8 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
         if log is not None:
             stack.callback(log.drain, logs.DRAIN_S)
         rule, counters = artifact.manifest.history, None
-        if store is None:
+        masks = RecentMasks(rule.skip, settings.redis_timeout)
+        if store is None or take_down_store is None:
             if settings.redis_url is None:
                 raise ValueError("no redis_url; `python -m service` starts an embedded Valkey and sets it")
             link = connect(settings.redis_url, settings.redis_timeout)
@@ -175,10 +192,15 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
                 counted=metrics.outcome,
                 unreadable=lambda kind, reason: metrics.unreadable.labels(kind, reason).inc(),
             )
-        masks = RecentMasks(rule.skip, settings.redis_timeout)
-        start = partial(_start_model, settings, metrics, store, masks, LoopTime())
+            take_down_store = RedisTakeDowns(link)
+            forgotten = ForgottenListeners(link, masks.forget, masks.forget_all)
+            stack.callback(asyncio.create_task(repeat(forgotten.refresh, POLL_S)).cancel)
+        take_downs = TakeDowns(take_down_store, clock)
+        await take_downs.refresh()
+        stack.callback(asyncio.create_task(repeat(take_downs.refresh, POLL_S)).cancel)
+        start = partial(_start_model, settings, metrics, store, masks, take_downs, LoopTime())
         models = ModelRegistry(
-            partial(_load_model, settings, start),
+            partial(_load_model, settings, take_downs, start),
             settings.artifact,
             settings.challenger,
             share=settings.challenger_share,
@@ -196,6 +218,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             shadow=Shadow(metrics),
             store=store,
             masks=masks,
+            take_downs=take_downs,
             metrics=metrics,
             outcomes=counters,
             trouble=trouble,
@@ -208,9 +231,13 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
         yield {"service": state, "connections": connections}
 
 
-def _load_model(settings: Settings, start: Callable[..., Awaitable[ServedModel]], folder: Path) -> Starter:
+def _load_model(
+    settings: Settings, take_downs: TakeDowns, start: Callable[..., Awaitable[ServedModel]], folder: Path
+) -> Starter:
     """Verify the artifact in a folder and open its graphs; takes a second and may run in any thread."""
     artifact = load(folder)
+    if fault := without_effect(artifact, take_downs.blocks):
+        raise ArtifactError(f"{artifact.folder}: {fault}")
     graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)
     return partial(start, artifact, graphs)
 
@@ -220,6 +247,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
     metrics: Metrics,
     store: SessionStore,
     masks: RecentMasks,
+    take_downs: TakeDowns,
     loop_time: LoopTime,
     artifact: Artifact,
     runner: BatchRunner,
@@ -235,6 +263,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
         scorer,
         store,
         masks,
+        take_downs,
         rules=rules_of(settings),
         degraded=lambda reason: of_model.degraded_of(reason).inc(),
     )

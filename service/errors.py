@@ -6,6 +6,7 @@
     ├── RateLimitedError             429  too many requests of this key or listener; `Retry-After` says when
     ├── InvalidRequestError          422  the request is understood and wrong; `errors` says where
     ├── ModelRefusedError            409  the artifact that should be used is refused; the old one goes on
+    ├── BlockRefusedError            409  a block would have no effect, or there is no room for another one
     └── UnavailableError             503  try again after `Retry-After`
         ├── StoreUnavailableError         Redis did not answer, or refused
         ├── ScorerUnavailableError        the model did not answer
@@ -82,6 +83,12 @@ class InvalidRequestError(ServiceError):
 
 class ModelRefusedError(ServiceError):
     """The artifact that should be used now is refused. The model in use goes on."""
+
+    status = HTTPStatus.CONFLICT
+
+
+class BlockRefusedError(ServiceError):
+    """A block would have no effect, or the list has no room for another one."""
 
     status = HTTPStatus.CONFLICT
 

@@ -2,8 +2,8 @@
 
 The masks are the tracks skipped in the current session, the disliked ones and those that the request excludes. Tracks played
 in the session are masked too, unless the request allows them. The graph masks before it takes the best, so a mask never
-shortens a reply. The rules of `service.rules` mask more and put the tracks in order. If they leave too few, more tracks are
-scored.
+shortens a reply. Blocks keep tracks, artists and albums out (`service.blocks`). The rules of `service.rules` mask more and put
+the tracks in order. If they leave too few, more tracks are scored.
 
 If the store or the model fails, the reply has the artifact's popular tracks, says so and is counted. The same masks apply. If
 the store is the one that failed, the masks are those that this process has seen lately (`service.store.recent_masks`).
@@ -18,6 +18,7 @@ from typing import Literal
 from model.artifact import Artifact
 from model.events import Entry, History, Outcome, Span, entry_of
 from model.rules import arrange
+from service.blocks import NO_BLOCKS, Blocked, Blocks, read_block
 from service.encoder import EncodedHistory, HistoryEncoder
 from service.errors import ScorerUnavailableError, StoreUnavailableError
 from service.ranking import Ranked, Ranking
@@ -25,6 +26,7 @@ from service.rules import AskedRules, Rules, Spacings, masked
 from service.scoring.batcher import Scorer
 from service.store.recent_masks import Masks, RecentMasks
 from service.store.sessions import Remembered, SessionStore
+from service.take_downs import TakeDowns
 
 SPARE = (5, 50)
 """Where tracks have to be spaced, so many times the wanted ones are scored, and more only if these are too few."""
@@ -60,7 +62,12 @@ class _Request:
     query: Query
     rules: Rules
     masked: set[str]
+    blocked: Blocked | None = None
     just_played: Sequence[str] = ()  # oldest first
+
+    def allows(self, track_id: str) -> bool:
+        """Whether a track may be proposed."""
+        return track_id not in self.masked and (self.blocked is None or track_id not in self.blocked)
 
 
 class Recommender:
@@ -72,17 +79,20 @@ class Recommender:
         scorer: Scorer,
         store: SessionStore,
         masks: RecentMasks,
+        take_downs: TakeDowns,
         *,
         rules: Rules,
         degraded: Callable[[str], None],
     ) -> None:
         """`rules` hold unless a query sets its own. `degraded` is told the reason (`redis`, `model`) of each reply from
-        popularity; `masks` serve if the store fails.
+        popularity; `masks` serve if the store fails. `take_downs` are blocked for everybody.
         """
         self._encoder, self._ranking, self._spacings = HistoryEncoder(artifact), Ranking(artifact, scorer), Spacings(artifact)
-        self._vocabulary = artifact.vocabulary
+        self._artifact, self._vocabulary = artifact, artifact.vocabulary
         self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
         self._store, self._recent = store, masks
+        self._take_downs, self._listed = take_downs, NO_BLOCKS
+        self._taken_down: Blocked | None = None
         self._rules = rules
         self._degraded = degraded
         self.reader = self._encoder.reader
@@ -96,8 +106,15 @@ class Recommender:
         except StoreUnavailableError:
             self._degraded("redis")
             masks = self._recent.of(user_id)
-            left_out = masked(rules, masks, query.exclude, (), now_ms)
-            return self._popular_ones(_Request(query=query, rules=rules, masked=left_out, just_played=list(masks.played)))
+            return self._popular_ones(
+                _Request(
+                    query=query,
+                    rules=rules,
+                    masked=masked(rules, masks, query.exclude, (), now_ms),
+                    blocked=self._blocked(Blocks.of(filter(None, map(read_block, masks.blocks)))),
+                    just_played=list(masks.played),
+                )
+            )
         return await self._propose(remembered, query, rules, now_ms, user_id)
 
     def read_entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
@@ -119,13 +136,19 @@ class Recommender:
     ) -> Recommendation:
         session = remembered.history.session(now_ms)
         played = [entry.track_id for entry in session]
-        masks = Masks(skipped=remembered.history.skipped(now_ms), played=played, disliked=remembered.disliked)
+        masks = Masks(
+            skipped=remembered.history.skipped(now_ms),
+            played=played,
+            disliked=remembered.disliked,
+            blocks=[str(block) for block in remembered.blocks] if remembered.blocks else (),
+        )
         if user_id is not None:
             self._recent.read(user_id, masks)
         request = _Request(
             query=query,
             rules=rules,
             masked=masked(rules, masks, query.exclude, remembered.history.entries, now_ms),
+            blocked=self._blocked(remembered.blocks),
             just_played=played,
         )
         history = self._encoder.encode(self._encoder.entries(remembered, now_ms), session, now_ms)
@@ -134,6 +157,14 @@ class Recommender:
         except ScorerUnavailableError:
             self._degraded("model")
             return self._popular_ones(request)
+
+    def _blocked(self, blocks: Blocks) -> Blocked | None:
+        """What is blocked for a listener with these blocks, and for everybody."""
+        listed = self._take_downs.blocks
+        if listed is not self._listed:
+            self._listed = listed
+            self._taken_down = Blocked(self._artifact, listed) if listed else None
+        return Blocked(self._artifact, blocks, beside=self._taken_down) if blocks else self._taken_down
 
     async def _from_model(self, request: _Request, history: EncodedHistory) -> Recommendation:
         """Scores more tracks as long as the rules leave too few."""
@@ -155,10 +186,12 @@ class Recommender:
         return (*(spare * count for spare in SPARE), max(MOST_SCORED, SPARE[-1] * count))
 
     async def _ranked(self, request: _Request, history: EncodedHistory, wanted: int) -> Ranked:
-        candidates, left_out = request.query.candidates, request.masked
+        candidates = request.query.candidates
         if candidates is None:
-            return await self._ranking.best(history, left_out, wanted)
-        return await self._ranking.rank(history, [one for one in dict.fromkeys(candidates) if one not in left_out])
+            return await self._ranking.best(history, request.masked, request.blocked, wanted)
+        return await self._ranking.rank(
+            history, [one for one in dict.fromkeys(candidates) if one not in request.masked], request.blocked
+        )
 
     def _arranged(self, request: _Request, ranked: Ranked) -> Sequence[tuple[str, float]]:
         spacings = self._spacings.of(request.rules, ranked.rows, request.just_played)
@@ -171,7 +204,7 @@ class Recommender:
         if request.query.candidates is not None:
             places = {track_id: place for place, track_id in enumerate(self._popular)}
             tracks = sorted(dict.fromkeys(request.query.candidates), key=lambda track_id: places.get(track_id, len(places)))
-        left = [track_id for track_id in tracks if track_id not in request.masked]
+        left = [track_id for track_id in tracks if request.allows(track_id)]
         ranked = Ranked(
             track_ids=left,
             rows=[self._vocabulary.row(track_id) for track_id in left],

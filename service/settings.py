@@ -128,7 +128,10 @@ class Settings(BaseSettings):
     )
     history_ttl: Positive = Field(timedelta(days=30), description="how long they are kept after the last one")
     opinions: int = Field(1_000, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")
-    opinions_ttl: Positive = Field(timedelta(days=365), description="how long they are kept after the last event")
+    blocks: int = Field(1_000, ge=1, le=10_000, description="most tracks, artists and albums that a listener may block")
+    opinions_ttl: Positive = Field(
+        timedelta(days=365), description="how long likes, dislikes and blocks are kept after the last event"
+    )
     outcomes_ttl: Positive = Field(
         timedelta(days=14), description="how long the hourly counts of what became of proposals are kept"
     )

@@ -13,6 +13,7 @@ from service.scoring.shadow import Shadow
 from service.store.outcome_counters import OutcomeCounts
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
+from service.take_downs import TakeDowns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,7 @@ class State:
     shadow: Shadow
     store: SessionStore
     masks: RecentMasks
+    take_downs: TakeDowns
     metrics: Metrics
     outcomes: OutcomeCounts | None  # None where the store does not count
     trouble: RecentTrouble

@@ -42,7 +42,15 @@ _SKIP = _PLAY | {"event_id": "5f0c2c1e-0002", "type": "skip", "played_ms": 4_000
 _SKIPPED = {"track_id": "t1396", "outcome": "skipped", "at": "2026-12-01T08:15:04Z"}
 _LIKED = {"track_id": "t1446", "outcome": "liked", "at": "2026-12-01T08:18:31Z"}
 
-PARAMETERS: dict[str, Any] = {"user_id": "ann", "count": 5, "exclude": ["t0007"], "history": True, "hours": 24}
+PARAMETERS: dict[str, Any] = {
+    "kind": "tracks",
+    "value": "t0007",
+    "user_id": "ann",
+    "count": 5,
+    "exclude": ["t0007"],
+    "history": True,
+    "hours": 24,
+}
 """Examples of parameters, by their names."""
 
 REQUESTS: dict[str, dict[str, Request]] = {
@@ -116,6 +124,9 @@ REPLIES: dict[str, Any] = {
         "expires_at": "2026-12-31T08:18:31Z",
         "history": [{"track_id": "t0042", "outcome": "played", "at": "2026-11-30T21:47:10Z"}, _SKIPPED, _LIKED],
     },
+    "NewBlock": {"kind": "tracks", "value": "t0007", "tracks": 1},
+    "BlockList": {"tracks": ["t0007"], "artists": ["Odin Harrowyn"], "albums": []},
+    "ListenerBlocks": {"user_id": "ann", "tracks": ["t0007"], "artists": ["Odin Harrowyn"], "albums": []},
     "Export": {
         "user_id": "ann",
         "exported_at": "2026-12-01T08:20:00Z",
@@ -134,8 +145,13 @@ REPLIES: dict[str, Any] = {
             }
         ],
         "opinions": [{"track_id": "t1446", "type": "like", "at": "2026-12-01T08:18:31Z"}],
+        "blocks": [{"kind": "artists", "value": "Odin Harrowyn", "at": "2026-12-01T08:19:02Z"}],
         "unreadable": [],
-        "expires_at": {"events": "2026-12-31T08:18:31Z", "opinions": "2027-12-01T08:18:31Z"},
+        "expires_at": {
+            "events": "2026-12-31T08:18:31Z",
+            "opinions": "2027-12-01T08:18:31Z",
+            "blocks": "2027-12-01T08:19:02Z",
+        },
     },
     "ModelDescription": {
         **_MODEL,

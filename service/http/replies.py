@@ -14,6 +14,7 @@ from fastapi import Response
 from model.artifact import Artifact
 from model.events import Entry
 from model.vocabulary import FIRST, UNKNOWN
+from service.blocks import Blocks
 from service.recommender import Recommendation
 from service.store.sessions import Remembered, Stored
 
@@ -59,6 +60,11 @@ def entries(history: Sequence[Entry]) -> list[dict[str, Any]]:
     return [{"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": moment(entry.at_ms)} for entry in history]
 
 
+def block_list(blocks: Blocks) -> dict[str, Any]:
+    """A `schemas.BlockList`."""
+    return {"tracks": sorted(blocks.tracks), "artists": sorted(blocks.artists), "albums": sorted(blocks.albums)}
+
+
 def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
     """A `schemas.Export`."""
     return {
@@ -82,6 +88,9 @@ def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
         "opinions": [
             {"track_id": track_id, "type": type.name.lower(), "at": moment(at_ms)}
             for track_id, (type, at_ms) in stored.opinions.items()
+        ],
+        "blocks": [
+            {"kind": block.kind, "value": block.value, "at": moment(at_ms)} for block, at_ms in sorted(stored.blocks.items())
         ],
         "unreadable": [{"kind": kind, "field": name, "value": value} for kind, name, value in stored.unreadable],
         "expires_at": {kind: moment(now_ms + ttl_ms) for kind, ttl_ms in stored.expires_in_ms.items()},

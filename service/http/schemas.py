@@ -53,10 +53,10 @@ def milliseconds(text: object) -> int:
     raise PydanticCustomError("time", wanted)
 
 
-_Text = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL), AfterValidator(_short_enough)]
-Id = Annotated[_Text, BeforeValidator(_text)]
+Text = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL), AfterValidator(_short_enough)]
+Id = Annotated[Text, BeforeValidator(_text)]
 """The caller's own string: 1 to 256 bytes of UTF-8, no control characters. An integer is taken as its decimal text."""
-PathId = Annotated[_Text, BeforeValidator(_decoded)]
+PathId = Annotated[Text, BeforeValidator(_decoded)]
 """An id in a path, which `fast_path.FastPath` leaves percent-encoded."""
 Time = Annotated[int, BeforeValidator(milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 outside, Unix milliseconds inside."""
@@ -231,6 +231,14 @@ class ExportedOpinion(BaseModel):
     at: datetime
 
 
+class ExportedBlock(BaseModel):
+    """Something that the listener blocked."""
+
+    kind: Literal["tracks", "artists", "albums"]
+    value: str
+    at: datetime
+
+
 class UnreadableValue(BaseModel):
     """A stored value that another version of the service wrote, or that is broken. Field and value are in base64."""
 
@@ -246,8 +254,31 @@ class Export(BaseModel):
     exported_at: datetime
     events: list[ExportedEvent]
     opinions: list[ExportedOpinion]
+    blocks: list[ExportedBlock]
     unreadable: list[UnreadableValue]
-    expires_at: dict[str, datetime] = Field(description="by kind of key: events, private, opinions")
+    expires_at: dict[str, datetime] = Field(description="by kind of key: events, private, opinions, blocks")
+
+
+class NewBlock(BaseModel):
+    """A block that is in force now."""
+
+    kind: Literal["tracks", "artists", "albums"]
+    value: str
+    tracks: int = Field(description="how many tracks of the model in use it keeps out")
+
+
+class BlockList(BaseModel):
+    """What is blocked, in alphabetical order."""
+
+    tracks: list[str]
+    artists: list[str]
+    albums: list[str]
+
+
+class ListenerBlocks(BlockList):
+    """What a listener has blocked, in alphabetical order."""
+
+    user_id: str
 
 
 class ModelDescription(BaseModel):

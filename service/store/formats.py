@@ -1,7 +1,8 @@
 """The format of the values that Redis stores about listeners.
 
 Each value begins with the version of its format. An event is the byte 1 and a msgpack array of the fields of `Event`, without
-those at the end that have their default. An opinion is the text `1`, the number of its type, and its time.
+those at the end that have their default. An opinion is the text `1`, the number of its type, and its time. A block is the text
+`1` and the time at which it was made.
 
 During a rolling upgrade, or after a rollback, readers meet the values of another version of the service. A new field of an
 event goes to the end and keeps the version: older readers ignore it. Any other change takes a new version, whose values older
@@ -74,6 +75,17 @@ def unpack_opinion(value: bytes) -> tuple[EventType, int] | None:
     if text[:2] not in (f"{VERSION}{EventType.LIKE.value}", f"{VERSION}{EventType.DISLIKE.value}") or not text[2:].isdecimal():
         return None
     return EventType(int(text[1])), int(text[2:])
+
+
+def pack_block(at_ms: int) -> str:
+    """Packs the time of a block as a stored value."""
+    return f"{VERSION}{at_ms}"
+
+
+def unpack_block(value: bytes) -> int | None:
+    """Unpacks the time of a stored block; None if it cannot be read."""
+    text = value.decode("latin-1")
+    return int(text[1:]) if text[:1] == str(VERSION) and text[1:].isdecimal() else None
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -3,7 +3,8 @@
 --
 -- KEYS as in record.lua. ARGV[1] the first characters of a stored dislike, of which the first is the version
 -- Returns the number of events, the events, how many of them are private, the ms until they expire (negative: there are none),
--- the disliked tracks, how many opinions have an unknown version, and how many keys hold no hash.
+-- the disliked tracks, how many opinions have an unknown version, how many keys hold no hash, the blocks with line breaks between
+-- them, and how many blocks have an unknown version.
 
 local unknown, broken = 0, 0
 
@@ -29,5 +30,13 @@ for i = 2, #opinions, 2 do
     disliked[#disliked + 1] = opinions[i - 1]
   end
 end
+local blocks, blocked, unknown_blocks = read('HGETALL', KEYS[4]), {}, 0
+for i = 2, #blocks, 2 do
+  if string.byte(blocks[i], 1) == version then
+    blocked[#blocked + 1] = blocks[i - 1]
+  else
+    unknown_blocks = unknown_blocks + 1
+  end
+end
 local expires = math.max(redis.call('PTTL', KEYS[1]), redis.call('PTTL', KEYS[2]))
-return {count + hidden, table.concat(events), hidden, expires, disliked, unknown, broken}
+return {count + hidden, table.concat(events), hidden, expires, disliked, unknown, broken, table.concat(blocked, '\n'), unknown_blocks}

@@ -1,7 +1,8 @@
 """Keeps the masks of recent listeners in this process, so that a reply without Redis still leaves out what they refused.
 
-A mask is a track that must not be proposed: skipped or played in the session, or disliked. `RecentMasks` takes them from what
-passes through this process anyway: each read, and each posted event, also one whose write failed or timed out. It does not
+A mask is a track that must not be proposed: skipped or played in the session, or disliked. Beside masks it keeps the blocks of
+the listener. It takes both from what passes through this process anyway: each read, and each posted event or block, also one
+whose write failed or timed out. It does not
 know what another worker or service saw, nor a listener whom it dropped for others. It keeps a listener's masks for `KEPT_S`
 after it last saw the listener, so a session's masks may outlast the session. That costs a degraded reply a few tracks.
 
@@ -18,6 +19,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from model.events import Event, EventType, SkipRule
+from service.blocks import Block
+from service.store.forgotten import digest_of
 
 CAPACITY_BYTES = 32 * 1024 * 1024
 LISTENER_CHARACTERS = 64 * 1024
@@ -32,10 +35,11 @@ class Masks(NamedTuple):
     skipped: Collection[str] = ()
     played: Collection[str] = ()
     disliked: Collection[str] = ()
+    blocks: Collection[str] = ()  # as texts, see `service.blocks.Block`
 
 
 class RecentMasks:
-    """The masks of recent listeners, by user id."""
+    """The masks of recent listeners, by digests of their user ids: other processes name by digests whom to forget."""
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class RecentMasks:
         """`timeout` is the longest wait for a reply of the store."""
         self._skip, self._clock, self._capacity = skip, clock, capacity_bytes
         self._settled_s = 2 * timeout.total_seconds()
-        self._listeners: OrderedDict[str, _Listener] = OrderedDict()  # seen longest ago first
+        self._listeners: OrderedDict[bytes, _Listener] = OrderedDict()  # by digest, seen longest ago first
         self._bytes = 0
 
     def post(self, events: Mapping[str, Sequence[Event]]) -> None:
@@ -60,30 +64,47 @@ class RecentMasks:
                 self._note(listener, event)
             self._keep(user_id, listener)
 
+    def block(self, user_id: str, block: Block) -> None:
+        """Note a block, before it is written."""
+        listener = self._take(user_id)
+        listener.posted_at = self._clock()
+        listener.blocks = _add(listener.blocks, str(block))
+        self._keep(user_id, listener)
+
+    def unblock(self, user_id: str, block: Block) -> None:
+        """Note that a block was removed."""
+        listener = self._take(user_id)
+        listener.blocks = listener.blocks.replace(f"\n{block}\n", "\n")
+        self._keep(user_id, listener)
+
     def read(self, user_id: str, masks: Masks) -> None:
         """Note what the store knows of a listener.
 
         It replaces what was known, unless an event was posted so recently that this reply may not have it yet.
         """
         listener = self._take(user_id)
-        parts = map(_join, masks)
-        if self._clock() - listener.posted_at > self._settled_s:
-            listener.skipped, listener.played, listener.disliked = parts
-        else:
-            before = listener.skipped, listener.played, listener.disliked
-            listener.skipped, listener.played, listener.disliked = map(_unite, before, parts)
+        texts = map(_join, masks)
+        if self._clock() - listener.posted_at <= self._settled_s:
+            texts = map(_unite, listener.texts, texts)
+        listener.skipped, listener.played, listener.disliked, listener.blocks = texts
         self._keep(user_id, listener)
 
     def of(self, user_id: str) -> Masks:
         """What this process knows of a listener, and empty masks of one whom it does not know."""
-        listener = self._listeners.get(user_id)
+        listener = self._listeners.get(digest_of(user_id))
         if listener is None or self._clock() - listener.seen_at > KEPT_S:
             return Masks()
-        return Masks(*(part.split("\n")[1:-1] for part in (listener.skipped, listener.played, listener.disliked)))
+        return Masks(*(text.split("\n")[1:-1] for text in listener.texts))
 
-    def forget(self, user_id: str) -> None:
-        """Drop a listener."""
-        self._take(user_id)
+    def forget(self, digest: bytes) -> None:
+        """Drop a listener, named by the digest of the user id."""
+        listener = self._listeners.pop(digest, None)
+        self._bytes -= listener.bytes if listener is not None else 0
+
+    def forget_all(self) -> None:
+        """Drop all listeners."""
+        self._listeners.clear()
+        self._bytes = 0
 
     @property
     def size_bytes(self) -> int:
@@ -102,18 +123,19 @@ class RecentMasks:
 
     def _take(self, user_id: str) -> "_Listener":
         """Remove a listener, or make a new one; `_keep` puts it back as the one seen last."""
-        listener = self._listeners.pop(user_id, None)
+        listener = self._listeners.pop(digest_of(user_id), None)
         if listener is None:
             return _Listener()
         self._bytes -= listener.bytes
         return listener
 
     def _keep(self, user_id: str, listener: "_Listener") -> None:
-        if listener.skipped == listener.played == listener.disliked == "\n":
+        if not any(len(text) > 1 for text in listener.texts):
             return
         listener.seen_at = now = self._clock()
-        listener.bytes = _ENTRY_BYTES + sum(map(sys.getsizeof, (user_id, listener.skipped, listener.played, listener.disliked)))
-        self._listeners[user_id] = listener
+        digest = digest_of(user_id)
+        listener.bytes = _ENTRY_BYTES + sum(map(sys.getsizeof, (digest, *listener.texts)))
+        self._listeners[digest] = listener
         self._bytes += listener.bytes
         while self._listeners:
             oldest = next(iter(self._listeners.values()))
@@ -124,14 +146,20 @@ class RecentMasks:
 
 @dataclass(slots=True)
 class _Listener:
-    """Track ids, oldest first, each between line breaks, which no id contains: a tenth of the memory of sets."""
+    """Track ids and blocks, oldest first, each between line breaks, which none contains: a tenth of the memory of sets."""
 
     skipped: str = "\n"
     played: str = "\n"
     disliked: str = "\n"
+    blocks: str = "\n"
     posted_at: float = field(default=float("-inf"))
     seen_at: float = 0.0
     bytes: int = 0
+
+    @property
+    def texts(self) -> tuple[str, str, str, str]:
+        """The values of `Masks`, in their order."""
+        return self.skipped, self.played, self.disliked, self.blocks
 
 
 def _join(track_ids: Iterable[str]) -> str:

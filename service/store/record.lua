@@ -3,7 +3,8 @@
 --
 -- KEYS[1] events, KEYS[2] private events: hash event id -> version and msgpack array that begins with at_ms, type
 -- KEYS[3] opinions: hash track id -> version, type and time of its newest like or dislike, a digit, a digit and a number
--- KEYS[4] outcomes: hash of the hour's counters of proposals' outcomes; left out if no event has one
+-- KEYS[4] blocks, which are kept as long as opinions
+-- KEYS[5] outcomes: hash of the hour's counters of proposals' outcomes; left out if no event has one
 -- ARGV    events kept, slack, their ttl in ms, ttl of private events, opinions kept, their ttl, ttl of the counters, most
 --         counters, the beginning of further ones, then for each event: event id, packed event, track id, opinion, '1' if it is
 --         private, counter; track id and opinion are '' if it is no opinion, and the counter if it is no outcome to count
@@ -80,7 +81,7 @@ for i = 10, #ARGV, 6 do
     end
   end
   if new == 1 and ARGV[i + 5] ~= '' then
-    count_outcome(KEYS[4], ARGV[i + 5], 1, tonumber(ARGV[8]), ARGV[9])
+    count_outcome(KEYS[5], ARGV[i + 5], 1, tonumber(ARGV[8]), ARGV[9])
   end
 end
 
@@ -90,5 +91,6 @@ if sizes[3] > keep_opinions then trim(KEYS[3], keep_opinions, opinion_place) end
 redis.call('PEXPIRE', KEYS[1], ttl)
 redis.call('PEXPIRE', KEYS[3], opinions_ttl)
 if private then redis.call('PEXPIRE', KEYS[2], private_ttl) end
-if KEYS[4] then redis.call('PEXPIRE', KEYS[4], ARGV[7]) end
+redis.call('PEXPIRE', KEYS[4], opinions_ttl)
+if KEYS[5] then redis.call('PEXPIRE', KEYS[5], ARGV[7]) end
 return {table.concat(fresh), replaced}

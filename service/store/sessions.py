@@ -1,8 +1,9 @@
-"""Stores what listeners did in Redis: their newest events and their opinions.
+"""Stores what listeners did in Redis: their newest events, their opinions and their blocks.
 
     nexttrack:{USER}:events     hash: event id -> event; the newest `history_events`, for `history_ttl`
     nexttrack:{USER}:private    hash: event id -> private event; until its session must have ended
     nexttrack:{USER}:opinions   hash: track id -> its newest like or dislike; for `opinions_ttl`
+    nexttrack:{USER}:blocks     hash: what the listener blocked -> when; for `opinions_ttl` after the last event or block
 
 `service.store.formats` packs the values. A write or a read is one atomic round trip, by the script `record.lua` or `read.lua`.
 Redis stores a *set* of events, and `model.events.fold_recent` makes the history anew at each read. So the state depends neither
@@ -27,17 +28,21 @@ import structlog
 from redis.exceptions import NoScriptError, ResponseError
 
 from model.events import AHEAD_MS, Event, EventType, History, HistoryRule, Outcome, fold_recent
+from service.blocks import NO_BLOCKS, Block, Blocks, read_block
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
 from service.observing.outcomes import ProposalOutcome, outcome_of
 from service.settings import Settings
 from service.store.connections import RedisClient
+from service.store.forgotten import commands_to_announce
 from service.store.formats import (
     BROKEN,
     UNKNOWN,
     VERSION,
+    pack_block,
     pack_event,
     pack_opinion,
+    unpack_block,
     unpack_event,
     unpack_events,
     unpack_opinion,
@@ -73,6 +78,7 @@ class Remembered:
     history: History = EMPTY
     disliked: frozenset[str] = frozenset()
     expires_in_ms: int | None = None
+    blocks: Blocks = NO_BLOCKS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +87,7 @@ class Stored:
 
     events: Sequence[Event] = ()  # in canonical order, private ones among them
     opinions: Mapping[str, tuple[EventType, int]] = field(default_factory=dict)  # by track: the newest, and its time
+    blocks: Mapping[Block, int] = field(default_factory=dict)  # and their times
     unreadable: Sequence[tuple[str, bytes, bytes]] = ()  # kind of key, field and value; for a key that is no hash its dump
     expires_in_ms: Mapping[str, int] = field(default_factory=dict)  # by kind of key
 
@@ -99,6 +106,12 @@ class SessionStore(Protocol):
 
     async def export(self, user_id: str) -> Stored:
         """Returns everything stored under a user id."""
+
+    async def block(self, user_id: str, block: Block, now_ms: int) -> bool:
+        """Adds a block. Returns False if the listener has as many as a listener may have."""
+
+    async def unblock(self, user_id: str, block: Block) -> None:
+        """Removes a block; one that is not there is no error."""
 
     async def forget(self, user_id: str) -> int:
         """Deletes everything stored under a user id. Returns how many keys there were."""
@@ -129,6 +142,7 @@ class RedisSessions:
         self._reader = HistoryReader(rule)
         self._timer, self._unreadable = timer, unreadable
         self._record, self._read = Script.load("outcomes.lua", "record.lua"), Script.load("read.lua")
+        self._block = Script.load("block.lua")
         self._counters, self._counted = counters, counted
         self._trouble = Trouble("sessions are out of reach")
         self._told = set[tuple[str, str]]()
@@ -138,6 +152,7 @@ class RedisSessions:
         history_ttl_ms = round(settings.history_ttl.total_seconds() * 1000)
         private_ttl_ms = max(rule.gap_ms, rule.named_gap_ms) + AHEAD_MS
         opinions_ttl_ms = round(settings.opinions_ttl.total_seconds() * 1000)
+        self._block_limits = (settings.blocks, opinions_ttl_ms)
         limits = (self._keep, slack, history_ttl_ms, private_ttl_ms, settings.opinions, opinions_ttl_ms)
         self._limits = (*limits, *(counters.limits if counters else (1, 0, "")))
 
@@ -164,8 +179,9 @@ class RedisSessions:
         keys = _keys(user_id)
         with self._timer("read"):
             [reply] = await run_script(self._run, self._read, [(keys, [_DISLIKE])])
-        count, packed, private, expires_in_ms, found, unknown, broken = reply
+        count, packed, private, expires_in_ms, found, unknown, broken, blocked, unknown_blocks = reply
         self._count("opinions", *[UNKNOWN] * unknown)
+        self._count("blocks", *[UNKNOWN] * unknown_blocks)
         self._count("key", *[BROKEN] * broken)
         try:
             events = unpack_events(count, packed)
@@ -179,6 +195,7 @@ class RedisSessions:
             history=history,
             disliked=_with_private(disliked, events, history, now_ms) if private else disliked,
             expires_in_ms=expires_in_ms if expires_in_ms >= 0 else None,
+            blocks=self._blocks(blocked) if blocked else NO_BLOCKS,
         )
 
     async def export(self, user_id: str) -> Stored:
@@ -187,6 +204,7 @@ class RedisSessions:
             replies = await self._run([(command, key) for command in ("HGETALL", "PTTL", "DUMP") for key in keys])
         hashes, ttls, dumps = (replies[start : start + len(keys)] for start in range(0, len(replies), len(keys)))
         events, opinions, unreadable = list[Event](), dict[str, tuple[EventType, int]](), list[tuple[str, bytes, bytes]]()
+        blocks = dict[Block, int]()
         for kind, found, dump in zip(_KINDS, hashes, dumps, strict=True):
             if isinstance(found, ResponseError):
                 unreadable.append((kind, b"", dump))
@@ -194,20 +212,36 @@ class RedisSessions:
             for name, value in zip(found[::2], found[1::2], strict=True):
                 if kind == "opinions" and (opinion := unpack_opinion(value)) and (track_id := _text(name)):
                     opinions[track_id] = opinion
-                elif kind != "opinions" and (event := unpack_event(value)):
+                elif (
+                    kind == "blocks" and (at_ms := unpack_block(value)) is not None and (block := read_block(_text(name) or ""))
+                ):
+                    blocks[block] = at_ms
+                elif kind in ("events", "private") and (event := unpack_event(value)):
                     events.append(event)
                 else:
                     unreadable.append((kind, name, value))
         return Stored(
             events=sorted(events),
             opinions=opinions,
+            blocks=blocks,
             unreadable=unreadable,
             expires_in_ms={kind: ttl for kind, ttl in zip(_KINDS, ttls, strict=True) if ttl >= 0},
         )
 
+    async def block(self, user_id: str, block: Block, now_ms: int) -> bool:
+        call: Call = [_key(user_id, "blocks")], [str(block), pack_block(now_ms), *self._block_limits]
+        with self._timer("block"):
+            [(stored, replaced)] = await run_script(self._run, self._block, [call])
+        self._count("key", *[BROKEN] * replaced)
+        return bool(stored)
+
+    async def unblock(self, user_id: str, block: Block) -> None:
+        with self._timer("block"):
+            await self._run([("HDEL", _key(user_id, "blocks"), str(block))])
+
     async def forget(self, user_id: str) -> int:
         with self._timer("forget"):
-            [deleted] = await self._run([("UNLINK", *_keys(user_id))])
+            deleted, *_ = await self._run([("UNLINK", *_keys(user_id)), *commands_to_announce(user_id)])
         return int(deleted)
 
     async def ping(self) -> None:
@@ -226,6 +260,11 @@ class RedisSessions:
                 events += found
                 self._count(key, *reasons)
         return events
+
+    def _blocks(self, found: bytes) -> Blocks:
+        blocks = [block for text in found.split(b"\n") if (block := read_block(_text(text) or ""))]
+        self._count("blocks", *[BROKEN] * (found.count(b"\n") + 1 - len(blocks)))
+        return Blocks.of(blocks)
 
     def _decoded(self, track_ids: Sequence[bytes]) -> frozenset[str]:
         try:
@@ -271,13 +310,17 @@ class RedisSessions:
             raise
 
 
-_KINDS = ("events", "private", "opinions")
+_KINDS = ("events", "private", "opinions", "blocks")
 
 
 def _keys(user_id: str) -> tuple[str, ...]:
     """Names all keys of a listener, in the order of `_KINDS`. No other function does."""
     user = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     return tuple([f"nexttrack:{{{user}}}:{kind}" for kind in _KINDS])
+
+
+def _key(user_id: str, kind: str) -> str:
+    return _keys(user_id)[_KINDS.index(kind)]
 
 
 def _arguments(event: Event, counter: str) -> tuple[str | bytes | int, ...]:

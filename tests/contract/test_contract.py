@@ -23,6 +23,12 @@ PATHS = {
     ("get", "/v1/users/{user_id}/session"),
     ("get", "/v1/users/{user_id}/export"),
     ("delete", "/v1/users/{user_id}"),
+    ("get", "/v1/users/{user_id}/blocks"),
+    ("put", "/v1/users/{user_id}/blocks/{kind}/{value}"),
+    ("delete", "/v1/users/{user_id}/blocks/{kind}/{value}"),
+    ("get", "/v1/blocks"),
+    ("put", "/v1/blocks/{kind}/{value}"),
+    ("delete", "/v1/blocks/{kind}/{value}"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/metrics"),
@@ -103,6 +109,8 @@ class Exchange(NamedTuple):
     status: int
 
 
+LISTENER_BLOCK = "/v1/users/{user_id}/blocks/{kind}/{value}"
+TAKE_DOWN = "/v1/blocks/{kind}/{value}"
 REQUESTS = [
     Exchange("post", "/v1/events", "/v1/events", EVENT, 200),
     Exchange("post", "/v1/events", "/v1/events", {"events": [EVENT, EVENT]}, 200),
@@ -121,6 +129,14 @@ REQUESTS = [
     Exchange("get", "/v1/users/{user_id}/export", "/v1/users/u/export", None, 200),
     Exchange("get", "/v1/users/{user_id}/session", "/v1/users/nobody/session", None, 200),
     Exchange("delete", "/v1/users/{user_id}", "/v1/users/u", None, 204),
+    Exchange("get", "/v1/users/{user_id}/blocks", "/v1/users/u/blocks", None, 200),
+    Exchange("put", LISTENER_BLOCK, "/v1/users/u/blocks/artists/artist%201", None, 200),
+    Exchange("put", LISTENER_BLOCK, "/v1/users/u/blocks/genres/x", None, 422),
+    Exchange("delete", LISTENER_BLOCK, "/v1/users/u/blocks/tracks/t1", None, 204),
+    Exchange("get", "/v1/blocks", "/v1/blocks", None, 200),
+    Exchange("put", TAKE_DOWN, "/v1/blocks/tracks/t1", None, 200),
+    Exchange("put", TAKE_DOWN, "/v1/blocks/genres/x", None, 422),
+    Exchange("delete", TAKE_DOWN, "/v1/blocks/tracks/t1", None, 204),
     Exchange("get", "/healthz", "/healthz", None, 200),
     Exchange("get", "/readyz", "/readyz", None, 200),
     Exchange("get", "/v1/model", "/v1/model", None, 200),
@@ -148,6 +164,7 @@ def test_replies_are_what_the_document_says(client: Client, exchange: Exchange) 
         Exchange("get", "/v1/users/{user_id}/session", "/v1/users/u/session", None, 503),
         Exchange("get", "/v1/users/{user_id}/export", "/v1/users/u/export", None, 503),
         Exchange("delete", "/v1/users/{user_id}", "/v1/users/u", None, 503),
+        Exchange("put", LISTENER_BLOCK, "/v1/users/u/blocks/tracks/t1", None, 503),
         Exchange("get", "/readyz", "/readyz", None, 503),
     ],
 )

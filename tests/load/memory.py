@@ -13,46 +13,62 @@ from contextlib import nullcontext
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from redis import Redis
 
 from model.events import Event, EventType, HistoryRule
+from service.blocks import Block
 from service.request_ids import new_request_id
 from service.settings import Settings
 from service.store import embedded_valkey
 from service.store.connections import connect
 from service.store.sessions import RedisSessions
 
+
+class Kept(NamedTuple):
+    """How much is kept of a listener."""
+
+    events: int = 0
+    opinions: int = 0
+    private: int = 0
+    blocks: int = 0
+
+
 KINDS = {
-    "a first session of 11 plays": (22, 0, 0),
-    "a full history": (320, 0, 0),
-    "a full history and 1,000 opinions": (320, 1_000, 0),
-    "all of that and as many private events": (320, 1_000, 320),
+    "a first session of 11 plays": Kept(22),
+    "a full history": Kept(320),
+    "a full history and 1,000 opinions": Kept(320, 1_000),
+    "all of that and as many private events": Kept(320, 1_000, 320),
+    "ten blocks": Kept(blocks=10),
+    "1,000 blocks": Kept(blocks=1_000),
 }
-"""Events, opinions and private events of a listener. 320 events are all that Redis holds of 256 until it trims them."""
+"""Kinds of listeners. 320 events are all that Redis holds of 256 until it trims them."""
 
 
-def main(kinds: Mapping[str, tuple[int, int, int]]) -> None:
+def main(kinds: Mapping[str, Kept]) -> None:
     """Print a line for each kind of listener."""
     with tempfile.TemporaryDirectory() as folder, embedded_valkey.running(Path(folder)) as url, Redis.from_url(url) as redis:
-        for kind, counts in kinds.items():
-            asyncio.run(_record(url, kind, *counts))
+        for kind, kept in kinds.items():
+            asyncio.run(_record(url, kind, kept))
             keys = list(redis.scan_iter(match=f"nexttrack:{{{kind}}}:*"))
             total = sum(redis.memory_usage(key, samples=0) or 0 for key in keys)
             print(f"{kind}: {total:,} bytes in {len(keys)} keys")  # noqa: T201  # a terminal program
 
 
-async def _record(url: str, user_id: str, events: int, opinions: int, private: int) -> None:
+async def _record(url: str, user_id: str, kept: Kept) -> None:
     client = connect(url, timedelta(seconds=10))
     store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
     try:
-        liked = (_event(EventType.LIKE) for _ in range(opinions))
+        liked = (_event(EventType.LIKE) for _ in range(kept.opinions))
         while lot := list(islice(liked, 100)):  # older than the plays, so that they leave the history
             await store.record({user_id: [event._replace(at_ms=1) for event in lot]})
         played = _plays()
-        await store.record({user_id: list(islice(played, events))})
-        await store.record({user_id: [event._replace(private=True) for event in islice(played, private)]})
+        await store.record({user_id: list(islice(played, kept.events))})
+        await store.record({user_id: [event._replace(private=True) for event in islice(played, kept.private)]})
+        for _ in range(kept.blocks):
+            await store.block(user_id, Block("tracks", uuid4().hex[:22]), time.time_ns() // 1_000_000)
     finally:
         await client.close()
 

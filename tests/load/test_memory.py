@@ -2,15 +2,15 @@
 
 import pytest
 
-from tests.load.memory import main
+from tests.load.memory import Kept, main
 
 
 def test_each_kind_of_listener_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """More events take more memory, and each kind of value has its key."""
-    main({"few": (2, 0, 0), "many": (200, 0, 0), "every kind": (200, 3, 2)})
+    main({"few": Kept(2), "many": Kept(200), "every kind": Kept(200, 3, 2, 1)})
     found = [line.split() for line in capsys.readouterr().out.splitlines()]
     sizes = [int(words[-5].replace(",", "")) for words in found]
 
-    assert [words[-2] for words in found] == ["1", "1", "3"]
+    assert [words[-2] for words in found] == ["1", "1", "4"]
     assert 200 < sizes[0] < sizes[1] / 20
     assert sizes[1] < sizes[2]

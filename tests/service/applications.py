@@ -15,7 +15,8 @@ from service.observing.log_writer import LogWriter
 from service.scoring.batcher import BatchRunner
 from service.settings import Settings
 from service.store.sessions import SessionStore
-from tests.service.fakes import MemorySessions
+from service.store.take_downs import TakeDownStore
+from tests.service.fakes import MemorySessions, MemoryTakeDowns
 
 NOW_MS = 1_800_000_000_000
 """The time of these applications' clock: 2027-01-15T08:00:00Z."""
@@ -40,6 +41,7 @@ def running(
     artifact: Artifact,
     *,
     store: SessionStore | None = None,
+    take_downs: TakeDownStore | None = None,
     runner: BatchRunner | None = None,
     clock: Clock | None = None,
     reached_framework: list[str] | None = None,
@@ -58,6 +60,7 @@ def running(
         artifact,
         runner or Graphs(artifact, threads=1),
         store=store or (None if "redis_url" in settings else MemorySessions(artifact.manifest.history)),
+        take_downs=take_downs or (None if "redis_url" in settings else MemoryTakeDowns()),
         clock=clock or Clock(),
         log=log,
     )

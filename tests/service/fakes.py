@@ -1,7 +1,7 @@
 """Fakes that implement the protocols of the real parts. `test_sessions.py` tests `MemorySessions` like the real store."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from model.artifact import Artifact
@@ -9,17 +9,21 @@ from model.batch_memory import Cost
 from model.encoding import RowHistory
 from model.events import Event, EventType, HistoryRule, fold
 from model.graphs import Scores
+from service.blocks import Block, Blocks
 from service.errors import ServiceError, StoreUnavailableError
 from service.scoring.batches import Scored
 from service.store.sessions import HistoryReader, Remembered, Stored
+from service.store.take_downs import Listed, Version
 
 
 class MemorySessions:
     """A session store in a dictionary, for tests that are not about Redis."""
 
-    def __init__(self, rule: HistoryRule, *, keep: int = 256, keep_opinions: int = 1_000) -> None:
+    def __init__(self, rule: HistoryRule, *, keep: int = 256, keep_opinions: int = 1_000, keep_blocks: int = 10_000) -> None:
         self._rule, self._keep, self._keep_opinions = rule, keep, keep_opinions
         self._events: dict[str, dict[str, Event]] = {}
+        self._keep_blocks = keep_blocks
+        self._blocks: dict[str, dict[Block, int]] = {}
         self.reads = 0
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
@@ -44,6 +48,7 @@ class MemorySessions:
             history=history,
             disliked=frozenset(track_id for track_id, type in said.items() if type is EventType.DISLIKE),
             expires_in_ms=1_000 if events else None,
+            blocks=Blocks.of(self._blocks.get(user_id, {})),
         )
 
     async def export(self, user_id: str) -> Stored:
@@ -51,10 +56,22 @@ class MemorySessions:
         opinions = {
             event.track_id: (event.type, event.at_ms) for event in events if event.type >= EventType.LIKE and not event.private
         }
-        return Stored(events=events, opinions=opinions, expires_in_ms={"events": 1_000} if events else {})
+        blocks = self._blocks.get(user_id, {})
+        return Stored(events=events, opinions=opinions, blocks=blocks, expires_in_ms={"events": 1_000} if events else {})
+
+    async def block(self, user_id: str, block: Block, now_ms: int) -> bool:
+        blocks = self._blocks.setdefault(user_id, {})
+        if block not in blocks and len(blocks) >= self._keep_blocks:
+            return False
+        blocks.setdefault(block, now_ms)
+        return True
+
+    async def unblock(self, user_id: str, block: Block) -> None:
+        self._blocks.get(user_id, {}).pop(block, None)
 
     async def forget(self, user_id: str) -> int:
-        return 0 if self._events.pop(user_id, None) is None else 1
+        kept = [kind.pop(user_id, None) for kind in (self._events, self._blocks)]
+        return sum(1 for one in kept if one)
 
     async def ping(self) -> None:
         return None
@@ -71,6 +88,12 @@ class BrokenSessions:
 
     async def export(self, user_id: str) -> Stored:
         raise StoreUnavailableError(f"cannot export {user_id}")
+
+    async def block(self, user_id: str, block: Block, now_ms: int) -> bool:
+        raise StoreUnavailableError(f"cannot block {block} for {user_id} at {now_ms}")
+
+    async def unblock(self, user_id: str, block: Block) -> None:
+        raise StoreUnavailableError(f"cannot unblock {block} for {user_id}")
 
     async def forget(self, user_id: str) -> int:
         raise StoreUnavailableError(f"cannot forget {user_id}")
@@ -96,6 +119,14 @@ class LosableSessions(MemorySessions):
         self._reach()
         return await super().export(user_id)
 
+    async def block(self, user_id: str, block: Block, now_ms: int) -> bool:
+        self._reach()
+        return await super().block(user_id, block, now_ms)
+
+    async def unblock(self, user_id: str, block: Block) -> None:
+        self._reach()
+        await super().unblock(user_id, block)
+
     async def forget(self, user_id: str) -> int:
         self._reach()
         return await super().forget(user_id)
@@ -106,6 +137,44 @@ class LosableSessions(MemorySessions):
     def _reach(self) -> None:
         if self.lost:
             raise StoreUnavailableError("lost")
+
+
+class MemoryTakeDowns:
+    """The list of take-downs in memory."""
+
+    def __init__(self, *blocks: Block, most: int = 10_000) -> None:
+        self._most = most
+        self.listed = Listed(Version("here", 0), Blocks.of(blocks))
+
+    async def read(self, known: Version | None) -> Listed | None:
+        return None if known == self.listed.version else self.listed
+
+    async def add(self, blocks: Collection[Block], now_ms: int) -> bool:
+        assert now_ms > 0
+        new = [block for block in blocks if block not in {*self.listed.blocks}]
+        room = self._most - len(self.listed.blocks)
+        for block in new[:room]:
+            self._change(self.listed.blocks.with_block(block))
+        return len(new) <= room
+
+    async def remove(self, block: Block) -> None:
+        self._change(self.listed.blocks.without(block))
+
+    def _change(self, blocks: Blocks) -> None:
+        self.listed = Listed(Version("here", self.listed.version.changes + 1), blocks)
+
+
+class BrokenTakeDowns:
+    """A list of take-downs that cannot be reached."""
+
+    async def read(self, known: Version | None) -> Listed | None:
+        raise StoreUnavailableError(f"cannot read what follows {known}")
+
+    async def add(self, blocks: Collection[Block], now_ms: int) -> bool:
+        raise StoreUnavailableError(f"cannot add {blocks} at {now_ms}")
+
+    async def remove(self, block: Block) -> None:
+        raise StoreUnavailableError(f"cannot remove {block}")
 
 
 class RecordingScorer:

@@ -14,7 +14,7 @@ from model.graphs import Graphs, Scores
 from service.__main__ import serve
 from service.app import create_app
 from service.settings import Settings
-from tests.service.fakes import MemorySessions
+from tests.service.fakes import MemorySessions, MemoryTakeDowns
 
 
 class SlowGraphs(Graphs):
@@ -36,7 +36,10 @@ def main() -> None:
     graphs = SlowGraphs(artifact, threads=1)
     graphs.gate = Path(sys.argv[3])
     settings = Settings(port=int(sys.argv[2]))
-    serve(settings, create_app(settings, artifact, graphs, store=MemorySessions(artifact.manifest.history)))
+    serve(
+        settings,
+        create_app(settings, artifact, graphs, store=MemorySessions(artifact.manifest.history), take_downs=MemoryTakeDowns()),
+    )
 
 
 if __name__ == "__main__":

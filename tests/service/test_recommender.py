@@ -12,14 +12,15 @@ from model.catalogue_index import CatalogueIndex, NameIndex
 from model.events import Event, EventType, HistoryRule, Outcome
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import OverloadedError, ScorerUnavailableError
-from service.ranking import SLICE
+from service.look_up import SLICE
 from service.recommender import Query, Recommendation, Recommender
 from service.rules import Rules
 from service.scoring.batcher import Scorer
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import SessionStore
+from service.take_downs import TakeDowns
 from tests.service import artifacts
-from tests.service.fakes import BrokenSessions, FailingScorer, LosableSessions, MemorySessions, RecordingScorer
+from tests.service.fakes import BrokenSessions, FailingScorer, LosableSessions, MemorySessions, MemoryTakeDowns, RecordingScorer
 
 pytestmark = pytest.mark.anyio
 GAP = HistoryRule().gap_ms
@@ -44,6 +45,7 @@ class Desk:
             scorer or RecordingScorer(artifact),
             store or self.memory,
             self.masks,
+            TakeDowns(MemoryTakeDowns(), lambda: 1),
             rules=rules,
             degraded=self.reasons.append,
         )

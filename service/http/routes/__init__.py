@@ -1,5 +1,5 @@
 """Routes translate between HTTP and the parts of the service; a decision found here is in the wrong place."""
 
-from service.http.routes import batches, events, operations, proposals, status, users
+from service.http.routes import batches, blocks, events, operations, proposals, status, users
 
-ROUTERS = (events.router, proposals.router, batches.router, users.router, operations.router, status.router)
+ROUTERS = (events.router, proposals.router, batches.router, users.router, blocks.router, operations.router, status.router)

@@ -27,7 +27,8 @@ async def check_readiness(service: Service) -> Response:
 
     503 with the reasons if not: Redis or the model does not do its work.
     """
-    reasons = [] if (fault := service.models.current.scorer.fault()) is None else [fault]
+    faults = (service.models.current.scorer.fault(), service.take_downs.fault())
+    reasons = [fault for fault in faults if fault is not None]
     try:
         await service.store.ping()
     except StoreUnavailableError as error:

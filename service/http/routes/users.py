@@ -1,19 +1,18 @@
 """Shows, exports and deletes the data of a listener."""
 
-import logging
 from http import HTTPStatus
 
-import structlog
 from fastapi import APIRouter, Response
 
 from service.http.replies import entries, export, reply, session
 from service.http.schemas import Export, PathId, Problem, Session
+from service.observing.audit import audit
 from service.state import Service
+from service.store.forgotten import digest_of
 
 router = APIRouter(
     tags=["listeners"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "Redis is out of reach"}}
 )
-audit = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))  # whatever the level is
 
 
 @router.get("/v1/users/{user_id}/session", response_model=Session)
@@ -45,6 +44,6 @@ async def delete_listener(service: Service, user_id: PathId) -> None:
 
     It is gone when the reply arrives, and the audit log says so.
     """
-    service.masks.forget(user_id)
     keys = await service.store.forget(user_id)
+    service.masks.forget(digest_of(user_id))  # other processes do so too, see `service.store.forgotten`
     audit.info("audit: user forgotten", user_id=user_id, keys=keys)

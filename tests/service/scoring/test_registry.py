@@ -16,8 +16,9 @@ from service.recommender import Recommender
 from service.rules import Rules
 from service.scoring.registry import Arm, ModelRegistry, ServedModel, Starter, share_of
 from service.store.recent_masks import RecentMasks
+from service.take_downs import TakeDowns
 from tests.service import artifacts
-from tests.service.fakes import MemorySessions, RecordingScorer
+from tests.service.fakes import MemorySessions, MemoryTakeDowns, RecordingScorer
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,9 @@ class Parts:
             MemorySessions(artifact.manifest.history),
             RecentMasks(artifact.manifest.history.skip, timedelta(seconds=1)),
         )
-        recommender = Recommender(artifact, scorer, store, masks, rules=Rules(), degraded=lambda _: None)
+        recommender = Recommender(
+            artifact, scorer, store, masks, TakeDowns(MemoryTakeDowns(), lambda: 1), rules=Rules(), degraded=lambda _: None
+        )
 
         async def close() -> None:
             self.closed.append(artifact.manifest.version)

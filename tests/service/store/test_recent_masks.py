@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 
 from model.events import Event, EventType, SkipRule
+from service.blocks import Block
 from service.store import recent_masks
+from service.store.forgotten import digest_of
 from service.store.recent_masks import KEPT_S, Masks, RecentMasks
 
 
@@ -48,8 +50,8 @@ def test_posted_events_are_known_at_once(masks: RecentMasks) -> None:
     tracks = ["played", "skipped", "completed", "disliked", "skipped"]
     masks.post({"u": [event(type, track) for type, track in zip(posted, tracks, strict=True)]})
 
-    assert known(masks) == Masks(["skipped"], ["played", "skipped", "completed", "disliked"], ["disliked"])
-    assert known(masks, "v") == Masks([], [], [])
+    assert known(masks) == Masks(["skipped"], ["played", "skipped", "completed", "disliked"], ["disliked"], [])
+    assert known(masks, "v") == Masks([], [], [], [])
 
 
 def test_skip_rule_decides_what_is_a_skip(masks: RecentMasks) -> None:
@@ -66,7 +68,7 @@ def test_like_takes_back_a_dislike_and_no_skip(masks: RecentMasks) -> None:
     masks.post({"u": [event(EventType.DISLIKE, track) for track in ("t1", "t11", "at1")]})
     masks.post({"u": [event(EventType.SKIP, "t1"), event(EventType.LIKE, "t1")]})
 
-    assert known(masks) == Masks(["t1"], ["t1", "t11", "at1"], ["t11", "at1"])
+    assert known(masks) == Masks(["t1"], ["t1", "t11", "at1"], ["t11", "at1"], [])
 
 
 def test_read_replaces_what_was_known(masks: RecentMasks, clock: Clock) -> None:
@@ -75,7 +77,7 @@ def test_read_replaces_what_was_known(masks: RecentMasks, clock: Clock) -> None:
     clock.now = 1.1
     masks.read("u", Masks(skipped=["new"], played=["new"], disliked=[]))
 
-    assert known(masks) == Masks(["new"], ["new"], [])
+    assert known(masks) == Masks(["new"], ["new"], [], [])
 
 
 def test_read_that_may_have_missed_an_event_does_not_undo_it(masks: RecentMasks, clock: Clock) -> None:
@@ -84,15 +86,31 @@ def test_read_that_may_have_missed_an_event_does_not_undo_it(masks: RecentMasks,
     clock.now = 0.9
     masks.read("u", Masks(skipped=["before"], played=["before"], disliked=[]))
 
-    assert known(masks) == Masks(["before", "just now"], ["before", "just now", "too"], ["too"])
+    assert known(masks) == Masks(["before", "just now"], ["before", "just now", "too"], ["too"], [])
+
+
+def test_blocks_are_known_until_they_are_removed(masks: RecentMasks, clock: Clock) -> None:
+    """A read that may have missed a block does not undo it; a later one says what there is."""
+    one, other = Block("tracks", "t1"), Block("artists", "t1")
+    masks.block("u", one)
+    masks.block("u", other)
+    masks.read("u", Masks(blocks=["albums/before"]))
+    united = known(masks).blocks
+    masks.unblock("u", one)
+    left = known(masks).blocks
+    clock.now = 1.1
+    masks.read("u", Masks(blocks=["tracks/t2"]))
+
+    assert (united, left) == (["albums/before", "tracks/t1", "artists/t1"], ["albums/before", "artists/t1"])
+    assert known(masks) == Masks([], [], [], ["tracks/t2"])
 
 
 def test_forgotten_listener_is_unknown(masks: RecentMasks) -> None:
     """Deleting a listener deletes their masks, and nobody else's."""
     masks.post({user: [event(EventType.SKIP, "t1")] for user in ("u", "v")})
-    masks.forget("u")
+    masks.forget(digest_of("u"))
 
-    assert known(masks) == Masks([], [], [])
+    assert known(masks) == Masks([], [], [], [])
     assert known(masks, "v").skipped == ["t1"]
 
 
@@ -104,7 +122,7 @@ def test_masks_end_a_day_after_the_listener_was_seen(masks: RecentMasks, clock: 
     gone = known(masks)
     masks.post({"v": [event(EventType.SKIP, "t1")]})
 
-    assert gone == Masks([], [], [])
+    assert gone == Masks([], [], [], [])
     assert masks.size_bytes == size
 
 

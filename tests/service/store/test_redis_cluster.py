@@ -12,6 +12,7 @@ import pytest
 from redis.crc import key_slot
 
 from model.events import Event, EventType, HistoryRule
+from service.blocks import Block
 from service.errors import StoreUnavailableError
 from service.settings import Settings
 from service.store.connections import RedisClient, connect
@@ -97,9 +98,10 @@ async def test_moved_slot_is_followed(nodes: list[Node]) -> None:
     client = connect(clusters.url(nodes[0]), LONG)
     store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
     await store.record({user: [EVENT, PRIVATE]})
+    await store.block(user, Block("tracks", "t2"), NOW_MS)
     nodes[1].ask("SETSLOT", slot, "IMPORTING", names[0])
     nodes[0].ask("SETSLOT", slot, "MIGRATING", names[1])
-    keys = [f"nexttrack:{{{user}}}:{what}" for what in ("events", "private", "opinions")]
+    keys = [f"nexttrack:{{{user}}}:{what}" for what in ("events", "private", "opinions", "blocks")]
     nodes[0].redis.migrate("127.0.0.1", nodes[1].port, keys, 0, 5_000)
     on_its_way = await store.record({user: [EVENT]})
     for node in nodes:
