@@ -38,7 +38,7 @@ class Limits:
     unread: int = 30  # a reply that the client does not read
     linger: int = 2  # after a refusal: a client that still sends would lose the reply otherwise
     tick_s: float = 1.0
-    retry_after_s: float = 3.0
+    retry_after_s: float = 5.0
     """What a refused client is told. Its connection is not read for so long, else refusals would cost as much as answers do.
     `docs/measurements/overload.md` has the figures.
     """

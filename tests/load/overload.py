@@ -52,7 +52,18 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
         self._reply: asyncio.Future[bytes] | None = None
         self._buffer = b""
-        self.closed = False
+        self._lost = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._lost.is_set()
+
+    async def close(self) -> None:
+        """End the connection, and wait until its socket is closed."""
+        assert self._transport is not None
+        self._transport.abort()
+        await self._lost.wait()
 
     async def ask(self, request: bytes) -> bytes:
         """Returns the reply; nothing where the connection ended, or the reply did not arrive in time."""
@@ -77,7 +88,7 @@ class _Connection(asyncio.Protocol):
             self._settle(whole)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # what asyncio calls
-        self.closed = True
+        self._lost.set()
         self._settle(b"")
 
     def _settle(self, reply: bytes) -> None:
@@ -91,6 +102,7 @@ class _Pool:
     def __init__(self, port: int, most: int) -> None:
         self._port, self._left = port, most
         self._free: deque[_Connection] = deque()
+        self._opened: list[_Connection] = []
         self.found = Overload()
         self._start = time.perf_counter()
 
@@ -129,7 +141,13 @@ class _Pool:
             self._left += 1
             self.found.others[type(error).__name__] += 1
             return None
+        self._opened.append(connection)
         return connection
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for connection in self._opened:
+            await connection.close()
 
 
 async def flood(port: int, rate: float, seconds: float, most: int, world: World) -> Overload:
@@ -148,6 +166,7 @@ async def flood(port: int, rate: float, seconds: float, most: int, world: World)
         task.add_done_callback(under_way.discard)
     if under_way:
         await asyncio.wait(under_way, timeout=GIVE_UP_S + 2)
+    await pool.close()
     return pool.found
 
 
@@ -160,6 +179,7 @@ async def ask_health(port: int, seconds: float) -> list[float]:
         await reader.read()
         took.append(time.perf_counter() - asked)
         writer.close()
+        await writer.wait_closed()
         await asyncio.sleep(0.1)
     return took
 
