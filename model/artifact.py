@@ -10,6 +10,7 @@
         tracks.json       track ids in the order of their rows
         popular.json      rows by recent popularity: the fallback
         golden.json       inputs and the trainer's answers to them, replayed before serving
+        dropped.json      optional: rows that are never proposed, since they were taken down before the export
         catalogue.json    optional: titles, artists, albums, durations, in the order of the rows
 
 An artifact holds only JSON and ONNX, so reading one runs no code. An artifact that is damaged or has another schema is refused,
@@ -52,6 +53,7 @@ __all__ = ["ArtifactError", "FileRecord", "WeightRecord"]  # defined in another 
 SCHEMA = 4
 MANIFEST, MODEL, RANK, WEIGHTS = "manifest.json", "model.onnx", "rank.onnx", "weights.bin"
 TRACKS, POPULAR, GOLDEN, CATALOGUE = "tracks.json", "popular.json", "golden.json", "catalogue.json"
+DROPPED = "dropped.json"
 INPUTS = ("tracks", "outcomes", "excluded", "count")
 RANK_INPUTS = ("tracks", "outcomes", "candidates")
 FURTHER_INPUTS = ("gaps", "wanted_weight", *LongHistories._fields)
@@ -143,6 +145,8 @@ class Artifact:
     manifest: Manifest
     vocabulary: Vocabulary
     popular: Sequence[int]
+    dropped: Sequence[int]
+    """Rows that must never be proposed. The graphs score them all the same."""
     golden: Sequence[Golden]
     catalogue: Catalogue | None
     catalogue_index: CatalogueIndex
@@ -173,6 +177,7 @@ def load(folder: Path) -> Artifact:
             manifest=manifest,
             vocabulary=vocabulary,
             popular=_read_popular(resolved, len(vocabulary)),
+            dropped=_read_dropped(resolved, manifest, len(vocabulary)),
             golden=_read_golden(resolved, len(vocabulary), manifest.history.length),
             catalogue=catalogue,
             catalogue_index=CatalogueIndex.of(catalogue),
@@ -225,6 +230,15 @@ def _read_popular(folder: Path, rows: int) -> list[int]:
     if not popular or len(set(popular)) < len(popular) or any(not FIRST <= row < rows for row in popular):
         raise ArtifactError(f"{folder / POPULAR}: wanted rows from {FIRST} to {rows - 1}, at least one, and none twice")
     return popular
+
+
+def _read_dropped(folder: Path, manifest: Manifest, rows: int) -> list[int]:
+    if DROPPED not in manifest.files:
+        return []
+    dropped = read_json(folder / DROPPED, list[int])
+    if any(not FIRST <= row < rows for row in dropped):
+        raise ArtifactError(f"{folder / DROPPED}: wanted rows from {FIRST} to {rows - 1}")
+    return dropped
 
 
 def _read_golden(folder: Path, rows: int, length: int) -> list[Golden]:

@@ -12,13 +12,13 @@ It knows neither HTTP nor Redis nor ONNX: it is given a session store and a scor
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from model.artifact import Artifact
 from model.events import Entry, History, Outcome, Span, entry_of
 from model.rules import arrange
-from service.blocks import NO_BLOCKS, Blocked, Blocks, read_block
+from service.blocks import Blocked, Blocks, read_block
 from service.encoder import EncodedHistory, HistoryEncoder
 from service.errors import ScorerUnavailableError, StoreUnavailableError
 from service.ranking import Ranked, Ranking
@@ -91,7 +91,9 @@ class Recommender:
         self._artifact, self._vocabulary = artifact, artifact.vocabulary
         self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
         self._store, self._recent = store, masks
-        self._take_downs, self._listed = take_downs, NO_BLOCKS
+        self._take_downs = take_downs
+        self._dropped = frozenset(artifact.vocabulary.named(artifact.dropped))
+        self._listed: Blocks | None = None
         self._taken_down: Blocked | None = None
         self._rules = rules
         self._degraded = degraded
@@ -162,8 +164,8 @@ class Recommender:
         """What is blocked for a listener with these blocks, and for everybody."""
         listed = self._take_downs.blocks
         if listed is not self._listed:
-            self._listed = listed
-            self._taken_down = Blocked(self._artifact, listed) if listed else None
+            self._listed, everybody = listed, replace(listed, tracks=listed.tracks | self._dropped)
+            self._taken_down = Blocked(self._artifact, everybody) if everybody else None
         return Blocked(self._artifact, blocks, beside=self._taken_down) if blocks else self._taken_down
 
     async def _from_model(self, request: _Request, history: EncodedHistory) -> Recommendation:

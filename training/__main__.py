@@ -157,8 +157,12 @@ def _service_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
 
 def _add_service(one: argparse.ArgumentParser) -> None:
     one.add_argument("--url", default="http://127.0.0.1:8000", help="where the service answers (%(default)s)")
+    _add_key_file(one)
+
+
+def _add_key_file(one: argparse.ArgumentParser) -> None:
     one.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="holds an API key of it (default: what $NEXTTRACK_KEY holds)"
+        "--key-file", type=Path, metavar="FILE", help="holds an API key of the service (default: what $NEXTTRACK_KEY holds)"
     )
 
 
@@ -193,6 +197,12 @@ def _add_artifacts(one: argparse.ArgumentParser) -> None:
     _add_out(one)
     one.add_argument("--force", action="store_true", help="publish a model that is worse than popularity, too")
     one.add_argument("--keep-artifacts", type=int, metavar="N", help="delete older versions of this name (default: keep all)")
+    one.add_argument(
+        "--blocks",
+        metavar="URL|FILE",
+        help="never propose what a service has taken down, or a file with the reply of /v1/blocks",
+    )
+    _add_key_file(one)
 
 
 def _add_out(one: argparse.ArgumentParser) -> None:

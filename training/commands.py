@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from model.artifact import DROPPED
 from model.versions import CURRENT, delete_old
 from training import run
 from training.compare import compare, follow
 from training.data.import_log import import_log
 from training.data.log import Log, LogError, open_log
 from training.evaluation.evaluate import Measured
+from training.exporting.take_downs import read_take_downs
 from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted
 from training.fitting.ranks import joined, ranks
@@ -25,6 +27,7 @@ from training.reporting.page import write_page
 from training.reporting.report import Report, print_table, write_report_json
 from training.reporting.verdict import worse_than_popularity
 from training.run_folder import PAGE, REPORT, Run, prepare, prepare_below, prune, resume
+from training.running_service import key_of
 from training.simulator.simulate import simulate
 from training.sources.times import Clock
 
@@ -184,8 +187,13 @@ def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console:
     if fault and not options.force:
         raise RunError(f"{fault}. Nothing was published; --force publishes it all the same")
     quality = next(ranker for ranker in rankers if ranker.name == current.recipe.name)
-    folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer)
+    take_downs = None if options.blocks is None else read_take_downs(options.blocks, key_of(options.key_file))
+    folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer, take_downs=take_downs)
     console.print(f"wrote {folder}; {options.out / CURRENT} names it now", markup=False)
+    if take_downs is not None:
+        dropped = folder / DROPPED
+        count = len(json.loads(dropped.read_text("utf-8"))) if dropped.exists() else 0
+        console.print(f"it never proposes {count:,} of its tracks, which are taken down", markup=False, highlight=False)
     for old in [] if options.keep_artifacts is None else delete_old(options.out, options.keep_artifacts):
         console.print(f"deleted the older version {old} (--keep-artifacts {options.keep_artifacts})", markup=False)
 

@@ -7,6 +7,7 @@
       ExportError    training.exporting.export: the graphs do not give the network's answers
       RowsError      training.reporting.rows: a file of rows cannot be continued
       ReplayError    training.replaying.player: a service cannot be compared
+      TakeDownError  training.exporting.take_downs: take-downs cannot be read or applied
       ServiceError   training.running_service: a service does not answer, or refuses
 
 Each is defined where it is raised.

@@ -30,6 +30,7 @@ from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
 from training.evaluation.session_knn import session_knn
 from training.exporting.export import export
+from training.exporting.take_downs import TakeDowns, rows_taken_down
 from training.fitting.calibration import Calibration, apply_calibration, choose_calibration
 from training.fitting.checkpoint import RunError
 from training.fitting.copy_head import CopyHeadChoice, fit_copy_head, restored
@@ -212,15 +213,24 @@ def best_possible(run: Run) -> list[Ranker]:
     return [] if truth is None else [BestPossible(truth, run.split)]
 
 
-def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *, newer: Log | None = None) -> Path:
+def publish(
+    run: Run,
+    fitted: Fitted,
+    quality: Mapping[str, Any],
+    root: Path,
+    *,
+    newer: Log | None = None,
+    take_downs: TakeDowns | None = None,
+) -> Path:
     """Export the network as the current artifact under `root`, remembering the sessions of the log `newer` where there is one;
-    returns the artifact's folder.
+    returns the artifact's folder. It never proposes what is in `take_downs`.
     """
     refresh_session_memory(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
     cases = select_cases(
         run.split, TEST, cap=1024
     )  # `exporting.search.select_retrieval` measures on one half, cuts blocks by the other
+    catalogue = catalogue_of(run.log, run.split)
     return export(
         fitted.network,
         recipe=run.recipe,
@@ -230,7 +240,8 @@ def publish(run: Run, fitted: Fitted, quality: Mapping[str, Any], root: Path, *,
         root=root,
         origin=dict(run.log.about),
         quality=quality,
-        catalogue=catalogue_of(run.log, run.split),
+        catalogue=catalogue,
+        dropped=rows_taken_down(take_downs, run.split.vocabulary, catalogue) if take_downs else (),
     )
 
 

@@ -38,6 +38,7 @@ def build(
     version: str = "tiny-1",
     wanted_weight: float | None = None,
     probes: int | None = None,
+    dropped: Sequence[int] = (),
 ) -> Path:
     """Save an artifact under `root` and return its folder. `golden_error` is added to the golden scores.
 
@@ -55,6 +56,8 @@ def build(
     onnx.save(_further(rank, "liked") if further else rank, draft / artifact.RANK)
     versions.write_json(draft / artifact.TRACKS, list(tracks))
     versions.write_json(draft / artifact.POPULAR, list(range(FIRST, min(len(items_VD), FIRST + 2_000))))
+    if dropped:
+        versions.write_json(draft / artifact.DROPPED, list(dropped))
     versions.write_json(draft / artifact.GOLDEN, [_golden(items_VD, prior_V, [], golden_error, wanted_weight or 0.0)])
     if catalogue:
         artists = [f"artist {number // GENRES}" for number in range(len(tracks))]

@@ -18,6 +18,8 @@ from training.exporting.export import export
 from training.fitting.session_memory import tables
 
 TRACKS = [f"t{number}" for number in range(30)]
+DROPPED = range(FIRST, FIRST + len(TRACKS), 3)
+"""The rows that were taken down before the export."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,5 +72,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         root=tmp_path_factory.mktemp("artifacts"),
         origin={"source": "made up"},
         quality={"hr@20": 0.5},
+        dropped=DROPPED,
     )
     return Exported(network=network, folder=folder, length=recipe.history.length)

@@ -54,11 +54,13 @@ def export(
     origin: Mapping[str, Any],
     quality: Mapping[str, Any],
     catalogue: Catalogue | None = None,
+    dropped: Sequence[int] = (),
 ) -> Path:
     """Write the artifact and point `root/current` at it; returns its folder.
 
     `popular` are rows, best first; `samples` are real histories, from which golden cases are made. ExportError where ONNX
-    Runtime and torch disagree or score with NaN, ArtifactError where a weight is no finite number.
+    Runtime and torch disagree or score with NaN, ArtifactError where a weight is no finite number. `dropped` are rows that the
+    service never proposes. The graphs still score them, so that the golden cases stay the trainer's.
     """
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
@@ -73,7 +75,9 @@ def export(
         check_parity(ranker, draft, length=length)
         golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
         versions.write_json(draft / artifact.TRACKS, vocabulary.tracks)
-        versions.write_json(draft / artifact.POPULAR, [int(row) for row in popular[: artifact.FALLBACK_LENGTH]])
+        versions.write_json(draft / artifact.POPULAR, _first_kept(popular, dropped, artifact.FALLBACK_LENGTH))
+        if dropped:
+            versions.write_json(draft / artifact.DROPPED, list(dropped))
         chosen = select_retrieval(
             network,
             encoder,
@@ -107,6 +111,12 @@ def export(
         return versions.save(root, draft, manifest, check=lambda saved: Graphs(saved, threads=1))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _first_kept(popular: Sequence[int], dropped: Sequence[int], count: int) -> list[int]:
+    """The first `count` rows that are not dropped."""
+    left_out = set(dropped)
+    return [int(row) for row in popular if row not in left_out][:count]
 
 
 def open_graph(path: Path, threads: int = 1, *, packed: bool = True) -> onnxruntime.InferenceSession:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from service.blocks import without_effect
 from service.errors import StoreUnavailableError
 from service.http.replies import reply
 from service.http.schemas import Health, ModelDescription, Problem, Readiness
@@ -27,7 +28,8 @@ async def check_readiness(service: Service) -> Response:
 
     503 with the reasons if not: Redis or the model does not do its work.
     """
-    faults = (service.models.current.scorer.fault(), service.take_downs.fault())
+    current = service.models.current
+    faults = [current.scorer.fault(), service.take_downs.fault(), without_effect(current.artifact, service.take_downs.blocks)]
     reasons = [fault for fault in faults if fault is not None]
     try:
         await service.store.ping()

@@ -8,6 +8,7 @@ from httpx import Client
 
 from model.artifact import Artifact, load
 from model.versions import switch
+from service.blocks import Block
 from tests.service import artifacts
 from tests.service.applications import running
 from tests.service.fakes import BrokenSessions, BrokenTakeDowns, LosableSessions, MemoryTakeDowns
@@ -202,3 +203,12 @@ def test_take_down_without_redis_is_not_promised(artifact: Artifact, method: str
 
     assert reply.status_code == 503
     assert (ready.status_code, ready.json()["reasons"]) == (503, ["the list of take-downs has not been read yet"])
+
+
+def test_service_that_starts_with_a_model_that_cannot_apply_the_take_downs_is_not_ready(artifact: Artifact) -> None:
+    """Its catalogue names no artists, and an artist is taken down."""
+    with running(artifact, take_downs=MemoryTakeDowns(Block("artists", "x"))) as client:
+        ready = client.get("/readyz")
+
+    assert ready.status_code == 503
+    assert ready.json()["reasons"][0].startswith("found no artists in its catalogue")

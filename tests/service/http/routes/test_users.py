@@ -111,12 +111,15 @@ def test_deleted_listener_is_nowhere_in_redis(artifact: Artifact, tmp_path: Path
         for path in ("next", "session?history=true", "export"):
             assert client.get(f"/v1/users/%7Bu%7D%201/{path}").status_code == 200
         client.post("/v1/next", json={"user_id": "{u} 1", "candidates": ["t1"]})
+        for track in ("t3", "t4"):
+            assert client.put(f"/v1/users/%7Bu%7D%201/blocks/tracks/{track}").status_code == 200
+        assert client.delete("/v1/users/%7Bu%7D%201/blocks/tracks/t3").status_code == 204
         mine = [name for name in redis.scan_iter() if b"u" in name and b"1" in name]
         lifetimes = [redis.pttl(name) for name in mine]
         reply = client.delete("/v1/users/%7Bu%7D%201")
         left = [(name, redis.dump(name)) for name in redis.scan_iter()]
 
-    assert len(mine) == 3
+    assert len(mine) == 4
     assert all(ttl > 0 for ttl in lifetimes)
     assert reply.status_code == 204
     assert [name for name, value in left if b"%7Bu%7D 1" in name or b"{u} 1" in name + (value or b"")] == []
