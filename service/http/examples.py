@@ -117,7 +117,7 @@ REPLIES: dict[str, Any] = {
     "Recorded": {"accepted": 2, "duplicates": 0},
     "Proposal": _PROPOSAL,
     "ProposalBatch": {"replies": [_PROPOSAL, _RADIO]},
-    "Session": {
+    "ListenerSession": {
         "user_id": "ann",
         "session": [_SKIPPED, _LIKED],
         "skipped": ["t1396"],

@@ -45,7 +45,7 @@ def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | 
 
 
 def session(user_id: str, remembered: Remembered, now_ms: int) -> dict[str, Any]:
-    """A `schemas.Session`, without the history."""
+    """A `schemas.ListenerSession`, without the history."""
     expires_in_ms = remembered.expires_in_ms
     return {
         "user_id": user_id,

@@ -198,7 +198,7 @@ class SessionEntry(BaseModel):
     at: datetime
 
 
-class Session(BaseModel):
+class ListenerSession(BaseModel):
     """The current session as the model sees it, oldest first."""
 
     user_id: str

@@ -50,7 +50,7 @@ FIELDS = {
     "GivenEntry": {"track_id", "outcome"},
     "Proposal": {"user_id", "request_id", "model", "source", "degraded", "tracks"},
     "Track": {"track_id", "score", "title", "artist"},
-    "Session": {"user_id", "session", "skipped", "expires_at", "history"},
+    "ListenerSession": {"user_id", "session", "skipped", "expires_at", "history"},
     "SessionEntry": {"track_id", "outcome", "at"},
     "Problem": {"type", "title", "status", "detail", "errors"},
 }

@@ -157,6 +157,8 @@ def _python(words: Sequence[str]) -> None:
     elif module == "service":
         if arguments not in ([], ["--help"]):
             raise WrongCommandError(f"python -m service takes no arguments but --help; found {arguments}")
+    elif module == "pip":
+        _client_tool(arguments)
     elif module.startswith("tests.load"):
         _load(module, arguments)
     else:
@@ -211,6 +213,15 @@ def _docker(words: Sequence[str]) -> None:
             raise WrongCommandError(f"docker-compose.yml has no service {service}")
 
 
+def _client_tool(words: Sequence[str]) -> None:
+    """Run by tests/clients with the same generators, in the releases that this checkout pins."""
+    pinned = (ROOT / "constraints.txt").read_text("utf-8") + (ROOT / "tests/clients/typescript/package.json").read_text("utf-8")
+    for word in words:
+        name = word.partition("@")[0]
+        if name not in ("install", "generate") and re.fullmatch(r"[a-z][a-z-]+", name) and name not in pinned:
+            raise WrongCommandError(f"{word}: tests/clients does not use this package")
+
+
 def _curl(words: Sequence[str]) -> None:
     """Run by test_service.py against a real service."""
     if not any(word.startswith("http://127.0.0.1:8000/") for word in words):
@@ -221,6 +232,9 @@ _CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "curl": _curl,
     "docker": _docker,
     "make": _make,
+    "npm": _client_tool,
+    "npx": lambda words: _client_tool(words[:1]),
+    "openapi-python-client": lambda words: _client_tool(words[:1]),
     "python": _python,
     "torchrun": _torchrun,
 }

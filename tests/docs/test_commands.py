@@ -96,7 +96,7 @@ def test_commands_of_a_block_are_told_apart() -> None:
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_code_block_says_its_language(block: Block) -> None:
     """Without a language a block would escape the checks; plain text (drawings, folders) is in blocks that say `text`."""
-    assert block.language in ("sh", "json", "python", "toml", "text", "yaml")
+    assert block.language in ("sh", "json", "python", "toml", "text", "yaml", "ts", "html")
 
 
 @pytest.mark.parametrize("found", pages(), ids=lambda found: found.name)

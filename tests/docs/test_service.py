@@ -28,7 +28,11 @@ CURLS = [
     for command in commands(block.text)
     if command.startswith("curl ")
 ]
-PYTHON = [block for block in BLOCKS if block.language == "python" and DOCUMENTED in block.text]
+PYTHON = [
+    block
+    for block in BLOCKS
+    if block.language == "python" and DOCUMENTED in block.text and not block.note.startswith("client: ")  # by tests/clients
+]
 
 
 @pytest.fixture(scope="module")

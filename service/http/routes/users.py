@@ -5,7 +5,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from service.http.replies import entries, export, reply, session
-from service.http.schemas import Export, PathId, Problem, Session
+from service.http.schemas import Export, ListenerSession, PathId, Problem
 from service.observing.audit import audit
 from service.state import Service
 from service.store.forgotten import digest_of
@@ -15,7 +15,7 @@ router = APIRouter(
 )
 
 
-@router.get("/v1/users/{user_id}/session", response_model=Session)
+@router.get("/v1/users/{user_id}/session", response_model=ListenerSession)
 async def get_session(service: Service, user_id: PathId, *, history: bool = False) -> Response:
     """Look at a listener's current session as the model sees it.
 
