@@ -16,7 +16,9 @@ from random import Random
 from typing import NamedTuple
 
 NOVELTY_SCALE = 2.0
-"""How many natural logarithms of the odds a novelty counts: see `novelty_shift`."""
+"""The exponent of `novelty_shift`."""
+POOL = 100
+"""How many ranks below the list may be drawn."""
 
 
 class Spacing(NamedTuple):
@@ -31,10 +33,13 @@ class Spacing(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Tracks for `places` of a list, drawn from the ranks from `first` on by the softmax of `scores`, each once at most."""
+    """Tracks for `places` of a list, drawn from some `ranks` by the softmax of `scores`, each once at most.
+
+    A score of -inf is never drawn.
+    """
 
     scores: Sequence[float]
-    first: int
+    ranks: range
     places: Collection[int]
     random: Random
 
@@ -68,6 +73,12 @@ def arrange(size: int, count: int, spacings: Sequence[Spacing], draw: Draw | Non
     return placed
 
 
+def exploring(scores: Sequence[float], count: int, share: float, random: Random) -> Draw | None:
+    """Draws a share of the places of a list of `count` from the `POOL` ranks below it. None if there is nothing to draw."""
+    places = exploring_places(count, share, random)
+    return Draw(scores, range(count, min(len(scores), count + POOL)), places, random) if places else None
+
+
 def exploring_places(count: int, share: float, random: Random) -> frozenset[int]:
     """Chooses which places of a list are drawn: of `count` places the given share on average, each as likely as the others."""
     wanted = count * share
@@ -87,11 +98,12 @@ def novelty_shift(novelty: float) -> float:
 
 
 def _drawn(board: "_Board", place: int, draw: Draw) -> Placed | None:
-    pool = [rank for rank in range(draw.first, board.size) if board.may_stand(rank, place)]
+    scores = draw.scores
+    pool = [rank for rank in draw.ranks if scores[rank] > -math.inf and board.may_stand(rank, place)]
     if not pool:
         return None
-    best = max(draw.scores[rank] for rank in pool)
-    weights = [math.exp(draw.scores[rank] - best) for rank in pool]
+    best = max(scores[rank] for rank in pool)
+    weights = [math.exp(scores[rank] - best) for rank in pool]
     [chosen] = draw.random.choices(range(len(pool)), weights)
     return Placed(pool[chosen], weights[chosen] / math.fsum(weights))
 

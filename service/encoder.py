@@ -1,4 +1,4 @@
-"""Encodes a listener's history for one model. Its length, its reach and its inputs are those of the artifact's manifest."""
+"""Encodes a listener's history for one model. Length, reach and inputs follow the artifact's manifest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -4,12 +4,14 @@ It turns track ids into rows for the scorer, a listener's own tracks without a r
 """
 
 import asyncio
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from model.artifact import Artifact
+from model.rules import novelty_shift
 from model.vocabulary import UNKNOWN
 from service.blocks import Blocked
 from service.encoder import EncodedHistory
@@ -29,6 +31,46 @@ class Ranked:
     scores: Sequence[float]
     is_all: bool
     ran_s: float = 0.0
+
+    def sure_scores(self) -> Sequence[float]:
+        """The scores, and -inf for tracks that nobody knows: the network's score of them says nothing."""
+        if UNKNOWN not in self.rows:
+            return self.scores
+        return [-math.inf if row == UNKNOWN else score for row, score in zip(self.rows, self.scores, strict=True)]
+
+
+def shifted(ranked: Ranked, heard: Collection[str], fall: float) -> Ranked:
+    """The same tracks in the order of their scores, after the scores of `heard` tracks fell by `fall`.
+
+    Tracks that nobody knows stay last. If `fall` is infinite, either the heard tracks or the others are left out.
+    """
+    is_heard = np.array([track_id in heard for track_id in ranked.track_ids], np.bool_)
+    scores = np.array(ranked.scores)
+    kept = np.ones(len(scores), np.bool_) if math.isfinite(fall) else is_heard == (fall < 0)
+    scores = scores - fall * is_heard if math.isfinite(fall) else scores
+    order = np.lexsort((-scores, np.array(ranked.rows) == UNKNOWN))
+    return _reordered(ranked, order[kept[order]].tolist(), scores.tolist())
+
+
+def joined(one: Ranked, other: Ranked) -> Ranked:
+    """The tracks of two rankings without a track in common, one after the other. The second one says whether these are all."""
+    return Ranked(
+        track_ids=[*one.track_ids, *other.track_ids],
+        rows=[*one.rows, *other.rows],
+        scores=[*one.scores, *other.scores],
+        is_all=other.is_all,
+        ran_s=one.ran_s + other.ran_s,
+    )
+
+
+def _reordered(ranked: Ranked, order: Sequence[int], scores: Sequence[float]) -> Ranked:
+    return Ranked(
+        track_ids=[ranked.track_ids[place] for place in order],
+        rows=[ranked.rows[place] for place in order],
+        scores=[scores[place] for place in order],
+        is_all=ranked.is_all,
+        ran_s=ranked.ran_s,
+    )
 
 
 class Ranking:
@@ -53,13 +95,7 @@ class Ranking:
         if len(allowed) < min(count, len(ranked.rows)):
             again = await self._scored(history, [*rows, *await blocked.rows()], count)
             return replace(again, ran_s=ranked.ran_s + again.ran_s)
-        return Ranked(
-            track_ids=[ranked.track_ids[place] for place in allowed],
-            rows=[ranked.rows[place] for place in allowed],
-            scores=[ranked.scores[place] for place in allowed],
-            is_all=len(allowed) < count,
-            ran_s=ranked.ran_s,
-        )
+        return replace(_reordered(ranked, allowed, ranked.scores), is_all=len(allowed) < count)
 
     async def rank(self, history: EncodedHistory, candidates: Sequence[str], blocked: Blocked | None) -> Ranked:
         """All candidates that are not blocked, best first. Those that nobody knows come last, in the order that they were
@@ -82,13 +118,7 @@ class Ranking:
             scores += scored.scores
             ran_s += scored.ran_s
         order = np.lexsort((-np.array(scores), np.array(rows) == UNKNOWN)).tolist()
-        return Ranked(
-            track_ids=[allowed[place] for place in order],
-            rows=[rows[place] for place in order],
-            scores=[scores[place] for place in order],
-            is_all=True,
-            ran_s=ran_s,
-        )
+        return _reordered(Ranked(track_ids=allowed, rows=rows, scores=scores, is_all=True, ran_s=ran_s), order, scores)
 
     async def _scored(self, history: EncodedHistory, masked_rows: Sequence[int], count: int) -> Ranked:
         scored = await self._scorer.best(history.rows, masked_rows, count)
@@ -104,6 +134,35 @@ class Ranking:
         """The rows of a listener's own tracks that must not be proposed; they come after the vocabulary's last row."""
         own = enumerate(history.unknown, len(self._vocabulary))
         return [row for row, track_id in own if track_id in masked or (blocked is not None and track_id in blocked)]
+
+    async def by_novelty(
+        self,
+        history: EncodedHistory,
+        masked: Collection[str],
+        blocked: Blocked | None,
+        *,
+        heard: Collection[str],
+        novelty: float,
+        count: int,
+    ) -> Ranked:
+        """The `count` best tracks that are neither masked nor blocked, with the scores of `heard` tracks shifted by the novelty.
+
+        All heard tracks have the shift, wherever they stand. To lower them, as many more tracks are fetched. To raise them,
+        they are ranked beside the best of the others.
+        """
+        fall, heard = novelty_shift(novelty), self._rankable(history, heard, masked)
+        if fall >= 0:
+            return shifted(await self.best(history, masked, blocked, count + len(heard)), frozenset(heard), fall)
+        familiar = self.rank(history, heard, blocked)
+        if fall == -math.inf:
+            return await familiar
+        others, own = await asyncio.gather(self.best(history, {*masked, *heard}, blocked, count), familiar)
+        return shifted(joined(own, others), frozenset(heard), fall)
+
+    def _rankable(self, history: EncodedHistory, track_ids: Collection[str], masked: Collection[str]) -> Sequence[str]:
+        """Those tracks that have a score and are not masked."""
+        unknown = set(history.unknown)
+        return [one for one in track_ids if one not in masked and (one in unknown or self._vocabulary.knows(one))]
 
     def _named(self, rows: Sequence[int], unknown: Sequence[str]) -> list[str]:
         """The tracks of rows, of which those after the vocabulary's last stand for the listener's `unknown` ones."""

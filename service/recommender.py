@@ -11,17 +11,18 @@ the store is the one that failed, the masks are those that this process has seen
 It knows neither HTTP nor Redis nor ONNX: it is given a session store and a scorer.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Literal
 
 from model.artifact import Artifact
 from model.events import Entry, History, Outcome, Span, entry_of
-from model.rules import arrange
+from model.rules import POOL, arrange, exploring, novelty_shift
 from service.blocks import Blocked, Blocks, read_block
 from service.encoder import EncodedHistory, HistoryEncoder
 from service.errors import ScorerUnavailableError, StoreUnavailableError
-from service.ranking import Ranked, Ranking
+from service.ranking import Ranked, Ranking, shifted
 from service.rules import AskedRules, Rules, Spacings, masked
 from service.scoring.batcher import Scorer
 from service.store.recent_masks import Masks, RecentMasks
@@ -38,21 +39,29 @@ _SKIPPED, _LIKED = Outcome.SKIPPED, Outcome.LIKED  # looking up an enum's member
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """A request for `count` tracks: without the excluded ones, from `candidates` only if there are any, by the given rules."""
+    """A request for `count` tracks: without the excluded ones, from `candidates` only if there are any, by the given rules.
+
+    The same `seed` draws the same tracks.
+    """
 
     count: int = 10
     exclude: Sequence[str] = ()
     candidates: Sequence[str] | None = None
     rules: AskedRules = field(default_factory=AskedRules)
+    seed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """Tracks with their scores, best first, and their source. `ran_s` is the model's run time."""
+    """Tracks with their scores, best first, and their source. `ran_s` is the model's run time.
+
+    `explored` has the tracks that were drawn, each with the probability of that draw.
+    """
 
     tracks: Sequence[tuple[str, float]]
     source: Literal["model", "popular"] = "model"
     ran_s: float | None = None
+    explored: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +73,7 @@ class _Request:
     masked: set[str]
     blocked: Blocked | None = None
     just_played: Sequence[str] = ()  # oldest first
+    heard: Collection[str] = ()
 
     def allows(self, track_id: str) -> bool:
         """Whether a track may be proposed."""
@@ -152,6 +162,7 @@ class Recommender:
             masked=masked(rules, masks, query.exclude, remembered.history.entries, now_ms),
             blocked=self._blocked(remembered.blocks),
             just_played=played,
+            heard=dict.fromkeys([entry.track_id for entry in remembered.history.entries]) if rules.novelty else (),
         )
         history = self._encoder.encode(self._encoder.entries(remembered, now_ms), session, now_ms)
         try:
@@ -171,34 +182,48 @@ class Recommender:
     async def _from_model(self, request: _Request, history: EncodedHistory) -> Recommendation:
         """Scores more tracks as long as the rules leave too few."""
         ran_s = 0.0
-        placed: Sequence[tuple[str, float]] = ()
+        found = Recommendation(tracks=())
         for wanted in self._tries(request):
             ranked = await self._ranked(request, history, wanted)
             ran_s += ranked.ran_s
-            placed = self._arranged(request, ranked)
-            if len(placed) == request.query.count or ranked.is_all:
+            found = self._arranged(request, ranked, request.rules.explore)
+            if len(found.tracks) == request.query.count or ranked.is_all:
                 break
-        return Recommendation(tracks=placed, ran_s=ran_s)
+        return replace(found, ran_s=ran_s)
 
     def _tries(self, request: _Request) -> Sequence[int]:
         """How many tracks to score, one try after another."""
         count = request.query.count
         if not self._spacings.matter(request.rules):
-            return (count,)
+            return (count + POOL,) if request.rules.explore else (count,)
         return (*(spare * count for spare in SPARE), max(MOST_SCORED, SPARE[-1] * count))
 
     async def _ranked(self, request: _Request, history: EncodedHistory, wanted: int) -> Ranked:
-        candidates = request.query.candidates
-        if candidates is None:
-            return await self._ranking.best(history, request.masked, request.blocked, wanted)
-        return await self._ranking.rank(
-            history, [one for one in dict.fromkeys(candidates) if one not in request.masked], request.blocked
+        candidates, left_out, blocked, novelty = (
+            request.query.candidates,
+            request.masked,
+            request.blocked,
+            request.rules.novelty,
         )
+        if candidates is not None:
+            asked = [one for one in dict.fromkeys(candidates) if one not in left_out]
+            ranked = await self._ranking.rank(history, asked, blocked)
+            return shifted(ranked, request.heard, novelty_shift(novelty)) if novelty else ranked
+        if novelty:
+            return await self._ranking.by_novelty(
+                history, left_out, blocked, heard=request.heard, novelty=novelty, count=wanted
+            )
+        return await self._ranking.best(history, left_out, blocked, wanted)
 
-    def _arranged(self, request: _Request, ranked: Ranked) -> Sequence[tuple[str, float]]:
+    def _arranged(self, request: _Request, ranked: Ranked, explore: float = 0.0) -> Recommendation:
+        count, track_ids = request.query.count, ranked.track_ids
         spacings = self._spacings.of(request.rules, ranked.rows, request.just_played)
-        placed = arrange(len(ranked.rows), request.query.count, spacings)
-        return [(ranked.track_ids[one.rank], ranked.scores[one.rank]) for one in placed]
+        draw = exploring(ranked.sure_scores(), count, explore, Random(request.query.seed)) if explore else None
+        placed = arrange(len(track_ids), count, spacings, draw)
+        return Recommendation(
+            tracks=[(track_ids[one.rank], ranked.scores[one.rank]) for one in placed],
+            explored={track_ids[one.rank]: one.probability for one in placed if one.probability is not None},
+        )
 
     def _popular_ones(self, request: _Request) -> Recommendation:
         """Returns the most popular tracks that may be proposed, from the candidates if there are any. Scores fall from 1."""
@@ -213,4 +238,4 @@ class Recommender:
             scores=[1 / place for place in range(1, len(left) + 1)],
             is_all=True,
         )
-        return Recommendation(tracks=self._arranged(request, ranked), source="popular")
+        return replace(self._arranged(request, ranked), source="popular")

@@ -36,11 +36,16 @@ class Proposed(NamedTuple):
     rank: str
 
 
-def new_request_id(now_ms: int, arm: str, version: str, track_ids: Sequence[str] = ()) -> str:
-    """Makes the unique id of a reply with `track_ids`, best first."""
+def new_unique(now_ms: int) -> str:
+    """Makes the first part of an id: the time and random bits."""
+    return f"{now_ms:012x}{random.getrandbits(64):016x}"
+
+
+def new_request_id(unique: str, arm: str, version: str, track_ids: Sequence[str] = ()) -> str:
+    """Makes the id of a reply with `track_ids`, best first, from a `new_unique` part."""
     checksums = [_checksum(track_id) for track_id in track_ids[:PLACED]]
     places = urlsafe_b64encode(_CHECKSUMS[len(checksums)].pack(*checksums)).rstrip(b"=").decode()
-    return f"{now_ms:012x}{random.getrandbits(64):016x}.{arm}.{places}.{version}"
+    return f"{unique}.{arm}.{places}.{version}"
 
 
 def proposed_by(request_id: str, track_id: str) -> Proposed | None:

@@ -6,7 +6,7 @@ that the trainer measures too: spacing, draws and the shift of novelty.
 It knows neither HTTP nor Redis nor ONNX.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypedDict
@@ -28,6 +28,8 @@ class AskedRules(TypedDict, total=False):
     album_gap: int | None
     not_heard_days: float | None
     replay: bool | None
+    novelty: float | None
+    explore: float | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +43,10 @@ class Rules:
     """Leave out what this listener heard within so many days."""
     replay: bool = False
     """Whether tracks played in this session may be proposed."""
+    novelty: float = 0.0
+    """From -1, familiar tracks only, to 1, new ones only."""
+    explore: float = 0.0
+    """The share of places for less certain tracks."""
 
     def with_asked(self, asked: AskedRules) -> "Rules":
         """These rules with those that a request sets in their places."""
@@ -50,7 +56,7 @@ class Rules:
     @property
     def reads_all(self) -> bool:
         """Whether a rule needs all of a listener's kept history, not only what the model reads."""
-        return self.not_heard_days > 0
+        return self.not_heard_days > 0 or self.novelty != 0
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -60,13 +66,19 @@ def rules_of(settings: Settings) -> Rules:
         album_gap=settings.album_gap,
         not_heard_days=settings.not_heard_days,
         replay=not settings.exclude_played,
+        novelty=settings.novelty,
+        explore=settings.explore,
     )
 
 
 def masked(rules: Rules, masks: Masks, exclude: Sequence[str], entries: Sequence[Entry], now_ms: int) -> set[str]:
     """The tracks that must not be proposed. `entries` are what the listener was heard to play, at any time."""
-    since_ms = now_ms - rules.not_heard_days * DAY_MS
-    heard = [entry.track_id for entry in entries if entry.at_ms > since_ms] if rules.not_heard_days else ()
+    heard: Iterable[str] = ()
+    if rules.novelty >= 1:
+        heard = [entry.track_id for entry in entries]
+    elif rules.not_heard_days:
+        since_ms = now_ms - rules.not_heard_days * DAY_MS
+        heard = [entry.track_id for entry in entries if entry.at_ms > since_ms]
     return {*masks.skipped, *masks.disliked, *exclude, *heard, *(() if rules.replay else masks.played)}
 
 

@@ -143,6 +143,10 @@ class Settings(BaseSettings):
     not_heard_days: float = Field(
         0, ge=0, le=36_500, allow_inf_nan=False, description="leave out what the listener heard within so many days; 0 is off"
     )
+    novelty: float = Field(
+        0, ge=-1, le=1, allow_inf_nan=False, description="-1 familiar tracks only, 1 new ones only, 0 what the model says"
+    )
+    explore: float = Field(0, ge=0, le=0.5, allow_inf_nan=False, description="share of places for less certain tracks")
 
     wanted_weight: float | None = Field(
         None,

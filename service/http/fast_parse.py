@@ -65,6 +65,8 @@ class _Next(Struct, forbid_unknown_fields=True, frozen=True):
     album_gap: _Gap | None = None
     not_heard_days: Annotated[float, Meta(ge=0, le=36_500)] | None = None
     replay: bool | None = None
+    novelty: Annotated[float, Meta(ge=-1, le=1)] | None = None
+    explore: Annotated[float, Meta(ge=0, le=0.5)] | None = None
 
 
 _event = msgspec.json.Decoder(_Event).decode

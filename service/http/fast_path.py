@@ -31,6 +31,7 @@ from service.state import State
 _NEXT = re.compile(rb"/v1/users/([^/]+)/next")
 _COUNT, _GAP = re.compile(r"[1-9][0-9]?|100"), re.compile(r"[0-9]|[1-9][0-9]|100")
 _DAYS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
+_NOVELTY, _EXPLORE = re.compile(r"-?(0(\.[0-9]{1,6})?|1(\.0{1,6})?)"), re.compile(r"0(\.[0-4][0-9]{0,5}|\.50{0,5})?")
 _SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, however its characters are encoded
 
 
@@ -146,11 +147,21 @@ def _days(text: str) -> float | None:
     return float(text) if _DAYS.fullmatch(text) else None
 
 
+def _novelty(text: str) -> float | None:
+    return float(text) if _NOVELTY.fullmatch(text) else None
+
+
+def _explore(text: str) -> float | None:
+    return float(text) if _EXPLORE.fullmatch(text) else None
+
+
 _RULES: Mapping[str, Callable[[str], Any]] = {
     "artist_gap": _gap,
     "album_gap": _gap,
     "not_heard_days": _days,
     "replay": {"true": True, "false": False}.get,
+    "novelty": _novelty,
+    "explore": _explore,
 }
 """How the plain form of each rule is read."""
 

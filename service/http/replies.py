@@ -40,7 +40,7 @@ def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | 
         "model": {"name": artifact.manifest.name, "version": artifact.manifest.version},
         "source": recommendation.source,
         "degraded": recommendation.source == "popular",
-        "tracks": _tracks(artifact, recommendation.tracks),
+        "tracks": _tracks(artifact, recommendation),
     }
 
 
@@ -97,13 +97,17 @@ def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _tracks(artifact: Artifact, scored: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
-    tracks: list[dict[str, Any]] = [{"track_id": track_id, "score": score} for track_id, score in scored]
+def _tracks(artifact: Artifact, recommendation: Recommendation) -> list[dict[str, Any]]:
+    tracks: list[dict[str, Any]] = [{"track_id": track_id, "score": score} for track_id, score in recommendation.tracks]
     if artifact.catalogue:
         for track in tracks:
             if (row := artifact.vocabulary.row(track["track_id"])) != UNKNOWN:
                 track["title"] = artifact.catalogue.titles[row - FIRST]
                 track["artist"] = artifact.catalogue.artists[row - FIRST]
+    if recommendation.explored:
+        for track in tracks:
+            if track["track_id"] in recommendation.explored:
+                track["explored"] = True
     return tracks
 
 

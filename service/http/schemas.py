@@ -64,6 +64,8 @@ Milliseconds = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Count = Annotated[int, Field(ge=1, le=100)]
 Gap = Annotated[int, Field(ge=0, le=100)]
 Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
+Novelty = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Explore = Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
 Excluded = Annotated[list[Id], Field(max_length=MAX_LISTED)]
 
 
@@ -71,6 +73,8 @@ ARTIST_GAP = "no artist twice within so many tracks, counting the tracks just pl
 ALBUM_GAP = "no album twice within so many tracks, counting the tracks just played"
 NOT_HEARD_DAYS = "leave out what this listener heard within so many days"
 REPLAY = "whether tracks already played in this session may be proposed"
+NOVELTY = "-1 is familiar tracks only, 1 is tracks new to this listener only, 0 is what the model says"
+EXPLORE = "share of places given to less certain tracks"
 
 
 class Body(BaseModel):
@@ -142,6 +146,8 @@ class NextRequest(Body):
     album_gap: Annotated[Gap, Field(strict=True)] | None = Field(None, description=ALBUM_GAP)
     not_heard_days: Annotated[Days, Field(strict=True)] | None = Field(None, description=NOT_HEARD_DAYS)
     replay: Annotated[bool, Field(strict=True)] | None = Field(None, description=REPLAY)
+    novelty: Annotated[Novelty, Field(strict=True)] | None = Field(None, description=NOVELTY)
+    explore: Annotated[Explore, Field(strict=True)] | None = Field(None, description=EXPLORE)
 
 
 class NextBatch(Body):
@@ -171,6 +177,7 @@ class Track(BaseModel):
     score: float
     title: str | None = None
     artist: str | None = None
+    explored: Literal[True] | None = Field(None, description="drawn from the tracks below the best ones, as `explore` asked")
 
 
 class Proposal(BaseModel):

@@ -31,8 +31,10 @@ AGAIN_S = 10.0
 """How often a failure that goes on is logged."""
 DRAIN_S = 2.0
 """Longest wait for queued lines when the process ends."""
-NOTES = ("caller", "proposal", "source", "requests", "degraded")
-"""What a scope notes for the log: who called; of one reply its id and source; of a batch its size and its degraded replies."""
+NOTES = ("caller", "proposal", "source", "requests", "degraded", "explored")
+"""What a scope notes for the log: who called; of one reply its id and source; of a batch its size and its degraded replies.
+
+`explored` has, by the id of a reply, the tracks that were drawn and the probability of each draw."""
 FRAMES, TRACEBACK_CHARACTERS = 12, 16_000
 """The newest frames of each exception that are logged, and the last characters of a traceback."""
 
@@ -142,7 +144,8 @@ class RequestLog:
             "timestamp": datetime.now(UTC),
         }
         try:
-            encoded = _encoder.encode(line) if path.isprintable() else _encode(line, repr).encode()
+            plain = path.isprintable() and "explored" not in notes  # the only texts that clients choose
+            encoded = _encoder.encode(line) if plain else _encode(line, repr).encode()
         except Exception:  # whatever it is, the request has been answered
             self._writer.drop(1)
             return

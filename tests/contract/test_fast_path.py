@@ -56,13 +56,23 @@ SOUND_USERS = ["ann", "nobody", "a%2Fb", "%C3%A9t%C3%A9"]
 SOUND_QUERIES = [
     *("", "?count=5", "?count=100", "?exclude=t1&exclude=t%202", "?count=1&count=2"),
     *("?artist_gap=3&album_gap=0", "?artist_gap=100&replay=true", "?not_heard_days=0.5&replay=false", "?not_heard_days=30"),
+    *("?novelty=-0.5", "?novelty=1&explore=0", "?novelty=-1.0", "?novelty=0&novelty=0.25"),
 ]
 WRONG_QUERIES = [
     *("?count=0", "?count=x", "?exclude=", "?limit=5"),
     *("?artist_gap=101", "?album_gap=-1", "?artist_gap=1.5", "?artist_gap=", "?not_heard_days=-1", "?not_heard_days=nan"),
     *("?not_heard_days=inf", "?not_heard_days=36501", "?replay=perhaps", "?replay="),
+    *("?novelty=1.01", "?novelty=-2", "?novelty=nan", "?explore=0.51", "?explore=-0.1", "?explore=inf"),
 ]
-UNUSUAL_QUERIES = ["?artist_gap=+3", "?artist_gap=03", "?not_heard_days=1e1", "?replay=on", "?replay=1"]
+UNUSUAL_QUERIES = [
+    "?artist_gap=+3",
+    "?artist_gap=03",
+    "?not_heard_days=1e1",
+    "?replay=on",
+    "?replay=1",
+    "?novelty=.5",
+    "?explore=0.0000001",
+]
 """FastAPI takes them, the fast path leaves them to it."""
 
 
@@ -85,6 +95,8 @@ SOUND_BODIES = [
     '{"user_id": 7, "exclude": [5, "t5"], "candidates": [9, "t9", -1]}',
     '{"history": [{"track_id": 1}, {"track_id": "t2"}]}',
     '{"user_id": "ann", "artist_gap": 3, "album_gap": 2, "not_heard_days": 0.5, "replay": true}',
+    '{"user_id": "ann", "novelty": -0.5, "explore": 0}',
+    '{"user_id": "ann", "novelty": 1}',
     '{"user_id": "ann", "artist_gap": null, "not_heard_days": 3, "replay": null}',
 ]
 
@@ -102,6 +114,10 @@ SOUND_BODIES = [
         '{"not_heard_days": 1e9}',
         '{"not_heard_days": Infinity}',
         '{"replay": 1}',
+        '{"novelty": 1.5}',
+        '{"novelty": "0"}',
+        '{"explore": 0.6}',
+        '{"explore": NaN}',
         '{"count": "5"}',
         '{"user_id": "\\ud800"}',
         '{"user_id": "\\u0000"}',

@@ -20,7 +20,7 @@ from redis import Redis
 
 from model.events import Event, EventType, HistoryRule
 from service.blocks import Block
-from service.request_ids import new_request_id
+from service.request_ids import new_request_id, new_unique
 from service.settings import Settings
 from service.store import embedded_valkey
 from service.store.connections import connect
@@ -83,7 +83,7 @@ def _plays() -> Iterator[Event]:
 
 def _event(type: EventType) -> Event:
     now_ms = time.time_ns() // 1_000_000
-    request_id = new_request_id(now_ms, "current", "nexttrack-20261122T081500-3fa9c1", ["t"] * 10)
+    request_id = new_request_id(new_unique(now_ms), "current", "nexttrack-20261122T081500-3fa9c1", ["t"] * 10)
     return Event(now_ms, type, str(uuid4()), uuid4().hex[:22], 180, session_id=str(uuid4()), request_id=request_id)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.rules import Draw, Spacing, arrange, exploring_places, novelty_shift
+from model.rules import Draw, Spacing, arrange, exploring, exploring_places, novelty_shift
 
 labels = st.lists(st.sampled_from(["a", "b", "c", "d", None]), max_size=30)
 gaps = st.integers(0, 6)
@@ -80,7 +80,7 @@ def test_a_draw_takes_tracks_below_the_best_and_keeps_the_spacing(
 
     def once() -> list[tuple[int, float | None]]:
         random = Random(seed)
-        draw = Draw(scores, count, exploring_places(count, share, random), random)
+        draw = exploring(scores, count, share, random)
         return [(one.rank, one.probability) for one in arrange(len(scores), count, [spacing(2, of_ranks, before)], draw)]
 
     placed = once()
@@ -95,7 +95,7 @@ def test_a_draw_takes_tracks_below_the_best_and_keeps_the_spacing(
 def test_probability_of_a_draw_is_how_often_it_happens() -> None:
     """Over many seeds each track of the pool is drawn as often as its logged probability says: the softmax of the scores."""
     scores = [9.0, 1.0, 0.0, -1.0]
-    drawn = [arrange(4, 1, [], Draw(scores, 1, {0}, Random(seed)))[0] for seed in range(4_000)]
+    drawn = [arrange(4, 1, [], Draw(scores, range(1, 4), {0}, Random(seed)))[0] for seed in range(4_000)]
     softmax = [math.exp(score) / sum(map(math.exp, scores[1:])) for score in scores[1:]]
 
     for rank, probability in enumerate(softmax, start=1):
@@ -105,15 +105,18 @@ def test_probability_of_a_draw_is_how_often_it_happens() -> None:
 
 def test_second_draw_is_from_what_the_first_one_left() -> None:
     """Without replacement: with a pool of two, the last one left has probability 1."""
-    placed = arrange(4, 2, [], Draw([3.0, 2.0, 1.0, 0.0], 2, {0, 1}, Random(1)))
+    placed = arrange(4, 2, [], Draw([3.0, 2.0, 1.0, 0.0], range(2, 4), {0, 1}, Random(1)))
 
     assert sorted(one.rank for one in placed) == [2, 3]
     assert placed[1].probability == 1.0
 
 
 def test_an_empty_pool_leaves_the_place_to_the_best() -> None:
-    """A short list is not made shorter."""
-    assert [one.rank for one in arrange(2, 2, [], Draw([1.0, 0.0], 2, {0}, Random(1)))] == [0, 1]
+    """A short list is not made shorter. A track without a score is in no pool."""
+    unscored = Draw([1.0, 0.0, -math.inf], range(2, 3), {0}, Random(1))
+
+    assert [one.rank for one in arrange(3, 2, [], unscored)] == [0, 1]
+    assert [one.rank for one in arrange(2, 2, [], Draw([1.0, 0.0], range(2, 2), {0}, Random(1)))] == [0, 1]
 
 
 @given(st.integers(1, 100), st.floats(0, 0.5))

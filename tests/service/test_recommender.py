@@ -10,6 +10,7 @@ import pytest
 from model.artifact import Artifact
 from model.catalogue_index import CatalogueIndex, NameIndex
 from model.events import Event, EventType, HistoryRule, Outcome
+from model.rules import novelty_shift
 from model.vocabulary import FIRST, UNKNOWN
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.look_up import SLICE
@@ -278,7 +279,7 @@ async def test_what_was_heard_within_days_stays_out(artifact: Artifact) -> None:
 
 
 async def test_a_request_may_allow_what_was_played(artifact: Artifact) -> None:
-    """What was skipped stays out. A request may also forbid what the service allows."""
+    """Skipped tracks stay out. A request may also forbid what the service allows."""
     for allowed in (True, False):
         desk = Desk(artifact, rules=Rules(replay=not allowed))
         await desk.tell((1, EventType.PLAY, "t39"), (2, EventType.SKIP, "t38"))
@@ -287,6 +288,90 @@ async def test_a_request_may_allow_what_was_played(artifact: Artifact) -> None:
             ["t39", "t37"] if allowed else ["t37", "t36"]
         )
         assert tracks(await desk.ask(Query(count=2, rules={"replay": None}))) == (["t37", "t36"] if allowed else ["t39", "t37"])
+
+
+async def test_novelty_moves_heard_tracks_and_no_others(artifact: Artifact) -> None:
+    """By the shift of `model.rules`: down from 0 to 1, up from 0 to -1. At the ends only new ones, only familiar ones are left.
+
+    The scores of this model are the rows. t20 was heard an hour ago, t39 in this session.
+    """
+    desk, hour = Desk(artifact), 3_600_000
+    await desk.tell((1, EventType.PLAY, "t20"), (1, EventType.SKIP, "t5"), (hour, EventType.PLAY, "t39"))
+
+    async def place(novelty: float) -> tuple[int, float]:
+        found = await desk.ask(Query(count=38, rules={"novelty": novelty}), hour + 1)
+        assert not {"t39"} & set(tracks(found))
+        assert {(one, score) for one, score in found.tracks if one not in ("t20", "t5")} <= {
+            (f"t{number}", number + FIRST) for number in range(40)
+        }
+        assert [score for _, score in found.tracks] == sorted([score for _, score in found.tracks], reverse=True)
+        return tracks(found).index("t20"), dict(found.tracks)["t20"]
+
+    places = [await place(novelty) for novelty in (-0.99, -0.9, -0.5, 0, 0.5, 0.9, 0.99)]
+    assert [score for _, score in places] == [
+        pytest.approx(22 - novelty_shift(novelty)) for novelty in (-0.99, -0.9, -0.5, 0, 0.5, 0.9, 0.99)
+    ]
+    assert [at for at, _ in places] == sorted(at for at, _ in places)
+    assert tracks(await desk.ask(Query(count=40, rules={"novelty": -1}), hour + 1)) == ["t20", "t5"]
+    new = tracks(await desk.ask(Query(count=40, rules={"novelty": 1}), hour + 1))
+    assert set(new) == {f"t{number}" for number in range(40)} - {"t39", "t20", "t5"}
+
+
+async def test_novelty_counts_among_candidates_too(artifact: Artifact) -> None:
+    """The same shift, and unknown candidates stay last: they have no score, but may have been heard."""
+    desk, hour = Desk(artifact), 3_600_000
+    await desk.tell((1, EventType.PLAY, "t20"), (1, EventType.PLAY, "unheard"))
+    candidates = ["t19", "t20", "t21", "unheard", "nobody's"]
+
+    async def ranked(novelty: float) -> list[str]:
+        return tracks(await desk.ask(Query(candidates=candidates, rules={"novelty": novelty}), hour))
+
+    assert await ranked(0.5) == ["t21", "t19", "t20", "nobody's", "unheard"]
+    assert await ranked(-0.5) == ["t20", "t21", "t19", "unheard", "nobody's"]
+    assert await ranked(1) == ["t21", "t19", "nobody's"]
+    assert await ranked(-1) == ["t20", "unheard"]
+
+
+async def test_familiar_tracks_of_a_stranger_are_none(artifact: Artifact) -> None:
+    """Nothing was heard, so there is nothing to propose; that is no error, and the model is not asked."""
+    scorer = RecordingScorer(artifact)
+
+    assert tracks(await Desk(artifact, scorer=scorer).ask(Query(rules={"novelty": -1}))) == []
+    assert scorer.histories == []
+
+
+async def test_explored_tracks_are_marked_and_follow_from_the_seed(artifact: Artifact) -> None:
+    """Half of the places hold tracks below the first ten. None of them is masked, none stands twice, the rest are the best."""
+    desk = Desk(artifact)
+    await desk.tell((1, EventType.SKIP, "t39"), (2, EventType.DISLIKE, "t20"))
+    query = Query(count=10, exclude=["t25"], rules={"explore": 0.5}, seed="a")
+    found = await desk.ask(query)
+    others = [await desk.ask(replace(query, seed=str(seed))) for seed in range(20)]
+
+    assert found == await desk.ask(query)
+    assert len({tuple(tracks(one)) for one in others}) > 10
+    for one in (found, *others):
+        named = tracks(one)
+        best = [track_id for track_id in named if track_id not in one.explored]
+        assert (len(named), len(set(named)), len(one.explored)) == (10, 10, 5)
+        assert not {"t39", "t20", "t25"} & set(named)
+        assert best == [f"t{number}" for number in (38, 37, 36, 35, 34)]
+        assert not set(one.explored) & {f"t{number}" for number in range(29, 40)}
+        assert all(0 < probability <= 1 for probability in one.explored.values())
+
+
+async def test_exploration_keeps_the_gaps_and_leaves_a_degraded_reply_alone(tmp_path: Path) -> None:
+    """A drawn track fits to its neighbours. Popular tracks are no model's, so nothing of them is explored."""
+    artifact = artifacts.load(tmp_path, catalogue=True)  # four tracks an artist
+    query = Query(count=8, rules={"explore": 0.5, "artist_gap": 3})
+    failing = Desk(artifact, scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
+
+    for seed in range(20):
+        found = await Desk(artifact).ask(replace(query, seed=str(seed)))
+        artists = [int(track_id[1:]) // 4 for track_id in tracks(found)]
+        assert len(found.explored) == 4
+        assert all(len(set(artists[start : start + 3])) == 3 for start in range(6))
+    assert (await failing.ask(query)).explored == {}
 
 
 async def test_a_copy_head_reads_the_past_and_its_own_tracks_are_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.request_ids import BEYOND, PLACED, RANKS, Proposed, new_request_id, proposed_by
+from service.request_ids import BEYOND, PLACED, RANKS, Proposed, new_request_id, new_unique, proposed_by
 
 NOW_MS = 1_800_000_000_000
 VERSION = "demo-20261130T221911-6e1db9"
@@ -14,7 +14,7 @@ VERSION = "demo-20261130T221911-6e1db9"
 @given(st.lists(st.text(min_size=1, max_size=20), unique=True, max_size=30), st.sampled_from(["current", "challenger"]))
 def test_id_tells_version_arm_and_rank_of_each_track(tracks: list[str], arm: str) -> None:
     """Of the first twenty each has its rank, of the others it is known that they came later."""
-    request_id = new_request_id(NOW_MS, arm, VERSION, tracks)
+    request_id = new_request_id(new_unique(NOW_MS), arm, VERSION, tracks)
     ranks = ["1", "2", "3", "4-5", "4-5", *["6-10"] * 5, *["11-20"] * 10, *[BEYOND] * 10]
     found = [proposed_by(request_id, track) for track in tracks]
 
@@ -27,7 +27,7 @@ def test_id_tells_version_arm_and_rank_of_each_track(tracks: list[str], arm: str
 def test_ranks_are_told_in_order() -> None:
     """Twelve plain tracks: no checksum is like another's."""
     tracks = [f"t{number}" for number in range(12)]
-    request_id = new_request_id(NOW_MS, "current", VERSION, tracks)
+    request_id = new_request_id(new_unique(NOW_MS), "current", VERSION, tracks)
 
     assert [proposed_by(request_id, track) for track in tracks] == [
         Proposed(VERSION, "current", rank) for rank in ("1", "2", "3", "4-5", "4-5", *["6-10"] * 5, *["11-20"] * 2)
@@ -37,7 +37,8 @@ def test_ranks_are_told_in_order() -> None:
 def test_track_that_a_short_reply_did_not_have_was_not_proposed() -> None:
     """A player that sends the wrong id with it counts for nobody; behind twenty tracks nobody can tell."""
     short, long = (
-        new_request_id(NOW_MS, "current", VERSION, [f"t{number}" for number in range(count)]) for count in (5, PLACED)
+        new_request_id(new_unique(NOW_MS), "current", VERSION, [f"t{number}" for number in range(count)])
+        for count in (5, PLACED)
     )
 
     assert proposed_by(short, "other") is None
@@ -46,7 +47,7 @@ def test_track_that_a_short_reply_did_not_have_was_not_proposed() -> None:
 
 def test_ids_sort_by_time_and_are_unique() -> None:
     """Also within a millisecond."""
-    ids = [new_request_id(now_ms, "current", VERSION, ["t1"]) for now_ms in (5, 5, 70, 1_800_000_000_000)]
+    ids = [new_request_id(new_unique(now_ms), "current", VERSION, ["t1"]) for now_ms in (5, 5, 70, 1_800_000_000_000)]
 
     assert len(set(ids)) == 4
     assert [request_id[:12] for request_id in sorted(ids)] == [request_id[:12] for request_id in ids]

@@ -46,6 +46,8 @@ async def find_next_tracks_for_many(request: Request, service: Service, body: Ne
     replies = await _at_once([answer_body(scope, service, asked) for scope, asked in zip(scopes, body.requests, strict=True)])
     # Read by service.observing.logs once the reply is out.
     request.scope["requests"] = len(replies)
+    if explored := {name: drawn for scope in scopes for name, drawn in scope.get("explored", {}).items()}:
+        request.scope["explored"] = explored
     request.scope["degraded"] = sum(scope["source"] == "popular" for scope in scopes)
     return packed(b'{"replies":[' + b",".join(replies) + b"]}")
 

@@ -1,6 +1,7 @@
 """What to play next: for a listener, or for a history that comes with the request."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
 
@@ -14,19 +15,23 @@ from service.http.replies import encode, packed, proposal
 from service.http.schemas import (
     ALBUM_GAP,
     ARTIST_GAP,
+    EXPLORE,
     NOT_HEARD_DAYS,
+    NOVELTY,
     REPLAY,
     Count,
     Days,
     Excluded,
+    Explore,
     Gap,
     NextRequest,
+    Novelty,
     PathId,
     Problem,
     Proposal,
 )
 from service.recommender import Query, Recommendation
-from service.request_ids import POPULAR, new_request_id
+from service.request_ids import POPULAR, new_request_id, new_unique
 from service.rules import AskedRules
 from service.scoring.registry import ServedModel
 from service.state import Service, State
@@ -48,13 +53,22 @@ async def get_next_tracks(
     album_gap: Annotated[Gap | None, QueryParameter(description=ALBUM_GAP)] = None,
     not_heard_days: Annotated[Days | None, QueryParameter(description=NOT_HEARD_DAYS)] = None,
     replay: Annotated[bool | None, QueryParameter(description=REPLAY)] = None,
+    novelty: Annotated[Novelty | None, QueryParameter(description=NOVELTY)] = None,
+    explore: Annotated[Explore | None, QueryParameter(description=EXPLORE)] = None,
 ) -> Response:
     """Ask what a listener should hear next, best first.
 
     Never a track that was skipped in this session, a disliked track, or what `exclude` names. An unknown listener gets an
     answer too.
     """
-    rules = AskedRules(artist_gap=artist_gap, album_gap=album_gap, not_heard_days=not_heard_days, replay=replay)
+    rules = AskedRules(
+        artist_gap=artist_gap,
+        album_gap=album_gap,
+        not_heard_days=not_heard_days,
+        replay=replay,
+        novelty=novelty,
+        explore=explore,
+    )
     return packed(await propose(request.scope, service, user_id, Query(count=count, exclude=exclude, rules=rules)))
 
 
@@ -74,7 +88,12 @@ async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
     if body.history is not None:
         plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history]
     rules = AskedRules(
-        artist_gap=body.artist_gap, album_gap=body.album_gap, not_heard_days=body.not_heard_days, replay=body.replay
+        artist_gap=body.artist_gap,
+        album_gap=body.album_gap,
+        not_heard_days=body.not_heard_days,
+        replay=body.replay,
+        novelty=body.novelty,
+        explore=body.explore,
     )
     query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates, rules=rules)
     return await answer_next(scope, service, body.user_id, plays, query)
@@ -82,11 +101,12 @@ async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
 
 async def propose(scope: Scope, service: State, user_id: str, query: Query) -> bytes:
     """The reply to a listener's player, encoded."""
+    query = replace(query, seed=new_unique(service.clock()))
     with service.models.of(user_id) as model:
         recommendation = await model.recommender.for_listener(user_id, query, service.clock())
         if service.models.shadow is not None:
             service.shadow.compare(service.models.shadow, user_id, query, recommendation, service.clock())
-        return _reply(scope, service, model, recommendation, user_id)
+        return _reply(scope, model, recommendation, query.seed, user_id)
 
 
 async def answer_next(
@@ -96,17 +116,20 @@ async def answer_next(
     admit(scope, {user_id})
     if plays is None and user_id is not None:
         return await propose(scope, service, user_id, query)
+    query = replace(query, seed=new_unique(service.clock()))
     with service.models.of(user_id) as model:
         recommendation = await model.recommender.for_history(plays or (), query)
-        return _reply(scope, service, model, recommendation, user_id)
+        return _reply(scope, model, recommendation, query.seed, user_id)
 
 
-def _reply(scope: Scope, service: State, model: ServedModel, recommendation: Recommendation, user_id: str | None) -> bytes:
+def _reply(scope: Scope, model: ServedModel, recommendation: Recommendation, unique: str, user_id: str | None) -> bytes:
     proposed = [track_id for track_id, _ in recommendation.tracks]
     arm = model.arm if recommendation.source == "model" else POPULAR
-    request_id = new_request_id(service.clock(), arm, model.version, proposed)
+    request_id = new_request_id(unique, arm, model.version, proposed)
     # Read by service.observing.logs and service.observing.metrics once the reply is out.
     scope["proposal"], scope["source"], scope["onnx_s"] = request_id, recommendation.source, recommendation.ran_s
+    if recommendation.explored:
+        scope["explored"] = {request_id: recommendation.explored}
     model.metrics.proposals_of(recommendation.source).inc()
     scope["model"] = model.metrics
     return encode(proposal(model.artifact, recommendation, user_id, request_id))

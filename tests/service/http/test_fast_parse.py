@@ -27,6 +27,8 @@ ASKED = {
     "album_gap": 2,
     "not_heard_days": 1.5,
     "replay": True,
+    "novelty": -0.5,
+    "explore": 0.25,
 }
 ODD: list[Any] = [
     *("", "a", "\n", "a\n", "\x00", "\x7f", "\x85", "\xa0", "\ud800", "é" * 128, "é" * 129, "x" * 256, "x" * 257, "😀" * 64),

@@ -4,9 +4,9 @@ import pytest
 
 from model.events import Event, EventType, SkipRule
 from service.observing.outcomes import ProposalOutcome, outcome_of
-from service.request_ids import new_request_id
+from service.request_ids import new_request_id, new_unique
 
-REQUEST_ID = new_request_id(1_800_000_000_000, "challenger", "demo-2", ["t1", "t2"])
+REQUEST_ID = new_request_id(new_unique(1_800_000_000_000), "challenger", "demo-2", ["t1", "t2"])
 EVENT = Event(1, EventType.COMPLETE, "e", "t2", request_id=REQUEST_ID)
 
 

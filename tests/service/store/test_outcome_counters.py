@@ -13,7 +13,7 @@ from redis import Redis, RedisCluster
 from model.events import Event, EventType, HistoryRule
 from service.errors import StoreUnavailableError
 from service.observing.outcomes import ProposalOutcome
-from service.request_ids import new_request_id
+from service.request_ids import new_request_id, new_unique
 from service.settings import Settings
 from service.store.connections import RedisClient, connect
 from service.store.outcome_counters import HOUR_MS, HourlyCount, OutcomeCounters, key_of
@@ -83,7 +83,9 @@ async def opened(url: str, **limits: int) -> AsyncIterator[tuple[RedisSessions, 
 
 def event(version: str, type: EventType, track: str = "t1", *, at_ms: int = HOUR_MS, **more: Any) -> Event:
     """An event about a track of a reply that had t1 and t2."""
-    return Event(at_ms, type, uuid4().hex, track, request_id=new_request_id(5, "current", version, ["t1", "t2"]), **more)
+    return Event(
+        at_ms, type, uuid4().hex, track, request_id=new_request_id(new_unique(5), "current", version, ["t1", "t2"]), **more
+    )
 
 
 async def counts_of(counters: OutcomeCounters, version: str, now_ms: int = HOUR_MS, hours: int = 1) -> list[HourlyCount]:

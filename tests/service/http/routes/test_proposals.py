@@ -1,5 +1,6 @@
 """GET /v1/users/ID/next and POST /v1/next, through the real graphs of the small artifact."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -8,6 +9,7 @@ import pytest
 from httpx import Client
 
 from model.artifact import Artifact
+from service.observing.log_writer import LogWriter
 from tests.service import artifacts
 from tests.service.applications import Clock, running
 from tests.service.fakes import BrokenSessions, FailingRunner, LosableSessions, MemorySessions
@@ -223,6 +225,25 @@ def test_artists_are_kept_apart(tmp_path: Path) -> None:
 
     assert len(artists) == 8
     assert all(len(set(artists[start : start + 3])) == 3 for start in range(6))
+
+
+def test_explored_tracks_are_marked_and_logged(artifact: Artifact, tmp_path: Path) -> None:
+    """The log has the probability of each draw under the id of its reply, also of the replies of a batch."""
+    path = tmp_path / "log"
+    with path.open("wb") as file, running(artifact, log=LogWriter(file.fileno()), log_level="info") as client:
+        replies = [client.get("/v1/users/u/next?explore=0.5&count=4").json()]
+        asked = {"user_id": "u", "explore": 0.5, "count": 4}
+        replies.append(client.post("/v1/next", json=asked).json())
+        replies += client.post("/v1/next/batch", json={"requests": [asked, {"count": 4}, asked]}).json()["replies"]
+
+    lines = map(json.loads, path.read_text("utf-8").splitlines())
+    drawn = [{one["track_id"] for one in reply["tracks"] if one.get("explored")} for reply in replies]
+    logged = {name: explored for line in lines for name, explored in line.get("explored", {}).items()}
+    assert list(map(len, drawn)) == [2, 2, 2, 0, 2]
+    assert logged.keys() == {reply["request_id"] for reply, tracks in zip(replies, drawn, strict=True) if tracks}
+    for reply, tracks in zip(replies, drawn, strict=True):
+        assert set(logged.get(reply["request_id"], {})) == tracks
+        assert all(one.get("explored") is not False for one in reply["tracks"])
 
 
 def test_reply_without_redis_leaves_out_what_this_process_was_told(artifact: Artifact) -> None:
