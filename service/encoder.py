@@ -7,7 +7,6 @@ from model.artifact import LONGEST_HISTORY, Artifact
 from model.encoding import RowHistory, read_entries, rows_of
 from model.events import Entry
 from model.long_history import OwnHistory, long_history_of
-from model.vocabulary import UNKNOWN
 from service.store.sessions import HistoryReader, Remembered
 
 
@@ -47,13 +46,6 @@ class HistoryEncoder:
         history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=now_ms if self._reads_gaps else None)
         own = self._own(entries, session, now_ms)
         return EncodedHistory(history) if own is None else EncodedHistory(replace(history, own=own.encoded), own.unknown)
-
-    def row(self, history: EncodedHistory, track_id: str) -> int:
-        """The row of a track, the request-local one of the listener's own; UNKNOWN without either."""
-        row = self._vocabulary.row(track_id)
-        if row == UNKNOWN and track_id in history.unknown:
-            return len(self._vocabulary) + history.unknown.index(track_id)
-        return row
 
     def _own(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> OwnHistory | None:
         """The long history, if the artifact has a copy head to read it."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.artifact import Artifact
 from model.rules import novelty_shift
-from model.vocabulary import UNKNOWN
+from model.vocabulary import UNKNOWN, Vocabulary
 from service.blocks import Blocked
 from service.encoder import EncodedHistory
 from service.look_up import SLICE, known_rows
@@ -71,6 +71,13 @@ def _reordered(ranked: Ranked, order: Sequence[int], scores: Sequence[float]) ->
         is_all=ranked.is_all,
         ran_s=ranked.ran_s,
     )
+
+
+def _row(vocabulary: Vocabulary, history: EncodedHistory, track_id: str) -> int:
+    row = vocabulary.row(track_id)
+    if row == UNKNOWN and track_id in history.unknown:
+        return len(vocabulary) + history.unknown.index(track_id)
+    return row
 
 
 class Ranking:
@@ -145,7 +152,7 @@ class Ranking:
         novelty: float,
         count: int,
     ) -> Ranked:
-        """The `count` best tracks that are neither masked nor blocked, with the scores of `heard` tracks shifted by the novelty.
+        """The `count` best tracks that are neither masked nor blocked. The novelty shifts the scores of `heard` tracks.
 
         All heard tracks have the shift, wherever they stand. To lower them, as many more tracks are fetched. To raise them,
         they are ranked beside the best of the others.
@@ -163,6 +170,23 @@ class Ranking:
         """Those tracks that have a score and are not masked."""
         unknown = set(history.unknown)
         return [one for one in track_ids if one not in masked and (one in unknown or self._vocabulary.knows(one))]
+
+    async def compare(
+        self, histories: Sequence[EncodedHistory], track_ids: Sequence[str], reference: Sequence[int]
+    ) -> Sequence[Sequence[float]]:
+        """The score of each track after each history, less the median score of the reference rows. It waits for other requests.
+
+        A track that a history has not got and nobody knows scores -inf.
+        """
+        known = self._vocabulary
+        rows = [[_row(known, history, track_id) for track_id in track_ids] for history in histories]
+        scored = await self._scorer.rank_each([history.rows for history in histories], [[*some, *reference] for some in rows])
+        compared = []
+        for some, found in zip(rows, scored, strict=True):
+            level = float(np.median(found.scores[len(some) :]))
+            scores = zip(some, found.scores, strict=False)
+            compared.append([-math.inf if row == UNKNOWN else score - level for row, score in scores])
+        return compared
 
     def _named(self, rows: Sequence[int], unknown: Sequence[str]) -> list[str]:
         """The tracks of rows, of which those after the vocabulary's last stand for the listener's `unknown` ones."""

@@ -22,6 +22,8 @@ from model.rules import POOL, arrange, exploring, novelty_shift
 from service.blocks import Blocked, Blocks, read_block
 from service.encoder import EncodedHistory, HistoryEncoder
 from service.errors import ScorerUnavailableError, StoreUnavailableError
+from service.explain import POPULAR, Explanation
+from service.explainer import Explainer
 from service.ranking import Ranked, Ranking, shifted
 from service.rules import AskedRules, Rules, Spacings, masked
 from service.scoring.batcher import Scorer
@@ -55,13 +57,20 @@ class Query:
 class Recommendation:
     """Tracks with their scores, best first, and their source. `ran_s` is the model's run time.
 
-    `explored` has the tracks that were drawn, each with the probability of that draw.
+    `explored` has the tracks that were drawn, each with the probability of that draw. `explanations` are by track. They are
+    missing if none was asked for, if nothing is known of a track, or if the model is too busy.
     """
 
     tracks: Sequence[tuple[str, float]]
     source: Literal["model", "popular"] = "model"
     ran_s: float | None = None
     explored: Mapping[str, float] = field(default_factory=dict)
+    explanations: Mapping[str, Explanation] = field(default_factory=dict)
+
+    @property
+    def track_ids(self) -> Sequence[str]:
+        """The tracks without their scores."""
+        return [track_id for track_id, _ in self.tracks]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +107,7 @@ class Recommender:
         popularity; `masks` serve if the store fails. `take_downs` are blocked for everybody.
         """
         self._encoder, self._ranking, self._spacings = HistoryEncoder(artifact), Ranking(artifact, scorer), Spacings(artifact)
+        self._explainer = Explainer(artifact, self._encoder, self._ranking)
         self._artifact, self._vocabulary = artifact, artifact.vocabulary
         self._popular = [artifact.vocabulary.track(row) for row in artifact.popular]
         self._store, self._recent = store, masks
@@ -166,10 +176,14 @@ class Recommender:
         )
         history = self._encoder.encode(self._encoder.entries(remembered, now_ms), session, now_ms)
         try:
-            return await self._from_model(request, history)
+            found = await self._from_model(request, history)
         except ScorerUnavailableError:
             self._degraded("model")
             return self._popular_ones(request)
+        if not rules.explain:
+            return found
+        read = self._encoder.read_entries(remembered, now_ms)
+        return replace(found, explanations=await self._explainer.explain(found.track_ids, read, session, now_ms))
 
     def _blocked(self, blocks: Blocks) -> Blocked | None:
         """What is blocked for a listener with these blocks, and for everybody."""
@@ -238,4 +252,5 @@ class Recommender:
             scores=[1 / place for place in range(1, len(left) + 1)],
             is_all=True,
         )
-        return replace(self._arranged(request, ranked), source="popular")
+        found = replace(self._arranged(request, ranked), source="popular")
+        return replace(found, explanations=dict.fromkeys(found.track_ids, POPULAR)) if request.rules.explain else found

@@ -30,6 +30,7 @@ class AskedRules(TypedDict, total=False):
     replay: bool | None
     novelty: float | None
     explore: float | None
+    explain: bool | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,8 @@ class Rules:
     """From -1, familiar tracks only, to 1, new ones only."""
     explore: float = 0.0
     """The share of places for less certain tracks."""
+    explain: bool = False
+    """Whether the reply says why each track is in it."""
 
     def with_asked(self, asked: AskedRules) -> "Rules":
         """These rules with those that a request sets in their places."""
@@ -68,6 +71,7 @@ def rules_of(settings: Settings) -> Rules:
         replay=not settings.exclude_played,
         novelty=settings.novelty,
         explore=settings.explore,
+        explain=settings.explain,
     )
 
 

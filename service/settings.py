@@ -147,6 +147,7 @@ class Settings(BaseSettings):
         0, ge=-1, le=1, allow_inf_nan=False, description="-1 familiar tracks only, 1 new ones only, 0 what the model says"
     )
     explore: float = Field(0, ge=0, le=0.5, allow_inf_nan=False, description="share of places for less certain tracks")
+    explain: bool = Field(False, description="say why each track is proposed; it costs a run of the model for each reply")
 
     wanted_weight: float | None = Field(
         None,

@@ -67,6 +67,7 @@ class _Next(Struct, forbid_unknown_fields=True, frozen=True):
     replay: bool | None = None
     novelty: Annotated[float, Meta(ge=-1, le=1)] | None = None
     explore: Annotated[float, Meta(ge=0, le=0.5)] | None = None
+    explain: bool | None = None
 
 
 _event = msgspec.json.Decoder(_Event).decode

@@ -155,11 +155,13 @@ def _explore(text: str) -> float | None:
     return float(text) if _EXPLORE.fullmatch(text) else None
 
 
+_BOOLEANS = {"true": True, "false": False}
 _RULES: Mapping[str, Callable[[str], Any]] = {
     "artist_gap": _gap,
     "album_gap": _gap,
     "not_heard_days": _days,
-    "replay": {"true": True, "false": False}.get,
+    "replay": _BOOLEANS.get,
+    "explain": _BOOLEANS.get,
     "novelty": _novelty,
     "explore": _explore,
 }

@@ -104,10 +104,12 @@ def _tracks(artifact: Artifact, recommendation: Recommendation) -> list[dict[str
             if (row := artifact.vocabulary.row(track["track_id"])) != UNKNOWN:
                 track["title"] = artifact.catalogue.titles[row - FIRST]
                 track["artist"] = artifact.catalogue.artists[row - FIRST]
-    if recommendation.explored:
-        for track in tracks:
-            if track["track_id"] in recommendation.explored:
-                track["explored"] = True
+    for track in tracks if recommendation.explored or recommendation.explanations else ():
+        if track["track_id"] in recommendation.explored:
+            track["explored"] = True
+        if (explanation := recommendation.explanations.get(track["track_id"])) is not None:
+            track["because"] = [{"track_id": track_id, "share": share} for track_id, share in explanation.because]
+            track["reason"] = explanation.reason
     return tracks
 
 

@@ -75,6 +75,7 @@ NOT_HEARD_DAYS = "leave out what this listener heard within so many days"
 REPLAY = "whether tracks already played in this session may be proposed"
 NOVELTY = "-1 is familiar tracks only, 1 is tracks new to this listener only, 0 is what the model says"
 EXPLORE = "share of places given to less certain tracks"
+EXPLAIN = "whether to say why each track is proposed"
 
 
 class Body(BaseModel):
@@ -148,6 +149,7 @@ class NextRequest(Body):
     replay: Annotated[bool, Field(strict=True)] | None = Field(None, description=REPLAY)
     novelty: Annotated[Novelty, Field(strict=True)] | None = Field(None, description=NOVELTY)
     explore: Annotated[Explore, Field(strict=True)] | None = Field(None, description=EXPLORE)
+    explain: Annotated[bool, Field(strict=True)] | None = Field(None, description=EXPLAIN)
 
 
 class NextBatch(Body):
@@ -170,6 +172,13 @@ class ModelName(BaseModel):
     version: str
 
 
+class Cause(BaseModel):
+    """A track of the history that raised a proposed track."""
+
+    track_id: str
+    share: float = Field(description="of all that raised it, from 0 to 1")
+
+
 class Track(BaseModel):
     """A proposed track; title and artist come along where the artifact carries a catalogue."""
 
@@ -178,6 +187,8 @@ class Track(BaseModel):
     title: str | None = None
     artist: str | None = None
     explored: Literal[True] | None = Field(None, description="drawn from the tracks below the best ones, as `explore` asked")
+    because: list[Cause] | None = Field(None, description="with `explain`: the tracks of the history that raised it most")
+    reason: Literal["session", "habit", "artist", "popular"] | None = Field(None, description="with `explain`: why, in a word")
 
 
 class Proposal(BaseModel):

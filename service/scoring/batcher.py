@@ -18,6 +18,8 @@ The loop does not rely on the thread. It answers requests that waited past their
 answered nothing for so long, it says so (`fault`) and refuses new requests at once. Nothing in the thread runs outside of a
 guard, so an error costs the batch that it came in.
 
+What explains a reply stays behind: it runs while no other request waits, and apart from others.
+
 It knows nothing of ONNX, HTTP or tracks' names.
 """
 
@@ -39,7 +41,7 @@ from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.observing.logs import Trouble
 from service.observing.metrics import ModelMetrics
 from service.scoring.batches import Job, Scored, take_batch
-from service.scoring.gathering import all_ready, together
+from service.scoring.gathering import Gathering, all_ready, together
 from service.scoring.pace import LoopTime, Pace
 from service.settings import Settings
 
@@ -58,6 +60,9 @@ class Scorer(Protocol):
 
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
         """The scores of `candidates` after `history`, in the given order."""
+
+    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
+        """The same for several histories with candidates of their own, together, while no other request waits."""
 
     def fault(self) -> str | None:
         """Why it does not answer at present; None while it does."""
@@ -94,6 +99,7 @@ class BatchingScorer:
         self._max_batch = settings.max_batch
         self._memory_bytes = settings.batch_memory_mb * MB
         self._limit = settings.queue_limit
+        self._most_behind, self._behind = settings.queue_limit, 0  # of the jobs that stay behind
         self._patience_s = settings.queue_patience.total_seconds()
         self._queue: SimpleQueue[list[Job] | None] = SimpleQueue()
         self._jobs: dict[Job, None] = {}  # unanswered, oldest first; this and the next five are the event loop's
@@ -134,6 +140,17 @@ class BatchingScorer:
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
         return await self._submit(history, candidates, None)
 
+    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
+        if self._behind + len(histories) > self._most_behind:
+            raise OverloadedError(f"{self._behind} histories wait to be ranked already, behind other requests")
+        one = Gathering(len(histories))
+        jobs = [self._add(history, rows, None, one, behind=True) for history, rows in zip(histories, candidates, strict=True)]
+        answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if isinstance(answer, Scored)]
+
     def fault(self) -> str | None:
         if self._silent_s is not None:
             return f"the model has answered nothing for {self._silent_s:.0f} s although requests wait"
@@ -142,19 +159,30 @@ class BatchingScorer:
     async def _submit(self, history: RowHistory, rows: Sequence[int], count: int | None) -> Scored:
         if (gathering := together()) is not None:
             await all_ready()
+        return await self._add(history, rows, count, gathering).future
+
+    def _add(
+        self, history: RowHistory, rows: Sequence[int], count: int | None, gathering: Gathering | None, *, behind: bool = False
+    ) -> Job:
         if self._silent_s is not None:
             raise ScorerUnavailableError(self.fault())
-        if len(self._jobs) >= self._limit:
-            raise OverloadedError(f"{len(self._jobs)} requests wait for the model already")
+        if self._under_way() >= self._limit:
+            raise OverloadedError(f"{self._under_way()} requests wait for the model already")
         loop = asyncio.get_running_loop()
-        job = Job(history, rows, count, loop.create_future(), self._clock(), self._runner.cost(len(rows), count), gathering)
+        cost = self._runner.cost(len(rows), count)
+        job = Job(history, rows, count, loop.create_future(), self._clock(), cost, gathering, behind)
         self._jobs[job] = None
+        self._behind += behind
         if self._look is None:
             self._look = loop.call_later(self._look_s(), self._look_round)
         self._fresh.append(job)
         if len(self._fresh) == 1:
             loop.call_soon(self._hand_over)
-        return await job.future
+        return job
+
+    def _under_way(self) -> int:
+        """How many requests are unanswered, without those that stay behind."""
+        return len(self._jobs) - self._behind
 
     def _hand_over(self) -> None:
         """Give the thread who has come, unless it is idle and more are coming."""
@@ -208,17 +236,19 @@ class BatchingScorer:
 
     def _most(self, waited: bool) -> int:
         """How many the next batch may hold."""
-        most = self._pace.most(len(self._jobs), waited=waited)
+        most = self._pace.most(self._under_way(), waited=waited)
         return self._max_batch if most is None else min(self._max_batch, most)
 
     def _take(self, waiting: list[Job]) -> bool:
         """Add who waits until there is a batch, or nobody more; pause while there is nobody. False once there is an end."""
         with suppress(Empty):
-            while len(waiting) < self._max_batch:
+            ordinary = sum(not job.behind for job in waiting)
+            while ordinary < self._max_batch:
                 lot = self._queue.get(block=not waiting)
                 if lot is None:
                     return False
                 waiting += lot
+                ordinary += sum(not job.behind for job in lot)
         return True
 
     def _run(self, jobs: Sequence[Job]) -> dict[int, Scored | ServiceError]:
@@ -227,7 +257,8 @@ class BatchingScorer:
         answers: dict[int, Scored | ServiceError] = {}
         places: list[int] = []
         for place, job in enumerate(jobs):
-            self._metrics.waited.observe(now - job.since)
+            if not job.behind:
+                self._metrics.waited.observe(now - job.since)
             if job.future.done():
                 continue
             if now - job.since > self._patience_s:
@@ -251,7 +282,8 @@ class BatchingScorer:
             self._trouble(error, traceback=True)
             return [ScorerUnavailableError(f"the model failed: {error}") for _ in jobs]
         ran_s = found[0].ran_s
-        self._metrics.batch.observe(len(jobs))
+        if not jobs[0].behind:
+            self._metrics.batch.observe(len(jobs))
         self._metrics.onnx_of(graph).observe(ran_s)
         return [self._checked(scores) for scores in found]
 
@@ -264,7 +296,9 @@ class BatchingScorer:
 
     def _deliver(self, jobs: Sequence[Job], answers: dict[int, Scored | ServiceError]) -> None:
         self._answered_at, self._silent_s = self._clock(), None
-        self._pace.answered(len(jobs))
+        behind = sum(job.behind for job in jobs)
+        self._behind -= behind
+        self._pace.answered(len(jobs) - behind)
         for job in jobs:
             del self._jobs[job]
         for place, answer in answers.items():

@@ -34,6 +34,7 @@ class Job:
     since: float
     cost: Cost
     gathering: Gathering | None = None  # the other requests that the client sent with it
+    behind: bool = False  # whether it runs only while no other request waits
     is_taken: bool = False  # set by the thread once the job is in a batch
 
     @property
@@ -44,10 +45,13 @@ class Job:
 def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large: bool) -> list[Job]:
     """Remove and return the next batch: the oldest job, and the next ones that fit to it.
 
-    After a large job others go first, so that they wait for one large job and not for all of them.
+    After a large job others go first, so that they wait for one large job and not for all of them. Jobs that stay behind are
+    taken if there are no others, and share no batch with them.
     """
     if after_large:
         waiting.sort(key=lambda job: job.cost.is_large)
+    if any(job.behind for job in waiting):
+        waiting.sort(key=lambda job: job.behind)
     batch: list[Job] = []
     left: list[Job] = []
     largest = 0
@@ -73,4 +77,4 @@ def _has_room(batch: Sequence[Job], job: Job, most: int) -> bool:
 
 
 def _go_together(one: Job, other: Job) -> bool:
-    return one.graph == other.graph and not one.cost.is_large and not other.cost.is_large
+    return one.graph == other.graph and one.behind == other.behind and not one.cost.is_large and not other.cost.is_large

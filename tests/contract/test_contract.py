@@ -36,7 +36,7 @@ PATHS = {
     ("post", "/v1/model/reload"),
     ("get", "/v1/status"),
 }
-RULES = {"artist_gap", "album_gap", "not_heard_days", "replay", "novelty", "explore"}
+RULES = {"artist_gap", "album_gap", "not_heard_days", "replay", "novelty", "explore", "explain"}
 FIELDS = {
     "PostedEvent": {
         *("event_id", "user_id", "track_id", "type", "at", "played_ms", "track_ms", "request_id", "session_id"),
@@ -49,7 +49,8 @@ FIELDS = {
     "NextRequest": {"user_id", "history", "count", "exclude", "candidates", *RULES},
     "GivenEntry": {"track_id", "outcome"},
     "Proposal": {"user_id", "request_id", "model", "source", "degraded", "tracks"},
-    "Track": {"track_id", "score", "title", "artist", "explored"},
+    "Track": {"track_id", "score", "title", "artist", "explored", "because", "reason"},
+    "Cause": {"track_id", "share"},
     "ListenerSession": {"user_id", "session", "skipped", "expires_at", "history"},
     "SessionEntry": {"track_id", "outcome", "at"},
     "Problem": {"type", "title", "status", "detail", "errors"},
@@ -119,7 +120,8 @@ REQUESTS = [
     Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?count=0", None, 422),
     Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?artist_gap=3&replay=true&not_heard_days=1", None, 200),
     Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?artist_gap=101", None, 422),
-    Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?explore=0.5&novelty=-0.5", None, 200),
+    Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?explore=0.5&novelty=-0.5&explain=true", None, 200),
+    Exchange("post", "/v1/next", "/v1/next", {"history": [{"track_id": "t1"}], "explain": True}, 200),
     Exchange("post", "/v1/next", "/v1/next", {"candidates": ["t1", "unheard"]}, 200),
     Exchange("post", "/v1/next", "/v1/next", {"user_id": "u", "count": 100}, 200),
     Exchange("post", "/v1/next", "/v1/next", {"count": "x"}, 422),
@@ -161,7 +163,7 @@ def test_replies_are_what_the_document_says(client: Client, exchange: Exchange) 
     "exchange",
     [
         Exchange("post", "/v1/events", "/v1/events", EVENT, 503),
-        Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next", None, 200),
+        Exchange("get", "/v1/users/{user_id}/next", "/v1/users/u/next?explain=true", None, 200),
         Exchange("get", "/v1/users/{user_id}/session", "/v1/users/u/session", None, 503),
         Exchange("get", "/v1/users/{user_id}/export", "/v1/users/u/export", None, 503),
         Exchange("delete", "/v1/users/{user_id}", "/v1/users/u", None, 503),

@@ -56,13 +56,13 @@ SOUND_USERS = ["ann", "nobody", "a%2Fb", "%C3%A9t%C3%A9"]
 SOUND_QUERIES = [
     *("", "?count=5", "?count=100", "?exclude=t1&exclude=t%202", "?count=1&count=2"),
     *("?artist_gap=3&album_gap=0", "?artist_gap=100&replay=true", "?not_heard_days=0.5&replay=false", "?not_heard_days=30"),
-    *("?novelty=-0.5", "?novelty=1&explore=0", "?novelty=-1.0", "?novelty=0&novelty=0.25"),
+    *("?explain=true", "?explain=false", "?novelty=-0.5", "?novelty=1&explore=0", "?novelty=-1.0", "?novelty=0&novelty=0.25"),
 ]
 WRONG_QUERIES = [
     *("?count=0", "?count=x", "?exclude=", "?limit=5"),
     *("?artist_gap=101", "?album_gap=-1", "?artist_gap=1.5", "?artist_gap=", "?not_heard_days=-1", "?not_heard_days=nan"),
     *("?not_heard_days=inf", "?not_heard_days=36501", "?replay=perhaps", "?replay="),
-    *("?novelty=1.01", "?novelty=-2", "?novelty=nan", "?explore=0.51", "?explore=-0.1", "?explore=inf"),
+    *("?novelty=1.01", "?novelty=-2", "?novelty=nan", "?explore=0.51", "?explore=-0.1", "?explore=inf", "?explain=maybe"),
 ]
 UNUSUAL_QUERIES = [
     "?artist_gap=+3",
@@ -96,7 +96,8 @@ SOUND_BODIES = [
     '{"history": [{"track_id": 1}, {"track_id": "t2"}]}',
     '{"user_id": "ann", "artist_gap": 3, "album_gap": 2, "not_heard_days": 0.5, "replay": true}',
     '{"user_id": "ann", "novelty": -0.5, "explore": 0}',
-    '{"user_id": "ann", "novelty": 1}',
+    '{"user_id": "ann", "novelty": 1, "explain": true}',
+    '{"history": [{"track_id": "t1"}, {"track_id": "t2"}], "explain": true, "replay": true}',
     '{"user_id": "ann", "artist_gap": null, "not_heard_days": 3, "replay": null}',
 ]
 
@@ -118,6 +119,7 @@ SOUND_BODIES = [
         '{"novelty": "0"}',
         '{"explore": 0.6}',
         '{"explore": NaN}',
+        '{"explain": "true"}',
         '{"count": "5"}',
         '{"user_id": "\\ud800"}',
         '{"user_id": "\\u0000"}',

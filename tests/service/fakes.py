@@ -198,6 +198,9 @@ class RecordingScorer:
         self.candidates.append(candidates)
         return Scored(candidates, [float(row) for row in candidates], 0.001)
 
+    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
+        return [await self.rank(history, rows) for history, rows in zip(histories, candidates, strict=True)]
+
     def fault(self) -> str | None:
         return None
 

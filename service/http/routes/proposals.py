@@ -15,6 +15,7 @@ from service.http.replies import encode, packed, proposal
 from service.http.schemas import (
     ALBUM_GAP,
     ARTIST_GAP,
+    EXPLAIN,
     EXPLORE,
     NOT_HEARD_DAYS,
     NOVELTY,
@@ -55,6 +56,7 @@ async def get_next_tracks(
     replay: Annotated[bool | None, QueryParameter(description=REPLAY)] = None,
     novelty: Annotated[Novelty | None, QueryParameter(description=NOVELTY)] = None,
     explore: Annotated[Explore | None, QueryParameter(description=EXPLORE)] = None,
+    explain: Annotated[bool | None, QueryParameter(description=EXPLAIN)] = None,
 ) -> Response:
     """Ask what a listener should hear next, best first.
 
@@ -68,6 +70,7 @@ async def get_next_tracks(
         replay=replay,
         novelty=novelty,
         explore=explore,
+        explain=explain,
     )
     return packed(await propose(request.scope, service, user_id, Query(count=count, exclude=exclude, rules=rules)))
 
@@ -94,6 +97,7 @@ async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
         replay=body.replay,
         novelty=body.novelty,
         explore=body.explore,
+        explain=body.explain,
     )
     query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates, rules=rules)
     return await answer_next(scope, service, body.user_id, plays, query)

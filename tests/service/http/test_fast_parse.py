@@ -29,6 +29,7 @@ ASKED = {
     "replay": True,
     "novelty": -0.5,
     "explore": 0.25,
+    "explain": True,
 }
 ODD: list[Any] = [
     *("", "a", "\n", "a\n", "\x00", "\x7f", "\x85", "\xa0", "\ud800", "é" * 128, "é" * 129, "x" * 256, "x" * 257, "😀" * 64),

@@ -48,6 +48,12 @@ async def entered(runner: GatedRunner) -> None:
     await asyncio.to_thread(runner.entered.acquire)
 
 
+async def handed_over() -> None:
+    """Return once tasks that were just made have run, and the requests that they made are in the queue of the thread."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 async def test_who_waits_is_scored_together_and_gets_own_answer() -> None:
     """The first request runs alone at once; all that come meanwhile are one batch; answers find their askers."""
     runner = GatedRunner(is_open=False)
@@ -114,6 +120,53 @@ async def test_an_idle_thread_waits_for_no_more_than_a_batch() -> None:
         await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(9)))
 
     assert runner.batches == [4, 4, 1]
+
+
+async def test_explanations_wait_for_other_requests_and_run_as_one_batch() -> None:
+    """Requests that arrive after five histories go first, in a batch of their own. The histories need no place in the batch."""
+    runner = GatedRunner(is_open=False)
+    async with scorer(runner, max_batch=4) as batching:
+        first = asyncio.create_task(batching.best(RowHistory([100], [1]), [], 1))
+        await entered(runner)
+        behind = asyncio.create_task(batching.rank_each([RowHistory([2], [1])] * 5, [[row, 7] for row in range(5)]))
+        await asyncio.sleep(0)
+        others = [asyncio.create_task(batching.rank(RowHistory([3], [1]), [8])) for _ in range(4)]
+        await handed_over()
+        runner.gate.set()
+        answers = await behind
+        await asyncio.gather(first, *others)
+
+    assert runner.batches == [1, 4, 5]
+    assert [list(answer.rows) for answer in answers] == [[row, 7] for row in range(5)]
+    assert [list(answer.scores) for answer in answers] == [[row, 7] for row in range(5)]
+
+
+async def test_explanations_share_the_memory_of_a_batch_and_have_a_queue_of_their_own() -> None:
+    """Three at a time fit into the memory. More than may wait are refused, and take no place of other requests."""
+    runner = GatedRunner(is_open=False, cost_mb=10)
+    async with scorer(runner, batch_memory_mb=30, queue_limit=6) as batching:
+        first = asyncio.create_task(batching.best(RowHistory([100], [1]), [], 1))
+        await entered(runner)
+        behind = asyncio.create_task(batching.rank_each([RowHistory([2], [1])] * 5, [[1]] * 5))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="behind other requests"):
+            await batching.rank_each([RowHistory([2], [1])] * 2, [[1]] * 2)
+        others = [asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(5)]
+        await handed_over()
+        runner.gate.set()
+        await asyncio.gather(first, behind, *others)
+
+    assert runner.batches[0] == 1
+    assert sum(runner.batches) == 11
+    assert max(runner.batches) == 3
+    assert runner.batches[-2:] == [3, 2]
+
+
+async def test_a_failing_run_fails_the_explanation() -> None:
+    """As a whole, with the error that other requests get."""
+    async with scorer(FailingRunner(), queue_patience=60) as batching:
+        with pytest.raises(ScorerUnavailableError, match="the graph is broken"):
+            await batching.rank_each([RowHistory([2], [1])] * 3, [[1]] * 3)
 
 
 async def test_ranking_and_proposing_share_the_queue() -> None:
