@@ -11,7 +11,7 @@
         popular.json      rows by recent popularity: the fallback
         golden.json       inputs and the trainer's answers to them, replayed before serving
         dropped.json      optional: rows that are never proposed, since they were taken down before the export
-        catalogue.json    optional: titles, artists, albums, durations, in the order of the rows
+        catalogue.json    optional: titles, artists, albums, groups, durations, in the order of the rows
 
 An artifact holds only JSON and ONNX, so reading one runs no code. An artifact that is damaged or has another schema is refused,
 never patched. The error says what was found and what was expected. `load` reads every byte once, at each start. `model.graphs`
@@ -135,6 +135,7 @@ class _CatalogueFile:
     artists: Sequence[str | None]
     durations_ms: Sequence[Annotated[int, Field(ge=0)] | None]
     albums: Sequence[str | None] = ()
+    groups: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,7 +268,8 @@ def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
     if CATALOGUE not in manifest.files:
         return None
     found = read_json(folder / CATALOGUE, _CatalogueFile)
-    sizes = {len(column) for column in (found.titles, found.artists, found.durations_ms, found.albums or found.titles)}
+    optional = (found.albums or found.titles, found.groups or found.titles)
+    sizes = {len(column) for column in (found.titles, found.artists, found.durations_ms, *optional)}
     if sizes != {manifest.tracks}:
         described = " and ".join(map(str, sorted(sizes)))
         raise ArtifactError(f"{folder}: {CATALOGUE} describes {described} tracks, the vocabulary has {manifest.tracks}")
@@ -276,6 +278,7 @@ def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
         artists=_shared(found.artists),
         durations_ms=found.durations_ms,
         albums=_shared(found.albums),
+        groups=_shared(found.groups),
     )
 
 

@@ -53,17 +53,23 @@ class NameIndex:
         """Return the rows of the name with a number, int32 [n]."""
         return self._order[self._starts[number] : self._starts[number + 1]]
 
+    def others(self, row: int) -> Int32s:
+        """Return all rows that have the name of a row, itself among them, int32 [n]; none if it has no name."""
+        number = self.number(row)
+        return self._order[:0] if number == NO_NAME else self._order[self._starts[number] : self._starts[number + 1]]
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueIndex:
-    """The tracks of a catalogue by artist and by album."""
+    """The tracks of a catalogue by artist, by album and by recording."""
 
     artists: NameIndex
     albums: NameIndex
+    recordings: NameIndex
 
     @classmethod
     def of(cls, catalogue: Catalogue | None) -> "CatalogueIndex":
-        """Index a catalogue; without one, no row has an artist or an album."""
+        """Index a catalogue; without one, no row has a name."""
         if catalogue is None:
-            return cls(NameIndex(()), NameIndex(()))
-        return cls(NameIndex(catalogue.artists), NameIndex(catalogue.albums))
+            return cls(NameIndex(()), NameIndex(()), NameIndex(()))
+        return cls(NameIndex(catalogue.artists), NameIndex(catalogue.albums), NameIndex(catalogue.groups))

@@ -169,7 +169,7 @@ class Ranking:
     def _rankable(self, history: EncodedHistory, track_ids: Collection[str], masked: Collection[str]) -> Sequence[str]:
         """Those tracks that have a score and are not masked."""
         unknown = set(history.unknown)
-        return [one for one in track_ids if one not in masked and (one in unknown or self._vocabulary.knows(one))]
+        return sorted(one for one in track_ids if one not in masked and (one in unknown or self._vocabulary.knows(one)))
 
     async def compare(
         self, histories: Sequence[EncodedHistory], track_ids: Sequence[str], reference: Sequence[int]

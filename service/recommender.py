@@ -132,7 +132,7 @@ class Recommender:
                 _Request(
                     query=query,
                     rules=rules,
-                    masked=masked(rules, masks, query.exclude, (), now_ms),
+                    masked=self._spacings.with_other_releases(masked(rules, masks, query.exclude, (), now_ms)),
                     blocked=self._blocked(Blocks.of(filter(None, map(read_block, masks.blocks)))),
                     just_played=list(masks.played),
                 )
@@ -166,13 +166,14 @@ class Recommender:
         )
         if user_id is not None:
             self._recent.read(user_id, masks)
+        releases = self._spacings.with_other_releases
         request = _Request(
             query=query,
             rules=rules,
-            masked=masked(rules, masks, query.exclude, remembered.history.entries, now_ms),
+            masked=releases(masked(rules, masks, query.exclude, remembered.history.entries, now_ms)),
             blocked=self._blocked(remembered.blocks),
             just_played=played,
-            heard=dict.fromkeys([entry.track_id for entry in remembered.history.entries]) if rules.novelty else (),
+            heard=releases(entry.track_id for entry in remembered.history.entries) if rules.novelty else (),
         )
         history = self._encoder.encode(self._encoder.entries(remembered, now_ms), session, now_ms)
         try:

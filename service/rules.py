@@ -18,6 +18,8 @@ from model.rules import Spacing
 from service.settings import Settings
 from service.store.recent_masks import Masks
 
+LIST_END = 1_000
+"""A gap that no list reaches."""
 DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -87,10 +89,18 @@ def masked(rules: Rules, masks: Masks, exclude: Sequence[str], entries: Sequence
 
 
 class Spacings:
-    """The artists and albums of a model's tracks, for the gaps."""
+    """The artists, albums and recordings of a model's tracks, for the gaps. A list has each recording once."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._vocabulary, self._index = artifact.vocabulary, artifact.catalogue_index
+
+    def with_other_releases(self, track_ids: Iterable[str]) -> set[str]:
+        """The same tracks and all other releases of the same recordings."""
+        found, recordings = set(track_ids), self._index.recordings
+        if not len(recordings):
+            return found
+        known = self._vocabulary.known_rows(found)
+        return found.union(*(self._vocabulary.named(recordings.others(row).tolist()) for row in known))
 
     def matter(self, rules: Rules) -> bool:
         """Whether a list may be other than its first tracks."""
@@ -100,13 +110,15 @@ class Spacings:
         """The spacings for a list of rows, best first, after the tracks just played, oldest first."""
         found = []
         for size, index in self._sizes(rules):
-            before = [_label(index, self._vocabulary.row(track_id)) for track_id in just_played[1 - size :]]
+            played = [] if index is self._index.recordings else just_played[1 - size :]  # `masked` decides on replays
+            before = [_label(index, self._vocabulary.row(track_id)) for track_id in played]
             found.append(Spacing(size, partial(_label_of_rank, index, rows), before))
         return found
 
     def _sizes(self, rules: Rules) -> list[tuple[int, NameIndex]]:
         """The gaps that say something, each with its names. A gap of 1 holds in every list."""
-        gaps = ((rules.artist_gap, self._index.artists), (rules.album_gap, self._index.albums))
+        index = self._index
+        gaps = ((rules.artist_gap, index.artists), (rules.album_gap, index.albums), (LIST_END, index.recordings))
         return [(size, index) for size, index in gaps if size > 1 and len(index)]
 
 

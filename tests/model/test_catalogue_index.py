@@ -21,6 +21,7 @@ def test_rows_and_numbers_are_those_of_a_search(names: list[str | None]) -> None
     for name in "abcdef":
         assert index.rows(name).tolist() == [row for row, found in enumerate(names, FIRST) if found == name]
         assert all(index.number(row) == index.number_of(name) for row in index.rows(name).tolist())
+        assert all(index.others(row).tolist() == index.rows(name).tolist() for row in index.rows(name).tolist())
     assert len(index) == len(set(names) - {None}) == len({index.number(row) for row in range(FIRST + len(names))} - {NO_NAME})
 
 

@@ -28,8 +28,9 @@ from service.scoring.batcher import BatchingScorer, Scorer
 from service.scoring.batches import Scored
 from service.settings import Settings
 from service.store.recent_masks import RecentMasks
+from service.take_downs import TakeDowns
 from tests.service import artifacts
-from tests.service.fakes import MemorySessions, RecordingScorer
+from tests.service.fakes import MemorySessions, MemoryTakeDowns, RecordingScorer
 
 
 def entry(track_id: str, at_ms: int = 0) -> Entry:
@@ -105,7 +106,8 @@ def test_the_newest_tracks_and_the_proposed_ones_are_left_out(heard: list[str], 
 def recommender(artifact: Artifact, scorer: Scorer, store: MemorySessions) -> Recommender:
     """A recommender that explains."""
     masks = RecentMasks(artifact.manifest.history.skip, timedelta(seconds=1))
-    return Recommender(artifact, scorer, store, masks, rules=Rules(explain=True), degraded=lambda _: None)
+    take_downs = TakeDowns(MemoryTakeDowns(), lambda: 1)
+    return Recommender(artifact, scorer, store, masks, take_downs, rules=Rules(explain=True), degraded=lambda _: None)
 
 
 async def explained(artifact: Artifact, *plays: tuple[str, EventType], query: Query | None = None) -> Recommendation:

@@ -252,7 +252,7 @@ async def test_rules_make_no_reply_shorter_than_the_catalogue_does(tmp_path: Pat
     """More tracks are scored where the first ones are all of one artist, and each artist has one track for a long gap."""
     names = [f"t{number}" for number in range(1_000)]
     artifact = artifacts.load(tmp_path, catalogue=True, tracks=names)
-    index = CatalogueIndex(NameIndex(["few", "others", *["many"] * 998]), NameIndex(()))
+    index = CatalogueIndex(NameIndex(["few", "others", *["many"] * 998]), NameIndex(()), NameIndex(()))
     scorer = RecordingScorer(artifact)
     desk = Desk(replace(artifact, catalogue_index=index), scorer=scorer)
     found = tracks(await desk.ask(Query(count=3, rules={"artist_gap": 3})))
@@ -261,6 +261,28 @@ async def test_rules_make_no_reply_shorter_than_the_catalogue_does(tmp_path: Pat
     assert found == ["t999", "t1", "t0"]
     assert short == found  # the gap holds, and there are three artists
     assert len(scorer.histories) == 6  # three tries each, no more
+
+
+async def test_one_recording_is_one_track_for_masks_gaps_and_novelty(artifact: Artifact) -> None:
+    """t38 and t39 are one recording, as are t0, t1 and t2. A reply has each recording once. A mask reaches all releases."""
+    groups = ["low"] * 3 + [None] * 35 + ["high"] * 2
+    index = CatalogueIndex(NameIndex(()), NameIndex(()), NameIndex(groups))
+    desk = Desk(grouped := replace(artifact, catalogue_index=index))
+    everything = [f"t{number}" for number in range(39, -1, -1)]
+
+    assert tracks(await desk.ask(Query(count=3))) == ["t39", "t37", "t36"]
+    assert tracks(await desk.ask(Query(count=40))) == ["t39", *everything[2:-2]]
+    assert tracks(await desk.ask(Query(count=40, exclude=["t0", "t38"]))) == everything[2:-3]
+    assert tracks(await desk.ask(Query(candidates=["t1", "t38", "t0"], exclude=["t39"]))) == ["t1"]
+    for type in (EventType.PLAY, EventType.SKIP, EventType.DISLIKE):
+        heard = Desk(grouped)
+        await heard.tell((1, type, "t38"))
+        assert tracks(await heard.ask(Query(count=2))) == ["t37", "t36"]
+    later = Desk(grouped)
+    await later.tell((1, EventType.PLAY, "t1"))
+    assert tracks(await later.ask(Query(rules={"novelty": -1}), 2 * GAP)) == ["t2"]
+    assert tracks(await later.ask(Query(count=40, rules={"novelty": 1}), 2 * GAP))[-1] == "t3"
+    assert tracks(await later.ask(Query(count=40, rules={"not_heard_days": 1}), 2 * GAP))[-1] == "t3"
 
 
 async def test_what_was_heard_within_days_stays_out(artifact: Artifact) -> None:

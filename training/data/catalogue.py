@@ -1,7 +1,8 @@
 """A log's catalogue in the order of a vocabulary's rows, and the number of each row's artist."""
 
-from typing import Any
+from collections.abc import Sequence
 
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -12,18 +13,20 @@ from training.data.split import Split
 
 
 def catalogue_of(log: Log, part: Split) -> Catalogue | None:
-    """Titles, artists, albums and durations in the order of the rows, where the log has them."""
+    """Titles, artists, albums, groups and durations in the order of the rows, where the log has them."""
     frame = log.catalogue()
     if frame is None:
         return None
-    columns = [name for name in ("title", "artist", "duration_ms", "album") if name in frame.columns]
-    known: dict[str, tuple[Any, ...]] = {
-        track_id: tuple(values) for track_id, *values in frame.select("track_id", *columns).iter_rows()
-    }
-    rows = [known.get(track_id, (None,) * len(columns)) for track_id in part.vocabulary.tracks]
-    titles, artists, durations_ms, *albums = zip(*rows, strict=True)
-    named = bool(albums) and any(album is not None for album in albums[0])
-    return Catalogue(titles=titles, artists=artists, durations_ms=durations_ms, albums=albums[0] if named else ())
+    tracks = pl.DataFrame({"track_id": part.vocabulary.tracks}, schema={"track_id": pl.String()})
+    found = tracks.join(frame.unique("track_id", keep="last"), on="track_id", how="left", maintain_order="left")
+    titles, artists, durations_ms = (tuple(found[name]) for name in ("title", "artist", "duration_ms"))
+    albums, groups = (_if_named(found, name) for name in ("album", "group"))
+    return Catalogue(titles=titles, artists=artists, durations_ms=durations_ms, albums=albums, groups=groups)
+
+
+def _if_named(frame: pl.DataFrame, name: str) -> Sequence[str | None]:
+    """A column's values; nothing if the log has not got it, or names none."""
+    return tuple(frame[name]) if name in frame.columns and frame[name].count() else ()
 
 
 def artists_of(log: Log, part: Split) -> Tensor | None:

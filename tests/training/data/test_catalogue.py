@@ -12,6 +12,16 @@ from training.data.log import CATALOGUE, Log
 COLUMNS = {"track_id": ["b", "a"], "title": ["B", "A"], "artist": ["y", "x"], "duration_ms": [2, 1]}
 
 
+def test_groups_come_along_where_the_log_names_them(tmp_path: Path) -> None:
+    """One recording across releases has one group."""
+    pl.DataFrame(COLUMNS | {"group": ["song", "song"]}).write_parquet(tmp_path / CATALOGUE)
+    part = split_of([*(("u", track, P, TRAINED) for track in ("a", "b", "c")), ("u", "a", P, TESTED)])
+    found = catalogue_of(Log(folder=tmp_path, about={}), part)
+
+    assert found is not None
+    assert (found.albums, found.groups) == ((), ("song", "song", None))
+
+
 @pytest.mark.parametrize(
     ("album", "albums"),
     [({}, ()), ({"album": [None, None]}, ()), ({"album": ["two", "one"]}, ("one", "two", None))],
