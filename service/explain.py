@@ -7,7 +7,7 @@ explanation says what the model did. It does not say what the listener thought.
 Leaving out a track may lower the scores of all tracks alike, which raises nothing. So scores are compared with the median score
 of some popular tracks, the reference.
 
-Cost: a run of the ranking graph for some 20 to 40 histories, bounded by `NEWEST` and the number of proposals.
+Cost: the ranking graph runs for some 20 to 40 histories, bounded by `NEWEST` and the number of proposals.
 
 It knows neither HTTP nor Redis nor ONNX.
 """

@@ -102,6 +102,10 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     _add_run(one)
     _add_cases(one)
 
+    one = add("rules", help="measure what the service's rules do to hits and coverage", description=_RULES, **_RAW)
+    _add_run(one)
+    _add_cases(one)
+
     one = add("export", help="write a measured network as an artifact for the service", description=_EXPORT, **_RAW)
     _add_run(one)
     _add_artifacts(one)
@@ -231,6 +235,7 @@ def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
         "simulate": commands.simulate_,
         "train": commands.train,
         "evaluate": commands.evaluate,
+        "rules": commands.rules,
         "export": commands.export,
         "run": commands.run_all,
         "compare": commands.compare_,
@@ -269,6 +274,11 @@ report.json and report.html into the run's folder.
   python -m training evaluate .nexttrack/runs/demo-sasrec-1
 
 RUN is a run's own folder, or the folder above, which stands for the run that was used last."""
+_RULES = """\
+Make the lists of a trained network under each rule that a request may set (artist_gap, not_heard_days, novelty, explore,
+replay). Print hits, refused tracks, coverage, and the share of tracks that the listener has heard.
+
+  python -m training rules .nexttrack/runs/demo-sasrec-1 --cases 2000"""
 _EXPORT = """\
 Write the network as an artifact and make it the current one. It is opened as the service opens it first. A model that is worse
 than popularity on its own test part is published only with --force.

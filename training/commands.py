@@ -17,6 +17,7 @@ from training.compare import compare, follow
 from training.data.import_log import import_log
 from training.data.log import Log, LogError, open_log
 from training.evaluation.evaluate import Measured
+from training.evaluation.rules import print_effects
 from training.exporting.take_downs import read_take_downs
 from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted
@@ -91,6 +92,12 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
     """`evaluate`: the table, report.json and report.html."""
     current = _go_on(options)
     _report(current, run.train(current, console), console, options.cases)
+
+
+def rules(options: argparse.Namespace, console: Console) -> None:
+    """`rules`: what each rule of the service does to the network's lists."""
+    current = _go_on(options)
+    print_effects(current.recipe.name, run.measure_rules(current, run.train(current, console), console, options.cases), console)
 
 
 def export(options: argparse.Namespace, console: Console) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from torch import Tensor
 
+from model.catalogue_index import CatalogueIndex
 from model.encoding import RowHistory
 from model.nets.network import Network
 from model.vocabulary import UNKNOWN
@@ -28,6 +29,7 @@ from training.evaluation.metrics import MISS
 from training.evaluation.own_history import own_history
 from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
+from training.evaluation.rules import Effect, effects
 from training.evaluation.session_knn import session_knn
 from training.exporting.export import export
 from training.exporting.take_downs import TakeDowns, rows_taken_down
@@ -183,6 +185,15 @@ def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = Non
     rankers: list[Ranker] = [*best_possible(run), model, *baseline_rankers(run.split)]
     measured = with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
     return measured, draw_examples(model, cases, run.log, length=run.recipe.history.length)
+
+
+def measure_rules(run: Run, fitted: Fitted, console: Console, cap: int | None = None) -> list[Effect]:
+    """Measure the network's lists on the test part under each rule of the service."""
+    cases = select_cases(run.split, TEST, cap=cap)
+    refresh_session_memory(run, fitted.network)
+    model = NetworkRanker.of(run.recipe.name, fitted.network)
+    names = CatalogueIndex.of(catalogue_of(run.log, run.split))
+    return effects(model, cases, names, length=run.recipe.history.length, console=console)
 
 
 def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Measured:

@@ -62,7 +62,7 @@ class Scorer(Protocol):
         """The scores of `candidates` after `history`, in the given order."""
 
     async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
-        """The same for several histories with candidates of their own, together, while no other request waits."""
+        """The same for several histories with candidates of their own, a few at a time, while no other request waits."""
 
     def fault(self) -> str | None:
         """Why it does not answer at present; None while it does."""

@@ -13,6 +13,9 @@ from model.batch_memory import Cost
 from model.encoding import RowHistory
 from service.scoring.gathering import Gathering
 
+BEHIND_AT_ONCE = 8
+"""Histories of explanations that run at once. A request that arrives meanwhile waits for these and no more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -71,6 +74,8 @@ def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large:
 def _has_room(batch: Sequence[Job], job: Job, most: int) -> bool:
     """Whether a batch takes one more. Of jobs that belong together it takes any number, else `most`."""
     first = batch[0].gathering
+    if job.behind and len(batch) >= BEHIND_AT_ONCE:
+        return False
     if job.gathering is not None:
         return job.gathering is first
     return len(batch) < most

@@ -122,7 +122,7 @@ async function refresh(action) {
   const { tracks, request_id, degraded, model } = next.body;
   for (const track of [...tracks, ...(state.now ? [state.now] : [])]) state.titles.set(track.track_id, track);
   const { rows, gone } = compare(state.queue, tracks, action);
-  showQueue(rows, gone, `${next.ms.toFixed(1)} ms · ${degraded ? "popular tracks" : model.version}`);
+  showQueue(rows, gone, `${next.ms.toFixed(1)} ms · ${degraded ? "popular tracks" : model.version}`, state.titles);
   showNotice(degraded ? "Degraded: Redis or the model cannot be used now. These are popular tracks, not a personal queue." : null);
   Object.assign(state, { queue: tracks, requestId: request_id });
   const session = await call("GET", `/v1/users/${user}/session`);

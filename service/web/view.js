@@ -27,8 +27,8 @@ export function showNow(track) {
   for (const id of ["skip", "like", "dislike", "position"]) $(id).disabled = !track;
 }
 
-export function showQueue(rows, gone, note) {
-  $("queue").replaceChildren(...rows.map(queueRow));
+export function showQueue(rows, gone, note, titles = new Map()) {
+  $("queue").replaceChildren(...rows.map((row, place) => queueRow(row, place, titles)));
   $("queue-note").textContent = note;
   $("gone").hidden = !gone.length;
   $("gone-list").replaceChildren(
@@ -84,18 +84,25 @@ async function copyText(text) {
   area.remove();
 }
 
-function queueRow({ track, kind, by }, place) {
+function queueRow({ track, kind, by }, place, titles) {
   const words = { up: `▲ ${by}`, down: `▼ ${by}`, new: "new", same: "" }[kind];
   const spoken = { up: `moved up ${by}`, down: `moved down ${by}`, new: "new in the queue", same: "" }[kind];
   const cover = element("div", { class: "cover", "aria-hidden": "true" });
   cover.style.background = hue(track);
   const change = element("span", { class: `change ${kind}` }, element("span", { "aria-hidden": "true" }, words), element("span", { class: "visually-hidden" }, spoken));
-  const marks = [track.artist, track.explored ? "explored" : null, because(track)].filter(Boolean).join(" · ");
+  const marks = [track.artist, track.explored ? "explored" : null, because(track, titles)].filter(Boolean).join(" · ");
   return element("li", { "data-track": track.track_id }, element("span", { class: "place" }, String(place + 1)), cover,
     element("span", { class: "name" }, titleOf(track), element("small", {}, marks)), change);
 }
 
-const because = (track) => ({ session: "fits this session", habit: "you play it often", artist: "an artist you play", popular: "popular" })[track.reason];
+const WHY = { session: "fits what you played", habit: "you played it before", artist: "an artist you play", popular: "popular" };
+
+/** Why a track is in the queue, with the tracks that raised it most. */
+function because(track, titles) {
+  if (!track.reason) return null;
+  const named = (track.because ?? []).slice(0, 2).map(({ track_id, share }) => `${titleOf(titles.get(track_id) ?? { track_id })} ${Math.round(share * 100)} %`);
+  return [WHY[track.reason], ...(named.length ? [named.join(", ")] : [])].join(": ");
+}
 
 function ribbonEntry(entry, track) {
   const sign = { played: "", skipped: "", liked: "♥", disliked: "✕" }[entry.outcome];

@@ -85,6 +85,25 @@ def test_a_track_that_ends_is_complete_and_the_next_one_starts(page: Page, addre
     expect(page.locator("#ribbon li.played")).to_have_count(2)
 
 
+def test_rules_change_the_queue_and_say_why(page: Page, address: str) -> None:
+    """A slider and the switch change the next request. With nothing heard a track is popular, after a play it has a reason."""
+    opened(page, address, "rules")
+    page.locator("input[name=artist_gap]").fill("3")
+    expect(page.locator("#calls tr").filter(has_text="artist_gap=3").first).to_be_visible()
+    page.locator("input[name=explain]").check()
+    expect(page.locator(QUEUE).first).to_contain_text("popular")
+    page.locator("input[name=explore]").fill("0.5")
+    expect(page.locator(QUEUE).filter(has_text="explored").first).to_be_visible()
+    page.locator("input[name=explore]").fill("0")
+
+    page.click("#play")
+    expect(page.locator(QUEUE).filter(has_text=re.compile("fits what you played: .* 100 %")).first).to_be_visible()
+    page.locator("input[name=novelty]").fill("-1")
+    expect(page.locator(QUEUE)).to_have_count(0)  # nothing else was heard
+
+    assert Axe().run(page).violations_count == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_axe_finds_no_violation(page: Page, address: str, scheme: str, width: int) -> None:

@@ -173,19 +173,23 @@ def targets_with_own(cases: Cases) -> Int64s:
 
 def session_rows(cases: Cases) -> list[Int64s]:
     """The rows, request-local ones among them, of what each case's listener has heard in the session of the case."""
-    found = []
-    for case, (first, entry) in enumerate(zip(cases.first.tolist(), cases.entry.tolist(), strict=True)):
-        session = cases.split.sequences.session
-        mine = first + np.flatnonzero(session[first:entry] == session[entry])
-        row = cases.split.row[mine].astype(np.int64)
-        lost = np.flatnonzero(row == UNKNOWN)
-        if len(lost):
-            order = own_unknown_tracks(cases, case)
-            by_track = np.argsort(order)
-            place = np.searchsorted(order, cases.split.sequences.track[mine[lost]], sorter=by_track)
-            row[lost] = cases.size + by_track[place]
-        found.append(row)
-    return found
+    session = cases.split.sequences.session
+    return [
+        rows_of_entries(cases, case, first + np.flatnonzero(session[first:entry] == session[entry]))
+        for case, (first, entry) in enumerate(zip(cases.first.tolist(), cases.entry.tolist(), strict=True))
+    ]
+
+
+def rows_of_entries(cases: Cases, case: int, entries: Int64s) -> Int64s:
+    """The rows of some entries of a case's history. Tracks that the vocabulary has not got have request-local rows."""
+    row: Int64s = cases.split.row[entries].astype(np.int64)
+    lost = np.flatnonzero(row == UNKNOWN)
+    if len(lost):
+        order = own_unknown_tracks(cases, case)
+        by_track = np.argsort(order)
+        place = np.searchsorted(order, cases.split.sequences.track[entries[lost]], sorter=by_track)
+        row[lost] = cases.size + by_track[place]
+    return row
 
 
 def _newest_distinct(track: Int64s) -> Int64s:

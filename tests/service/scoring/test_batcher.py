@@ -141,6 +141,15 @@ async def test_explanations_wait_for_other_requests_and_run_as_one_batch() -> No
     assert [list(answer.scores) for answer in answers] == [[row, 7] for row in range(5)]
 
 
+async def test_explanations_run_a_few_at_a_time() -> None:
+    """A request that arrives meanwhile waits for these few and no more."""
+    runner = GatedRunner()
+    async with scorer(runner, queue_patience=60) as batching:
+        await batching.rank_each([RowHistory([2], [1])] * 20, [[1]] * 20)
+
+    assert runner.batches == [8, 8, 4]
+
+
 async def test_explanations_share_the_memory_of_a_batch_and_have_a_queue_of_their_own() -> None:
     """Three at a time fit into the memory. More than may wait are refused, and take no place of other requests."""
     runner = GatedRunner(is_open=False, cost_mb=10)

@@ -1,0 +1,210 @@
+"""What each rule of the service does to a ranker's lists: to hits, to refused tracks, and to the share of the catalogue.
+
+A list is made as the service makes it. Tracks played in the session are masked, unless the rule allows them. The service
+remembers the listener's newest `KEPT` plays. The functions of `model.rules` order the list.
+
+Shapes: C cases, V rows, W rows and request-local rows, L places of a list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from model.catalogue_index import NO_NAME, CatalogueIndex, NameIndex
+from model.events import Outcome
+from model.rules import POOL, Spacing, arrange, exploring, novelty_shift
+from model.vocabulary import FIRST
+from training.data.sequences import Bools, Int64s
+from training.evaluation.cases import Cases
+from training.evaluation.evaluate import LIST, Ranker, at_a_time, masked
+from training.evaluation.metrics import Floats, catalogue_coverage
+from training.evaluation.own_history import rows_of_entries, targets_with_own
+from training.progress import progress
+
+KEPT = 256
+"""Plays of a listener that count as heard: the service's default."""
+TRIED = 5_000
+"""Tracks of which a list is made at most, as in the service."""
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """A rule as a request may set it. The fields have the names of the HTTP API."""
+
+    artist_gap: int = 0
+    album_gap: int = 0
+    not_heard_days: float = 0.0
+    replay: bool = False
+    novelty: float = 0.0
+    explore: float = 0.0
+
+
+RULES = (
+    Rule(),
+    Rule(replay=True),
+    *(Rule(artist_gap=gap) for gap in (2, 3, 5, 10)),
+    *(Rule(album_gap=gap) for gap in (2, 5)),
+    *(Rule(not_heard_days=days) for days in (1, 7, 30)),
+    *(Rule(novelty=novelty) for novelty in (-1, -0.9, -0.5, -0.2, 0.2, 0.5, 0.9, 1)),
+    *(Rule(explore=share) for share in (0.1, 0.2, 0.5)),
+)
+"""These are measured by default: the service without rules first."""
+
+
+class Effect(NamedTuple):
+    """The lists under one rule. Hits are of wanted targets, refused ones of the others; NaN without any."""
+
+    rule: Rule
+    hr20: float
+    refused20: float
+    coverage20: float
+    heard: float
+    """The share of proposed tracks that the listener has heard."""
+    length: float
+    """The mean number of tracks in a list."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Listened:
+    """What one case's listener did before it: rows, oldest first."""
+
+    heard: Int64s
+    age_ms: Int64s
+    session: Int64s
+    skipped: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+def effects(
+    ranker: Ranker,
+    cases: Cases,
+    names: CatalogueIndex,
+    *,
+    length: int,
+    rules: Sequence[Rule] = RULES,
+    console: Console | None = None,
+) -> list[Effect]:
+    """Measure the lists of a ranker under each rule. `names` has the artists and albums of the rows."""
+    lists_CL = {rule: np.zeros((len(cases), LIST), np.int64) for rule in rules}
+    heard_C = {rule: np.zeros(len(cases), np.int64) for rule in rules}
+    size = at_a_time(cases)
+    starts = range(0, len(cases), size)
+    with progress(f"rules of {ranker.name}", len(starts), console, transient=True) as steps:
+        for start in starts:
+            batch = cases.take(slice(start, start + size))
+            scores_BW = masked(np.require(ranker.scores(batch.encode(length), batch), np.float32, ["C", "W"]), batch)
+            for case, scores_W in enumerate(scores_BW):
+                listened = _listened(batch, case, len(scores_W))
+                for rule in rules:
+                    found = _list(scores_W, listened, rule, names, seed=start + case)
+                    lists_CL[rule][start + case, : len(found)] = found
+                    heard_C[rule][start + case] = np.isin(found, listened.heard).sum()
+            steps.advance()
+    target = targets_with_own(cases)
+    return [_effect(rule, cases, target, lists_CL[rule], heard_C[rule]) for rule in rules]
+
+
+def print_effects(name: str, found: Sequence[Effect], console: Console) -> None:
+    """Print a table with a line for each rule."""
+    table = Table(title=f"Rules on the lists of {name}", title_justify="left", box=SIMPLE_HEAD, header_style="bold")
+    for column in ("rule", "HR@20", "Refused@20", "coverage@20", "heard", "tracks"):
+        table.add_column(column, justify="left" if column == "rule" else "right")
+    for one in found:
+        shares = (one.hr20, one.refused20, one.coverage20, one.heard)
+        table.add_row(describe(one.rule), *(f"{share:.3f}" for share in shares), f"{one.length:.1f}")
+    console.print(table)
+
+
+def describe(rule: Rule) -> str:
+    """The rule as a query string; `none` for the service without rules."""
+    changed = [f"{name}={getattr(rule, name)}" for name in Rule.__slots__ if getattr(rule, name) != getattr(Rule(), name)]
+    return "&".join(changed).replace("True", "true") or "none"
+
+
+def _effect(rule: Rule, cases: Cases, target: Int64s, lists_CL: Int64s, heard_C: Int64s) -> Effect:
+    hit_C: Bools = (lists_CL == target[:, None]).any(axis=1) & (target >= FIRST)
+    lengths_C = (lists_CL >= FIRST).sum(axis=1)
+    return Effect(
+        rule=rule,
+        hr20=_mean(hit_C[cases.wanted]),
+        refused20=_mean(hit_C[~cases.wanted]),
+        coverage20=catalogue_coverage(np.where(lists_CL < cases.size, lists_CL, 0), cases.size - FIRST),
+        heard=float(heard_C.sum() / max(1, lengths_C.sum())),
+        length=_mean(lengths_C),
+    )
+
+
+def _mean(values: Bools | Int64s) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def _listened(cases: Cases, case: int, width: int) -> _Listened:
+    """Rows that the ranker gives no score are left out."""
+    sequences, first, entry = cases.split.sequences, int(cases.first[case]), int(cases.entry[case])
+    places = np.arange(max(first, entry - KEPT), entry)
+    rows = rows_of_entries(cases, case, places)
+    session = sequences.session[places] == sequences.session[entry]
+    skipped = session & (sequences.outcomes_at(first, entry)[places - first] == Outcome.SKIPPED)
+    scored = rows < width
+    return _Listened(
+        heard=rows[scored],
+        age_ms=(sequences.at_ms[entry] - sequences.at_ms[places])[scored],
+        session=rows[session],
+        skipped=rows[skipped & scored],
+    )
+
+
+def _list(scores_W: Floats, listened: _Listened, rule: Rule, names: CatalogueIndex, seed: int) -> Int64s:
+    """The proposed rows, best first, at most `LIST`."""
+    scores_W = _by_rule(scores_W, listened, rule)
+    gaps = [(rule.artist_gap, names.artists), (rule.album_gap, names.albums)]
+    gaps = [(gap, index) for gap, index in gaps if gap > 1 and len(index)]
+    wanted = TRIED if gaps else LIST + (POOL if rule.explore else 0)
+    rows = _best(scores_W, wanted)
+    spacings = [
+        Spacing(gap, partial(_label, index, rows), [_number(index, int(row)) for row in listened.session[1 - gap :]])
+        for gap, index in gaps
+    ]
+    draw = exploring(scores_W[rows].tolist(), LIST, rule.explore, Random(seed)) if rule.explore else None
+    return rows[[one.rank for one in arrange(len(rows), LIST, spacings, draw)]]
+
+
+def _by_rule(scores_W: Floats, listened: _Listened, rule: Rule) -> Floats:
+    """Scores with the shift of heard tracks, and -inf for masked tracks."""
+    scores_W = scores_W.copy()
+    if rule.novelty == -1:
+        familiar = np.unique(listened.heard)
+        others = np.ones(len(scores_W), np.bool_)
+        others[familiar] = False
+        scores_W[others] = -np.inf
+    elif rule.novelty:
+        scores_W[np.unique(listened.heard)] -= novelty_shift(rule.novelty)
+    if rule.not_heard_days:
+        scores_W[listened.heard[listened.age_ms < rule.not_heard_days * DAY_MS]] = -np.inf
+    session = listened.skipped if rule.replay else listened.session
+    scores_W[session[session < len(scores_W)]] = -np.inf
+    return scores_W
+
+
+def _best(scores_W: Floats, count: int) -> Int64s:
+    """The rows with the best scores, best first. A score of -inf is no proposal."""
+    count = min(count, len(scores_W))
+    rows = np.argpartition(-scores_W, count - 1)[:count]
+    rows = rows[np.argsort(-scores_W[rows], kind="stable")]
+    return rows[scores_W[rows] > -np.inf]
+
+
+def _label(index: NameIndex, rows: Int64s, rank: int) -> int | None:
+    return _number(index, int(rows[rank]))
+
+
+def _number(index: NameIndex, row: int) -> int | None:
+    number = index.number(row)
+    return None if number == NO_NAME else number
