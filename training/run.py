@@ -234,7 +234,7 @@ def publish(
     take_downs: TakeDowns | None = None,
 ) -> Path:
     """Export the network as the current artifact under `root`, remembering the sessions of the log `newer` where there is one;
-    returns the artifact's folder. It never proposes what is in `take_downs`.
+    returns the artifact's folder. The service never proposes the tracks of `take_downs` with it.
     """
     refresh_session_memory(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)

@@ -20,6 +20,7 @@ from model import artifact
 from model.encoding import RowHistory
 from model.graphs import Graphs
 from model.nets import build
+from model.vocabulary import FIRST
 from tests.training.goldens import golden_answers
 from training import run
 from training.__main__ import main
@@ -199,6 +200,31 @@ def test_full_disk_is_said_in_a_sentence(place: Place, tmp_path: Path, capsys: p
     assert main(["train", str(place.log), "--recipe", place.recipe, "--run", str(tmp_path)]) == 1
     assert "run.json cannot be written: [Errno 28] No space left on device" in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / RUN).exists()
+
+
+def test_export_drops_what_was_taken_down(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An artist stands for the tracks that the log's catalogue says. Without `--blocks` nothing is dropped."""
+    whole = artifact.load(place.artifacts / "current")
+    assert whole.catalogue is not None
+    artist = whole.catalogue.artists[0]
+    listed = {"tracks": [whole.vocabulary.track(FIRST + 1), "unknown"], "artists": [artist], "albums": []}
+    (tmp_path / "blocks.json").write_text(json.dumps(listed))
+    words = [
+        "export",
+        str(place.run),
+        "--out",
+        str(tmp_path / "artifacts"),
+        "--blocks",
+        str(tmp_path / "blocks.json"),
+        "--force",
+    ]
+    assert main(words) == 0
+    dropped = artifact.load(tmp_path / "artifacts" / "current").dropped
+    theirs = {FIRST + place for place, name in enumerate(whole.catalogue.artists) if name == artist}
+
+    assert list(whole.dropped) == []
+    assert set(dropped) == theirs | {FIRST + 1}
+    assert f"it never proposes {len(dropped)} of its tracks, which are taken down" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

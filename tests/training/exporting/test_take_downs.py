@@ -1,4 +1,4 @@
-"""What was taken down is dropped at the next export: no reply of a service with that artifact has it."""
+"""An export drops the tracks that are taken down: no reply of a service with that artifact has one."""
 
 import json
 from pathlib import Path
