@@ -71,7 +71,7 @@ Positive = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0)
 class Settings(BaseSettings):
     """The service's settings; see `describe` for how a person reads them."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     artifact: Path = Field(Path("artifacts/current"), description="folder of the trained model")
     challenger: Path | None = Field(None, description="folder of a second model that answers a share of the listeners")

@@ -111,12 +111,13 @@ def test_options_in_code_spans_exist(found: Page) -> None:
 def _helps() -> Iterator[str]:
     from tests.load.__main__ import parser as load  # imported late: the load tests bring the service and ONNX with them
     from tests.load.catalogues import parser as catalogues
+    from tests.load.keys import parser as keys
     from tests.load.overload import parser as overload
     from tests.load.peers.__main__ import parser as peers
     from tests.load.retrieval import parser as retrieval
     from tests.load.training import parser as training
 
-    yield from (made().format_help() for made in (load, catalogues, overload, peers, retrieval, training))
+    yield from (made().format_help() for made in (load, catalogues, keys, overload, peers, retrieval, training))
     for name in re.findall(r"^    (\w+) ", training_parser().format_help(), re.MULTILINE):
         shown = io.StringIO()
         with redirect_stdout(shown), pytest.raises(SystemExit):

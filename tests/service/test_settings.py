@@ -117,6 +117,15 @@ def test_every_setting_is_described() -> None:
         assert any(line.split()[0] == PREFIX + name.upper() and field.description in line for line in lines)
 
 
+@pytest.mark.parametrize("name", ["api_keys", "admin_keys", "jwt_key", "log_user_key"])
+def test_secret_is_in_no_error(name: str) -> None:
+    """Not even in what pydantic adds to a message by itself."""
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({name: "top-secret"})
+
+    assert "top-secret" not in str(refused.value)
+
+
 def test_listens_on_loopback_unless_told_otherwise() -> None:
     """Without keys, only this machine can reach the service by default."""
     assert Settings().host == "127.0.0.1"

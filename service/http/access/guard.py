@@ -50,7 +50,7 @@ class Access:
             if self._locked:
                 self._check(scope, headers, path)
             else:
-                self._limit(scope, user_of(path))
+                self._limit(scope, path)
         except ServiceError as error:
             return render(error)
         return None
@@ -65,21 +65,22 @@ class Access:
             _check_key(scope, path, key)
             if self._of_keys is not None:
                 self._of_keys.take((key.name,))
-            self._limit(scope, user_of(path))
+            self._limit(scope, path)
         elif self._tokens is not None and presented.count(b".") == _DOTS:
             user_id = self._tokens.value.user(presented, digest)
             scope["caller"] = callers.LISTENER
             _check_listener(scope, path, user_id)
-            self._limit(scope, user_id)
+            if self._of_users is not None:
+                self._of_users.take((user_id,))
             callers.let(scope, callers.only(user_id))
         else:
             raise UnauthorizedError("this key is not known", invalid=True)
 
-    def _limit(self, scope: Scope, user_id: str | None) -> None:
-        """Count a request for its user, or for those in its body once that has been read."""
+    def _limit(self, scope: Scope, path: str) -> None:
+        """Count a request for the user in its path, or for those in its body once that has been read."""
         if self._of_users is None:
             return
-        if user_id is not None:
+        if (user_id := user_of(path)) is not None:
             self._of_users.take((user_id,))
         else:
             callers.let(scope, callers.each(self._of_users.take))

@@ -28,18 +28,19 @@ class RateLimit:
         self._full_at: dict[str, float] = {}
 
     def take(self, names: Collection[str]) -> None:
-        """Take one request from the bucket of each name. RateLimitedError if one is empty; then nothing is taken."""
-        now = self._clock()
-        full_at = {name: max(self._full_at.get(name, now), now) + self._interval_s for name in names}
-        wait_s = max(full_at.values(), default=now) - now - self._depth_s
-        if wait_s > _ROUNDING_S:
-            raise RateLimitedError(self._error, wait_s)
-        for name, at in full_at.items():
-            self._full_at.pop(name, None)
-            self._full_at[name] = at
-        while len(self._full_at) > MOST_BUCKETS:
-            del self._full_at[next(iter(self._full_at))]
+        """Take one request from the bucket of each name. Raises RateLimitedError, and takes nothing, if one is empty."""
+        now, buckets = self._clock(), self._full_at
+        full_at = [max(buckets.get(name, now), now) + self._interval_s for name in names]
+        latest = now + self._depth_s + _ROUNDING_S
+        for at in full_at:
+            if at > latest:
+                raise RateLimitedError(self._error, max(full_at) - now - self._depth_s)
+        for name, at in zip(names, full_at, strict=True):
+            buckets.pop(name, None)  # so that the dictionary is in the order of use
+            buckets[name] = at
+        while len(buckets) > MOST_BUCKETS:
+            del buckets[next(iter(buckets))]
 
 
 _ROUNDING_S = 1e-6
-"""A wait shorter than this is an error of rounding."""
+"""A wait that is shorter is an error of rounding."""

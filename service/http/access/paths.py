@@ -25,6 +25,8 @@ WITH_USERS = frozenset({("POST", "/v1/events"), ("POST", "/v1/next")})
 """What a listener token opens too. The users stand in the body, so the routes ask `callers.admit` for them."""
 
 USERS = "/v1/users/"
+_RAW_USERS = USERS.encode()
+_ADMIN_BELOW = tuple(f"{path}/" for path in ADMIN)
 
 
 def routed(scope: Scope) -> str:
@@ -34,7 +36,7 @@ def routed(scope: Scope) -> str:
     segments. The guard and the router must see the same path. Otherwise `/v1/%73tatus` would pass the guard.
     """
     raw: bytes | None = scope.get("raw_path")
-    if raw and raw.startswith(USERS.encode()):
+    if raw and raw.startswith(_RAW_USERS):
         return raw.decode("latin-1")
     path: str = scope["path"]
     return path
@@ -47,7 +49,7 @@ def is_open(path: str) -> bool:
 
 def is_admin(path: str) -> bool:
     """Whether a path needs an admin key."""
-    return any(path == one or path.startswith(f"{one}/") for one in ADMIN)
+    return path in ADMIN or path.startswith(_ADMIN_BELOW)
 
 
 def opens_to_listener(method: str, path: str) -> bool:
@@ -63,7 +65,8 @@ def user_of(path: str) -> str | None:
     if not path.startswith(USERS):
         return None
     try:
-        return decoded(path[len(USERS) :].partition("/")[0])
+        segment = path[len(USERS) :].partition("/")[0]
+        return decoded(segment) if "%" in segment else segment
     except UnicodeDecodeError:
         return None
 
