@@ -173,6 +173,9 @@ PROBLEMS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "this path needs a key; send it as `Authorization: Bearer KEY`",
     HTTPStatus.FORBIDDEN: "this path needs an admin key",
     HTTPStatus.CONFLICT: "current: found manifest schema 3; this version reads 4",
+    HTTPStatus.UNAUTHORIZED: "this path needs a key; send it as `Authorization: Bearer KEY`",
+    HTTPStatus.FORBIDDEN: "a listener token opens the paths of its own user alone",
+    HTTPStatus.TOO_MANY_REQUESTS: "a user may send 2 requests a second; repeat after the seconds in Retry-After",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is over 1048576 bytes; send less at once",
     HTTPStatus.SERVICE_UNAVAILABLE: "Redis did not answer in time",
     HTTPStatus.INTERNAL_SERVER_ERROR: (
