@@ -23,6 +23,7 @@ EVENT = {"event_id": "e1", "user_id": "ann", "track_id": "t3", "type": "play"}
 BUSY = [("POST", "/v1/events", EVENT), ("GET", "/v1/users/ann/next", None), ("POST", "/v1/next", {"count": 3})]
 """The requests that the fast path answers."""
 OTHERS = [
+    ("PUT", "/v1/users/ann/blocks/tracks/t3", None),
     ("POST", "/v1/next/batch", {"requests": [{"user_id": "ann"}, {"history": []}]}),
     ("GET", "/v1/users/ann/session", None),
     ("GET", "/v1/users/ann/export", None),
@@ -31,7 +32,14 @@ OTHERS = [
     ("GET", "/metrics", None),
     ("HEAD", "/v1/users/ann/next", None),
 ]
-OF_OPERATORS = [("GET", "/v1/status"), ("POST", "/v1/model/reload"), ("GET", "/v1/%73tatus"), ("HEAD", "/v1/status")]
+OF_OPERATORS = [
+    ("GET", "/v1/blocks"),
+    ("PUT", "/v1/blocks/tracks/t4"),
+    ("GET", "/v1/status"),
+    ("POST", "/v1/model/reload"),
+    ("GET", "/v1/%73tatus"),
+    ("HEAD", "/v1/status"),
+]
 OPEN = ["/", "/docs", "/openapi.json", "/healthz", "/readyz", "/web/player.js", "/docs/assets/swagger-ui.css"]
 
 

@@ -41,6 +41,8 @@ OWN = [
     ("GET", "/v1/users/%61nn/next", None),
     ("HEAD", "/v1/users/ann/next", None),
     ("GET", "/v1/users/ann/session?history=true", None),
+    ("PUT", "/v1/users/ann/blocks/tracks/t3", None),
+    ("GET", "/v1/users/ann/blocks", None),
     ("POST", "/v1/next", {"user_id": "ann", "count": 3}),
     ("POST", "/v1/next", {"user_id": "ann", "history": [{"track_id": "t1"}]}),
 ]
@@ -67,6 +69,7 @@ FOREIGN = [
     ("GET", "/v1/users/bob/session", None),
     ("GET", "/v1/users/bob/blocks", None),
     ("PUT", "/v1/users/bob/blocks/tracks/t1", None),
+    ("PUT", "/v1/blocks/tracks/t1", None),
     ("GET", "/v1/users/ann/export", None),
     ("DELETE", "/v1/users/ann", None),
     ("GET", "/v1/model", None),
