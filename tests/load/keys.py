@@ -28,7 +28,7 @@ from service.http.access.tokens import Tokens, with_public_keys, with_secret
 from service.observing.metrics import Metrics
 from service.settings import Settings
 from tests.service import artifacts
-from tests.service.fakes import MemorySessions
+from tests.service.fakes import MemorySessions, MemoryTakeDowns
 
 AT_ONCE = 16
 SECRET = "a-secret-as-long-as-token_urlsafe-makes-one"  # noqa: S105  # of this measurement alone
@@ -78,8 +78,10 @@ def guard_us(kind: str, calls: int) -> float:
 
 async def whole_us(artifact: Artifact, calls: int) -> float:
     """CPU time of one whole request without keys, with `AT_ONCE` of them in flight."""
-    store = MemorySessions(artifact.manifest.history)
-    app = create_app(Settings(artifact=artifact.folder), artifact, Graphs(artifact, threads=1), store=store)
+    store, take_downs = MemorySessions(artifact.manifest.history), MemoryTakeDowns()
+    app = create_app(
+        Settings(artifact=artifact.folder), artifact, Graphs(artifact, threads=1), store=store, take_downs=take_downs
+    )
     async with app.router.lifespan_context(app) as state:
         await _ask(app, state or {}, AT_ONCE)  # what the first requests alone cost
         start = time.process_time_ns()
