@@ -1,7 +1,7 @@
-"""The loss of a batch: which states, targets and refused tracks go into which term of `model.nets.losses`.
+"""The loss of a batch: it selects states, targets and refused tracks for each term of `model.nets.losses`.
 
-A term is a mean over what it counts, places or pairs, and each counts something else. Where a batch is shared among processes,
-a process's mean times its share of the count adds up over them to the mean over the whole batch.
+A term is a mean over places or over pairs. If several processes share a batch, each multiplies its mean by its share of the
+count. The sum over processes is then the mean over the whole batch.
 
 Shapes: B windows, T places, M states that have a target, P pairs, N negatives, E entries.
 """
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from model.nets import losses
 from model.nets.blocks import is_refused
@@ -19,27 +20,30 @@ from training.fitting.batches import Batch
 from training.recipe import LossRule
 
 FULL_SOFTMAX_ROWS = 20_000
-"""Up to so many rows `main = "auto"` computes the full softmax: it learns more from a batch, at a bearable cost. Not where the
-tables' gradients are to be sparse: it reaches every row."""
+"""Largest number of rows for which `main = "auto"` computes the full softmax.
 
-_PENALTY_STATES = 256  # of a batch: the penalty compares all pairs of them
+It learns more from a batch than a sampled softmax, at an acceptable cost. It is not used with sparse tables, because its
+gradient reaches every row.
+"""
+
+_PENALTY_STATES = 256  # states of a batch that the penalty uses: it compares all pairs of them
 
 
 _FURTHER = ("pair", "before", "refused", "feedback", "contrast", "penalty")
-"""The terms beside the main one, by their weights' names."""
+"""The names of the optional terms, which are the names of their weights in the recipe."""
 
 
 class Term(NamedTuple):
-    """A term of the loss, weighted, and how much it is the mean of."""
+    """A term of the loss: its weighted mean, and the number of places or pairs in the mean."""
 
     mean: Tensor
     counted: int
 
 
 def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = False) -> dict[str, Term]:
-    """The terms of `term_names`, whose sum is the loss; of a batch without windows they are 0 and count nothing.
+    """Compute the terms of `term_names`, whose sum is the loss. For a batch without windows all are 0.
 
-    With `half` the network computes its states in bfloat16, and the full softmax its products with all items; weights, sums and
+    With `half` the network computes its states in bfloat16, and the full softmax its products with all items. Weights, sums and
     losses stay float32.
     """
     if not len(batch.tracks):
@@ -48,7 +52,7 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
         states_BTD, asked_BT = network.training_states(batch.tracks, batch.known_outcomes, batch.gaps)
     states_BTD = states_BTD.float()
     asked_BT = asked_BT & (batch.tracks != PADDING)
-    if network.reads_ahead:  # the entry itself is all there is to predict, and a refused one is no target
+    if network.reads_ahead:  # only the hidden entry itself can be the target, and not if it was refused
         refused_BT = is_refused(batch.outcomes) & (rule.targets != "all")
         batch = batch._replace(wanted=torch.where(refused_BT, PADDING, batch.tracks))
     terms = {
@@ -67,7 +71,7 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
 
 
 def term_names(rule: LossRule) -> list[str]:
-    """The terms that a rule wants, whatever is in a batch: the main one and those that have a weight."""
+    """Return the names of a rule's terms, whatever a batch holds: the main term, and each optional term with a weight."""
     return ["main", *(name for name in _FURTHER if getattr(rule, name))]
 
 
@@ -88,7 +92,7 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
 
 
 def _against_random(network: Network, queries_MQ: Tensor, targets_M: Tensor, rule: LossRule) -> Tensor:
-    """The main term that looks at its targets and at tracks drawn by torch's random state, or at the targets alone."""
+    """Compute the main term with sampled negatives, or with no negatives. Samples use torch's random state."""
     if rule.main == "bpr":
         random_M = torch.randint(FIRST, network.rows, targets_M.shape, device=targets_M.device)
         target_scores_M, random_scores_M = (
@@ -98,7 +102,8 @@ def _against_random(network: Network, queries_MQ: Tensor, targets_M: Tensor, rul
     if rule.main == "bce" and not rule.negatives:
         return losses.kept(network.pair_scores(queries_MQ, network.items(targets_M).main))
     if rule.main == "bce":
-        # Each state draws its own: shared ones would make one track the hardest for a whole batch, and sink it.
+        # Each state draws its own: if all shared them, one track would be the hardest for a whole batch, and its score would
+        # collapse.
         random_MN = torch.randint(FIRST, network.rows, (len(targets_M), rule.negatives), device=targets_M.device)
         random_scores_MN = network.pair_scores(queries_MQ[:, None], network.items(random_MN).main)
         random_scores_MN = random_scores_MN.masked_fill(random_MN == targets_M[:, None], -torch.inf)
@@ -112,13 +117,15 @@ def _against_random(network: Network, queries_MQ: Tensor, targets_M: Tensor, rul
 
 
 def _read_before(tracks_BT: Tensor) -> Tensor:
-    """The tracks before each place, which stand in the history that is read there: [B, T, T], 0 for none."""
+    """Return for each place the tracks before it, `[B, T, T]`, 0 for none: the tracks of the history that its state has
+    read.
+    """
     places_T = torch.arange(tracks_BT.shape[1], device=tracks_BT.device)
     return torch.where(places_T[None, :] < places_T[:, None], tracks_BT[:, None, :], PADDING)
 
 
 def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Each refused track against the wanted one that followed, in the state in which it was refused."""
+    """Compare each refused track with the next kept one, in the state before the refused track."""
     chosen_BT = asked_BT & is_refused(batch.outcomes) & (batch.wanted != PADDING) & (batch.wanted != batch.tracks)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
     wanted_P = network.pair_scores(queries_PQ, network.items(batch.wanted[chosen_BT]).main)
@@ -127,10 +134,10 @@ def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) 
 
 
 def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Each kept track against the one that was refused just before it, in the state in which it was kept.
+    """Compare each kept track with the track refused just before it, in the state before the kept track.
 
-    The mean is over all kept tracks. Those with no refused track before them add 0. This departs from the code that Pan et al.
-    (2023) released, which averages over kept tracks with a refused one before them.
+    The mean is over all kept tracks. Those without a refused track before them add 0. This departs from the code that Pan et
+    al. (2023) released, which averages only over kept tracks with a refused one before them.
     """
     kept_BT = asked_BT & ~is_refused(batch.outcomes)
     chosen_BT = kept_BT[:, 1:] & is_refused(batch.outcomes[:, :-1]) & (batch.tracks[:, 1:] != batch.tracks[:, :-1])
@@ -142,7 +149,7 @@ def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch
 
 
 def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Each refused track as a negative target of its own, in the state in which it was refused."""
+    """Use each refused track as a negative target, in the state before it."""
     chosen_BT = asked_BT & is_refused(batch.outcomes)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
     scores_P = network.pair_scores(queries_PQ, network.items(batch.tracks[chosen_BT]).main)
@@ -150,7 +157,7 @@ def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batc
 
 
 def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """The wanted head's word on each track that came, in the state before it, against what became of it."""
+    """Compare the wanted head's prediction for each track, in the state before it, with the track's outcome."""
     queries = network.queries(states_BTD[asked_BT]).wanted
     items = network.items(batch.tracks[asked_BT]).wanted
     if queries is None or items is None:
@@ -159,11 +166,14 @@ def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Bat
 
 
 def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, temperature: float) -> Term:
-    """Each state against the tracks that were skipped in the session of the entry it is to predict, earlier or later.
+    """Compare each state with the tracks skipped in its session: the session of the entry to predict, before or after it.
 
-    This departs from Seshadri & Knees (2023): their queries are the states after entries that were not skipped, here they are
-    all states. Cosines are between vectors without the bias, the main head's last dimension.
+    As in Seshadri & Knees (2023), the queries are the states after an entry that was kept. In a masked network they are the
+    states of hidden kept entries. Cosines are between vectors without the bias, the main head's last dimension.
     """
+    if not network.reads_ahead:
+        kept_BT = (batch.tracks != PADDING) & ~is_refused(batch.outcomes)
+        asked_BT = asked_BT & functional.pad(kept_BT[:, :-1], (1, 0))
     skipped_BTT = (batch.session[:, :, None] == batch.session[:, None, :]) & is_refused(batch.outcomes)[:, None, :]
     skipped_BTT = skipped_BTT & (batch.tracks[:, None, :] != batch.wanted[:, :, None])
     skipped_BTT = skipped_BTT & (asked_BT & (batch.wanted != PADDING))[:, :, None]
@@ -178,7 +188,10 @@ def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Bat
 
 
 def _penalty(network: Network, states_BTD: Tensor, asked_BT: Tensor) -> Term:
-    """Of some of the states that are asked, no mean over them: several processes' penalties only come near a single one's."""
+    """Compute the network's penalty on a sample of the states.
+
+    It is not a mean over states, so the penalties of several processes only approximate a single process's.
+    """
     asked = int(asked_BT.sum())
     sample = torch.randperm(asked, device=asked_BT.device)[:_PENALTY_STATES]
     return Term(network.penalty(states_BTD[asked_BT][sample]), len(sample))

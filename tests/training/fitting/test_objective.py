@@ -1,4 +1,4 @@
-"""The entries of each term of the loss agree with plain loops over the same batch.
+"""The entries in each term of the loss agree with plain loops over the same batch.
 
 Shapes: B windows, T places.
 """
@@ -59,7 +59,7 @@ def places(chosen: Tensor) -> list[tuple[int, int]]:
 
 
 def test_main_term_asks_every_state_for_the_next_kept_track() -> None:
-    """Every target, that of the start included, adds a loss. Padding and places without a later kept track add none."""
+    """Every target adds a loss, also the target of the start. Padding and places without a later kept track add none."""
     network = network_of()
     each = [
         -scores_at(network, BATCH, line, place)[1:].log_softmax(0)[BATCH.wanted[line, place] - 1]
@@ -71,8 +71,8 @@ def test_main_term_asks_every_state_for_the_next_kept_track() -> None:
 
 
 def test_without_repeats_each_state_chooses_among_tracks_that_it_has_not_read() -> None:
-    """Tracks of the same line before the place are left out. The target itself stays, even if it was read, as track 6 after
-    itself.
+    """The tracks of the same line before the place are left out. The target itself stays even if it was read, like track 6,
+    which follows itself.
     """
     network = network_of(repeats=False)
     each = []
@@ -87,9 +87,11 @@ def test_without_repeats_each_state_chooses_among_tracks_that_it_has_not_read() 
 
 
 def test_pair_term_sets_each_refused_track_below_the_kept_one_that_followed() -> None:
-    """In the state in which it was refused. No pair without a later kept track, or if the same track follows."""
+    """The pair is scored in the state before the refused track. There is no pair without a later kept track, or if it is the
+    same track.
+    """
     network = network_of()
-    pairs = [(0, 2, 4, 3), (1, 0, 6, 5)]  # line, place, wanted, refused; (1, 1) wants the very track, (1, 3) nothing
+    pairs = [(0, 2, 4, 3), (1, 0, 6, 5)]  # line, place, wanted, refused; (1, 1) wants the same track, (1, 3) has no wanted one
     scores = [scores_at(network, BATCH, line, place) for line, place, _, _ in pairs]
     each = [
         -torch.nn.functional.logsigmoid(score[wanted] - score[refused])
@@ -101,7 +103,7 @@ def test_pair_term_sets_each_refused_track_below_the_kept_one_that_followed() ->
 
 
 def test_feedback_term_asks_of_each_entry_whether_it_was_kept() -> None:
-    """In the state before the entry, so that the network cannot read the answer."""
+    """It uses the state before the entry, so that the network cannot read the answer."""
     network = network_of(wanted_head=True)
     logits, kept = [], []
     for line, place in places(BATCH.tracks != 0):
@@ -120,7 +122,7 @@ def test_feedback_term_asks_of_each_entry_whether_it_was_kept() -> None:
 
 
 def test_last_entrys_outcome_is_never_read() -> None:
-    """It answers the last question, so the main term must not change with it while its targets stay."""
+    """The last entry's outcome would be the answer to the last prediction. So changing it must not change the main term."""
     network = network_of()
     other = BATCH._replace(outcomes=BATCH.outcomes.clone())
     other.outcomes[:, -1] = LIKED
@@ -142,7 +144,7 @@ def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
     """Each negative stands for its share of the catalogue, so the estimate has the size of the full loss."""
     network = network_of()
     with torch.no_grad():
-        network.get_parameter("bias")[1] = -100  # the unknown row is a negative of the full loss alone
+        network.get_parameter("bias")[1] = -100  # the unknown row is a negative of the full loss only
     torch.manual_seed(0)
     count = 200_000
     found = objective(network, BATCH, LossRule(main="sampled", negatives=count))["main"].mean
@@ -156,7 +158,7 @@ def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
 
 
 def test_only_terms_that_have_a_weight_are_computed() -> None:
-    """Also for a batch without a window for this process, because processes exchange numbers by these names."""
+    """It also holds if a process has no window, because processes exchange numbers by these names."""
     network, rule = network_of(wanted_head=True), LossRule(pair=0.5, feedback=0.1)
     nothing = objective(network, Batch(*(part[:0] for part in BATCH)), rule)
 
@@ -167,7 +169,7 @@ def test_only_terms_that_have_a_weight_are_computed() -> None:
 
 @pytest.mark.parametrize("main", ["full", "sampled"])
 def test_batch_in_which_nothing_was_kept_costs_nothing(main: str) -> None:
-    """A batch may hold one listener who skipped everything: no target, no NaN, no gradient."""
+    """A batch may hold one listener who skipped everything. It gives no target, no NaN and no gradient."""
     network = network_of()
     nothing = batch_of([[2, 3]], [[SKIPPED, SKIPPED]], [[0, 0]])
     terms = objective(network, nothing, LossRule(main="full" if main == "full" else "sampled", pair=0.5))
@@ -179,7 +181,7 @@ def test_batch_in_which_nothing_was_kept_costs_nothing(main: str) -> None:
 
 
 def test_feedback_without_a_head_for_it_is_refused() -> None:
-    """With a sentence instead of an error about shapes."""
+    """The error is a sentence instead of one about shapes."""
     with pytest.raises(ValueError, match="no wanted head"):
         objective(network_of(), BATCH, LossRule(feedback=0.1))
 
@@ -195,15 +197,21 @@ def refused_in_session(batch: Batch, line: int, place: int, *, besides: int) -> 
     ]
 
 
-def contrast_by_loop(network: Network, batch: Batch, temperature: float) -> float:
-    """Compute equation 3 of Seshadri & Knees 2023 state by state, with negatives chosen by hand."""
+def contrast_by_loop(network: Network, batch: Batch, temperature: float, *, flags: Tensor | None = None) -> float:
+    """Compute equation 3 of Seshadri & Knees 2023 state by state, with queries and negatives chosen by hand.
+
+    `flags` are other outcomes to choose negatives by.
+    """
     terms = []
+    flagged = batch if flags is None else batch._replace(outcomes=flags)
     for line, place in places(batch.wanted != 0):
+        if place == 0 or batch.outcomes[line, place - 1] not in (PLAYED, LIKED):
+            continue
         real = batch.tracks[line, :place] != 0
         tracks, outcomes = (array[line, :place][real][None] for array in (batch.tracks, batch.outcomes))
         state = network.queries(network.states(tracks, outcomes)[0, -1]).main[:-1]
         target = int(batch.wanted[line, place])
-        negatives = refused_in_session(batch, line, place, besides=target)
+        negatives = refused_in_session(flagged, line, place, besides=target)
         vectors = network.items(torch.tensor([target, *negatives])).main[:, :-1]
         cosines = torch.cosine_similarity(state[None], vectors) / temperature
         if negatives:
@@ -211,7 +219,11 @@ def contrast_by_loop(network: Network, batch: Batch, temperature: float) -> floa
     return torch.stack(terms).mean().item()
 
 
-TWO_SESSIONS = BATCH._replace(session=torch.tensor([[0, 1, 1, 1], [1, 1, 2, 2]]))
+TWO_SESSIONS = batch_of(
+    [[0, 0, 2, 3, 4], [5, 6, 6, 7, 2]],
+    [[0, 0, PLAYED, SKIPPED, PLAYED], [DISLIKED, PLAYED, LIKED, SKIPPED, PLAYED]],
+    [[0, 0, 2, 4, 4], [6, 6, 6, 2, 2]],
+)._replace(session=torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 2, 2]]))
 
 
 def contrast_of(network: Network, batch: Batch) -> float:
@@ -220,19 +232,28 @@ def contrast_of(network: Network, batch: Batch) -> float:
 
 
 def test_contrastive_term_is_that_of_the_paper() -> None:
-    """Every state with a skip in its session is compared with exactly those skips. Padding adds no exp(0) to a denominator."""
+    """States after a kept entry are compared with exactly the skips of their session. Padding adds no exp(0)."""
     network = network_of()
 
     assert contrast_of(network, TWO_SESSIONS) == pytest.approx(contrast_by_loop(network, TWO_SESSIONS, 0.5), rel=1e-5)
 
 
-def test_skips_of_another_session_are_no_negatives() -> None:
-    """With the skipped track 5 in a session of its own, no other state sees it, and replacing it changes nothing."""
+def test_only_states_after_a_kept_entry_are_compared() -> None:
+    """As in the paper: the target of the start or of a state after a refused track does not matter."""
     network = network_of()
-    apart = TWO_SESSIONS._replace(session=torch.tensor([[0, 1, 1, 1], [3, 1, 2, 2]]))
-    other = apart._replace(tracks=torch.tensor([[0, 2, 3, 4], [8, 6, 6, 7]]))
+    wanted = TWO_SESSIONS.wanted.clone()
+    wanted[0, 2], wanted[0, 4], wanted[1, 1], wanted[1, 4] = 8, 8, 8, 8
+
+    assert contrast_of(network, TWO_SESSIONS._replace(wanted=wanted)) == contrast_of(network, TWO_SESSIONS)
+
+
+def test_skips_of_another_session_are_no_negatives() -> None:
+    """The skipped track 5 is in a session of its own. No other state sees it, so replacing it changes nothing."""
+    network = network_of()
+    apart = TWO_SESSIONS._replace(session=torch.tensor([[0, 0, 1, 1, 1], [3, 1, 1, 2, 2]]))
+    other = apart._replace(tracks=torch.tensor([[0, 0, 2, 3, 4], [8, 6, 6, 7, 2]]))
     with torch.no_grad():
-        network.get_parameter("track.weight")[8] = network.get_parameter("track.weight")[5]  # read alike as input
+        network.get_parameter("track.weight")[8] = network.get_parameter("track.weight")[5]  # so that both give the same input
 
     assert contrast_of(network, apart) == pytest.approx(contrast_of(network, other), rel=1e-6)
     assert contrast_of(network, apart) != pytest.approx(contrast_of(network, TWO_SESSIONS), rel=1e-3)
@@ -247,12 +268,11 @@ def test_padding_is_in_no_denominator() -> None:
 
 
 def test_the_flag_that_makes_a_negative_is_that_of_the_track_itself() -> None:
-    """Shifting the flags by one place, so that a track has its predecessor's flag, gives another loss."""
+    """If the flags are shifted by one place, so that a track has its successor's flag, the loss differs."""
     network = network_of()
-    shifted = TWO_SESSIONS.outcomes.roll(1, dims=1)
-    by_predecessor = contrast_by_loop(network, TWO_SESSIONS._replace(outcomes=shifted), 0.5)
+    by_successor = contrast_by_loop(network, TWO_SESSIONS, 0.5, flags=TWO_SESSIONS.outcomes.roll(-1, dims=1))
 
-    assert contrast_of(network, TWO_SESSIONS) != pytest.approx(by_predecessor, rel=1e-3)
+    assert contrast_of(network, TWO_SESSIONS) != pytest.approx(by_successor, rel=1e-3)
 
 
 def test_a_batch_without_skips_has_no_contrast() -> None:
@@ -327,7 +347,7 @@ def test_before_term_sets_kept_tracks_above_the_skip_just_before() -> None:
 
 
 def test_bpr_sets_targets_above_random_tracks() -> None:
-    """In a catalogue whose tracks share one vector without bias, every pair ties: -log sigmoid(0)."""
+    """In a catalogue whose tracks share one vector and have no bias, every pair ties: -log sigmoid(0)."""
     network = sine_network()
     with torch.no_grad():
         table = network.get_parameter("track.weight")
@@ -386,7 +406,7 @@ def masked_contrast_of(network: Network, batch: Batch, *, seed: int) -> float:
 
 def test_masked_contrastive_term_is_that_of_the_paper() -> None:
     """It differs from a term with skips of other sessions, with the neighbour's flags, or with exp(0) for padding."""
-    network, seed = cloze_network(), 3  # which hides every entry
+    network, seed = cloze_network(), 1  # this seed hides every entry
     found = masked_contrast_of(network, TWO_SESSIONS, seed=seed)
     one_session = TWO_SESSIONS._replace(session=(TWO_SESSIONS.tracks != 0).to(torch.int64))
     shifted = TWO_SESSIONS._replace(outcomes=TWO_SESSIONS.outcomes.roll(1, dims=1))
@@ -410,7 +430,7 @@ def test_targets_kept_asks_only_where_a_track_was_kept() -> None:
 
 
 def test_bce_without_random_tracks_is_of_the_targets_alone() -> None:
-    """All of its negatives are real ones, which have a term of their own."""
+    """All of its negatives are real refusals, which have a term of their own."""
     network = network_of()
     each = [
         torch.nn.functional.softplus(-scores_at(network, BATCH, line, place)[BATCH.wanted[line, place]])
