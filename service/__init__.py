@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out: sessions in Redis, the model in ONNX Runtime; this file imports nothing on purpose."""
+"""The service: HTTP requests, sessions in Redis, the model in ONNX Runtime. This file imports nothing on purpose."""

@@ -1,4 +1,6 @@
-"""`python -m service`: read the settings, check the artifact, start Redis where none is given, serve until told to stop."""
+"""`python -m service`: reads the settings, checks the artifact, starts Redis if no URL is given, and serves until it is
+stopped.
+"""
 
 import argparse
 import os
@@ -55,7 +57,7 @@ def main() -> None:
     settings = _settings(parser)
     trouble = RecentTrouble()
     log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key), trouble=trouble)
-    # uvicorn passes a signal on once it has answered all requests; this ends the process the ordinary way then, so that
+    # After uvicorn has answered all requests, it raises the signal again. This handler then ends the process normally, so that
     # the embedded Valkey is stopped too.
     signal.signal(signal.SIGTERM, _end)
     if not settings.is_locked:
@@ -75,7 +77,7 @@ def main() -> None:
                 settle()
                 serve(settings, app)
             else:
-                del artifact, graphs  # they were checked here; each worker loads its own
+                del artifact, graphs  # only needed for the check; each worker loads its own
                 _tell_workers(settings)
                 serve(settings, f"{from_environment.__module__}:{from_environment.__name__}")
     except (AccessError, ArtifactError, embedded_valkey.EmbeddedError) as error:
@@ -85,9 +87,9 @@ def main() -> None:
 
 
 def serve(settings: Settings, app: FastAPI | str) -> None:
-    """Serve an application, or by worker processes what each of them makes itself, until told to stop.
+    """Serve an application until stopped. If `app` is an import path, worker processes make one each.
 
-    Ends the process where it never came to serving: uvicorn itself does for one process, and returns for several.
+    Ends the process if it could not serve: uvicorn itself exits with one process, but returns with several.
     """
     config = uvicorn.Config(
         app,
@@ -97,9 +99,9 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         workers=settings.workers,
         http=Connection,
         ws="none",
-        proxy_headers=False,  # nobody here asks for a client's address
+        proxy_headers=False,  # no part of the service uses a client's address
         lifespan="on",
-        log_config=None,  # service.observing.logs has set it up
+        log_config=None,  # service.observing.logs has set up logging
         access_log=False,  # service.http.middleware logs requests, with their ids
         server_header=False,
         timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
@@ -116,7 +118,7 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
 
 
 def _welcome(settings: Settings, artifact: Artifact) -> str:
-    """What a person at a terminal may try first, with a track that the model knows."""
+    """Return a message for a person at a terminal: what to try first, with a track that the model knows."""
     url = f"http://{settings.host}:{settings.port}"
     track = artifact.vocabulary.track(artifact.popular[0]) if artifact.popular else "t1"
     event = msgspec.json.encode({"event_id": "e1", "user_id": "ann", "track_id": track, "type": "skip"}).decode()
@@ -129,7 +131,7 @@ def _welcome(settings: Settings, artifact: Artifact) -> str:
 
 
 def _tell_workers(settings: Settings) -> None:
-    """Put into the environment what worker processes cannot know from it yet."""
+    """Set the environment variables that worker processes need."""
     os.environ[f"{PREFIX}REDIS_URL"] = str(settings.redis_url)
     os.environ[MULTIPROCESS] = str(_empty_folder(settings.state_dir.resolve() / f"metrics-{settings.port}"))
 

@@ -1,4 +1,4 @@
-"""The whole wiring: settings and parts in, an ASGI application out. Importing this makes nothing."""
+"""Connects all parts: settings and parts in, an ASGI application out. Importing this module does nothing."""
 
 import asyncio
 import gc
@@ -53,8 +53,10 @@ from service.store.take_downs import RedisTakeDowns, TakeDownStore
 from service.take_downs import POLL_S, TakeDowns, repeat
 
 SWITCH_S = 0.0005
-"""A tenth of Python's own. `python -m tests.load --only "full, 100000 tracks, closed loop, 64"`, in turns, medians of three on
-two cores: 2,564 requests a second so, 2,053 with Python's own, at the same processor time. A fiftieth answered the bare call at
+"""Python's switch interval in seconds, a tenth of the default.
+
+`python -m tests.load --only "full, 100000 tracks, closed loop, 64"`, in turns, medians of three on two cores: 2,564 requests a
+second, instead of 2,053 with Python's default, at the same processor time. A fiftieth of the default answered the bare call at
 16 connections 1.09 times as often as a tenth, for 1.2 times the processor time.
 """
 
@@ -70,7 +72,7 @@ def create_app(
     log: LogWriter | None = None,
     trouble: RecentTrouble | None = None,
 ) -> FastAPI:
-    """The application around a verified artifact and what runs its graphs.
+    """Make the application from a verified artifact and a runner of its graphs.
 
     Without a `store` and `take_downs`, sessions and take-downs are in Redis at `settings.redis_url`, which must be set then.
     `clock` gives Unix time in milliseconds. Requests are logged to `log`, which is drained as the application ends. `trouble`
@@ -119,9 +121,9 @@ def create_app(
 
 
 class _Application(FastAPI):
-    """FastAPI's application behind one entrance for every request: `RequestMiddleware`, `HeadAsGet`, then `FastPath`.
+    """FastAPI's application with one entrance for every request: `RequestMiddleware`, `HeadAsGet`, then `FastPath`.
 
-    The entrance stands before FastAPI's `__call__`, which looks at each request for OpenTelemetry: 6 µs of CPU time a request.
+    The entrance comes before FastAPI's `__call__`, which checks each request for OpenTelemetry: 6 µs of CPU time a request.
     """
 
     def __init__(self, *, entrance: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
@@ -133,7 +135,7 @@ class _Application(FastAPI):
 
 
 def from_environment() -> FastAPI:
-    """What each of several worker processes calls: an application of its own, set up as the environment says."""
+    """Make the application of a worker process, from the environment's settings."""
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     settings = Settings()
     trouble = RecentTrouble()
@@ -146,11 +148,11 @@ def from_environment() -> FastAPI:
 
 
 def settle() -> None:
-    """Set the interpreter up for serving, once the parts are loaded.
+    """Adjust the Python interpreter for serving, after the parts are loaded.
 
-    Let the garbage collector leave alone for good what is there now: to look through all of it again and again took 795 µs of
-    processor time a request in place of 645, at 64 connections. And let a thread that waits for the interpreter ask for it
-    after `SWITCH_S`: the scorer's, whose batch is done, would stand still for up to five milliseconds while the loop is busy.
+    Objects that exist now are excluded from garbage collection. Scanning them again and again took 795 µs of processor time a
+    request instead of 645, at 64 connections. A thread that waits for the interpreter asks for it after `SWITCH_S`. Otherwise
+    the scorer's thread would wait for up to five milliseconds after a batch while the event loop is busy.
     """
     gc.collect()
     gc.freeze()
@@ -253,7 +255,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
     runner: BatchRunner,
     arm: Arm,
 ) -> ServedModel:
-    """Start the scorer of a verified artifact and what recommends with it."""
+    """Start the scorer and the recommender of a verified artifact."""
     of_model = metrics.of_model(artifact.manifest.name, artifact.manifest.version, arm)
     parts = AsyncExitStack()
     parts.callback(of_model.retire)
@@ -271,7 +273,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
 
 
 def _end_with_parent() -> None:
-    """Stop this worker once its parent is gone, however it went; else it would serve the port for ever."""
+    """End this worker if its parent process ends, even if it was killed. Otherwise the worker would serve the port for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -285,5 +287,5 @@ def _now_ms() -> int:
 def _version() -> str:
     try:
         return version("nexttrack")
-    except PackageNotFoundError:  # run from a folder that nobody has installed
+    except PackageNotFoundError:  # run from a folder without an installation
         return "0+unknown"

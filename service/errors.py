@@ -10,7 +10,7 @@
     └── UnavailableError             503  try again after `Retry-After`
         ├── StoreUnavailableError         Redis did not answer, or refused
         ├── ScorerUnavailableError        the model did not answer
-        └── OverloadedError               more requests wait for the model than may wait
+        └── OverloadedError               too many requests wait for the model
 
 Each class has its HTTP status.
 """
@@ -30,9 +30,9 @@ class Fault(TypedDict):
 
 
 class ServiceError(Exception):
-    """Anything that the service answers with a problem.
+    """Any error that the service answers with a problem.
 
-    The text is for the log. A client gets `detail`, which is the same text unless a class says otherwise.
+    The text is for the log. A client gets `detail`, which is the same text unless a class overrides it.
     """
 
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -40,7 +40,7 @@ class ServiceError(Exception):
 
     @property
     def detail(self) -> str:
-        """What a client is told."""
+        """The text for the client."""
         return str(self)
 
 
@@ -82,7 +82,7 @@ class InvalidRequestError(ServiceError):
 
 
 class ModelRefusedError(ServiceError):
-    """The artifact that should be used now is refused. The model in use goes on."""
+    """The new artifact is refused. The model in use stays."""
 
     status = HTTPStatus.CONFLICT
 
@@ -112,7 +112,7 @@ class StoreUnavailableError(UnavailableError):
 
     @property
     def detail(self) -> str:
-        """What a client is told."""
+        """The text for the client."""
         return self._detail
 
 
@@ -121,4 +121,4 @@ class ScorerUnavailableError(UnavailableError):
 
 
 class OverloadedError(UnavailableError):
-    """More requests wait for the model than may wait, or one has waited too long."""
+    """Too many requests wait for the model, or this one has waited too long."""

@@ -1,10 +1,11 @@
-"""The id of a reply with proposals. It says what answered, so that an event that carries it is counted without a look-up.
+"""The id of a reply with proposals. It names the model that answered, so that an event with this id is counted without a
+look-up.
 
     TIME_AND_RANDOM.ARM.PLACES.VERSION     01a22eb7419a4216843fe03eac6b.current.q2fK3Q.demo-20261130T221911-6e1db9
 
-Ids sort by time. ARM is the arm of a split, or `popular`. VERSION is the artifact's. PLACES says which track stood where, for
-the first `PLACED` tracks: a 16-bit checksum of each track's id, in base64. So one event in thousands about a track that was not
-proposed may be taken for one about a track that was. An id of another form is stored like any other and counts for nobody.
+Ids sort by time. ARM is the arm of a split, or `popular`. VERSION is the artifact's. PLACES has a 16-bit checksum of each
+track's id, in base64, for the first `PLACED` tracks in order. So one of several thousand events about a track that was not
+proposed may be counted for a track that was. An id of another form is stored like any other and not counted.
 """
 
 import binascii
@@ -20,16 +21,16 @@ PLACED = 20
 BEYOND = f"{PLACED + 1}+"
 _RANKS = ["1", "2", "3", *["4-5"] * 2, *["6-10"] * 5, *["11-20"] * 10]
 RANKS = (*dict.fromkeys(_RANKS), BEYOND)
-"""The ranks that are counted: places of a reply, the further down the more of them together."""
+"""The ranks that are counted: single places at the top of a reply, larger groups of places further down."""
 POPULAR = "popular"
-"""In place of the arm, for a degraded reply: the version's popular tracks proposed themselves, not its model."""
+"""The arm in the id of a degraded reply, which has the version's popular tracks and not the model's."""
 ARMS = ("current", "challenger", POPULAR)
 _UNIQUE, _VERSION = re.compile(r"[0-9a-f]{28}"), re.compile(r"[\w.+-]{1,100}", re.ASCII)
 _CHECKSUMS = [struct.Struct(f"<{count}H") for count in range(PLACED + 1)]
 
 
 class Proposed(NamedTuple):
-    """What proposed a track: a model's version, the arm of the split, and the rank at which the track stood."""
+    """The source of a proposed track: a model's version, the arm of the split, and the track's rank."""
 
     version: str
     arm: str
@@ -49,7 +50,9 @@ def new_request_id(unique: str, arm: str, version: str, track_ids: Sequence[str]
 
 
 def proposed_by(request_id: str, track_id: str) -> Proposed | None:
-    """Returns what proposed a track in the reply of that id; None if the id has another form, or the track was not in it."""
+    """Returns the source of a track in the reply of this id. None if the id has another form, or if the reply lacks the
+    track.
+    """
     parts = _parts_of(request_id)
     if parts is None:
         return None
@@ -62,7 +65,7 @@ def proposed_by(request_id: str, track_id: str) -> Proposed | None:
 
 @lru_cache(1024)  # the events of one reply often arrive together
 def _parts_of(request_id: str) -> tuple[str, str, tuple[int, ...]] | None:
-    """The version, the arm and the tracks' checksums in an id; None if it has another form."""
+    """Returns version, arm and checksums of the tracks in an id; None if it has another form."""
     try:
         unique, arm, places, version = request_id.split(".", 3)
         packed = urlsafe_b64decode(f"{places}===")

@@ -1,7 +1,7 @@
-"""What can be set, from the environment: `NEXTTRACK_ARTIFACT`, `NEXTTRACK_REDIS_URL`, …
+"""The service's settings, from the environment: `NEXTTRACK_ARTIFACT`, `NEXTTRACK_REDIS_URL`, …
 
-One frozen `Settings` is made in `__main__` (or by a worker process) and handed down; nothing reads the environment later.
-What a model was trained with (history length, session gap, skip rule) is no setting: the artifact's manifest says it.
+One frozen `Settings` is made in `__main__` (or by a worker process) and passed on. No other code reads the environment.
+Properties of a trained model (history length, session gap, skip rule) are no settings: the artifact's manifest has them.
 Durations are seconds (`2.5`) or ISO 8601 (`P30D`).
 """
 
@@ -27,18 +27,18 @@ _OF_KUBERNETES = re.compile(
 
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:\d+)?|https?://\[[0-9a-f:]+\](:\d+)?")
-"""As browsers send it: in lower case, without a path."""
+"""An origin as browsers send it: in lower case, without a path."""
 
 
 def _seconds(value: object) -> object:
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
-        return value  # ISO 8601, or nonsense, which pydantic will say
+        return value  # ISO 8601, or nonsense, which pydantic reports
 
 
 def _origins(value: object) -> object:
-    """Splits a comma-separated list."""
+    """Split a comma-separated list."""
     return tuple(one.strip() for one in value.split(",") if one.strip()) if isinstance(value, str) else value
 
 
@@ -69,7 +69,7 @@ Positive = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta(0)
 
 
 class Settings(BaseSettings):
-    """The service's settings; see `describe` for how a person reads them."""
+    """The service's settings. `describe` lists them for a person."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         None,
         ge=-1_000_000,
         le=1_000_000,
-        allow_inf_nan=False,  # scores of nothing but NaN or infinity
+        allow_inf_nan=False,  # otherwise all scores could be NaN or infinite
         description="what the model's guess whether a track will be kept weighs; none: what its validation chose",
     )
 
@@ -197,7 +197,7 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
     names = sorted(name.upper() for name in Settings.model_fields)
     sentences = []
     for variable, value in environment.items():
-        prefixed = variable.upper()  # pydantic-settings takes any case
+        prefixed = variable.upper()  # pydantic-settings ignores case
         name = prefixed.removeprefix(PREFIX)
         if prefixed == CLIENTS_KEY or name in {prefixed, *names} or _OF_KUBERNETES.fullmatch(f"{prefixed}={value}"):
             continue
@@ -207,7 +207,7 @@ def unknown(environment: Mapping[str, str]) -> list[str]:
 
 
 def describe() -> str:
-    """Every environment variable with its default and meaning, a line each."""
+    """Return every environment variable with its default and meaning, one on each line."""
     rows = [
         (PREFIX + name.upper(), "(none)" if field.default is None else str(field.default), field.description or "")
         for name, field in Settings.model_fields.items()

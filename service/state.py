@@ -1,4 +1,4 @@
-"""What a running application holds, typed, and how a route gets at it."""
+"""The parts of a running application, typed, and how a route gets them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from service.take_downs import TakeDowns
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """The parts that routes use; the lifespan in `service.app` makes them."""
+    """The parts that routes use. The lifespan in `service.app` makes them."""
 
     models: ModelRegistry
     shadow: Shadow
@@ -26,12 +26,12 @@ class State:
     masks: RecentMasks
     take_downs: TakeDowns
     metrics: Metrics
-    outcomes: OutcomeCounts | None  # None where the store does not count
+    outcomes: OutcomeCounts | None  # None if the store does not count
     trouble: RecentTrouble
-    clock: Callable[[], int]  # now, as Unix time in milliseconds
+    clock: Callable[[], int]  # the current Unix time in milliseconds
 
 
-async def _state(request: Request) -> State:  # async, else FastAPI would call it in a thread
+async def _state(request: Request) -> State:  # async, because FastAPI would otherwise call it in a thread
     state: State = request.state.service
     return state
 

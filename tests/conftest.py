@@ -2,5 +2,5 @@
 
 import os
 
-# Like the trainer's command line, before anything loads torch: tests share their machine.
+# As in the trainer's command line, this must be set before torch is loaded. Tests share their machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,4 +1,4 @@
-"""The whole way: simulate, train, export, serve, post, ask. The service and the trainer give the same lists."""
+"""The whole way: simulate, train, export, serve, post events, ask. The service and the trainer give the same lists."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +72,9 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
 
 
 def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
-    """The same for a model that reads the session alone and has a session memory. Sessions are still going on when asked."""
+    """It also holds for a model that reads only the session and has a session memory. Sessions are still going on when
+    asked.
+    """
     recipe = (
         RECIPE.replace("epochs = 2", "epochs = 1").replace("gaps = true", "gaps = false")
         + '[history]\nscope = "session"\n[session_memory]\nweights = [5]\n'

@@ -1,4 +1,6 @@
-"""Each published system the whole way: its recipe is trained small, exported, served and replayed. All run the same code."""
+"""Each published system from training to service: its recipe is trained small, exported, served and replayed by the same
+code.
+"""
 
 from io import StringIO
 from pathlib import Path
@@ -19,7 +21,7 @@ SMALL = "network.width=16,network.feed_forward=16,network.layers=1,fit.epochs=1,
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    """A small simulated log."""
+    """Simulate a small log."""
     return simulate(tmp_path_factory.mktemp("systems") / "log", listeners=40, tracks=120, artists=20)
 
 

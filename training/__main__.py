@@ -1,4 +1,4 @@
-"""What a person types: `python -m training COMMAND`. It knows the words; `training.commands` does what they say."""
+"""The command line, `python -m training COMMAND`: it parses options, and `training.commands` executes them."""
 
 import argparse
 import os
@@ -19,7 +19,9 @@ _ARTIFACTS = Path("artifacts")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. What a person can mend is said in a sentence, without a traceback."""
+    """Run one command and return the exit code. An error that a person can correct is printed as a sentence, without a
+    traceback.
+    """
     options = parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
@@ -48,7 +50,7 @@ def _said(fault: str, console: Console) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Build the parser of all commands."""
     top = argparse.ArgumentParser(
         prog="python -m training",
         description="From a listening log to a model that the service can run. `run LOG` does it all.",
@@ -66,29 +68,34 @@ def _log_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one.add_argument("--out", type=Path, required=True, metavar="LOG", help="the folder to write")
     one.add_argument("--source", default="canonical", help="the format, see above (default: %(default)s)")
     one.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="a column under another name")
-    one.add_argument("--user", metavar="NAME", help="the listener of all rows, where the log names none")
-    one.add_argument("--type", help="the type of all rows, where the log names none")
-    one.add_argument("--timezone", metavar="ZONE", help="of times that name none, for example Europe/Berlin or UTC")
+    one.add_argument("--user", metavar="NAME", help="the listener of all rows, if the log has no column for it")
+    one.add_argument("--type", help="the type of all rows, if the log has no column for it")
+    one.add_argument("--timezone", metavar="ZONE", help="time zone of times without one, for example Europe/Berlin or UTC")
     one.add_argument("--dates", choices=["day-first", "month-first"], help="how to read dates such as 1/2/2026")
-    one.add_argument("--query", metavar="SQL", help="what to ask a database for (--source sql)")
-    one.add_argument("--catalogue", metavar="FILE", help="titles, artists, albums and durations of the tracks")
+    one.add_argument("--query", metavar="SQL", help="the query for a database (--source sql)")
+    one.add_argument("--catalogue", metavar="FILE", help="a file with titles, artists, albums and durations of the tracks")
     one.add_argument(
         "--catalogue-column",
         action="append",
         default=[],
         metavar="OURS=THEIRS",
-        help="a column of it under another name",
+        help="a column of the catalogue under another name",
     )
-    one.add_argument("--encoding", help="of text files (default: UTF-8, or what a byte order mark says)")
+    one.add_argument("--encoding", help="encoding of text files (default: UTF-8, or as a byte order mark says)")
     one.add_argument("--max-broken", type=float, default=0.01, help="largest share of broken rows to accept (%(default)s)")
     one.add_argument("--force", action="store_true", help="replace a log that is there already")
 
-    one = add("simulate", help="make up listeners whose best possible ranking is known", description=_SIMULATE, **_RAW)
+    one = add(
+        "simulate",
+        help="write a log of simulated listeners, whose best possible ranking is known",
+        description=_SIMULATE,
+        **_RAW,
+    )
     one.add_argument("--out", type=Path, required=True, metavar="LOG", help="the folder to write")
     one.add_argument("--listeners", type=int, default=2_000, help="(%(default)s)")
     one.add_argument("--tracks", type=int, default=2_000, help="(%(default)s)")
     one.add_argument("--artists", type=int, default=200, help="(%(default)s)")
-    one.add_argument("--sessions", type=float, default=5.0, help="of a listener, on average (%(default)s)")
+    one.add_argument("--sessions", type=float, default=5.0, help="mean number of sessions of a listener (%(default)s)")
     one.add_argument("--days", type=int, default=28, help="(%(default)s)")
     one.add_argument("--seed", type=int, default=1, help="the same seed makes the same log (%(default)s)")
     one.add_argument("--force", action="store_true", help="replace a log that is there already")
@@ -110,7 +117,10 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     _add_run(one)
     _add_artifacts(one)
     one.add_argument(
-        "--session-memory", type=Path, metavar="LOG", help="a log whose sessions are remembered instead of the run's own"
+        "--session-memory",
+        type=Path,
+        metavar="LOG",
+        help="a log whose sessions fill the session memory, instead of the run's log",
     )
     one.add_argument("--remember", type=Path, dest="session_memory", action=_OldName, help=argparse.SUPPRESS)
 
@@ -122,20 +132,26 @@ def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one = add("artifacts", help="list the versions of the exported models", description=_VERSIONS, **_RAW)
     _add_out(one)
 
-    one = add("rollback", help="point `current` at the version before", description=_ROLLBACK, **_RAW)
-    one.add_argument("version", nargs="?", metavar="VERSION", help="another version (default: the one before the current one)")
+    one = add("rollback", help="make the previous version the current one", description=_ROLLBACK, **_RAW)
+    one.add_argument(
+        "version", nargs="?", metavar="VERSION", help="the version to use (default: the one before the current one)"
+    )
     _add_out(one)
 
-    one = add("compare", help="recipes beside each other, over seeds and logs", description=_COMPARE, **_RAW)
+    one = add("compare", help="compare recipes over several seeds and logs", description=_COMPARE, **_RAW)
     one.add_argument("recipes", nargs="+", metavar="RECIPE", help="nexttrack's own by name, or TOML files")
-    one.add_argument("--log", type=Path, action="append", required=True, metavar="LOG", help="repeatable")
-    one.add_argument("--seeds", type=int, default=3, help="so many, from 1 on (%(default)s)")
-    one.add_argument("--epochs", type=int, metavar="N", help="of each run at most (default: what its recipe says)")
-    one.add_argument("--protocol", metavar="RECIPE", help="whose split, skip rule and start from popularity all are to follow")
     one.add_argument(
-        "--reference", metavar="NAME", help="whose best validation scores the times are taken to (the first recipe)"
+        "--log", type=Path, action="append", required=True, metavar="LOG", help="a log to compare on; may be repeated"
     )
-    one.add_argument("--out", type=Path, default=Path(".nexttrack/compare"), help="where runs and rows are kept (%(default)s)")
+    one.add_argument("--seeds", type=int, default=3, help="number of seeds, counted from 1 (%(default)s)")
+    one.add_argument("--epochs", type=int, metavar="N", help="largest number of epochs of each run (default: the recipe's)")
+    one.add_argument("--protocol", metavar="RECIPE", help="use this recipe's split, skip rule and popularity for all recipes")
+    one.add_argument(
+        "--reference",
+        metavar="NAME",
+        help="measure times until this recipe's best validation scores (default: the first recipe)",
+    )
+    one.add_argument("--out", type=Path, default=Path(".nexttrack/compare"), help="folder of runs and results (%(default)s)")
     _add_cases(one)
     _add_threads(one)
 
@@ -144,19 +160,25 @@ def _service_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one = add("backfill", help="fill a running service with the newest events of a log", description=_BACKFILL, **_RAW)
     one.add_argument("log", type=Path, metavar="LOG", help="a folder that `import` wrote")
     _add_service(one)
-    one.add_argument("--newest", type=_positive, default=256, metavar="N", help="events of each listener (%(default)s)")
     one.add_argument(
-        "--opinions", type=_positive, default=1_000, metavar="N", help="tracks whose like or dislike (%(default)s)"
+        "--newest", type=_positive, default=256, metavar="N", help="number of newest events of each listener (%(default)s)"
     )
-    one.add_argument("--at-once", type=_positive, default=2, help="requests in flight (%(default)s)")
+    one.add_argument(
+        "--opinions",
+        type=_positive,
+        default=1_000,
+        metavar="N",
+        help="number of liked or disliked tracks of each listener (%(default)s)",
+    )
+    one.add_argument("--at-once", type=_positive, default=2, help="number of requests in flight (%(default)s)")
 
     one = add("replay", help="send the held-out part of a log through a running service", description=_REPLAY, **_RAW)
     one.add_argument("log", type=Path, metavar="LOG", help="the log that the artifact was trained on")
     _add_service(one)
-    one.add_argument("--artifact", type=Path, default=_ARTIFACTS / "current", help="what it serves (%(default)s)")
-    one.add_argument("--listeners", type=int, default=200, help="replay so many, drawn evenly; 0: all (%(default)s)")
-    one.add_argument("--at-once", type=int, default=8, help="listeners in flight (%(default)s)")
-    one.add_argument("--prefix", default="replay-", help="before user and event ids, so that runs do not mix (%(default)s)")
+    one.add_argument("--artifact", type=Path, default=_ARTIFACTS / "current", help="the artifact that it serves (%(default)s)")
+    one.add_argument("--listeners", type=int, default=200, help="number of listeners, drawn evenly; 0: all (%(default)s)")
+    one.add_argument("--at-once", type=int, default=8, help="number of listeners replayed at the same time (%(default)s)")
+    one.add_argument("--prefix", default="replay-", help="prefix of user and event ids, so that runs do not mix (%(default)s)")
 
 
 def _add_service(one: argparse.ArgumentParser) -> None:
@@ -179,11 +201,15 @@ def _positive(text: str) -> int:
 def _add_log_and_recipe(one: argparse.ArgumentParser) -> None:
     one.add_argument("log", type=Path, metavar="LOG", help="a folder that `import` or `simulate` wrote")
     one.add_argument("--recipe", default="nexttrack", help="one of nexttrack's own, or a TOML file (%(default)s)")
-    one.add_argument("--seed", type=int, help="instead of the recipe's")
+    one.add_argument("--seed", type=int, help="seed to use instead of the recipe's")
     one.add_argument("--run", type=Path, help=f"the run's folder (default: one below {_RUNS}/LOG-RECIPE-SEED)")
-    one.add_argument("--anew", action="store_true", help="delete what the run's folder holds, and train from the start")
+    one.add_argument("--anew", action="store_true", help="delete the run in this folder, and train from the start")
     one.add_argument(
-        "--keep-runs", type=int, default=3, metavar="N", help="of this log, recipe and seed, the newest (%(default)s)"
+        "--keep-runs",
+        type=int,
+        default=3,
+        metavar="N",
+        help="number of newest runs to keep of this log, recipe and seed (%(default)s)",
     )
     _add_threads(one)
 
@@ -194,12 +220,12 @@ def _add_run(one: argparse.ArgumentParser) -> None:
 
 
 def _add_cases(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--cases", type=int, help="measure on so many test cases, drawn evenly (default: all)")
+    one.add_argument("--cases", type=int, help="number of test cases, drawn evenly (default: all)")
 
 
 def _add_artifacts(one: argparse.ArgumentParser) -> None:
     _add_out(one)
-    one.add_argument("--force", action="store_true", help="publish a model that is worse than popularity, too")
+    one.add_argument("--force", action="store_true", help="publish the model even if it is worse than popularity")
     one.add_argument("--keep-artifacts", type=int, metavar="N", help="delete older versions of this name (default: keep all)")
     one.add_argument(
         "--blocks",
@@ -210,15 +236,15 @@ def _add_artifacts(one: argparse.ArgumentParser) -> None:
 
 
 def _add_out(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--out", type=Path, default=_ARTIFACTS, help="where artifacts are kept (%(default)s)")
+    one.add_argument("--out", type=Path, default=_ARTIFACTS, help="folder of artifacts (%(default)s)")
 
 
 def _add_threads(one: argparse.ArgumentParser) -> None:
-    one.add_argument("--threads", type=int, help="of torch (default: one a core)")
+    one.add_argument("--threads", type=int, help="number of torch threads (default: one for each core)")
 
 
 def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
-    # Idle OpenMP threads sleep instead of spinning: on a machine that does other work too, a step takes a third of the time.
+    # Idle OpenMP threads sleep instead of spinning. On a machine with other work, a step then takes a third of the time.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if name in ("artifacts", "rollback"):
         from training import artifact_commands  # noqa: PLC0415 (as below; it loads no torch)
@@ -244,7 +270,7 @@ def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
 
 
 class _OldName(argparse.Action):
-    """An option's name of version 0.1.0: works for one more version, with a warning."""
+    """An option under its name of version 0.1.0. It works for one more version, with a warning."""
 
     def __call__(self, _: object, namespace: argparse.Namespace, values: object, option: str | None = None) -> None:
         warnings.warn(f"{option} is called --{self.dest.replace('_', '-')} now", FutureWarning, stacklevel=2)
@@ -253,18 +279,18 @@ class _OldName(argparse.Action):
 
 _RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 _SIMULATE = """\
-Make up listeners with tastes and moods, and what they play and skip. Because their world is known, so is the best score
-that any model could reach on it: `evaluate` prints it beside the model's.
+Simulate listeners with tastes and moods, and write their plays and skips as a log. Because their world is known, the best
+score that any model could reach is known too: `evaluate` prints it beside the model's.
 
   python -m training simulate --out logs/demo"""
 _TRAIN = """\
-Fit the recipe's network to a log, until the validation score stops rising. A run that was killed goes on where it
-stopped, and ends with the weights it would have had. A run of a log that has changed since is a new run, in a folder of its
-own; of older ones --keep-runs are kept.
+Fit the recipe's network to a log, until the validation score stops rising. A run that was killed continues where it
+stopped, and ends with the weights it would have had. If the log has changed, a new run starts in a folder of its own.
+--keep-runs says how many older runs are kept.
 
   python -m training train logs/demo --recipe sasrec
 
-Several processes, a GPU each where there are any, share every batch (`--` keeps torchrun from reading our options):
+Several processes can share every batch, with a GPU each if there are any. (`--` keeps torchrun from reading our options.)
 
   torchrun --nproc-per-node 2 -m -- training train logs/demo"""
 _EVALUATE = """\
@@ -280,16 +306,16 @@ replay). Print hits, refused tracks, coverage, and the share of tracks that the 
 
   python -m training rules .nexttrack/runs/demo-sasrec-1 --cases 2000"""
 _EXPORT = """\
-Write the network as an artifact and make it the current one. It is opened as the service opens it first. A model that is worse
-than popularity on its own test part is published only with --force.
+Write the network as an artifact, check that the service can open it, and make it the current one. A model that is worse than
+popularity on its own test part is published only with --force.
 
   python -m training export .nexttrack/runs/demo-sasrec-1 --out artifacts
 
-A network that remembers sessions (recipe `nowplaying`) can be given those of a newer log, without training:
+A session memory (recipe `nowplaying`) can be filled with the sessions of a newer log, without training:
 
   python -m training export .nexttrack/runs/nowplaying-nowplaying-1 --session-memory logs/newer"""
 _RUN = """\
-All of it: train, evaluate, export. What is trained and chosen already is not done again; measuring and the artifact are.
+Train, evaluate and export. A finished training is not repeated; measuring and exporting are.
 
   python -m training run logs/demo"""
 _VERSIONS = """\
@@ -297,28 +323,29 @@ List the versions of the exported models, newest first: when each was made, what
 
   python -m training artifacts"""
 _ROLLBACK = """\
-Check the version before the current one as the service does at its start, and point `current` at it. With VERSION, that one.
+Check the version before the current one as the service does at its start, and make it the current one. VERSION names another.
 
   python -m training rollback
   python -m training rollback nexttrack-20261122T081500-3fa9c1"""
 _COMPARE = """\
-Train recipes over several seeds, measure them and the baselines on the same cases, and print means with their spread. What is
-measured already is not measured again. Writes a JSON line a row, and one HTML page with a section for each log.
+Train recipes over several seeds, measure them and the baselines on the same cases, and print means with their spread. Rows
+that are measured already are kept. Writes one JSON line for each row, and one HTML page with a section for each log.
 
   python -m training compare sasrec nexttrack mei sine --log logs/demo --seeds 3
   python -m training compare sasrec nexttrack --log logs/kuairand --protocol kuairand
   python -m training compare mei-random mei mei-random:loss.negatives=64 --log logs/demo"""
 _BACKFILL = """\
-Post the newest events of every listener of a log to a running service, so that yesterday's users are no strangers. Times and
-outcomes are those of the log. Sending again changes nothing, so run it again when the log has grown. A backfill that was
-stopped goes on where it was. It waits where the service is busy.
+Post the newest events of every listener of a log to a running service, so that it knows the users of an earlier system. Times
+and outcomes are the log's. Sending again changes nothing, so run it again when the log has grown. A backfill that was stopped
+continues where it was. It waits if the service is busy.
 
   python -m training backfill logs/demo --url http://127.0.0.1:8000
 
---newest is what the service keeps of a listener (NEXTTRACK_HISTORY_EVENTS), --opinions the same (NEXTTRACK_OPINIONS)."""
+The service keeps NEXTTRACK_HISTORY_EVENTS events and NEXTTRACK_OPINIONS opinions of a listener. --newest and --opinions should
+be the same numbers."""
 _REPLAY = """\
-Send the held-out part of a log through the running service, event by event, asking for next tracks where the evaluation
-asks; print the same metrics, and how many lists agree with the offline ones. A check that service and trainer see one world.
+Send the held-out part of a log through the running service, event by event, and ask for next tracks where the evaluation
+does. Print the same metrics, and how many lists agree with the offline ones. This checks that service and trainer agree.
 
   python -m training replay logs/demo --url http://127.0.0.1:8000"""
 

@@ -17,7 +17,7 @@ _SHOWN = (("HR@20", "hr@20"), ("NDCG@10", "ndcg@10"))
 
 
 def artifacts(options: argparse.Namespace, console: Console) -> None:
-    """`artifacts`: the versions, newest first, and which links name them."""
+    """`artifacts`: list the versions, newest first, and the links that name them."""
     known = _known(options.out)
     table = Table(title=f"Artifacts in {escape(str(options.out))}", title_justify="left", box=SIMPLE_HEAD, header_style="bold")
     for name in ("version", "created", *(label for label, _ in _SHOWN), "tracks", "size", "in use as"):
@@ -25,14 +25,14 @@ def artifacts(options: argparse.Namespace, console: Console) -> None:
     for one in known:
         table.add_row(escape(one.folder.name), *map(escape, _cells(one)), ", ".join(one.links))
     table.width = console.measure(table, options=console.options.update(width=1_000)).maximum
-    console.print(table, crop=False)  # a line that wraps can be read, a figure that is cut off cannot
+    console.print(table, crop=False)  # a wrapped line can be read, a truncated figure cannot
     for one in known:
         if one.fault:
             console.print(f"[red]{escape(one.fault)}[/red]", highlight=False, soft_wrap=True)
 
 
 def rollback(options: argparse.Namespace, console: Console) -> None:
-    """`rollback`: check an older version as the service would, and point `current` at it."""
+    """`rollback`: check an older version as the service would, then point `current` at it."""
     known = _known(options.out)
     before = next((one.folder.name for one in known if CURRENT in one.links), "nothing")
     chosen = _named(known, options.version, options.out) if options.version else version_before(options.out)
@@ -64,7 +64,7 @@ def _cells(one: Version) -> list[str]:
 
 
 def _figure(manifest: Manifest, key: str) -> str:
-    """Return a measured value as the report shows it; nothing where it was not measured."""
+    """Return a measured value as the report shows it, or an empty text if it was not measured."""
     values = manifest.quality.get("values")
     value = values.get(key) if isinstance(values, dict) else None
     return f"{value:.4f}" if isinstance(value, float) else ""

@@ -36,7 +36,7 @@ RUNS = Path(".nexttrack/runs")
 
 
 def import_(options: argparse.Namespace, console: Console) -> None:
-    """`import`: a log in some format becomes one in ours."""
+    """`import`: convert a log of any known format into nexttrack's."""
     log = import_log(
         options.source,
         options.paths,
@@ -57,14 +57,14 @@ def import_(options: argparse.Namespace, console: Console) -> None:
 
 
 def _renamed(option: str, pairs: Sequence[str]) -> dict[str, str]:
-    """Columns by our name; LogError where a pair is none."""
+    """Parse the pairs OURS=THEIRS of column names, by our name. LogError if one is not a pair."""
     if broken := [pair for pair in pairs if "=" not in pair]:
         raise LogError(f"{option} {broken[0]}: wanted OURS=THEIRS, for example {option} track_id=song")
     return dict(pair.split("=", 1) for pair in pairs)
 
 
 def simulate_(options: argparse.Namespace, console: Console) -> None:
-    """`simulate`: a log of listeners who do not exist."""
+    """`simulate`: write a log of simulated listeners."""
     log = simulate(
         options.out,
         listeners=options.listeners,
@@ -79,7 +79,7 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
 
 
 def train(options: argparse.Namespace, console: Console) -> None:
-    """`train`: fit, alone or as one of several processes, and say where the run is kept."""
+    """`train`: fit a network, as one process or as one of several, and print where the run is kept."""
     with joined() as among:
         current = _start(options, console)
         fitted = run.train(current, console)
@@ -89,7 +89,7 @@ def train(options: argparse.Namespace, console: Console) -> None:
 
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:
-    """`evaluate`: the table, report.json and report.html."""
+    """`evaluate`: print the table, write report.json and report.html."""
     current = _go_on(options)
     _report(current, run.train(current, console), console, options.cases)
 
@@ -101,7 +101,7 @@ def rules(options: argparse.Namespace, console: Console) -> None:
 
 
 def export(options: argparse.Namespace, console: Console) -> None:
-    """`export`: the artifact, which carries what `evaluate` measured."""
+    """`export`: write the artifact, with the results of `evaluate`."""
     current = _go_on(options)
     newer = None if options.session_memory is None else open_log(options.session_memory)
     _publish(current, run.train(current, console), options, console, newer)
@@ -117,7 +117,7 @@ def run_all(options: argparse.Namespace, console: Console) -> None:
 
 
 def compare_(options: argparse.Namespace, console: Console) -> None:
-    """`compare`: recipes over seeds and logs, one table."""
+    """`compare`: compare recipes over seeds and logs in one table."""
     _set_threads(options)
     logs, recipes = [open_log(path) for path in options.log], [read_recipe(name) for name in options.recipes]
     if options.protocol:
@@ -206,7 +206,7 @@ def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console:
 
 
 def _measured(current: Run) -> list[Measured]:
-    """Return what `evaluate` measured. RunError where it did not, or where its report cannot be read."""
+    """Return the results of `evaluate`. RunError if there are none, or if the report cannot be read."""
     path = current.folder / REPORT
     if not path.exists():
         raise RunError(f"{current.folder} is not measured yet; `python -m training evaluate {current.folder}` does that")

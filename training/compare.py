@@ -5,10 +5,12 @@
       rows.jsonl           a line for each finished row (`training.reporting.rows`)
       compare.html         a section for each log: means and spreads over the seeds, plots
 
-A row that is in `rows.jsonl` is not computed again. So a comparison that was stopped goes on, and one more recipe, seed or log
-costs only itself. A log whose content has changed is another log. Baselines have no seed and are measured once for each log.
+A row that is in `rows.jsonl` is not computed again. So an interrupted comparison continues, and one more recipe, seed or log
+costs only its own time. A log whose content has changed counts as another log. Baselines have no seed and are measured once for
+each log.
+
 All recipes of a log must follow one protocol: the same split, skip rule, validation cases and start of the biases. `follow`
-gives them that of another recipe.
+copies these settings from another recipe.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,8 +40,10 @@ ROWS, PAGE = "rows.jsonl", "compare.html"
 
 
 def follow(recipe: Recipe, protocol: Recipe) -> Recipe:
-    """The recipe under another's protocol: its split, its history but for the length, its validation cases, and the popularity
-    that item biases start from.
+    """Return the recipe with the protocol of another one.
+
+    The protocol is the split, the history rule except its length, the validation cases, and the popularity that biases start
+    from.
     """
     return replace(
         recipe,
@@ -63,10 +67,10 @@ def compare(
     cap: int | None = None,
     reference: str | None = None,
 ) -> list[Row]:
-    """Measure what is not measured yet. Print a table for each log, and write the page of all logs that the folder knows.
+    """Measure all rows that are missing. Print a table for each log, and write a page with all logs of the folder.
 
-    Training times are to the best validation scores of `reference`, by default the first recipe. RunError where the recipes
-    follow different protocols.
+    The table shows how long each recipe trains until it reaches the best validation score of `reference`, by default the first
+    recipe. RunError if the recipes follow different protocols.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = read_rows(folder / ROWS)
@@ -94,7 +98,7 @@ def _print(report: Report, console: Console) -> None:
 
 
 def report_of(rows: Sequence[Row], log: str, reference: str) -> Report:
-    """The rows of a log as they are shown."""
+    """Summarise the rows of a log for display."""
     grouped = by_name(rows, log)
     bar = grouped.get(reference, [])
     summed = {name: mean_of(same, bar) for name, same in grouped.items()}
@@ -132,7 +136,7 @@ def _epochs(row: Row) -> list[Epoch]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Bench:
-    """A log on which rows are measured, and where they are kept."""
+    """A log on which rows are measured, and the folder that keeps them."""
 
     log: Log
     content: str
@@ -142,7 +146,7 @@ class _Bench:
     cap: int | None
 
     def check(self, recipes: Sequence[Recipe]) -> None:
-        """RunError where their figures would be of different cases."""
+        """Check that all recipes follow one protocol. RunError if not."""
         first = protocol_of(self.content, recipes[0], self.cap)
         for recipe in recipes:
             other = protocol_of(self.content, recipe, self.cap)
@@ -153,7 +157,7 @@ class _Bench:
                 )
 
     def baselines(self, recipe: Recipe) -> None:
-        """The rows without a seed, where they are not there yet; the recipe says how the log is cut."""
+        """Measure the baselines if they are missing. They have no seed; the recipe gives the split."""
         protocol = protocol_of(self.content, recipe, self.cap)
         if self._known(protocol):
             return
@@ -165,7 +169,7 @@ class _Bench:
             self._keep(measured, protocol)
 
     def trained(self, recipe: Recipe) -> None:
-        """The row of a recipe with its seed, where it is not there yet."""
+        """Train and measure a recipe with its seed, if this row is missing."""
         protocol, plain = protocol_of(self.content, recipe, self.cap), recipe.as_dict()
         key = (self.log.folder.name, recipe.name, recipe.seed)
         if any((row.key, row.protocol, row.recipe) == (key, protocol, plain) for row in self.rows):

@@ -1,4 +1,4 @@
-"""What `import --help` says: sources, columns, the skip rule, times, examples. Loads neither polars nor torch."""
+"""The help text of `import`: sources, columns, the skip rule, times, examples. It loads neither polars nor torch."""
 
 from textwrap import fill
 
@@ -8,7 +8,7 @@ _WIDTH = 110
 
 
 def import_help() -> str:
-    """The text above the options."""
+    """Return the text above the options."""
     return f"{_HEAD}\n\nSources (--source):\n{_sources()}\n\n{_TAIL}"
 
 

@@ -1,4 +1,4 @@
-"""How far a long step has come: a bar on a terminal, a line every 30 seconds elsewhere (cron, Docker, a file)."""
+"""Progress of a long step: a bar on a terminal, elsewhere (cron, Docker, a file) a line every 30 seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ EVERY_S = 30.0
 
 
 class Steps(Protocol):
-    """What a long step reports to."""
+    """The interface through which a long step reports its progress."""
 
     def advance(self) -> None:
-        """One more of the steps is done."""
+        """Count one more step as done."""
 
     def note(self, text: str) -> None:
-        """Show this beside the progress from now on."""
+        """Show this text next to the progress from now on."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def progress(
     transient: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Steps]:
-    """Show the progress of `total` steps, of which `done` were made before, on the console; nothing without a console.
+    """Show the progress of `total` steps on the console, of which `done` were made before. Without a console, show nothing.
 
     `transient` bars are cleared at the end.
     """
@@ -95,7 +95,7 @@ class _Lines:
 
 
 def in_words(seconds: float) -> str:
-    """Return a duration as a person says it: `40 s`, `12 min`, `3 h 20 min`."""
+    """Return a duration in words: `40 s`, `12 min`, `3 h 20 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

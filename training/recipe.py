@@ -21,7 +21,10 @@ from model.nets.config import NetworkConfig
 from training.errors import TrainingError
 
 Targets = Literal["wanted", "kept", "all"]
-"""The target of a state. wanted: the next track that is kept. kept: the next track, if it is kept. all: the next track."""
+"""Which track is the target of a state.
+
+wanted: the next kept track, however late it follows. kept: the next track, but only if it is kept. all: the next track.
+"""
 
 _STRICT = ConfigDict(extra="forbid")
 _NAME = r"[\w .,=-]"
@@ -51,8 +54,8 @@ class SplitRule:
     test_from: AwareDatetime | None = None
     valid: float = Field(default=0.1, gt=0, lt=0.5)
     test: float = Field(default=0.1, gt=0, lt=0.5)
-    shares_of: Literal["log", "listener"] = "log"  # listener: each listener's own newest entries are held out
-    listeners: float = Field(default=0.0, ge=0, lt=1)  # share of listeners who are tested and never trained on
+    shares_of: Literal["log", "listener"] = "log"  # listener: the newest entries of each listener are held out
+    listeners: float = Field(default=0.0, ge=0, lt=1)  # share of listeners who are tested but not trained on
     min_count: int = Field(default=1, ge=1)  # a track with fewer entries in the training part counts as unknown
 
     @model_validator(mode="after")
@@ -70,62 +73,66 @@ class SplitRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class LossRule:
-    """The loss: L_main plus weighted terms, each a function of `model.nets.losses`. A weight of 0 leaves a term out."""
+    """The loss: L_main plus weighted terms. Each term is a function of `model.nets.losses`; a weight of 0 leaves it out."""
 
     main: Literal["auto", "full", "sampled", "bce", "bpr"] = "auto"  # auto: full softmax up to 20,000 rows, sampled beyond
     negatives: int = Field(
         default=256, ge=0
-    )  # random tracks, shared by the batch; for `bce` each state draws its own and keeps the hardest
+    )  # number of random tracks, shared by the batch; with `bce` each state draws its own and uses the highest scored one
     targets: Targets = "wanted"
     pair: float = Field(default=0.0, ge=0)
-    before: float = Field(default=0.0, ge=0)  # pairwise: a kept track against the track refused just before it
-    penalty: float = Field(default=0.0, ge=0)  # on sub-interests that resemble each other
-    refused: float = Field(default=0.0, ge=0)  # binary cross-entropy of refused tracks as negative targets
+    before: float = Field(default=0.0, ge=0)  # weight of the pairs of a kept track and the track refused just before it
+    penalty: float = Field(default=0.0, ge=0)  # weight of the distance correlation between sub-interests
+    refused: float = Field(default=0.0, ge=0)  # weight of the binary cross-entropy of refused tracks as negative targets
     contrast: float = Field(default=0.0, ge=0)
     temperature: float = Field(default=0.1, gt=0)  # of the contrastive term
-    feedback: float = Field(default=0.0, ge=0)  # binary cross-entropy of the head that predicts 'wanted'
-    smoothing: float = Field(default=0.0, ge=0, lt=1)  # of the full softmax's labels
+    feedback: float = Field(default=0.0, ge=0)  # weight of the binary cross-entropy of the head that predicts 'wanted'
+    smoothing: float = Field(default=0.0, ge=0, lt=1)  # label smoothing of the full softmax
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class FitRule:
-    """The training loop: optimiser, batches, and when to stop."""
+    """Settings of the training loop: optimiser, batches, and when to stop."""
 
     epochs: int = Field(default=30, ge=1)
-    patience: int = Field(default=3, ge=1)  # epochs without a better validation score
-    batch: int = Field(default=256, ge=1)  # sequences
-    windows: Literal["all", "newest"] = "all"  # windows of each listener's training part
+    patience: int = Field(default=3, ge=1)  # stop after this many epochs without a better validation score
+    batch: int = Field(default=256, ge=1)  # windows in a batch
+    windows: Literal["all", "newest"] = "all"  # newest: train on the newest window of each listener only
     learning_rate: float = Field(default=1e-3, gt=0)
     decay: float = Field(default=1.0, gt=0, le=1)  # factor on the learning rate after each epoch
     weight_decay: float = Field(default=0.0, ge=0)
-    warmup: int = Field(default=100, ge=0)  # steps
-    clip: float = Field(default=1.0, gt=0)  # gradient norm
+    warmup: int = Field(default=100, ge=0)  # number of steps over which the learning rate rises
+    clip: float = Field(default=1.0, gt=0)  # largest gradient norm
     average: bool = False  # use the mean of the weights over the steps (training.fitting.average); not with sparse tables
-    prior_half_life_days: float | None = Field(default=None, gt=0)  # of the popularity from which item biases start
-    start: Literal["random", "cooccurrence"] = "random"  # of track embeddings (training.fitting.cooccurrence)
+    # of the plays that count for popularity, from which item biases start
+    prior_half_life_days: float | None = Field(default=None, gt=0)
+    # values of track embeddings before training (training.fitting.cooccurrence)
+    start: Literal["random", "cooccurrence"] = "random"
     select: Literal["ndcg@10", "hr@20", "mrr@20", "auc"] = "ndcg@10"  # the validation score that chooses the epoch
-    valid_cases: int = Field(default=20_000, ge=1)  # most cases to validate on, the same after each epoch
-    refit: bool = False  # train again on training and validation parts, with the chosen epochs and weights
+    valid_cases: int = Field(default=20_000, ge=1)  # largest number of validation cases, the same after each epoch
+    refit: bool = False  # train again on training and validation parts, with the chosen number of epochs and weights
     tables: Literal["auto", "dense", "sparse"] = "auto"  # gradients of embeddings; auto: sparse from 200,000 rows on
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the steps; auto: bfloat16 on a GPU, float32 on a CPU
+    # of the training steps; auto: bfloat16 on a GPU, float32 on a CPU
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class CalibrationRule:
     """Weights that are tried on the validation part after training; see `training.fitting.calibration`."""
 
-    wanted: tuple[float, ...] = (0.0,)  # of the head that predicts 'wanted'
-    theta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0,)  # of the prior from each item's rate of being kept; 0: none
-    hit_loss: float = Field(default=0.005, ge=0, lt=1)  # the share of HR@20 that may be given up for fewer refused tracks
+    wanted: tuple[float, ...] = (0.0,)  # weights of the head that predicts 'wanted'
+    # values of theta for the prior from each item's rate of being kept; 0: no prior
+    theta: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (0.0,)
+    hit_loss: float = Field(default=0.005, ge=0, lt=1)  # the share of HR@20 that may be lost for fewer refused tracks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class SessionMemoryRule:
     """The session memory beside the network; see `model.nets.session_memory`."""
 
-    weights: tuple[Annotated[float, Field(ge=0)], ...] = ()  # tried on the validation part; none, or 0: no memory
-    sessions: int = Field(default=100_000, ge=1)  # the newest sessions are remembered
-    recent: int = Field(default=150, ge=1)  # sessions of each track that a look-up reads
+    weights: tuple[Annotated[float, Field(ge=0)], ...] = ()  # weights to try on the validation part; () or 0: no memory
+    sessions: int = Field(default=100_000, ge=1)  # number of newest sessions in the tables
+    recent: int = Field(default=150, ge=1)  # number of sessions of each track that a look-up reads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -133,9 +140,9 @@ class CopyHeadRule:
     """The copy head over the listener's long history, see `model.nets.copy_head` and `training.fitting.copy_head`."""
 
     length: int = Field(default=0, ge=0, le=10_000)  # plays of the long history; 0: no copy head
-    cases: int = Field(default=2_000, ge=1)  # of the validation part, from which its weights are learned
+    cases: int = Field(default=2_000, ge=1)  # number of validation cases that train its weights
     steps: int = Field(default=400, ge=1)
-    shifts: tuple[float, ...] = (0.0,)  # of the gate, to choose from; below 0 the listener's own tracks get more
+    shifts: tuple[float, ...] = (0.0,)  # shifts of the gate to try; below 0 the listener's own tracks get more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -211,7 +218,7 @@ def read_recipe(asked: str) -> Recipe:
 
 
 def recipe_of(table: Any, source: str) -> Recipe:
-    """Make a recipe from a table such as that of `as_dict`. RecipeError, which names the source, if it is wrong."""
+    """Make a recipe from a table like the one that `as_dict` returns. RecipeError, which names `source`, if it is wrong."""
     try:
         renamed = _with_new_names(table, source) if isinstance(table, dict) else table
         return TypeAdapter(Recipe).validate_python(renamed, strict=False)
@@ -228,7 +235,7 @@ def recipe_names() -> list[str]:
 
 
 def _table(name_or_path: str, *, below: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read a recipe's TOML and lay it over the recipe that it extends. All keys but the name are inherited."""
+    """Read a recipe's TOML and merge it into the recipe that it extends. All keys except the name are inherited."""
     source = files("training") / "recipes" / f"{name_or_path}.toml"
     path = Path(name_or_path)
     if not source.is_file() and not path.is_file():
@@ -252,7 +259,7 @@ def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(changes: str) -> str:
-    """Shorten `loss.negatives=4` to `negatives=4`, and drop characters that a folder's name should not have."""
+    """Shorten `loss.negatives=4` to `negatives=4`, and drop characters that are not allowed in a folder's name."""
     keys_and_values = (change.partition("=") for change in _CHANGE.findall(changes))
     named = ",".join(f"{key.rpartition('.')[2].strip()}={value.strip()}" for key, _, value in keys_and_values)
     return re.sub(rf"(?!{_NAME}).", "", named)

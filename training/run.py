@@ -1,6 +1,6 @@
 """The steps of a run, from a log to an artifact: train, measure, publish.
 
-It wires the other modules together and decides nothing that a recipe could.
+This module connects the other modules. Every choice is in the recipe.
 """
 
 import json
@@ -48,8 +48,11 @@ Tried = TypeVar("Tried", Calibration, CopyHeadChoice, SessionMemoryChoice)
 
 
 def train(run: Run, console: Console) -> Fitted:
-    """Fit the recipe's network, choosing the epoch, and then its weights, on the validation part; where the recipe refits,
-    learn anew from both parts with what was chosen. Goes on where a killed run stopped.
+    """Train the recipe's network. The validation part chooses the epoch, and then the calibration, copy head and session
+    memory.
+
+    If the recipe says `refit`, the network is trained again on both parts with these choices. A killed run continues from its
+    checkpoint.
     """
     cases = select_cases(run.split, VALID, cap=run.recipe.fit.valid_cases)
 
@@ -67,7 +70,7 @@ def train(run: Run, console: Console) -> Fitted:
 
 
 def _check_selection(run: Run, cases: Cases) -> None:
-    """RunError, before anything is trained, where the validation part cannot give the score that selects the epoch."""
+    """Check before training that the validation part can give the score that selects the epoch. RunError if not."""
     score = np.where(cases.target == UNKNOWN, np.nan, 0.0).astype(np.float32)
     lists = np.zeros((len(cases), 1))
     answers = Answers(np.full(len(cases), MISS), score, lists.astype(np.int32), lists.astype(np.float32))
@@ -82,9 +85,9 @@ def _check_selection(run: Run, cases: Cases) -> None:
 
 
 def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calibration | None:
-    """Choose the calibration and the session memory on `cases`, once a run, and apply both. Returns the calibration.
+    """Choose calibration, copy head and session memory on `cases`, once for each run, and apply them. Returns the calibration.
 
-    Rank 0 chooses. All ranks apply the choice, whether it was made now or by an earlier command.
+    Rank 0 chooses. All ranks apply the choice, also one that an earlier command made.
     """
     recipe, length = run.recipe, run.recipe.history.length
     tried = _once(
@@ -121,7 +124,10 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
 
 
 def _once(path: Path, kind: type[Tried], choose: Callable[[], list[Tried]]) -> list[Tried]:
-    """What is at `path`, or what rank 0 chooses and leaves there, on all ranks. RunError where it is of another version."""
+    """Return on all ranks the choices in the file `path`. If there is none, rank 0 calls `choose` and writes the file.
+
+    RunError if another version wrote the file.
+    """
     tried: list[Tried] = []
     if ranks().first and path.exists():
         try:
@@ -136,12 +142,14 @@ def _once(path: Path, kind: type[Tried], choose: Callable[[], list[Tried]]) -> l
 
 
 def _refit(run: Run, chosen: Fitted, weights: Calibration | None, artists: Tensor | None, console: Console) -> Fitted:
-    """What training chose, its network learned anew from all before the test part, in as many epochs. Nothing is measured that
-    could be chosen by: the curves stay those of the first network, the cost is that of both.
+    """Train the network again on training and validation parts, for as many epochs as `chosen` needed.
+
+    Nothing is measured after an epoch, since no part is left to choose by. The result keeps the curves of the first training;
+    its cost is the sum of both.
     """
     memory, chosen.network.session_memory = chosen.network.session_memory, None
     head, chosen.network.copy_head = chosen.network.copy_head, None
-    chosen.network.to("meta")  # its weights, which may be gigabytes, are not needed any more
+    chosen.network.to("meta")  # frees its weights, which may be gigabytes and are not needed any more
     recipe, known = run.recipe, with_valid(run.split)
     recipe = replace(recipe, fit=replace(recipe.fit, epochs=chosen.best + 1))
     anew = fit(recipe, known, None, folder=run.folder / REFIT, artists=artists, console=console)
@@ -158,8 +166,9 @@ def _refit(run: Run, chosen: Fitted, weights: Calibration | None, artists: Tenso
 
 
 def refresh_session_memory(run: Run, network: Network, newer: Log | None = None) -> None:
-    """Let a network that remembers the training part know all that came before the test part, as the baselines do, or the
-    sessions of another log instead. RunError where there is one, and the network remembers nothing.
+    """Fill the network's session memory with all sessions before the test part, or with the sessions of the log `newer`.
+
+    RunError if a newer log is given and the network has no session memory.
     """
     if network.session_memory is None:
         if newer is not None:
@@ -173,9 +182,9 @@ def refresh_session_memory(run: Run, network: Network, newer: Log | None = None)
 
 
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> tuple[list[Measured], list[Example]]:
-    """Measure the network and all baselines on the test part, over the full catalogue; examples show what the network proposes.
+    """Measure the network and all baselines on the test part, over the full catalogue. Also returns examples of proposals.
 
-    The best possible ranking comes first where it is known.
+    The best possible ranking comes first if it is known.
     """
     for doubt in doubts(run.split):
         console.print(f"warning: {doubt}", style="yellow", markup=False)
@@ -197,7 +206,9 @@ def measure_rules(run: Run, fitted: Fitted, console: Console, cap: int | None = 
 
 
 def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Measured:
-    """Measure a ranker on `cases`, and its response to a skip; the best possible ranking reads no history and has none."""
+    """Measure a ranker on `cases`, and its response to a skip. The best possible ranking ignores histories, so it has no
+    response.
+    """
     length = run.recipe.history.length
     measured = evaluate(ranker, cases, length=length, counts_V=run.split.counts, console=console)
     answered = nan if isinstance(ranker, BestPossible) else response(ranker, cases, baselines.markov(run.split), length=length)
@@ -205,7 +216,7 @@ def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Mea
 
 
 def baseline_rankers(part: Split) -> list[Ranker]:
-    """The baselines that stand beside every model, fitted on what came before the test part."""
+    """Fit the baselines of every report on all entries before the test part."""
     known = (TRAIN, VALID)
     return [
         baselines.popular(part, parts=known),
@@ -219,7 +230,7 @@ def baseline_rankers(part: Split) -> list[Ranker]:
 
 
 def best_possible(run: Run) -> list[Ranker]:
-    """The omniscient ranker, where the log was simulated."""
+    """Return the ranker that knows each listener's true taste. The list is empty if the log was not simulated."""
     truth = read_truth(run.log.folder)
     return [] if truth is None else [BestPossible(truth, run.split)]
 
@@ -257,7 +268,7 @@ def publish(
 
 
 def history_of(cases: Cases, index: int, network: Network) -> RowHistory:
-    """The whole known history of a case, with its gaps, and the long history where the network has a copy head."""
+    """Return the whole known history of a case with its gaps, and the long history if the network has a copy head."""
     case = cases.take(slice(index, index + 1))
     length = int(case.lengths[0])
     own = None if network.copy_head is None else case.long_histories(network.copy_head.length)

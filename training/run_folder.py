@@ -7,8 +7,8 @@
     refit/                       the checkpoint of the network that learned from the training and validation parts
     report.json, report.html     written by `training.commands`
 
-A run is known by its recipe and by the content of its log. The log's path and size do not count: a log that was mended and
-imported again is another log, and a log that was moved is the same one.
+A run is known by its recipe and by the content of its log. The log's path and size do not count. So a log that was
+corrected and imported again is another log, and a log that was moved is the same one.
 
 Without `--run` the folder is RUNS/LOG-RECIPE-SEED/TIME-MARK, where MARK depends on recipe and content. So the same command goes
 on with the same run, and starts a new one for a log that has grown. RUNS/LOG-RECIPE-SEED/current names the one used last.
@@ -41,7 +41,7 @@ _SHOWN = 5  # differing keys of a recipe that a message names
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A log that was split as a recipe says, and the folder where the run is kept."""
+    """A run's log, split as the recipe says, and its folder."""
 
     recipe: Recipe
     log: Log
@@ -51,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """What `run.json` holds. Recipe and content make a run the same; the log's folder and size are for people."""
+    """The content of `run.json`. Two runs are the same if recipe and content are; the log's folder and size are for people."""
 
     recipe: Mapping[str, Any]
     content: str  # SHA-256, see `Log.content`
@@ -59,14 +59,14 @@ class Identity:
     size: str
 
     def mark(self) -> str:
-        """Return six characters that depend on recipe and content alone."""
+        """Return six characters that depend on recipe and content only."""
         return hashlib.sha256(json.dumps([self.recipe, self.content], sort_keys=True).encode()).hexdigest()[:6]
 
 
 def prepare(log: Log, recipe: Recipe, folder: Path, *, anew: bool = False) -> Run:
-    """Claim the folder for the run and split the log. With `anew`, whatever run the folder holds is deleted first.
+    """Claim the folder for the run and split the log. With `anew`, a run that is in the folder is deleted first.
 
-    RunError where the folder holds another run, or files of a run without its `run.json`. With several processes rank 0 claims.
+    RunError if the folder holds another run, or files of a run without its `run.json`. With several processes, rank 0 claims.
     """
     first = ranks().first
     return _prepare(_identity(log, recipe) if first else None, log, recipe, folder, anew=anew)
@@ -83,9 +83,9 @@ def prepare_below(runs: Path, log: Log, recipe: Recipe, *, anew: bool = False) -
 
 
 def resume(folder: Path) -> Run:
-    """Open the run in a folder, or the run used last of those below it.
+    """Open the run in a folder, or the newest used run below it.
 
-    RunError where there is none, or where its log has other content now.
+    RunError if there is none, or if the log's content has changed.
     """
     if (folder / CURRENT).exists():
         folder = (folder / CURRENT).resolve()
@@ -100,9 +100,9 @@ def resume(folder: Path) -> Run:
 
 
 def prune(runs: Path, run: Run, keep: int) -> list[Path]:
-    """Delete the older runs beside `run` below `runs`, so that `keep` are left; returns the deleted folders.
+    """Delete older runs beside `run` below `runs`, so that `keep` are left. Returns the deleted folders.
 
-    Nothing is deleted where the run has a folder of its own choice, elsewhere.
+    Nothing is deleted if the run was put in another folder by `--run`.
     """
     parent = run.folder.parent
     if parent.parent != runs or not ranks().first:
@@ -128,7 +128,7 @@ def _prepare(identity: Identity | None, log: Log, recipe: Recipe, folder: Path, 
 
 
 def _claim(folder: Path, asked: Identity, *, anew: bool) -> str | None:
-    """Make the folder that of the run; returns why that cannot be, else None."""
+    """Claim the folder for a run. Returns the reason if that is impossible, else None."""
     if anew:
         _delete_run(folder)
     found = _read(folder)
@@ -149,7 +149,7 @@ def _claim(folder: Path, asked: Identity, *, anew: bool) -> str | None:
 
 
 def _delete_run(folder: Path) -> None:
-    """Delete what a run leaves in its folder, and nothing else."""
+    """Delete the files of a run from its folder, and nothing else."""
     for pattern in _FILES:
         for path in folder.glob(pattern):
             path.unlink()
@@ -174,7 +174,7 @@ def _own_folder(runs: Path, identity: Identity) -> Path:
 
 
 def _read(folder: Path) -> Identity | None:
-    """Return the identity in `run.json`, None where there is no such file. RunError where it cannot be read."""
+    """Return the identity in `run.json`, None if there is no such file. RunError if it cannot be read."""
     path = folder / RUN
     if not path.exists():
         return None

@@ -10,9 +10,9 @@ from model.nets.sine import SineNetwork
 
 
 def build(config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> Network:
-    """A fresh network over a vocabulary of `rows` rows, reading histories of at most `length` entries.
+    """Build a fresh network over a vocabulary of `rows` rows. It reads histories of at most `length` entries.
 
-    `artists` int64 [rows] numbers each row's artist, 0 for none; None where nothing is known of them.
+    `artists` int64 [rows] numbers each row's artist, 0 for none. It is None if no artists are known.
     """
     kinds: dict[str, type[CausalNetwork] | type[ClozeNetwork] | type[SineNetwork]]
     kinds = {"causal": CausalNetwork, "cloze": ClozeNetwork, "sine": SineNetwork}

@@ -104,7 +104,7 @@ class SessionMemory(nn.Module):
         return scores_BV.scatter(1, rows_BN, scores_BV.gather(1, rows_BN) + more_BN)
 
     def _matches(self, heard_BH: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the K strongest matches: strength `[B, K]` and place `[B, K]`. The strength is 0 where there are fewer
+        """Return the K strongest matches: strength `[B, K]` and place `[B, K]`. The strength is 0 if there are fewer
         matches.
         """
         lag_H = torch.arange(REACH)

@@ -1,1 +1,1 @@
-"""What an operator sees: metrics and logs."""
+"""Observation for operators: metrics, logs and status."""

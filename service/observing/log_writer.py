@@ -1,11 +1,11 @@
 """Writes log lines from a thread of its own, so that a log call neither waits nor fails.
 
-A reader of stdout may stall, go away, or be a full disk. None of that may reach a request. Lines wait in a queue of bounded
-size. When it is full, or when a write fails, lines are dropped and counted. Once a write succeeds again, a line says how many
-were dropped.
+A reader of stdout may stall or end, or the disk may be full. None of this may affect a request. Lines wait in a queue of
+limited size. If it is full, or if a write fails, lines are dropped and counted. Once a write succeeds again, a line reports how
+many were dropped.
 
-The standard library's `QueueHandler` does not fit. It wants a `LogRecord` for each line, and its queue is bounded by lines of
-any size. It prints a traceback for each line that finds the queue full.
+The standard library's `QueueHandler` is not suitable. It needs a `LogRecord` for each line, and its queue limits the number of
+lines and not their size. It prints a traceback for each line that finds the queue full.
 """
 
 import os
@@ -18,19 +18,19 @@ from contextlib import suppress
 import structlog
 
 LIMIT_BYTES = 4 * 1024 * 1024
-"""Size of the queue: some 20,000 lines of requests."""
+"""Size of the queue: about 20,000 lines of requests."""
 GATHER_S = 0.02
-"""Pause before the queue is written. Waking the thread for each line would take the interpreter away from the event loop."""
+"""Pause in seconds before the queue is written. Waking the thread for each line would interrupt the event loop."""
 _AT_ONCE = select.PIPE_BUF
-"""Bytes of one write. The kernel keeps such a write whole, also between worker processes that share a pipe."""
+"""Largest size in bytes of one write. The kernel does not split such a write, even if worker processes share a pipe."""
 
 logger = structlog.get_logger()
 
 
 class LogWriter:
-    """A queue of lines and the thread that writes them to a file descriptor.
+    """A queue of lines, and the thread that writes them to a file descriptor.
 
-    `write` and `flush` are what structlog and `logging` need of a text file.
+    structlog and `logging` use its `write` and `flush` as those of a text file.
     """
 
     def __init__(self, descriptor: int, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -40,18 +40,18 @@ class LogWriter:
         self._bytes = 0  # queued or being written
         self._dropped = self._told = 0
         self._report: Callable[[int], object] | None = None
-        self._cut = False  # whether the last write ended within a line
+        self._cut = False  # the last write ended within a line
         self._deadline: float | None = None
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="log", daemon=True)
         self._thread.start()
 
     def is_terminal(self) -> bool:
-        """Whether a person may be looking."""
+        """Say whether the output is a terminal."""
         return os.isatty(self._descriptor)
 
     def put(self, line: bytes) -> None:
-        """Queue one or more whole lines, or drop them when there is no room."""
+        """Queue one or more whole lines, or drop them if there is no room."""
         with self._lock:
             fits = self._bytes + len(line) <= self._limit
             if fits:
@@ -70,10 +70,10 @@ class LogWriter:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: the thread writes without being asked."""
+        """Do nothing, because the thread writes by itself."""
 
     def drop(self, lines: int) -> None:
-        """Count lines that nobody will see."""
+        """Count lines that are lost."""
         with self._lock:
             self._dropped += lines
         if self._report is not None:
@@ -81,7 +81,7 @@ class LogWriter:
                 self._report(lines)
 
     def report_to(self, report: Callable[[int], object]) -> None:
-        """Call `report` with the number of lines dropped: with those so far, and from now on with each loss."""
+        """Call `report` with the number of dropped lines: now with all so far, and later with each loss."""
         with self._lock:
             self._report, before = report, self._dropped
         if before:
@@ -124,14 +124,14 @@ class LogWriter:
         while view:
             try:
                 written = os.write(self._descriptor, view)
-            except BlockingIOError:  # whoever shares the descriptor has made it non-blocking
+            except BlockingIOError:  # another program that shares the descriptor made it non-blocking
                 select.select([], [self._descriptor], [])
                 continue
             view = view[written:]
             self._cut = len(view) > 0
 
     def _tell(self) -> None:
-        """Log how many lines were dropped since this was last said."""
+        """Log how many lines were dropped since the last such report."""
         with self._lock:
             lines, self._told = self._dropped - self._told, self._dropped
         if lines:
@@ -139,7 +139,7 @@ class LogWriter:
 
 
 def _grouped(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Whole lines in groups of at most `_AT_ONCE` bytes; a longer line stands alone."""
+    """Yield whole lines in groups of at most `_AT_ONCE` bytes. A longer line is a group of its own."""
     group: list[bytes] = []
     size = 0
     for line in lines:

@@ -1,9 +1,9 @@
-"""Structured logs on stdout, ours and uvicorn's alike. Each line carries the id of the request that it belongs to.
+"""Structured logs on stdout, for our lines and uvicorn's. Each line has the id of its request.
 
 No log call raises or waits: `LogWriter` queues the lines, and a line that cannot be rendered is dropped and counted. Control
-characters that listeners or clients sent are escaped, so that they do nothing to a terminal.
+characters from listeners or clients are escaped, so that they cannot affect a terminal.
 
-A request's own line takes a shorter way: `RequestLog` encodes it without structlog.
+A request's own line is encoded without structlog by `RequestLog`, which is faster.
 """
 
 import atexit
@@ -28,7 +28,7 @@ from service.observing.pseudonyms import Pseudonyms
 from service.observing.recent_trouble import RecentTrouble
 
 AGAIN_S = 10.0
-"""How often a failure that goes on is logged."""
+"""Seconds between log lines about a failure that continues."""
 DRAIN_S = 2.0
 """Longest wait for queued lines when the process ends."""
 NOTES = ("caller", "proposal", "source", "requests", "degraded", "explored")
@@ -36,7 +36,7 @@ NOTES = ("caller", "proposal", "source", "requests", "degraded", "explored")
 
 `explored` has, by the id of a reply, the tracks that were drawn and the probability of each draw."""
 FRAMES, TRACEBACK_CHARACTERS = 12, 16_000
-"""The newest frames of each exception that are logged, and the last characters of a traceback."""
+"""Number of newest frames of each exception in the log, and of last characters of a traceback."""
 
 _encoder = msgspec.json.Encoder()
 logger = structlog.get_logger()
@@ -50,10 +50,10 @@ def configure(
     pseudonyms: Pseudonyms | None = None,
     trouble: RecentTrouble | None = None,
 ) -> LogWriter:
-    """Set up logging for this process, to stdout unless another descriptor is given. Whoever starts the process calls it once.
+    """Set up logging for this process, to stdout unless another descriptor is given. Call it once, at the start of the process.
 
-    `pseudonyms` replace user ids in all lines but a request's own, which `RequestLog` writes. `trouble` remembers warnings and
-    errors. The returned writer is also where a start's other output goes.
+    `pseudonyms` replace user ids in all lines but a request's own, which `RequestLog` writes. `trouble` stores warnings and
+    errors. Returns the writer, which also takes other output of the start.
     """
     writer = LogWriter(_stdout() if descriptor is None else descriptor)
     process = os.getpid()
@@ -93,7 +93,7 @@ def configure(
 
 
 class Trouble:
-    """Warns of something that keeps failing: at once, and then once in `AGAIN_S` with the number of failures since."""
+    """Warns of a continuing failure: at once, and then every `AGAIN_S` with the number of failures since."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -108,7 +108,7 @@ class Trouble:
 
 
 class RequestLog:
-    """Writes a line for each request; by structlog in the format for people. Without a writer it writes none."""
+    """Writes a line for each request, in the format for people through structlog. Without a writer it writes none."""
 
     def __init__(
         self,
@@ -123,7 +123,7 @@ class RequestLog:
         self._process = os.getpid()
 
     def __call__(self, scope: Scope, request_id: bytes, status: int, elapsed_s: float) -> None:
-        """Log a request that has ended, with those `NOTES` that its scope has."""
+        """Log a request that has ended, with the `NOTES` in its scope."""
         if self._writer is None:
             return
         method, path, ms = scope["method"], scope["path"], round(elapsed_s * 1000, 2)
@@ -153,7 +153,7 @@ class RequestLog:
 
 
 def _hide_users(pseudonyms: Pseudonyms, _: object, __: str, line: EventDict) -> EventDict:
-    """A processor that puts pseudonyms in place of user ids, in the fields that have any."""
+    """A processor that replaces user ids by pseudonyms, in all fields that contain one."""
     if "user_id" in line:
         line["user_id"] = pseudonyms.user(str(line["user_id"]))
     if "path" in line:
@@ -162,19 +162,19 @@ def _hide_users(pseudonyms: Pseudonyms, _: object, __: str, line: EventDict) -> 
 
 
 class _Handler(logging.StreamHandler[LogWriter]):
-    """Hands the lines of `logging` to the writer. A line that cannot be rendered is counted, not printed on stderr."""
+    """Passes the lines of `logging` to the writer. A line that cannot be rendered is counted, not printed on stderr."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  # the name and argument of `logging`
         self.stream.drop(1)
 
 
 def _stdout() -> int:
-    """The descriptor of stdout, or of nothing when the process was started without one: a socket might have its number."""
+    """Return the descriptor of stdout, or of /dev/null if the process has none: a socket might have got its number."""
     return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else 1
 
 
 def _guarded(processors: Sequence[Processor], writer: LogWriter) -> Processor:
-    """All processors as one, which drops and counts a line that one of them fails on."""
+    """Combine all processors into one that drops and counts a line if one of them fails."""
 
     def process(logger: object, method: str, line: EventDict) -> Any:
         try:
@@ -192,12 +192,12 @@ def _guarded(processors: Sequence[Processor], writer: LogWriter) -> Processor:
 def _renderers(format: Literal["json", "console"], writer: LogWriter) -> list[Processor]:
     if format == "json":
         return [structlog.processors.JSONRenderer(_encode)]
-    plain = structlog.dev.plain_traceback  # not the one that shows local variables where rich is installed
+    plain = structlog.dev.plain_traceback  # not rich's format, which shows local variables
     return [_escape_controls, structlog.dev.ConsoleRenderer(colors=writer.is_terminal(), exception_formatter=plain)]
 
 
 def _escape_controls(_: object, __: str, line: EventDict) -> EventDict:
-    """Escape what a terminal would obey. Values that are no strings are shown by `repr`, which escapes as well."""
+    """Escape control characters for terminals. Values that are not strings are shown by `repr`, which escapes as well."""
     for name, value in line.items():
         if isinstance(value, str) and not value.isprintable():
             line[name] = "\n".join(map(_escaped, value.split("\n"))) if name in {"exception", "stack"} else _escaped(value)
@@ -205,20 +205,20 @@ def _escape_controls(_: object, __: str, line: EventDict) -> EventDict:
 
 
 def _escaped(text: str) -> str:
-    r"""`text` with each character that is not printable in JSON's notation (`\u001b`)."""
+    r"""Return the text with non-printable characters in JSON's notation (`\u001b`)."""
     return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
 
 
 def _format_traceback(exc_info: ExcInfo) -> str:
-    """A traceback without local variables, of the newest frames."""
+    """Return a traceback of the newest frames, without local variables."""
     text = "".join(traceback.TracebackException(*exc_info, limit=-FRAMES, compact=True).format()).rstrip("\n")
     return text[-TRACEBACK_CHARACTERS:]
 
 
 def _encode(line: EventDict, default: Callable[[Any], Any]) -> str:
-    """JSON on one line, in which only printable characters stand as they are."""
+    """Encode a line as JSON with printable characters only."""
     try:
         text = msgspec.json.encode(line, enc_hook=default).decode()
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON allows and UTF-8 does not
+    except UnicodeEncodeError:  # a lone surrogate, which JSON allows and UTF-8 does not
         text = json.dumps(line, default=default)
     return text if text.isprintable() else _escaped(text)

@@ -1,8 +1,7 @@
-"""What is measured, each thing named once; `/metrics` shows it.
+"""The service's metrics, each defined once. `/metrics` shows them.
 
-With several workers prometheus_client keeps values in files under PROMETHEUS_MULTIPROC_DIR, which `__main__` sets before
-they start, and whichever worker is asked adds them all up. Histograms' limits lie where the service lives: a tenth of a
-millisecond to seconds.
+With several workers, prometheus_client keeps values in files under PROMETHEUS_MULTIPROC_DIR, which `__main__` sets before they
+start. The worker that is asked adds them up. Histogram buckets go from a tenth of a millisecond to seconds.
 """
 
 import os
@@ -25,7 +24,7 @@ _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 
 
 
 class Metrics:
-    """One application's metrics; two in a process (in tests) do not share any."""
+    """One application's metrics. Two applications in a process (in tests) do not share any."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -33,15 +32,15 @@ class Metrics:
         self.requests = Counter(
             "nexttrack_requests",
             "Requests answered",
-            # route: the template, never a path (that would be a time series a user), or "refused" before a route was known;
-            # status: our errors or theirs
+            # route: the template, never a path (that would be a time series for each user), or "refused" before a route was
+            # known; status: tells our errors from the client's
             ["route", "method", "status"],
             registry=registry,
         )
         self.seconds = Histogram(
             "nexttrack_request_seconds",
             "From the first byte of a request to the last of its reply",
-            ["route"],  # the template: a batch of events and one proposal have nothing in common
+            ["route"],  # the template, because a batch of events and one proposal cannot be compared
             buckets=_SECONDS,
             registry=registry,
         )
@@ -78,14 +77,14 @@ class Metrics:
         self.redis = Histogram(
             "nexttrack_redis_seconds",
             "One round trip to Redis",
-            ["operation"],  # record, read, forget: to tell slow writes from slow reads
+            ["operation"],  # record, read, forget: tells slow writes from slow reads
             buckets=_SECONDS,
             registry=registry,
         )
         self.degraded = Counter(
             "nexttrack_degraded",
             "Replies from popularity where Redis or the model could not be used",
-            ["reason", "version"],  # redis or model: whom to wake
+            ["reason", "version"],  # redis or model: the part that failed
             registry=registry,
         )
         self.proposals = Counter(
@@ -118,13 +117,14 @@ class Metrics:
         self.events = Counter(
             "nexttrack_events",
             "Events received",
-            ["type", "result"],  # the share of skips is the product's pulse; accepted or duplicate: retries
+            # type: gives the share of skips, the main figure of the product; result: accepted, or duplicate after a retry
+            ["type", "result"],
             registry=registry,
         )
         self.outcomes = Counter(
             "nexttrack_outcomes",
             "Outcomes of proposed tracks, as events report them that carry a request_id",
-            ["version", "arm", "rank", "outcome"],  # of the model that proposed the track, and where it stood in the reply
+            ["version", "arm", "rank", "outcome"],  # of the model that proposed the track, and the track's place in the reply
             registry=registry,
         )
         self.log_dropped = Counter(
@@ -135,18 +135,18 @@ class Metrics:
         self.unreadable = Counter(
             "nexttrack_unreadable_values",
             "Stored values that could not be read and were skipped",
-            ["kind", "reason"],  # kind: of the key; reason: another version of the service wrote it, or it is broken
+            ["kind", "reason"],  # kind: of the key; reason: it has another version's format, or is broken
             registry=registry,
         )
         self.model = Gauge(
             "nexttrack_model_info",
             "1 for a model in use, 0 for one that was replaced",
-            ["name", "version", "arm"],  # to lay other series beside a change of model
+            ["name", "version", "arm"],  # to compare other series before and after a change of model
             registry=registry,
             multiprocess_mode="livemax",
         )
 
-        # Finding a labelled series costs more than counting in it.
+        # Looking up a labelled series costs more than counting in it.
         self.events_of, self._redis_of = cache(self.events.labels), cache(self.redis.labels)
         self.shadow_overlap_of = cache(self.shadow_overlap.labels)
         self._callers_of = cache(self.callers.labels)
@@ -155,7 +155,7 @@ class Metrics:
         self._versions, self._callers = set[str](), set[str]()
 
     def answered(self, scope: Scope, status: int, elapsed_s: float) -> None:
-        """Count and time a request; status 0: its client went away before there was a reply."""
+        """Count and time a request. Status 0 means that its client left before the reply."""
         route = getattr(scope.get("route"), "path", "unmatched")
         self._requests_of(route, scope["method"], str(status) if status else "none").inc()
         self._seconds_of(route).observe(elapsed_s)
@@ -167,7 +167,9 @@ class Metrics:
             scope["model"].overhead.observe(max(0.0, elapsed_s - onnx_s))
 
     def outcome(self, outcome: ProposalOutcome) -> None:
-        """Count the outcome of a proposal. A client could make up versions, so those past `MOST_VERSIONS` count as `other`."""
+        """Count the outcome of a proposal. Clients could invent versions, so versions beyond `MOST_VERSIONS` count as
+        `other`.
+        """
         version = _bounded(outcome.version, self._versions, MOST_VERSIONS)
         self._outcomes_of(*outcome._replace(version=version)).inc()
 
@@ -185,15 +187,15 @@ class Metrics:
             self._redis_of(operation).observe(time.perf_counter() - started)
 
     def of_model(self, name: str, version: str, arm: str) -> "ModelMetrics":
-        """The metrics of one model, which is in use from now on."""
+        """Return the metrics of one model, and mark the model as in use."""
         return ModelMetrics(self, name, version, arm)
 
     def exposition(self) -> bytes:
-        """All metrics, of all workers, in Prometheus' text format."""
+        """Return all metrics of all workers in Prometheus' text format."""
         return generate_latest(self._together())
 
     def families(self) -> list[Metric]:
-        """All metrics, of all workers, with their samples."""
+        """Return all metrics of all workers with their samples."""
         return list(self._together().collect())
 
     def _together(self) -> CollectorRegistry:
@@ -224,5 +226,5 @@ class ModelMetrics:
         self._in_use.set(1)
 
     def retire(self) -> None:
-        """Say that the model is no longer in use."""
+        """Mark the model as no longer in use."""
         self._in_use.set(0)

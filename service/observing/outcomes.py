@@ -1,4 +1,4 @@
-"""What became of a proposed track: an event that carries the id of the reply counts for the model that proposed the track."""
+"""Outcomes of proposed tracks. An event with the id of a reply counts for the model that proposed its track."""
 
 from typing import Literal, NamedTuple
 
@@ -10,7 +10,7 @@ OUTCOMES: tuple[OutcomeName, ...] = ("completed", "skipped", "liked", "disliked"
 
 
 class ProposalOutcome(NamedTuple):
-    """The outcome of one proposal, and what proposed the track."""
+    """The outcome of one proposal, and the source of the track."""
 
     version: str
     arm: str
@@ -21,8 +21,8 @@ class ProposalOutcome(NamedTuple):
 def outcome_of(event: Event, skip: SkipRule) -> ProposalOutcome | None:
     """Returns the outcome that an event reports.
 
-    None for a play that has only begun, for a private event, and for an event that names no reply of ours with its track. The
-    skip rule decides between completed and skipped.
+    None for the start of a play, for a private event, and for an event that names no reply of ours with its track. The skip
+    rule decides between completed and skipped.
     """
     if event.request_id is None or event.private or event.type is EventType.PLAY:
         return None

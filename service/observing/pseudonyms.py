@@ -1,8 +1,8 @@
-"""Replaces user ids in log lines by pseudonyms, so that logs can be kept and shared without saying who listened.
+"""Replaces user ids in log lines by pseudonyms, so that logs can be kept and shared without naming listeners.
 
-A pseudonym is the first 16 hexadecimal digits of HMAC-SHA-256 over the id, under a secret key. The same listener has the same
-pseudonym in every line, and whoever has the key can find a listener's lines. Without the key ids cannot be tried out, as they
-could be with a plain hash.
+A pseudonym is the first 16 hexadecimal digits of HMAC-SHA-256 over the id, with a secret key. A listener has the same pseudonym
+in every line, so whoever has the key can find a listener's lines. Without the key nobody can try out ids, as would be possible
+with a plain hash.
 """
 
 import hashlib
@@ -17,12 +17,12 @@ DIGITS = 16
 
 
 def pseudonyms(key: SecretStr | None) -> "Pseudonyms | None":
-    """Returns the pseudonyms that the settings ask for; None if ids are logged as they are."""
+    """Returns the pseudonyms that the settings configure. None if ids are logged as they are."""
     return None if key is None else Pseudonyms(key.get_secret_value())
 
 
 class Pseudonyms:
-    """The pseudonyms under one key."""
+    """Makes pseudonyms with one key."""
 
     def __init__(self, key: str) -> None:
         self._hmac = hmac.new(key.encode(), digestmod=hashlib.sha256)

@@ -1,4 +1,4 @@
-"""Remembers the latest warnings and errors of this process, for whoever looks at its status."""
+"""Keeps the latest warnings and errors of this process for its status."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _LEVELS = {"warning", "error", "critical"}
 
 
 class LoggedTrouble(NamedTuple):
-    """A warning or an error: when it was logged, how bad it is, what it says, and how often it happened since the last line."""
+    """A warning or an error: its time, level and message, and how often it has occurred since the last log line."""
 
     at: datetime
     level: str
@@ -21,13 +21,13 @@ class LoggedTrouble(NamedTuple):
 
 
 class RecentTrouble:
-    """The latest `KEPT` warnings and errors. It is a processor of structlog, behind the one that adds the level."""
+    """The latest `KEPT` warnings and errors. It is a structlog processor, placed after the one that adds the level."""
 
     def __init__(self) -> None:
         self._latest: deque[LoggedTrouble] = deque(maxlen=KEPT)
 
     def __call__(self, _: object, __: str, line: EventDict) -> EventDict:
-        """Notes a line. Causes are left out: they may name hosts, and the log has them."""
+        """Store a line. Causes are left out, because they may name hosts; the log has them."""
         if line.get("level") in _LEVELS:
             times = line.get("times")
             what = str(line.get("event"))
@@ -35,5 +35,5 @@ class RecentTrouble:
         return line
 
     def newest_first(self) -> Sequence[LoggedTrouble]:
-        """Returns what is remembered."""
+        """Returns the stored lines."""
         return list(reversed(self._latest))

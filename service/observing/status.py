@@ -1,4 +1,4 @@
-"""What an operator looks at first, made from the metrics: traffic, latency, degraded replies, and what became of proposals."""
+"""The status for operators, computed from the metrics: traffic, latency, degraded replies, and outcomes of proposals."""
 
 import math
 from collections import defaultdict
@@ -16,7 +16,7 @@ QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
 def traffic(families: Iterable[Metric]) -> dict[str, Any]:
     """Returns requests, latency and degraded replies, counted since the service started.
 
-    Latency is interpolated within the histogram's buckets. Beyond the last bucket it is that bucket's limit.
+    Latency is interpolated within the histogram's buckets. Beyond the last bucket, it is the last bucket's limit.
     """
     of_name = {family.name: family for family in families}
     proposals = sum(value for _, value in _counts(of_name, "nexttrack_proposals"))
@@ -42,7 +42,9 @@ def traffic(families: Iterable[Metric]) -> dict[str, Any]:
 
 
 def outcomes_by_model(counts: Iterable[tuple[ProposalOutcome, int]]) -> list[dict[str, Any]]:
-    """Returns the outcomes of each version and arm, all ranks together and rank by rank; versions with the most first."""
+    """Returns the outcomes of each version and arm, for all ranks together and for each rank. Versions with the most come
+    first.
+    """
     of_model: defaultdict[tuple[str, str], defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(_none_yet))
     for outcome, times in counts:
         of_model[outcome.version, outcome.arm][outcome.rank][outcome.outcome] += times
@@ -72,7 +74,7 @@ def _counts(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Mapping
 
 
 def _histograms(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Mapping[str, str], Sequence[tuple[float, float]]]]:
-    """The labels of each histogram, and its buckets: upper limit in seconds, and how many were at most that."""
+    """Yields the labels of each histogram and its buckets: the upper limit in seconds, and the number of values up to it."""
     buckets: defaultdict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = defaultdict(list)
     for sample in families[name].samples if name in families else ():
         if sample.name == f"{name}_bucket":

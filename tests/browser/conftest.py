@@ -1,4 +1,4 @@
-"""A real Chromium for the tests of the pages. Without one they are skipped, in CI they fail."""
+"""A real Chromium for the tests of the pages. Without one they are skipped; in CI they fail."""
 
 import os
 import shutil
@@ -23,9 +23,9 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium, as Debian's package `chromium` installs it.
+    """Start headless Chromium, as installed by Debian's package `chromium`.
 
-    It ends with each module: while it lives, Playwright runs an event loop in this thread, and other tests need their own.
+    It ends with each module. While it runs, Playwright runs an event loop in this thread, and other tests need their own.
     """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
@@ -39,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service with a small artifact and an embedded Valkey."""
+    """Run a service with a small artifact and an embedded Valkey, and yield its address."""
     folder, port = tmp_path_factory.mktemp("browser"), free_port()
     artifact = artifacts.build(folder / "artifacts", catalogue=True)
     with process("-m", "service", port=port, log=folder / "log", artifact=artifact, state_dir=folder):
@@ -48,7 +48,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """An empty page that fails the test if its scripts fail or it calls another host."""
+    """Yield an empty page. The test fails if a script of the page fails or if the page calls another host."""
     made = browser.new_page()
     faults: list[str] = []
     made.on("pageerror", lambda error: faults.append(str(error)))

@@ -37,7 +37,7 @@ def test_a_listener_plays_skips_likes_and_sees_what_changed(page: Page, address:
     expect(page.locator("#ribbon li.skipped")).to_have_count(1)
     expect(page.locator("#last-skip")).to_be_visible()
     expect(page.locator("#skip-summary")).to_contain_text("You skipped")
-    expect(page.locator("#ribbon li.played")).to_have_count(1)  # the next track plays by itself
+    expect(page.locator("#ribbon li.played")).to_have_count(1)  # the next track starts by itself
 
     page.click("#like")
     expect(page.locator("#ribbon li.liked")).to_have_count(1)
@@ -121,7 +121,9 @@ def test_axe_finds_no_violation(page: Page, address: str, scheme: str, width: in
 
 
 def test_redis_dies_and_comes_back_under_the_player(page: Page, tmp_path: Path) -> None:
-    """The queue goes on with popular tracks and says so; what was not stored is said; afterwards all is well again."""
+    """Popular tracks continue the queue, and the page says so, also that events were not stored. Afterwards it works as
+    before.
+    """
     artifact, port = artifacts.build(tmp_path / "artifacts", catalogue=True), free_port()
     with ExitStack() as first:
         url = first.enter_context(embedded_valkey.running(tmp_path))
@@ -131,14 +133,14 @@ def test_redis_dies_and_comes_back_under_the_player(page: Page, tmp_path: Path) 
             page.click("#play")
             expect(page.locator("#ribbon li.played")).to_have_count(1)
 
-            first.close()  # Redis is gone
+            first.close()  # Redis is down
             page.click("#skip")
             expect(page.locator("#notice")).to_contain_text("was not stored")
             page.click("text=Switch")
             expect(page.locator("#notice")).to_contain_text("Degraded")
             expect(page.locator(QUEUE)).not_to_have_count(0)
 
-            with embedded_valkey.running(tmp_path):  # and back, at the same address
+            with embedded_valkey.running(tmp_path):  # it is back at the same address
                 until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
                 page.click("text=Switch")
                 expect(page.locator("#notice")).to_be_hidden()

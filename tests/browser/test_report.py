@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing is cut, on a screen of 1,000 pixels, on a phone, and on paper."""
+"""The report in a real browser is not cut: on a screen of 1,000 pixels, on a phone, and on paper."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -14,7 +14,7 @@ NAMES = ("best possible", "nexttrack", "popular", "popular, 2 days", "markov, kn
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A report with every metric, long names and spreads, as a comparison over seeds has them."""
+    """Make a report with every metric, long names, and spreads over seeds. Returns its address."""
     lengths = [{"from": start, "cases": 99, "hr@20": 0.5, "ndcg@10": 0.2} for start in (0, 1, 5, 10, 20, 50)]
     thirds = [{"tracks": 1_234_567, "cases": 99, "hr@20": 0.5 / part, "ndcg@10": 0.1} for part in (1, 2, 3)]
     values = dict.fromkeys(METRICS, 0.1234)
@@ -35,7 +35,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def overflow(page: Page) -> list[str]:
-    """What is wider than the window: the document, or a table in its box."""
+    """Return the names of elements wider than the window: the document, or a table beyond its box."""
     found: list[str] = page.evaluate(
         """() => [document.documentElement, ...document.querySelectorAll(".wide")]
             .filter(box => box.scrollWidth > box.clientWidth + 1).map(box => box.outerHTML.slice(0, 200))"""
@@ -45,7 +45,7 @@ def overflow(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_report_fits_a_thousand_pixels_and_is_accessible(browser: Browser, address: str, scheme: str) -> None:
-    """With every table unfolded; axe finds nothing in either colour scheme."""
+    """Every table is unfolded, and axe finds no fault in either colour scheme."""
     page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="dark" if scheme == "dark" else "light")
     page.goto(address)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
@@ -66,7 +66,7 @@ def test_report_scrolls_only_its_tables_on_a_phone(browser: Browser, address: st
 
 
 def test_printed_report_cuts_no_column(browser: Browser, address: str) -> None:
-    """At the width of A4 with the browser's margins."""
+    """Its width is A4 with the browser's margins."""
     page = browser.new_page(viewport={"width": 718, "height": 1000})
     page.goto(address)
     page.emulate_media(media="print")
@@ -77,7 +77,7 @@ def test_printed_report_cuts_no_column(browser: Browser, address: str) -> None:
 
 
 def test_headings_say_in_words_what_the_columns_are(browser: Browser, address: str) -> None:
-    """As a tooltip, beside the explanation at the end of the page."""
+    """The words are in a tooltip, and in the explanation at the end of the page."""
     page = browser.new_page()
     page.goto(address)
     headings = page.locator("table").first.locator("th[title]")

@@ -55,7 +55,7 @@ FIELDS = {
     "SessionEntry": {"track_id", "outcome", "at"},
     "Problem": {"type", "title", "status", "detail", "errors"},
 }
-"""Copied from the contract by hand: a renamed field must fail here."""
+"""Copied from the contract by hand, so that renaming a field fails here."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def document(client: Client) -> dict[str, Any]:
 
 
 def test_paths_and_fields_are_those_of_the_contract(client: Client) -> None:
-    """All of them exist by these names, and ids and limits are described."""
+    """All paths and fields of the contract exist by these names, and ids and limits are described."""
     found = document(client)
     schemas = found["components"]["schemas"]
 
@@ -172,7 +172,7 @@ def test_replies_are_what_the_document_says(client: Client, exchange: Exchange) 
     ],
 )
 def test_replies_without_redis_are_what_the_document_says(catalogued: Artifact, exchange: Exchange) -> None:
-    """Replies during failures are part of the contract too."""
+    """The contract also covers replies during failures."""
     with running(catalogued, store=BrokenSessions()) as client:
         reply = client.request(exchange.method, exchange.path, json=exchange.body)
         faults = faults_of(document(client), exchange, reply)
@@ -198,7 +198,7 @@ def test_a_wrong_reply_would_be_noticed(client: Client, value: object, fault: st
 
 
 def test_a_time_without_an_offset_would_be_noticed(client: Client) -> None:
-    """JSON Schema leaves the check of formats to whoever validates."""
+    """JSON Schema does not check formats unless the validator is told to."""
     entry = {"track_id": "t1", "outcome": "played", "at": "2026-11-30T12:00:00"}
     schema = {"$ref": "#/components/schemas/SessionEntry"}
 
@@ -235,7 +235,7 @@ def check(document: Mapping[str, Any], schema: Mapping[str, Any], value: object)
 
 
 def _closed(schema: Any) -> Any:
-    """Return a schema whose objects have no fields but the described ones, unless it allows for others itself."""
+    """Return a schema whose objects may only have described fields, unless it allows others itself."""
     if isinstance(schema, list):
         return [_closed(one) for one in schema]
     if not isinstance(schema, dict):

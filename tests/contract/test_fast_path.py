@@ -18,14 +18,14 @@ from tests.service.fakes import MemorySessions
 
 @dataclass
 class Ways:
-    """Two applications with one store: one with the fast path, one that leaves everything to FastAPI."""
+    """Two applications with one store: one has the fast path, and the other leaves everything to FastAPI."""
 
     fast: httpx.Client
     framework: httpx.Client
-    reached_framework: list[str] = field(default_factory=list)  # paths that the first has passed on to FastAPI
+    reached_framework: list[str] = field(default_factory=list)  # paths that the first application has passed to FastAPI
 
     def replies(self, method: str, path: str, bodies: Sequence[str] = ("", "")) -> list[tuple[int, Any, list[str]]]:
-        """Return status, body and header names of both ways, without ids that are new each time."""
+        """Return status, body and header names of both applications, without ids that are new each time."""
         self.reached_framework.clear()
         headers = {"content-type": "application/json"} if method == "POST" else {}
         found = []

@@ -1,4 +1,4 @@
-"""docker-compose.yml: what every service is confined to, those that somebody adds later included."""
+"""docker-compose.yml: the limits of every service, also of services that are added later."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ each = pytest.mark.parametrize("name", SERVICES)
 
 @each
 def test_service_cannot_gain_rights(name: str) -> None:
-    """No capability, no way to a new one, and a file system that it cannot change."""
+    """It has no capability, no way to gain one, and a read-only file system."""
     service = SERVICES[name]
 
     assert service["cap_drop"] == ["ALL"]
@@ -28,7 +28,7 @@ def test_service_cannot_gain_rights(name: str) -> None:
 
 @each
 def test_service_has_bounds(name: str) -> None:
-    """Memory, processors and processes are limited, and so is what its log takes on the disk."""
+    """Memory, processors and processes are limited, and so is the disk space of its log."""
     service = SERVICES[name]
     logging = service["logging"]
 
@@ -60,7 +60,7 @@ def test_redis_is_reached_by_the_service_alone() -> None:
 
 
 def test_redis_fits_its_memory_limit_while_it_rewrites_its_file() -> None:
-    """A rewrite may copy all of its memory; a container that runs out of memory is killed."""
+    """A rewrite may copy all of its memory, and a container that runs out of memory is killed."""
     configured = (ROOT / "docker/redis.conf").read_text(encoding="utf-8")
     most = re.search(r"^maxmemory (\d+)gb$", configured, re.MULTILINE)
 
@@ -69,7 +69,7 @@ def test_redis_fits_its_memory_limit_while_it_rewrites_its_file() -> None:
 
 
 def test_published_port_is_on_this_machine_alone() -> None:
-    """The service asks for no key by itself, so no network reaches it until somebody decides so."""
+    """By default the service asks for no key, so no network reaches it until somebody decides so."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
 
     assert ports == ["127.0.0.1:${PORT:-8000}:8000"]

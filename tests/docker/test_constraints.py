@@ -1,4 +1,4 @@
-"""constraints.txt: every package that an installation brings is pinned, to the release that these tests run with."""
+"""constraints.txt: every package of an installation is pinned, to the release that these tests run with."""
 
 import tomllib
 from importlib.metadata import distribution
@@ -20,7 +20,7 @@ EXTRAS = ("service", "training", "dev")
 
 
 def needed(extra: str) -> set[NormalizedName]:
-    """All packages that `pip install '.[extra]'` brings here, those of its build and of dependencies' dependencies included."""
+    """Return all packages of `pip install '.[extra]'` on this machine, with build packages and indirect dependencies."""
     described = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = described["project"]
     wanted = [*described["build-system"]["requires"], *project["dependencies"], *project["optional-dependencies"][extra]]
@@ -41,7 +41,7 @@ def needed(extra: str) -> set[NormalizedName]:
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_every_package_that_is_installed_is_pinned(extra: str) -> None:
-    """Dependencies of dependencies too: an unpinned one would change under an image that nobody touched."""
+    """It includes indirect dependencies. An unpinned one would change in an image that nobody touched."""
     names = needed(extra)
 
     assert len(names) > 10
@@ -49,7 +49,7 @@ def test_every_package_that_is_installed_is_pinned(extra: str) -> None:
 
 
 def test_each_pin_is_one_release_and_the_one_that_the_tests_run_with() -> None:
-    """`==` and nothing else. A local build, such as torch's for CPUs, is the same release."""
+    """A pin has `==` and one release. A local build, such as torch's for CPUs, counts as the same release."""
     names = set[NormalizedName]().union(*map(needed, EXTRAS))
     installed = {name: Version(distribution(name).version).public for name in names}
 
@@ -63,7 +63,7 @@ def test_nothing_else_is_pinned() -> None:
 
 @pytest.mark.parametrize("name", ["service", "trainer"])
 def test_image_is_built_with_the_pins(name: str) -> None:
-    """Each installation in a Dockerfile, and what builds the package, takes the releases of constraints.txt."""
+    """Each installation in a Dockerfile, also of build packages, uses the releases of constraints.txt."""
     lines = (ROOT / "docker" / f"{name}.Dockerfile").read_text(encoding="utf-8").splitlines()
     pins = lines.index("ENV PIP_CONSTRAINT=/src/constraints.txt PIP_BUILD_CONSTRAINT=/src/constraints.txt")
     installs = [number for number, line in enumerate(lines) if "pip install" in line]

@@ -30,7 +30,7 @@ class WrongCommandError(Exception):
 
 
 def commands(text: str) -> Iterator[str]:
-    """The commands of a shell block: a line each, or several where a quote or a backslash continues the line."""
+    """Yield the commands of a shell block. A command is one line, or several joined by a quote or a backslash."""
     whole = ""
     for line in text.splitlines():
         whole = f"{whole}\n{line}" if whole else line
@@ -48,7 +48,7 @@ def commands(text: str) -> Iterator[str]:
 
 
 def check(command: str) -> None:
-    """WrongCommandError if a command names a program, target, option, recipe, setting or file that does not exist.
+    """Raise WrongCommandError if a command names a program, target, option, recipe, setting or file that does not exist.
 
     Single capital words such as LOG stand for the reader's own value.
     """
@@ -68,7 +68,7 @@ def check(command: str) -> None:
 
 
 def options_of(arguments: Sequence[str], parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse with the real parser. WrongCommandError where it refuses, or where an option is not in its help."""
+    """Parse with the real parser. WrongCommandError if it refuses, or if an option is not in its help."""
     said, helped = io.StringIO(), io.StringIO()
     try:
         with redirect_stderr(said), redirect_stdout(said), _old_names_refused():
@@ -87,7 +87,7 @@ def options_of(arguments: Sequence[str], parser: argparse.ArgumentParser) -> arg
 
 
 def check_recipe(name: str) -> None:
-    """WrongCommandError where a recipe cannot be read. A file of the reader's own is left to the page's TOML block."""
+    """WrongCommandError if a recipe cannot be read. A reader's own file is checked in the page's TOML block instead."""
     if _PLACEHOLDER.fullmatch(name) or name.endswith(".toml"):
         return
     try:
@@ -98,7 +98,7 @@ def check_recipe(name: str) -> None:
 
 
 def check_setting(name: str, value: str | None = None) -> None:
-    """WrongCommandError where a setting does not exist or cannot have this value."""
+    """WrongCommandError if a setting does not exist or cannot have this value."""
     if faults := unknown({name: value or ""}):
         raise WrongCommandError(faults[0])
     if value is not None:
@@ -110,7 +110,7 @@ def check_setting(name: str, value: str | None = None) -> None:
 
 @contextmanager
 def _old_names_refused() -> Iterator[None]:
-    """WrongCommandError for a name that works with a warning only."""
+    """Raise WrongCommandError for a name that works only with a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         try:
@@ -120,7 +120,7 @@ def _old_names_refused() -> Iterator[None]:
 
 
 def make_targets() -> list[str]:
-    """The targets of the Makefile that are for people."""
+    """Return the targets of the Makefile that are for people."""
     return re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
 
@@ -223,7 +223,7 @@ def _client_tool(words: Sequence[str]) -> None:
 
 
 def _curl(words: Sequence[str]) -> None:
-    """Run by test_service.py against a real service."""
+    """Accept any curl command, because test_service.py runs them on a real service."""
     if not any(word.startswith("http://127.0.0.1:8000/") for word in words):
         raise WrongCommandError("a curl command asks http://127.0.0.1:8000/")
 

@@ -26,13 +26,13 @@ class Block:
     note: str
 
     def __str__(self) -> str:
-        """Where it stands, as a test's name."""
+        """Return the block's place, which becomes a test's name."""
         return f"{self.page}:{self.line}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """One page. `tables` has the rows of each table, a row is its cells' Markdown; the first row is the header."""
+    """One page. `tables` has the rows of each table. A row is a list of cells in Markdown, and the first row is the header."""
 
     name: str  # relative to the root, such as "docs/api.md"
     text: str
@@ -44,7 +44,7 @@ class Page:
 
 
 def page_names() -> list[str]:
-    """Every Markdown page that a reader is given."""
+    """Return the names of all Markdown pages for readers."""
     return sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
 
 
@@ -55,12 +55,12 @@ def page(name: str) -> Page:
 
 
 def pages() -> list[Page]:
-    """All pages."""
+    """Read all pages."""
     return [page(name) for name in page_names()]
 
 
 def parse(name: str, text: str) -> Page:
-    """Take a page's Markdown apart."""
+    """Parse a page's Markdown."""
     tokens = _PARSER.parse(text)
     inline = [child for token in tokens for child in token.children or ()]
     return Page(
@@ -84,7 +84,7 @@ def _blocks(name: str, tokens: Sequence[Token]) -> Iterator[Block]:
 
 
 def _anchors(tokens: Sequence[Token]) -> Iterator[str]:
-    """The anchors that GitHub gives to headings: lower case, hyphens for spaces, a number for a repetition."""
+    """Yield the anchors that GitHub gives to headings: lower case, hyphens for spaces, a number for a repetition."""
     seen: dict[str, int] = {}
     for opening, heading in pairwise(tokens):
         if opening.type == "heading_open":

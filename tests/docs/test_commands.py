@@ -30,7 +30,7 @@ _FILE = re.compile(r"(model|training|service|tests|docker|docs)/[\w./*-]+")
 
 
 def documented_commands() -> list[tuple[str, str]]:
-    """Each command of a shell block or of a code span, with its page."""
+    """Return each command of a shell block or a code span, with its page."""
     listed: list[tuple[str, str]] = []
     for found in pages():
         for block in found.blocks:
@@ -79,13 +79,13 @@ def test_command_would_work(place: str, command: str) -> None:
     ],
 )
 def test_a_command_that_would_not_work_is_found(command: str) -> None:
-    """The check can fail, in each of its parts."""
+    """Each part of the check can fail."""
     with pytest.raises(WrongCommandError):
         check(command)
 
 
 def test_commands_of_a_block_are_told_apart() -> None:
-    """A quote or a backslash at the end continues a command; a comment is none."""
+    """A quote or a backslash at the end of a line continues a command. A comment is no command."""
     assert list(commands("# first\nmake run\ncurl -d '{\n}' x\nmake \\\n  test\n")) == [
         "make run",
         "curl -d '{\n}' x",
@@ -101,7 +101,7 @@ def test_code_block_says_its_language(block: Block) -> None:
 
 @pytest.mark.parametrize("found", pages(), ids=lambda found: found.name)
 def test_options_in_code_spans_exist(found: Page) -> None:
-    """`--option` alone belongs to one of our command lines."""
+    """An `--option` without a command belongs to one of our command lines."""
     helped = "".join(_helps())
     spans = [span.split()[0] for span in found.spans if re.match(r"--\w", span) and span not in _RENAMED]
 
@@ -109,7 +109,7 @@ def test_options_in_code_spans_exist(found: Page) -> None:
 
 
 def _helps() -> Iterator[str]:
-    from tests.load.__main__ import parser as load  # imported late: the load tests bring the service and ONNX with them
+    from tests.load.__main__ import parser as load  # imported late, because the load tests import the service and ONNX
     from tests.load.catalogues import parser as catalogues
     from tests.load.keys import parser as keys
     from tests.load.overload import parser as overload
@@ -127,7 +127,7 @@ def _helps() -> Iterator[str]:
 
 @pytest.mark.parametrize("found", pages(), ids=lambda found: found.name)
 def test_settings_exist(found: Page) -> None:
-    """Each `NEXTTRACK_…` is a setting, and a value that is given beside it is possible."""
+    """Each `NEXTTRACK_…` is a setting, and can have the value that is given with it."""
     for name in re.findall(rf"\b{PREFIX}[A-Z_]+\b", found.text):
         check_setting(name)
     for name, value in re.findall(rf"\b({PREFIX}[A-Z_]+)=([^\s`]+)", found.text):
@@ -135,7 +135,7 @@ def test_settings_exist(found: Page) -> None:
 
 
 def test_defaults_in_the_table_of_settings_are_the_real_ones() -> None:
-    """docs/operate.md: a default in code is the setting's own; one in words says that there is none."""
+    """In docs/operate.md, a default in code equals the setting's. A default in words means that there is none."""
     rows = [row for table in page("docs/operate.md").tables if table[0][:2] == ["setting", "default"] for row in table[1:]]
     for names, defaults, *_ in rows:
         values = re.findall(r"`([^`]+)`", defaults) or [None] * len(re.findall("`", names))
@@ -151,7 +151,7 @@ def test_defaults_in_the_table_of_settings_are_the_real_ones() -> None:
 def test_recipe_keys_exist(found: Page) -> None:
     """`fit.refit` is a key of a recipe; `fit.refit = true` gives it a possible value."""
     if found.name == "CHANGELOG.md":
-        return  # it names what was renamed
+        return  # the changelog names renamed keys
     for span in found.spans:
         if _KEY.fullmatch(span):
             _check_key(span)
@@ -170,7 +170,7 @@ def _check_key(span: str) -> None:
 
 
 def _wrong_keys(table: dict[str, object]) -> set[str | int]:
-    """The keys whose values no recipe can have, whatever its other keys are."""
+    """Return the keys whose values no recipe can have, whatever its other keys are."""
     try:
         TypeAdapter(Recipe).validate_python({"name": "x", **table})
     except ValidationError as error:
@@ -188,7 +188,7 @@ def test_a_recipe_key_that_does_not_exist_is_found(span: str) -> None:
 @pytest.mark.parametrize("found", pages(), ids=lambda found: found.name)
 def test_files_in_code_spans_exist(found: Page) -> None:
     """`model/events.py` and `training/recipes/*.toml` are in the checkout."""
-    to_write = re.findall(r"\bWrite `([^`]+)`", found.text)  # examples of CONTRIBUTING.md
+    to_write = re.findall(r"\bWrite `([^`]+)`", found.text)  # files that CONTRIBUTING.md tells the reader to write
     named = [span for span in found.spans if _FILE.fullmatch(span) and span not in to_write]
 
     assert [span for span in named if not list(ROOT.glob(span.rstrip("/")))] == []
@@ -196,7 +196,7 @@ def test_files_in_code_spans_exist(found: Page) -> None:
 
 @pytest.mark.parametrize("found", pages(), ids=lambda found: found.name)
 def test_metrics_exist(found: Page) -> None:
-    """`nexttrack_requests_total` is what /metrics shows."""
+    """`nexttrack_requests_total` and other names are in the output of /metrics."""
     exposed = Metrics().exposition().decode()
     families = set(re.findall(r"^# TYPE (\S+)", exposed, re.MULTILINE))
 
@@ -204,7 +204,7 @@ def test_metrics_exist(found: Page) -> None:
 
 
 def test_each_recipe_and_source_is_in_its_table() -> None:
-    """docs/models.md has every recipe, docs/own-log.md every source; neither has another one."""
+    """docs/models.md has every recipe and docs/own-log.md every source, and they have no others."""
     recipes = [cell for table in page("docs/models.md").tables if table[0][0] == "recipe" for cell, *_ in table[1:]]
     sources = [cell for table in page("docs/own-log.md").tables if table[0][0] == "`--source`" for cell, *_ in table[1:]]
 
@@ -222,7 +222,7 @@ def test_toml_is_a_recipe_that_can_be_read(block: Block, tmp_path: Path) -> None
 
 
 def test_imports_of_an_own_log_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of docs/own-log.md that read plays.csv, run on such a file, with the columns that the command names."""
+    """The commands of docs/own-log.md that read plays.csv run on such a file, with the columns that they name."""
     monkeypatch.chdir(tmp_path)
     Path("tracks.csv").write_text("track_id,name,artist\n" + "".join(f"t{row},Song {row},Band\n" for row in range(7)), "utf-8")
     texts = [block.text for block in page("docs/own-log.md").blocks if block.language == "sh"]
@@ -249,19 +249,21 @@ def test_imports_of_an_own_log_work(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_every_make_target_is_documented() -> None:
-    """A target that no page names would be found by nobody."""
+    """Nobody would find a target that no page names."""
     texts = " ".join(found.text for found in pages())
 
     assert [target for target in make_targets() if target != "help" and not re.search(rf"\bmake {target}\b", texts)] == []
 
 
 def test_options_are_parsed_by_the_real_parser() -> None:
-    """The parsed values are those of the command line, not only accepted."""
+    """The parser's values are compared, so a command is not only accepted."""
     assert options_of(["compare", "mei", "--log", "LOG", "--seeds", "2"], training_parser()).seeds == 2
 
 
 def test_readme_is_a_front_page() -> None:
-    """At most 1,800 words, a quality table of at most eight rows, a speed table of at most six, a client of about 25 lines."""
+    """It has at most 1,800 words, a quality table of at most eight rows, a speed table of at most six, and a client of about 25
+    lines.
+    """
     readme = page("README.md")
     rows = {table[0][1] if table[0][0] == "" else table[0][0]: len(table) - 1 for table in readme.tables}
     [client] = [block for block in readme.blocks if block.language == "python"]
@@ -274,7 +276,7 @@ def test_readme_is_a_front_page() -> None:
 
 @pytest.mark.parametrize("name", [name for name in page_names() if "measurements/" in name and "README" not in name])
 def test_page_of_measurements_has_question_answer_command_and_date(name: str) -> None:
-    """A figure without its command and date is worth nothing."""
+    """A figure without its command and date is worthless."""
     found = page(name)
 
     assert "**Question.**" in found.text

@@ -21,7 +21,7 @@ from training.sources import SOURCES
 
 
 def example(title: str) -> dict[str, Any]:
-    """The names that the Python blocks under a heading define, executed in order."""
+    """Execute the Python blocks under a heading in order, and return the names that they define."""
     found = page("CONTRIBUTING.md")
     lines = found.text.splitlines()
     start = lines.index(f"## {title}") + 1
@@ -34,7 +34,7 @@ def example(title: str) -> dict[str, Any]:
 
 
 def test_example_of_a_source_imports_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two sound lines and their catalogue; the line without a time is counted as broken."""
+    """Two sound lines and their catalogue are imported. The line without a time is counted as broken."""
     names = example("Add a log source")
     module = ModuleType("training.sources.lfm1b")
     module.__dict__.update(names)
@@ -49,7 +49,7 @@ def test_example_of_a_source_imports_a_log(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_example_of_a_loss_is_computed_over_the_asked_states(monkeypatch: pytest.MonkeyPatch) -> None:
-    """(3² + 4²) and (1² + 0²), halved; without states it is 0. The term counts its states."""
+    """The loss is (3² + 4²) and (1² + 0²), halved; without states it is 0. The term counts its states."""
     loss = example_of_loss(monkeypatch)
     states_BTD = torch.tensor([[[3.0, 4.0], [9.0, 9.0], [1.0, 0.0]]])
     term: Term = loss["_norm"](states_BTD, torch.tensor([[True, False, True]]))
@@ -59,7 +59,7 @@ def test_example_of_a_loss_is_computed_over_the_asked_states(monkeypatch: pytest
 
 
 def example_of_loss(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The example's names; its first block stands in `model.nets.losses`, as the page says."""
+    """Return the example's names. Its first block is added to `model.nets.losses`, as the page says."""
     [first, *_] = [block for block in page("CONTRIBUTING.md").blocks if "def state_norm" in block.text]
     names: dict[str, Any] = {}
     exec(first.text, names)  # noqa: S102  # our own page
@@ -68,7 +68,7 @@ def example_of_loss(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_example_of_a_metric_is_what_its_docstring_says() -> None:
-    """Ranks 1 and 3 of 4 tracks, and a miss; a mean over nothing is NaN."""
+    """The ranks are 1 and 3 of 4 tracks, and a miss. The mean over no targets is NaN."""
     metric = example("Add a metric")["mean_percentile"]
 
     assert metric(np.array([1, 3, np.iinfo(np.int64).max]), 4) == pytest.approx((0.25 + 0.75 + 1) / 3)
@@ -76,7 +76,7 @@ def test_example_of_a_metric_is_what_its_docstring_says() -> None:
 
 
 def test_example_of_a_route_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a running application, and in its OpenAPI document."""
+    """It answers in a running application, and is in its OpenAPI document."""
     monkeypatch.setattr("service.app.ROUTERS", (*ROUTERS, example("Add a route")["router"]))
     with running(artifacts.load(tmp_path)) as client:
         replies = [client.get(f"/v1/tracks/{track}").json()["known"] for track in ("t1", "unheard")]

@@ -1,4 +1,4 @@
-"""Links of the documentation lead somewhere: files and headings exist."""
+"""Links of the documentation lead to files and headings that exist."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.docs.pages import ROOT, Page, page, page_names, parse
 
 
 def broken_links(found: Page) -> list[str]:
-    """The page's links within the checkout whose file or heading does not exist."""
+    """Return the page's links within the checkout whose file or heading does not exist."""
     return [link for link in found.links if not link.startswith(("https://", "mailto:")) and not _leads_somewhere(found, link)]
 
 
@@ -22,7 +22,7 @@ def _leads_somewhere(found: Page, link: str) -> bool:
 
 @pytest.mark.parametrize("name", page_names())
 def test_every_internal_link_leads_to_a_file_and_a_heading(name: str) -> None:
-    """A page that moved or a heading that was renamed fails here."""
+    """The test fails after a page was moved or a heading was renamed."""
     assert broken_links(page(name)) == []
 
 
@@ -41,7 +41,7 @@ def test_every_page_is_reached_from_the_readme() -> None:
 
 
 def test_a_broken_link_is_found() -> None:
-    """The check can fail: a missing file, a missing heading of this page and of another one."""
+    """The check can fail: for a missing file, and for a missing heading of this page or of another one."""
     text = "# Title\n\n[a](no.md) [b](#no) [c](api.md#no) [d](#title) [e](api.md#errors) [f](https://example.com/no)"
 
     assert broken_links(parse("docs/own-log.md", text)) == ["no.md", "#no", "api.md#no"]

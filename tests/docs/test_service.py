@@ -37,7 +37,7 @@ PYTHON = [
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a real service answers, with an embedded Valkey and an artifact that has a catalogue."""
+    """Run a real service with an embedded Valkey and an artifact that has a catalogue, and yield its address."""
     root, port = tmp_path_factory.mktemp("documented"), free_port()
     folder = artifacts.build(root, catalogue=True)
     with process("-m", "service", port=port, log=root / "log", artifact=folder, state_dir=root / "state"):
@@ -45,7 +45,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def ask(command: str, url: str) -> httpx.Response:
-    """Send what a documented curl command sends."""
+    """Send the request of a documented curl command."""
     curl = argparse.ArgumentParser(prog="curl", allow_abbrev=False)
     curl.add_argument("url")
     curl.add_argument("-X", "--request")
@@ -70,7 +70,7 @@ def test_curl_command_succeeds(url: str, place: str, command: str) -> None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_client_code_runs(url: str, block: Block) -> None:
-    """The Python snippets run against the service, and what they skip or play is proposed no more."""
+    """The Python snippets run against the service. Tracks that they skip or play are not proposed again."""
     listener = f"client-{block.line}"
     text = re.sub(r'"(ann|bob)"', f'"{listener}"', block.text.replace(DOCUMENTED, url))
     ended = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
@@ -93,10 +93,10 @@ AFTER_CURL = [
 
 @pytest.mark.parametrize(("block", "command"), AFTER_CURL, ids=str)
 def test_reply_example_is_described_and_has_the_fields_of_the_real_reply(url: str, block: Block, command: str) -> None:
-    """An example with a field too many or too few, or of another type, fails."""
+    """The test fails for an example with a field too many or too few, or with another type."""
     for _, posts in CURLS:
         if "/v1/events" in posts:
-            ask(posts, url)  # so that the documented listener has a session, whichever test came before
+            ask(posts, url)  # so that the documented listener has a session, whichever test ran before
     given = json.loads(block.text)
     real = ask(command, url)
     described = document(url)
@@ -122,7 +122,7 @@ def test_json_example_is_valid_under_its_schema(url: str, block: Block) -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
 def test_every_path_is_in_the_tables_of_the_api(url: str, name: str) -> None:
-    """Both pages name every path of the OpenAPI document, and no other."""
+    """Both pages name every path of the OpenAPI document, and no other path."""
     named = {
         (method.lower(), re.sub(r"\?.*", "", path))
         for span in page(name).spans
@@ -135,7 +135,9 @@ def test_every_path_is_in_the_tables_of_the_api(url: str, name: str) -> None:
 
 
 def test_a_wrong_example_is_found(url: str) -> None:
-    """The checks can fail: a field of another type, one too many, one too few, and one of another type than the real one."""
+    """The checks can fail: for a field of another type than described, one too many, one too few, and one unlike the real
+    reply.
+    """
     schema = {"$ref": "#/components/schemas/Recorded"}
 
     assert faults(document(url), schema, {"accepted": "1", "duplicates": 0}) != []
@@ -146,19 +148,19 @@ def test_a_wrong_example_is_found(url: str) -> None:
 
 
 def document(url: str) -> dict[str, Any]:
-    """The OpenAPI document of the running service."""
+    """Return the OpenAPI document of the running service."""
     found: dict[str, Any] = httpx.get(f"{url}/openapi.json").json()
     return found
 
 
 def faults(document: Mapping[str, Any], schema: Mapping[str, Any], value: object) -> list[str]:
-    """How a value breaks a schema of the OpenAPI document."""
+    """Return how a value breaks a schema of the OpenAPI document."""
     validator = jsonschema.Draft202012Validator({**schema, "components": document["components"]})
     return [error.message for error in validator.iter_errors(value)]
 
 
 def differences(given: object, real: object, at: str = "") -> list[str]:
-    """Where two JSON values have other fields or types. Of a list the first elements are compared."""
+    """Return where two JSON values have other fields or types. In lists, the first elements are compared."""
     if isinstance(given, dict) and isinstance(real, dict):
         odd = [f"{at}: {name} is in one of both" for name in sorted(given.keys() ^ real.keys())]
         both = given.keys() & real.keys()

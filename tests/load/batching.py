@@ -1,8 +1,8 @@
-"""`python -m tests.load.batching`: what the measured pace of batches is worth, beside fixed rules, a former version and mosec.
+"""`python -m tests.load.batching`: compares the measured pace of batches with fixed rules, a former version and mosec.
 
-Each system is measured in turn, round after round: bare model calls, and the whole job with sessions in Redis. `--model` makes
-each run of the model so many times as long, and `--loop-ms` lets the event loop work so much longer on each request, as other
-processors would. Ratios are medians over the rounds, each of a system to the first one in the same round.
+The systems are measured in turns over several rounds: bare model calls, and the whole job with sessions in Redis. `--model`
+multiplies the duration of each model run, and `--loop-ms` adds work to the event loop for each request, as slower processors
+would. Ratios are medians over the rounds, each of a system to the first one in the same round.
 
 `python -m tests.load.batching --serve RULE` is one of those services.
 """

@@ -1,7 +1,7 @@
-"""`python -m tests.load.bounds`: what requests with 10,000 tracks cost in memory and time, for themselves and for others.
+"""`python -m tests.load.bounds`: measures memory and time of requests with 10,000 tracks, and their effect on other requests.
 
-For each kind of large request and each number of them at once, a service is started anew. Its memory is read before and after,
-and the kernel tells its peak. Beside them a listener asks for tracks every 10 ms.
+For each kind of large request and each number of them at once, a new service is started. Its memory is read before and after,
+and the kernel reports its peak. Meanwhile another listener asks for tracks every 10 ms.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.load.latencies import summarise
 
 PAUSE_S = 0.01
 TIMES = 2
-"""Large requests that each client posts, one after the other."""
+"""Number of large requests that each client posts, one after the other."""
 
 
 def main() -> None:

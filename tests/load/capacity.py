@@ -23,12 +23,12 @@ class Audience:
     """Assumptions about listeners."""
 
     daily: int = 1_000_000
-    plays: float = 40.0  # on a day: some two and a half hours of music
+    plays: float = 40.0  # in a day: about two and a half hours of music
     events_a_play: float = 2.0  # a start, and an end or skip
     asks_a_play: float = 1.0  # as if a player asked for each track; most ask for several at once
-    peak: float = 3.0  # the busiest minutes over the mean of the day
+    peak: float = 3.0  # ratio of the busiest minutes to the mean of the day
     busy: float = 0.5  # share of a machine's capacity in use, so that one machine may fail and p99 stays low
-    remembered: float = 2.0  # listeners whom Redis still keeps (30 days), for each daily one
+    remembered: float = 2.0  # number of listeners in Redis (30 days) for each daily one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

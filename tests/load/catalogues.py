@@ -1,9 +1,9 @@
 """`python -m tests.load.catalogues`: measures the cost of training by catalogue size, with sparse and dense tables.
 
-Each size runs in a process of its own, so that peak memory belongs to it. The log is made up: a million events of 20,000
-listeners, with tracks by Zipf's law. Every track is in the vocabulary, whether it was played or not. The recipe is one epoch
-of `nexttrack` in batches of 64, cut to a number of steps. Prints a JSON line for each size. Times are CPU seconds, which
-other work on the machine does not lengthen.
+Each size runs in a process of its own, so that peak memory belongs to it. The log is invented: a million events of 20,000
+listeners, with tracks by Zipf's law. Every track is in the vocabulary, whether it was played or not. The recipe is one epoch of
+`nexttrack` in batches of 64, cut to a number of steps. It prints a JSON line for each size. Times are CPU seconds, which other
+work on the machine does not lengthen.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""`python -m tests.load.degraded`: freezes Redis again and again, and looks for tracks that must not be proposed.
+"""`python -m tests.load.degraded`: stops Redis again and again, and looks for proposals that a mask should have prevented.
 
-Listeners skip, dislike and play tracks. Each proposal is compared with what was acknowledged before it was asked for. Every ten
-seconds the embedded Valkey is stopped (SIGSTOP) or goes on.
+Listeners skip, dislike and play tracks. Each proposal is compared with the events that were acknowledged before its request.
+Every ten seconds the embedded Valkey is stopped (SIGSTOP) or continued.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _serial = itertools.count()
 
 @dataclass(slots=True)
 class _Listener:
-    """A listener, the tracks that must not come again with the reason, and those proposed last."""
+    """A listener, the masked tracks with the reason for each, and the last proposals."""
 
     name: str = field(default_factory=lambda: f"u{next(_serial)}")
     events: int = 0
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Run the load, print the replies and the tracks in them that must not be there; end with code 1 if there are any."""
+    """Run the load, and print the replies and the wrong proposals. Ends with code 1 if there are any."""
     options = parser().parse_args()
     found = Counter[str]()
     with (

@@ -1,8 +1,7 @@
-"""`python -m tests.load.durability`: what each `appendfsync` costs, in turns, on an idle and on a busy disk.
+"""`python -m tests.load.durability`: measures the cost of each `appendfsync` setting, in turns, on an idle and on a busy disk.
 
-The service runs on its embedded Valkey. Between turns one setting of that Valkey is changed: `no` is what the service itself
-uses, with the flusher beside it. On a busy disk writers fill and flush files without a pause, as on a machine whose disk is
-shared.
+The service runs on its embedded Valkey, and the setting is changed between turns. The service itself uses `no` together with
+its flusher. On a busy disk, other processes write and flush files without a pause, as on a machine with a shared disk.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from tests.load.traffic import Kind, World
 
 SETTINGS = ("everysec", "no", "always")
 CASES: tuple[tuple[Kind, int], ...] = (("event", 16), ("event", 64), ("batch", 16))
-"""What is posted, one event or a hundred at once, and over how many connections."""
+"""The kinds of request, for one event or a hundred, and the number of connections."""
 WRITERS = 3
 _WRITER = """
 import os, sys
@@ -50,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Measure each case on both disks; print medians and ranges over the rounds."""
+    """Measure each case on both disks. Prints medians and ranges over the rounds."""
     options = parser().parse_args()
     with (
         tempfile.TemporaryDirectory(dir=options.folder) as folder,
@@ -96,7 +95,7 @@ def _told(figure: Spread) -> str:
 
 @contextmanager
 def busy_disk(folder: Path) -> Iterator[None]:
-    """Keep the disk of a folder busy: writers fill and flush files there without a pause."""
+    """Keep the disk of a folder busy: processes write and flush files there without a pause."""
     commands = [[sys.executable, "-c", _WRITER, str(folder / f"writer{number}")] for number in range(WRITERS)]
     writers = [subprocess.Popen(command) for command in commands]
     try:

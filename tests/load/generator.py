@@ -27,7 +27,7 @@ from tests.load.traffic import Kind, World, requests
 
 Done = Callable[["_Connection", float], None]
 _GIVE_UP_S = 10.0
-"""How long an open loop waits for replies after its last request was due."""
+"""Seconds that an open loop waits for replies after its last request was due."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +107,7 @@ async def generate(order: Order) -> Result:
     """Carry out an order after a warm-up, which is not counted."""
     result, faults = Result(), Counter[str]()
     made = requests(order.kind, order.world, run=order.run)
-    made = itertools.chain([next(made)], made)  # the first one prepares all, before the clock runs
+    made = itertools.chain([next(made)], made)  # making the first one prepares the others, before the clock starts
     seconds = order.warm_s + order.seconds
     if order.rate is None:
         await _closed(order, made, result, faults, seconds)

@@ -1,6 +1,6 @@
 """`python -m tests.load.kills`: kills the embedded Valkey under a load of events and counts acknowledged events that are lost.
 
-With `--busy`, writers beside Valkey fill and flush files without a pause.
+With `--busy`, other processes write and flush files without a pause.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Run the rounds, print what was lost, and end with code 1 if anything was."""
+    """Run the rounds and print the losses. Ends with code 1 if an event was lost."""
     options = parser().parse_args()
     acknowledged = lost = bad = 0
     with ExitStack() as stack:
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 async def _round(port: int, redis: Redis, name: str) -> list[tuple[str, str]]:
-    """Post events, then kill Valkey: when its file lacks something that it did, or after five seconds.
+    """Post events, then kill Valkey: at a moment when its file lacks acknowledged data, or after five seconds.
 
     Returns user and event id of each event that was acknowledged before.
     """
@@ -81,7 +81,7 @@ async def _round(port: int, redis: Redis, name: str) -> list[tuple[str, str]]:
         process = int(redis.info("server")["process_id"])
         await asyncio.sleep(1)
         given_up_at = time.monotonic() + 4
-        while time.monotonic() < given_up_at and not redis.info("persistence")["aof_buffer_length"]:  # noqa: ASYNC110  # that is in another process
+        while time.monotonic() < given_up_at and not redis.info("persistence")["aof_buffer_length"]:  # noqa: ASYNC110  # another process
             await asyncio.sleep(0.002)
         os.kill(process, signal.SIGKILL)
         killed.set()

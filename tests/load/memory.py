@@ -1,7 +1,7 @@
-"""What a listener takes in Redis: `python -m tests.load.memory` prints bytes for listeners of several kinds.
+"""`python -m tests.load.memory` prints how many bytes of Redis a listener takes, for several kinds of listeners.
 
-The ids are as long as those of usual players: UUIDs for events, 22 characters for tracks, the service's own request ids. Redis
-itself says what each key takes (MEMORY USAGE over all of its values).
+Ids are as long as usual players' ids: UUIDs for events, 22 characters for tracks, the service's own request ids. Redis itself
+reports the size of each key (MEMORY USAGE over all of its values).
 """
 
 import argparse
@@ -74,7 +74,7 @@ async def _record(url: str, user_id: str, kept: Kept) -> None:
 
 
 def _plays() -> Iterator[Event]:
-    """A play and its end, again and again."""
+    """Yield a play and its end, again and again."""
     while True:
         play = _event(EventType.PLAY)
         yield play

@@ -1,11 +1,14 @@
-"""`python -m tests.load.overload`: what the service answers when several times more arrives than it can answer.
+"""`python -m tests.load.overload`: measures the replies of the service when several times more requests arrive than it can
+answer.
 
-First its capacity, a closed loop at 64 connections. Then an open loop at a multiple of that from a pool of connections, as a
-gateway has it: a connection is used again once its reply is there, and what finds none free is not sent. A request counts from
-when it was meant to be sent, and is given up after ten seconds. Meanwhile `/healthz` is asked on connections of its own.
+First a closed loop at 64 connections measures the capacity. Then an open loop sends a multiple of this rate over a pool of
+connections, as a gateway does: a connection is used again after its reply, and a request that finds none free is not sent.
+Latency counts from the time at which a request was due. A request is given up after ten seconds. Meanwhile `/healthz` is
+requested on separate connections.
 
-Beside the goodput stands the CPU time a good answer took, of the service and all that it started. On a machine that does other
-work as well it is the steadier figure. With `--pin` service and Redis share one core, and the clients have another.
+The result has the goodput, and the CPU time for each good reply, of the service and all of its processes. If the machine does
+other work as well, CPU time is the steadier figure. With `--pin`, service and Redis share one core and the clients have
+another.
 """
 
 import argparse
@@ -32,15 +35,15 @@ from tests.load.systems import System
 from tests.load.traffic import World, requests
 
 GIVE_UP_S, CLIENTS = 10.0, 2
-"""When a request is given up; processes that send."""
+"""Seconds until a request is given up, and the number of client processes."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Overload:
-    """What became of an open loop's requests. Latencies are in seconds."""
+    """The outcomes of an open loop's requests. Latencies are in seconds."""
 
-    good: list[float] = field(default_factory=list)  # from when they were meant to be sent
-    good_at: list[float] = field(default_factory=list)  # when they arrived, from the start
+    good: list[float] = field(default_factory=list)  # seconds from the time at which each was due
+    good_at: list[float] = field(default_factory=list)  # time of each reply, from the start
     refused: list[float] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
@@ -66,7 +69,7 @@ class _Connection(asyncio.Protocol):
         await self._lost.wait()
 
     async def ask(self, request: bytes) -> bytes:
-        """Returns the reply; nothing where the connection ended, or the reply did not arrive in time."""
+        """Send a request and return the reply; empty if the connection ended or the reply did not arrive in time."""
         assert self._transport is not None
         self._reply = asyncio.get_running_loop().create_future()
         self._transport.write(request)
@@ -97,7 +100,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Pool:
-    """At most so many connections; whoever finds none free does not send."""
+    """A pool with a limit on connections. A request that finds none free is not sent."""
 
     def __init__(self, port: int, most: int) -> None:
         self._port, self._left = port, most
@@ -107,7 +110,7 @@ class _Pool:
         self._start = time.perf_counter()
 
     async def send(self, request: bytes, meant: float) -> None:
-        """Send a request that was meant to be sent at `meant`, and note what becomes of it."""
+        """Send a request that was due at `meant`, and record its outcome."""
         connection = await self._take()
         if connection is None:
             return
@@ -171,7 +174,7 @@ async def flood(port: int, rate: float, seconds: float, most: int, world: World)
 
 
 async def ask_health(port: int, seconds: float) -> list[float]:
-    """How long `/healthz` takes on a new connection each time, every tenth of a second."""
+    """Measure `/healthz` on a new connection every tenth of a second. Returns the times in seconds."""
     took, end = [], time.perf_counter() + seconds
     while (asked := time.perf_counter()) < end:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -185,7 +188,7 @@ async def ask_health(port: int, seconds: float) -> list[float]:
 
 
 def measure(system: System, factor: float, seconds: float, most: int, world: World) -> dict[str, float]:
-    """One round: capacity, then the flood."""
+    """Run one round: first the capacity, then the overload."""
     watched = system.processes()
     closed = Order(port=system.port, kind="next", world=world, connections=64, seconds=seconds, watch=watched)
     capacity = uvloop.run(generate(closed))
@@ -199,7 +202,7 @@ def measure(system: System, factor: float, seconds: float, most: int, world: Wor
         health = uvloop.run(ask_health(system.port, seconds))
         results: list[Overload] = floods.get()
     good = [one for result in results for one in result.good]
-    # The first quarter fills the pool of connections. What arrives after the last request was sent does not count.
+    # The first quarter fills the pool of connections, so it does not count. Nor do replies after the last request was sent.
     steady = [at for result in results for at in result.good_at if seconds / 4 <= at <= seconds]
     goodput = len(steady) / (seconds * 3 / 4)
     refused = [one for result in results for one in result.refused]

@@ -1,8 +1,8 @@
-"""The rows of the benchmark as data: what is measured, and which systems are measured beside it.
+"""The rows of the benchmark as data: the kinds of work, and the systems that are measured for each.
 
 There are two tiers, which are never mixed. `model` is the bare model call: the request has the history, and no state is read.
-`full` and the others are the whole job of the service, with sessions in Redis. Some rivals do the bare call only. Where they
-stand beside the whole job, the row's name says that they do less.
+`full` and the others are the whole job of the service, with sessions in Redis. Some rivals do the bare call only. If they are
+compared with the whole job, the row's name says that they do less.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ class Row:
     connections: int = 64
     rate: float | None = None
     beside: Sequence[str] = ()
-    each: int = 1  # events in a request
-    seconds: float | None = None  # of one measurement, instead of rounds of the command's length
+    each: int = 1  # number of events in a request
+    seconds: float | None = None  # duration of one measurement, instead of the command's length of rounds
     listeners: World | None = (
         None  # listeners of this row alone; event rows post hundreds of events into the sessions of the common ones
     )
@@ -92,7 +92,7 @@ def plan(*, sizes: Sequence[int], rivals: Sequence[str], users: int, long: bool 
 
 
 def growth(tracks: int, users: int) -> list[Row]:
-    """Rows that ask whether a request costs more with a longer history, or with many listeners."""
+    """Plan rows that show whether a request costs more with a longer history or with more listeners."""
     lives = [World(tracks=tracks, users=50, name=f"life{plays}-", plays=plays) for plays in (1, 10, 100, 1_000, 10_000)]
     many = World(tracks=tracks, users=users, name="many")
     return [

@@ -58,7 +58,7 @@ class System:
     port: int
     process: subprocess.Popen[bytes]
     ready_s: float
-    kind: Kind | None = None  # what it is sent instead of the row's own kind
+    kind: Kind | None = None  # the kind of request that it gets, instead of the row's own
 
     def processes(self) -> list[int]:
         """Return the process ids of the system, children included."""

@@ -1,4 +1,4 @@
-"""The measure of a listener's memory writes what it says and counts all of the listener's keys."""
+"""The measurement of a listener's memory writes the stated numbers of events and counts all of the listener's keys."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Plots and sums come from the JSON lines alone, of whatever run."""
+"""Plots and sums are made from the JSON lines only, whatever run wrote them."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def _write(path: Path, lines: list[dict[str, Any]]) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Two rates that were carried, one that was not, two sizes, and the rows that capacity needs."""
+    """Write results: two rates that were carried, one that was not, two sizes, and the rows that capacity needs."""
     return _write(
         tmp_path / "results.jsonl",
         [

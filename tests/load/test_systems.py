@@ -32,7 +32,7 @@ def test_only_a_good_answer_is_ready() -> None:
 
 
 def test_nobody_there_is_not_ready() -> None:
-    """Return a port that nobody listens on."""
+    """Nothing listens on the port, so the system is not ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
 

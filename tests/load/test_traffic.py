@@ -1,4 +1,4 @@
-"""The generator's requests resemble those of listeners: skewed, with sessions of human length, and each event once."""
+"""The generator's requests resemble real listeners': skewed, with sessions of human length, and each event once."""
 
 import itertools
 import json

@@ -1,8 +1,8 @@
 """Makes the requests of listeners as bytes, before the clock starts, so that the generator spends no time on them.
 
-Users are drawn by Zipf's law with exponent 0.8, tracks with exponent 1.0. Session lengths resemble those of people:
-log-normal with a median of 12 plays, three in a hundred over 50. Three plays in ten are skipped. Events have no `at`, so they
-happen when they are sent.
+Users are drawn by Zipf's law with exponent 0.8, tracks with exponent 1.0. Session lengths resemble people's: log-normal with a
+median of 12 plays, three in a hundred over 50. Three plays in ten are skipped. Events have no `at`, so they happen when they
+are sent.
 """
 
 import itertools

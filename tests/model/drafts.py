@@ -1,4 +1,6 @@
-"""A small folder that could be an artifact, and its manifest. The graphs are a few bytes of text: nothing here opens them."""
+"""A small folder that could become an artifact, and its manifest. Its graphs are a few bytes of text, which no test here
+opens.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,7 +28,7 @@ FILES = (
 
 
 def draft_of(root: Path, *, items: Any = ITEMS, tracks: Any = TRACKS, popular: Any = (3, 2, 4), titles: Any = TRACKS) -> Path:
-    """A finished folder that is not an artifact yet."""
+    """Make a finished folder that is not an artifact yet."""
     draft = root / "draft"
     draft.mkdir(parents=True)
     (draft / artifact.MODEL).write_bytes(b"the model's graph")
@@ -43,7 +45,7 @@ def draft_of(root: Path, *, items: Any = ITEMS, tracks: Any = TRACKS, popular: A
 
 
 def manifest_of(version: str = "v1", **changes: Any) -> Manifest:
-    """A manifest for `draft_of`."""
+    """Make a manifest for `draft_of`."""
     fields: dict[str, Any] = {
         "name": "tiny",
         "version": version,

@@ -13,21 +13,21 @@ from tests.model.drafts import FILES, ITEMS, TRACKS, manifest_of, save
 
 
 def refusal(folder: Path) -> str:
-    """Return the text with which `load` refuses a folder."""
+    """Return the error with which `load` refuses a folder."""
     with pytest.raises(ArtifactError) as caught:
         artifact.load(folder)
     return str(caught.value)
 
 
 def rewrite_manifest(folder: Path, **changes: object) -> None:
-    """Write a manifest like another program: valid in itself, with other contents."""
+    """Write a manifest as another program could: valid in itself, with other contents."""
     path = folder / artifact.MANIFEST
     plain = json.loads(path.read_bytes()) | changes
     path.write_text(json.dumps(plain | {"sha256": digest(plain)}))
 
 
 def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
-    """Vocabulary, rule, popular tracks, golden cases and catalogue, by name and through the link."""
+    """Vocabulary, rule, popular tracks, golden cases and catalogue are the same, loaded by name and through the link."""
     folder = save(tmp_path)
     loaded = artifact.load(tmp_path / "current")
 
@@ -52,7 +52,9 @@ def test_manifest_describes_every_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("bit", [0x01, 0x80])
 def test_file_with_a_flipped_bit_is_refused(tmp_path: Path, name: str, bit: int) -> None:
-    """At the start, in the middle and near the end; the message names the file and says that it is damaged or unreadable."""
+    """The bit is at the start, in the middle or near the end. The error names the file and says that it is damaged or
+    unreadable.
+    """
     path = save(tmp_path) / name
     whole = path.read_bytes()
     for place in sorted({0, len(whole) // 3, len(whole) // 2, len(whole) - 3}):
@@ -75,7 +77,7 @@ def test_manifest_with_any_flipped_bit_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
-    """Like a copy that was interrupted."""
+    """A copy that was interrupted leaves such a file."""
     path = save(tmp_path) / name
     path.write_bytes(path.read_bytes()[:-4])
 
@@ -84,7 +86,7 @@ def test_truncated_file_is_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_missing_file_is_refused(tmp_path: Path, name: str) -> None:
-    """The message names the file."""
+    """The error names the file."""
     path = save(tmp_path) / name
     path.unlink()
 
@@ -92,13 +94,13 @@ def test_missing_file_is_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_folder_that_does_not_exist_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
-    """A newcomer meets this error first."""
+    """For a newcomer, this is often the first error."""
     assert "found no manifest.json there; `python -m training run` makes one" in refusal(tmp_path / "current")
 
 
 @pytest.mark.parametrize("schema", [0, 1, 2, 3, 5, None, "4", 4.5, True, [4]])
 def test_another_schema_is_refused_with_found_and_wanted(tmp_path: Path, schema: object) -> None:
-    """Before anything else is read, because another schema may have other fields."""
+    """It is refused before anything else is read, because another schema may have other fields."""
     folder = save(tmp_path)
     rewrite_manifest(folder, schema_version=schema)
 
@@ -106,7 +108,7 @@ def test_another_schema_is_refused_with_found_and_wanted(tmp_path: Path, schema:
 
 
 def test_manifest_of_this_schema_with_unknown_fields_is_refused(tmp_path: Path) -> None:
-    """In one line that names the field."""
+    """The error is one line that names the field."""
     folder = save(tmp_path)
     rewrite_manifest(folder, surprise=1)
     message = refusal(folder)
@@ -135,7 +137,7 @@ def test_manifest_that_lists_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 9])
 def test_weight_that_is_no_finite_number_is_refused(tmp_path: Path, value: float, place: int) -> None:
-    """The checksums are right, but the trainer wrote bad numbers. They are found before the service answers."""
+    """The checksums are right, but the trainer wrote bad numbers. They are found before the service answers a request."""
     items = ITEMS.copy()
     items.flat[place] = value
     with pytest.raises(ArtifactError, match="weight items has a value that is no finite number"):
@@ -159,34 +161,34 @@ def test_weight_past_the_end_of_its_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_vocabulary_of_another_size_than_the_manifest_says_is_refused(tmp_path: Path) -> None:
-    """Names would belong to other rows."""
+    """Otherwise tracks would have other rows."""
     with pytest.raises(ArtifactError, match=r"found 2 tracks in tracks\.json, the manifest wants 3"):
         save(tmp_path, tracks=TRACKS[:2], titles=TRACKS[:2])
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (2, 5)])
 def test_vocabulary_of_another_size_than_the_weights_is_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
-    """Rows are the first dimension. A width of the same number does not count."""
+    """Rows are the first dimension. If only the width has this number, the weights are refused."""
     manifest = manifest_of(weights={"items": WeightRecord(dtype="float32", shape=shape, offset=0)})
     with pytest.raises(ArtifactError, match=r"item matrix float32 of shape .*, the vocabulary wants float32 with 5 rows"):
         save(tmp_path, manifest=manifest)
 
 
 def test_vocabulary_with_a_track_twice_is_refused(tmp_path: Path) -> None:
-    """With an ArtifactError, not an error of ours."""
+    """The error is an ArtifactError."""
     with pytest.raises(ArtifactError, match="repeated track ids"):
         save(tmp_path, tracks=("a", "b", "a"))
 
 
 def test_catalogue_of_another_size_is_refused(tmp_path: Path) -> None:
-    """Titles would belong to other tracks."""
+    """Otherwise titles would belong to other tracks."""
     with pytest.raises(ArtifactError, match="describes 2 tracks, the vocabulary has 3"):
         save(tmp_path, titles=TRACKS[:2])
 
 
 @pytest.mark.parametrize("popular", [[2, 0], [2, 1], [2, 5], [2, -1], [2, 2], []])
 def test_popular_tracks_that_cannot_be_proposed_are_refused(tmp_path: Path, popular: list[int]) -> None:
-    """The fallback must not fail, or name a track twice, when it is needed."""
+    """The fallback must neither fail nor name a track twice."""
     with pytest.raises(ArtifactError, match="wanted rows from 2 to 4, at least one, and none twice"):
         save(tmp_path, popular=popular)
 

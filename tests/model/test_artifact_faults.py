@@ -1,6 +1,6 @@
-"""Artifacts as a faulty exporter, a broken copy or a curious person leaves them: refused in one line, without a traceback.
+"""Artifacts from a faulty exporter, a broken copy or a curious person are refused in one line, without a traceback.
 
-Files are changed and their checksums made anew, so that the content itself has to be looked at.
+Checksums are computed again after each change, so the content itself must be checked.
 """
 
 import json
@@ -19,11 +19,11 @@ from tests.model.drafts import FILES, save
 
 NUMBERS: list[Any] = [True, -1, 2**63, 10**30, 0.5, float("nan"), float("inf")]
 WRONG: list[Any] = [*NUMBERS, None, "x", "", "\x00", "NaN", list[Any](), dict[str, Any](), [None], [[list[Any]()]], {"a": 1}]
-"""What stands in place of each value in turn; NaN and infinity are written as Python's JSON writes them."""
+"""Wrong values that replace each value in turn. NaN and infinity are written as Python's JSON writes them."""
 
 
 def accepted_or_refused(folder: Path) -> str:
-    """What `load` says about a folder, empty where it accepts it. Any other exception fails the test."""
+    """Return the error of `load`, empty if the folder is accepted. Any other exception fails the test."""
     said = ""
     try:
         artifact.load(folder)
@@ -35,7 +35,7 @@ def accepted_or_refused(folder: Path) -> str:
 
 
 def sign(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write the manifest with right checksums of all files that it lists, and of itself."""
+    """Write the manifest with right checksums, of all files that it lists and of itself."""
     if isinstance(manifest.get("files"), dict):
         for name in manifest["files"]:
             if (folder / name).is_file():
@@ -44,7 +44,7 @@ def sign(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path to each value of a JSON document, itself included; of a list the first and the last entry."""
+    """Yield the path to each value of a JSON document, including the document; in lists only the first and the last entry."""
     yield path
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -55,7 +55,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """A copy of a document with another value at a path."""
+    """Copy a document with another value at a path."""
     if not path:
         return value
     copy = json.loads(json.dumps(document))
@@ -67,7 +67,7 @@ def replaced(document: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def without(document: Any, path: tuple[Any, ...]) -> Any:
-    """A copy of a document without what stands at a path."""
+    """Copy a document without the value at a path."""
     copy = json.loads(json.dumps(document))
     inner = copy
     for step in path[:-1]:
@@ -81,7 +81,7 @@ JSON_FILES = [artifact.TRACKS, artifact.POPULAR, artifact.GOLDEN, artifact.CATAL
 
 @pytest.mark.parametrize("name", JSON_FILES)
 def test_any_value_of_a_json_file_may_be_of_another_kind(tmp_path: Path, name: str) -> None:
-    """Every value in turn becomes every wrong one, or is left out. Most must be refused; none may end in a traceback."""
+    """Every value in turn becomes every wrong one, or is removed. Most must be refused; none may end in a traceback."""
     folder = save(tmp_path)
     manifest = json.loads((folder / artifact.MANIFEST).read_text())
     document = json.loads((folder / name).read_text())
@@ -100,7 +100,7 @@ def test_any_value_of_a_json_file_may_be_of_another_kind(tmp_path: Path, name: s
 
 
 def test_any_value_of_the_manifest_may_be_of_another_kind(tmp_path: Path) -> None:
-    """The same; what a person alone reads (recipe, origin, quality) may be any JSON without NaN."""
+    """Likewise for the manifest. Fields for people only (recipe, origin, quality) may hold any JSON without NaN."""
     folder = save(tmp_path)
     document = json.loads((folder / artifact.MANIFEST).read_text())
     refused = []
@@ -136,7 +136,7 @@ def test_any_value_of_the_manifest_may_be_of_another_kind(tmp_path: Path) -> Non
     ],
 )
 def test_manifest_of_a_faulty_exporter_is_refused_with_the_field(tmp_path: Path, change: dict[str, Any], wanted: str) -> None:
-    """What was found, or which field, and what was wanted."""
+    """The error says what was found, or in which field, and what was expected."""
     folder = save(tmp_path)
     manifest = json.loads((folder / artifact.MANIFEST).read_text())
     for key, value in change.items():
@@ -186,7 +186,7 @@ def test_golden_cases_that_check_nothing_or_cannot_be_run_are_refused(tmp_path: 
     ],
 )
 def test_track_ids_that_no_event_could_name_are_refused(tmp_path: Path, tracks: Any, wanted: str) -> None:
-    """The same rule as for events: text of 1 to 256 bytes without control characters."""
+    """The rule is the same as for events: text of 1 to 256 bytes without control characters."""
     folder = save(tmp_path)
     manifest = json.loads((folder / artifact.MANIFEST).read_text())
     (folder / artifact.TRACKS).write_text(json.dumps(tracks))
@@ -196,38 +196,38 @@ def test_track_ids_that_no_event_could_name_are_refused(tmp_path: Path, tracks: 
 
 
 def directory(path: Path) -> None:
-    """A folder of that name."""
+    """Make a folder of that name."""
     path.mkdir()
 
 
 def pipe(path: Path) -> None:
-    """A named pipe, from which a reader would wait for ever."""
+    """Make a named pipe, from which a reader would wait for ever."""
     os.mkfifo(path)
 
 
 def unix_socket(path: Path) -> None:
-    """A socket, which cannot be opened. Its own path must be short."""
+    """Make a socket, which cannot be opened. Its own path must be short."""
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(os.path.relpath(path))
 
 
 def endless(path: Path) -> None:
-    """A link to a device that never ends."""
+    """Make a link to a device that never ends."""
     path.symlink_to("/dev/zero")
 
 
 def loop(path: Path) -> None:
-    """A link to itself."""
+    """Make a link to itself."""
     path.symlink_to(path)
 
 
 def dangling(path: Path) -> None:
-    """A link to nothing."""
+    """Make a link to nothing."""
     path.symlink_to("nowhere")
 
 
 def nested(path: Path) -> None:
-    """JSON that is a hundred thousand lists deep."""
+    """Write JSON that is a hundred thousand lists deep."""
     path.write_text("[" * 100_000)
 
 
@@ -236,7 +236,7 @@ def nested(path: Path) -> None:
 def test_another_kind_of_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[Path], None]
 ) -> None:
-    """At once: nothing waits for a pipe or reads a device without end."""
+    """It is refused at once: nothing waits for a pipe or reads an endless device."""
     folder = save(tmp_path)
     monkeypatch.chdir(folder)
     (folder / name).unlink()
@@ -246,21 +246,21 @@ def test_another_kind_of_file_is_refused(
 
 
 def test_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
-    """In place of the artifact's folder."""
+    """The link is in place of the artifact's folder."""
     loop(tmp_path / "current")
 
     assert accepted_or_refused(tmp_path / "current")
 
 
 def test_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    """Such as an artifact that was packed."""
+    """It could be an artifact that was packed into a file."""
     (tmp_path / "current").write_text("x")
 
     assert "found no manifest.json there" in accepted_or_refused(tmp_path / "current")
 
 
 def test_manifest_of_many_megabytes_is_not_read(tmp_path: Path) -> None:
-    """A file that has the name alone; sparse, so the test writes nothing."""
+    """The file only has the manifest's name. It is sparse, so the test writes nothing."""
     folder = save(tmp_path)
     os.truncate(folder / artifact.MANIFEST, 1 << 40)
 
@@ -268,7 +268,7 @@ def test_manifest_of_many_megabytes_is_not_read(tmp_path: Path) -> None:
 
 
 def test_file_that_may_not_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what the system said of it. Tests may run as root, who may read everything, so the open fails by itself here."""
+    """The error has the system's reason. Tests may run as root, who may read everything, so opening fails artificially here."""
     folder = save(tmp_path)
     name = str(folder / artifact.TRACKS)
     opened = Path.open

@@ -1,4 +1,4 @@
-"""What a request is thought to cost, and which requests are large."""
+"""The estimated cost of requests, and which requests are large."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_rows_are_fetched_to_be_left_out_only_where_comparing_costs_more(tmp_pat
 
 
 def test_measured_costs_replace_the_guess_of_an_ordinary_request(tmp_path: Path) -> None:
-    """What a client adds is added to them, and is large or not beside them."""
+    """Costs of further rows are added to the measured cost, which also decides whether a request is large."""
     memory = BatchMemory(manifest(tmp_path, 16))
     added = memory.cost(10_000, 10).bytes - memory.cost(0, 10).bytes
     memory.measured(model_bytes=50_000_000, rank_bytes=7)

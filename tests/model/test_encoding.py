@@ -1,4 +1,4 @@
-"""Truncation, padding and numbering: the arrays that trainer and service feed to a network."""
+"""Truncation, padding and numbering give the arrays that trainer and service feed to a network."""
 
 from collections.abc import Sequence
 
@@ -23,12 +23,12 @@ from model.vocabulary import Vocabulary
 
 
 def history(size: int, first: int = 2) -> RowHistory:
-    """Rows that count up from `first`, outcomes that take turns."""
+    """Make a history with rows that count up from `first`, and alternating outcomes."""
     return RowHistory([first + place for place in range(size)], [1 + place % 4 for place in range(size)])
 
 
 def test_newest_entry_stands_last_behind_padding_on_the_left() -> None:
-    """All lines of a batch end at the same place."""
+    """All histories of a batch end at the same place."""
     tracks, outcomes, _ = encode_histories([history(1), history(3)], length=5)
 
     assert tracks.tolist() == [[0, 0, 2], [2, 3, 4]]
@@ -44,28 +44,28 @@ def test_newest_entries_survive_truncation() -> None:
 
 
 def test_batch_is_as_wide_as_its_longest_history() -> None:
-    """Not as wide as the model allows: short histories are cheap."""
+    """It is not as wide as the model allows, so short histories are cheap."""
     assert encode_histories([history(1), history(2), history(0)], length=50).tracks.shape == (3, 2)
 
 
 def test_batch_is_no_wider_than_the_model_allows() -> None:
-    """The network has no position for more."""
+    """The network has no position for more entries."""
     assert encode_histories([history(9), history(2)], length=4).tracks.shape == (2, 4)
 
 
 def test_empty_history_is_a_line_of_padding() -> None:
-    """A new listener is no special case, alone or among others."""
+    """A new listener needs no special case, alone or in a batch."""
     assert encode_histories([RowHistory()], length=5).tracks.tolist() == [[0]]
     assert encode_histories([history(2), RowHistory()], length=5).tracks.tolist() == [[2, 3], [0, 0]]
 
 
 def test_no_histories_are_an_empty_batch() -> None:
-    """Nobody asked."""
+    """The batch has no lines."""
     assert encode_histories([], length=5).tracks.shape == (0, 1)
 
 
 def test_arrays_are_what_the_graph_takes() -> None:
-    """int64, whatever the log's own numbers are."""
+    """They are int64, whatever type the log's numbers have."""
     log = np.array([2, 3], np.int32), np.array([1, 2], np.int8)
     encoded = encode(*log, np.array([0]), np.array([2]), length=5)
 
@@ -73,14 +73,14 @@ def test_arrays_are_what_the_graph_takes() -> None:
 
 
 def test_unknown_tracks_inform_nothing() -> None:
-    """They are left out before the newest are taken, so they do not push a known track out either."""
+    """They are removed before the newest entries are chosen, so they do not displace a known track."""
     entries = [Entry(track, Outcome.PLAYED, 0, False, 0) for track in ("a", "b", "new", "newer")]
 
     assert rows_of(entries, Vocabulary(["a", "b"]), length=2) == RowHistory([2, 3], [1, 1])
 
 
 def test_outcomes_reach_the_network_as_their_numbers() -> None:
-    """0 is left to padding."""
+    """The number 0 is padding's."""
     entries = [Entry("a", outcome, 0, False, 0) for outcome in Outcome]
 
     assert rows_of(entries, Vocabulary(["a"]), length=9).outcomes == [1, 2, 3, 4]
@@ -88,7 +88,7 @@ def test_outcomes_reach_the_network_as_their_numbers() -> None:
 
 @given(st.lists(st.sampled_from(["a", "b", "new"]), max_size=9), st.integers(1, 6))
 def test_entries_shown_to_a_person_are_those_that_are_encoded(tracks: list[str], length: int) -> None:
-    """Whatever is unknown or too old, the two functions leave out the same."""
+    """Both functions leave out the same unknown or old entries."""
     vocabulary = Vocabulary(["a", "b"])
     entries = [Entry(track, list(Outcome)[place % 4], place, False, 0) for place, track in enumerate(tracks)]
     read = read_entries(entries, vocabulary, length=length)
@@ -101,7 +101,7 @@ def test_entries_shown_to_a_person_are_those_that_are_encoded(tracks: list[str],
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 7))
 def test_slices_of_a_log_and_separate_histories_give_the_same_arrays(sizes: list[int], length: int) -> None:
-    """The trainer cuts a log, the service has histories: this is where the two could differ."""
+    """The trainer cuts a log, and the service has separate histories. Here the two could differ."""
     histories = [history(size, first=2 + 10 * number) for number, size in enumerate(sizes)]
     rows = np.array([row for one in histories for row in one.rows], np.int64)
     outcomes = np.array([outcome for one in histories for outcome in one.outcomes], np.int64)
@@ -118,7 +118,9 @@ def test_slices_of_a_log_and_separate_histories_give_the_same_arrays(sizes: list
 
 
 def test_gap_codes_by_hand() -> None:
-    """One code up to half an hour, itself included, then by doublings; out of order and beyond the last are still numbers."""
+    """There is one code up to and including half an hour, then one for each doubling. Negative and very long times have codes,
+    too.
+    """
     half_hours = np.array([-3.0, 0.0, 0.5, 1.0, 1.001, 2.0, 2.001, 4.001, 512.0, 512.001, 10**6])
     codes = gap_codes((half_hours * HALF_HOUR_MS).astype(np.int64))
 
@@ -128,14 +130,16 @@ def test_gap_codes_by_hand() -> None:
 
 @given(pauses=st.integers(0, 2**40))
 def test_gap_code_is_the_number_of_binary_digits(pauses: int) -> None:
-    """Of the whole half hours, one more for being known, up to the last code."""
+    """It counts the binary digits of the whole half hours, plus one, up to the last code."""
     [code] = gap_codes(np.array([pauses * HALF_HOUR_MS + 1]))
 
     assert code == min(GOING_ON + pauses.bit_length(), GAP_CODES - 1)
 
 
 def test_gaps_count_to_the_next_known_entry_and_from_the_newest_to_the_question() -> None:
-    """An unknown track in between is passed over, what is cut off tells nothing; without a time to ask at, none is known."""
+    """An unknown track in between is passed over, and truncated entries have no influence. Without the request's time, no gap
+    is known.
+    """
     vocabulary = Vocabulary(["a", "b"])
     hour = 2 * HALF_HOUR_MS
     plays = [("a", 0), ("b", 3 * hour), ("new", 4 * hour), ("a", 8 * hour), ("b", 8 * hour + 60_000)]
@@ -153,7 +157,7 @@ def test_gaps_count_to_the_next_known_entry_and_from_the_newest_to_the_question(
 
 
 def test_histories_with_and_without_gaps_stand_in_one_batch() -> None:
-    """Who did not say when has 0, which is what padding has."""
+    """A history without times has the code 0, as padding has."""
     batch = encode_histories([RowHistory([2], [1]), RowHistory([2, 3, 4], [1, 1, 1], [0, 5, 6]), RowHistory()], length=2)
 
     assert batch.gaps.tolist() == [[0, 0], [5, 6], [0, 0]]
@@ -161,7 +165,7 @@ def test_histories_with_and_without_gaps_stand_in_one_batch() -> None:
 
 
 def test_graph_is_fed_what_it_reads() -> None:
-    """Of everything there is."""
+    """It gets the inputs that it names, and no others."""
     batch = encode_histories([RowHistory([2], [1], [3])], length=2)
 
     assert feed(("tracks", "count"), batch, count=7, excluded=None) == {"tracks": batch.tracks, "count": 7}

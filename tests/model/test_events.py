@@ -1,4 +1,4 @@
-"""What a set of events amounts to: each sentence of the HTTP contract about events, as a scenario."""
+"""The history that follows from a set of events: each sentence of the HTTP contract about events is a scenario."""
 
 from dataclasses import replace
 
@@ -40,7 +40,7 @@ def event(
     delay: float = 0,
     private: bool = False,
 ) -> Event:
-    """An event some minutes after the epoch, received `delay` minutes later, with an id of its own."""
+    """Make an event some minutes after the epoch, received `delay` minutes later, with an id of its own."""
     at_ms = round(minute * MINUTE)
     return Event(
         at_ms,
@@ -56,7 +56,7 @@ def event(
 
 
 def outcomes(*events: Event) -> list[tuple[str, Outcome]]:
-    """Track and outcome of each entry that the events amount to."""
+    """Return track and outcome of each entry of the events' history."""
     return [(entry.track_id, entry.outcome) for entry in fold(events, RULE).entries]
 
 
@@ -81,19 +81,19 @@ def outcomes(*events: Event) -> list[tuple[str, Outcome]]:
 def test_how_much_was_heard_decides_before_what_the_player_called_it(
     type: EventType, played_ms: int | None, track_ms: int | None, *, skipped: bool
 ) -> None:
-    """Under 30 s and under 0.9 of the track is a skip; without a length, or without a time, the event's own type stands."""
+    """Under 30 s and under 0.9 of the track is a skip. Without a length or a time heard, the event's own type counts."""
     assert SkipRule().skipped(type, played_ms, track_ms) is skipped
 
 
 def test_limits_of_the_skip_rule_are_the_recipes() -> None:
-    """Another rule draws the line elsewhere."""
+    """Another rule has other limits."""
     rule = SkipRule(limit_ms=10_000, end_share=0.5)
 
     assert [rule.skipped(SKIP, heard, 12_000) for heard in (5_999, 6_000, 10_000)] == [True, False, False]
 
 
 def test_rule_that_makes_no_sense_is_refused() -> None:
-    """With what was found: a history of no entries (-1 would have meant all but the oldest), a session that ends too early."""
+    """The error says what was found: for example a history of 0 or -1 entries, or a session with a negative gap."""
     with pytest.raises(ValueError, match="found length 0"):
         HistoryRule(length=0)
     with pytest.raises(ValueError, match="gap_ms -1"):
@@ -108,36 +108,36 @@ def test_open_play_counts_as_played() -> None:
 
 
 def test_skip_turns_the_play_of_its_track_into_a_skip() -> None:
-    """One entry, not two, and it stands where the play started."""
+    """The result is one entry, at the time of the play's start."""
     history = fold([event(0, PLAY), event(1, SKIP)], RULE)
 
     assert history.entries == (Entry("a", SKIPPED, 0, True, 0),)
 
 
 def test_skip_reaches_back_over_other_tracks_of_the_session() -> None:
-    """The player reports late: the next track has started already."""
+    """The player reports late, when the next track has already started."""
     assert outcomes(event(0, PLAY, "a"), event(1, PLAY, "b"), event(2, SKIP, "a")) == [("a", SKIPPED), ("b", PLAYED)]
 
 
 def test_skip_without_a_play_is_a_skip_of_its_own() -> None:
-    """Nothing is lost when the play never arrived."""
+    """No skip is lost if its play never arrived."""
     assert outcomes(event(0, PLAY, "a"), event(1, SKIP, "b")) == [("a", PLAYED), ("b", SKIPPED)]
 
 
 def test_skip_in_a_later_session_leaves_the_earlier_play_alone() -> None:
-    """'In the same session': past the gap, the skip is an entry of its own."""
+    """After the gap it is another session, so the skip is an entry of its own."""
     history = fold([event(0, PLAY), event(31, SKIP)], RULE)
 
     assert [(entry.outcome, entry.session) for entry in history.entries] == [(PLAYED, 0), (SKIPPED, 1)]
 
 
 def test_second_skip_does_not_skip_an_ended_play_again() -> None:
-    """A play ends once; what ends after it is another play whose start was lost."""
+    """A play ends once. A second end belongs to another play whose start was lost."""
     assert outcomes(event(0, PLAY), event(1, COMPLETE), event(2, SKIP)) == [("a", PLAYED), ("a", SKIPPED)]
 
 
 def test_skip_ends_the_latest_play_of_a_repeated_track() -> None:
-    """The same track twice, the second time left."""
+    """The same track is played twice, and left the second time."""
     events = [event(0, PLAY), event(1, COMPLETE), event(2, PLAY), event(3, SKIP)]
 
     assert outcomes(*events) == [("a", PLAYED), ("a", SKIPPED)]
@@ -149,12 +149,12 @@ def test_complete_confirms_a_play() -> None:
 
 
 def test_skip_near_the_end_confirms_a_play() -> None:
-    """The skip rule decides, not the player's word for it."""
+    """The skip rule decides, not the type that the player sent."""
     assert outcomes(event(0, PLAY), event(3, SKIP, played_ms=180_000, track_ms=200_000)) == [("a", PLAYED)]
 
 
 def test_opinion_stands_over_how_the_play_ended() -> None:
-    """A liked track that was left early is liked, and still known to be skipped."""
+    """A liked track that was left early is liked, and still counts as skipped in its session."""
     [entry] = fold([event(0, PLAY), event(0.1, LIKE), event(0.2, SKIP)], RULE).entries
 
     assert (entry.outcome, entry.skipped) == (LIKED, True)
@@ -179,34 +179,34 @@ def test_opinion_belongs_to_the_newest_play_of_the_track() -> None:
 
 
 def test_late_event_takes_its_place_by_time() -> None:
-    """What arrives last but happened first is the oldest entry, and may end the play that came before it."""
+    """An event that arrives last but happened first is the oldest entry, and may end a play that arrived before it."""
     arrived = [event(5, PLAY, "b"), event(0, PLAY, "a"), event(1, SKIP, "a")]
 
     assert outcomes(*arrived) == [("a", SKIPPED), ("b", PLAYED)]
 
 
 def test_play_comes_before_its_end_within_a_millisecond() -> None:
-    """A player with a coarse clock loses nothing."""
+    """A player with a coarse clock loses no event."""
     assert outcomes(event(0, SKIP), event(0, PLAY)) == [("a", SKIPPED)]
 
 
 @pytest.mark.parametrize(("minute", "sessions"), [(30, [0, 0]), (30.001, [0, 1])])
 def test_unnamed_session_ends_when_more_than_the_gap_has_passed(minute: float, sessions: list[int]) -> None:
-    """The gap itself is still inside."""
+    """A pause of exactly the gap does not end the session."""
     history = fold([event(0, PLAY, "a"), event(minute, PLAY, "b")], RULE)
 
     assert [entry.session for entry in history.entries] == sessions
 
 
 def test_session_lasts_as_long_as_no_gap_does() -> None:
-    """It is the pause that ends a session, not its length."""
+    """A pause ends a session, not its length."""
     history = fold([event(25 * number, PLAY, f"t{number}") for number in range(10)], RULE)
 
     assert {entry.session for entry in history.entries} == {0}
 
 
 def test_named_session_outlasts_a_gap() -> None:
-    """The player's own word goes before ours."""
+    """A name takes precedence over the gap."""
     history = fold([event(0, PLAY, session="s"), event(24 * 60, SKIP, session="s")], RULE)
 
     assert [(entry.outcome, entry.session) for entry in history.entries] == [(SKIPPED, 0)]
@@ -223,7 +223,7 @@ def test_named_session_ends_after_a_day_without_an_event() -> None:
 
 
 def test_event_without_a_name_joins_the_named_session_before_it() -> None:
-    """A player that names its session with plays only. Such an event prolongs the session by the gap alone."""
+    """The player names its session in plays only. Such an event prolongs the session by the unnamed gap only."""
     history = fold([event(0, PLAY, session="s"), event(20, SKIP), event(24 * 60 - 1, PLAY, "b", session="s")], RULE)
 
     assert [(entry.outcome, entry.session) for entry in history.entries] == [(SKIPPED, 0), (PLAYED, 0)]
@@ -238,7 +238,7 @@ def test_named_session_ends_where_another_name_begins() -> None:
 
 
 def test_interrupted_named_session_goes_on() -> None:
-    """Two devices in turn: a skip on the first finds the play of the first."""
+    """Two devices take turns. A skip on the first device finds the play of the first device."""
     events = [event(0, PLAY, "a", session="s"), event(1, PLAY, "b", session="t"), event(2, SKIP, "a", session="s")]
     history = fold(events, RULE)
 
@@ -250,7 +250,7 @@ def test_interrupted_named_session_goes_on() -> None:
 
 
 def test_session_is_over_when_the_gap_has_passed() -> None:
-    """What was skipped yesterday may be proposed today."""
+    """A track that was skipped yesterday may be proposed today."""
     history = fold([event(0, PLAY, "a"), event(40, PLAY, "b"), event(50, COMPLETE, "b")], RULE)
 
     assert [entry.track_id for entry in history.session(80 * MINUTE)] == ["b"]
@@ -259,7 +259,7 @@ def test_session_is_over_when_the_gap_has_passed() -> None:
 
 @pytest.mark.parametrize(("name", "lasts"), [(None, 30 * MINUTE), ("s", 24 * HOUR)])
 def test_session_of_a_player_whose_clock_is_slow_goes_on(name: str | None, lasts: int) -> None:
-    """The time of receipt counts: 31 minutes old when it arrives, a skip still masks, for as long as any other."""
+    """The time of receipt counts. A skip that is 31 minutes old when it arrives still masks, for as long as any other skip."""
     history = fold([event(0, SKIP, session=name, delay=31)], RULE)
 
     assert history.skipped(31 * MINUTE + lasts) == ["a"]
@@ -267,7 +267,7 @@ def test_session_of_a_player_whose_clock_is_slow_goes_on(name: str | None, lasts
 
 
 def test_event_that_is_a_day_old_on_receipt_revives_nothing() -> None:
-    """Up to 24 hours it counts as a slow clock, beyond as a late report, which counts for its own time only."""
+    """A delay up to 24 hours counts as a slow clock. Beyond, it is a late report, which counts at its own time only."""
     day = LATE_MS / MINUTE
     slow, late = (fold([event(0, SKIP, session="s", delay=delay)], RULE) for delay in (day, day + 1))
 
@@ -277,23 +277,23 @@ def test_event_that_is_a_day_old_on_receipt_revives_nothing() -> None:
 
 
 def test_event_from_a_clock_ahead_counts_from_its_own_time() -> None:
-    """The later of both times decides, whichever it is."""
+    """The later of both times counts."""
     history = fold([event(5, SKIP)], RULE)
 
     assert history.skipped(35 * MINUTE) == ["a"]
 
 
 def test_sessions_are_told_apart_by_the_events_own_times() -> None:
-    """So the service splits what an offline player sends at once as the trainer splits it in the log."""
+    """So the service splits the events of an offline player into the same sessions as the trainer does in the log."""
     events = [event(0, PLAY, "a", delay=180), event(60, PLAY, "b", delay=120), event(61, SKIP, "b", delay=119)]
     history = fold(events, RULE)
 
     assert [(entry.track_id, entry.session) for entry in history.entries] == [("a", 0), ("b", 1)]
-    assert [entry.track_id for entry in history.session(200 * MINUTE)] == ["a", "b"]  # both were seen just now
+    assert [entry.track_id for entry in history.session(200 * MINUTE)] == ["a", "b"]  # both arrived just now
 
 
 def test_players_with_unequal_clocks_mask_for_each_other() -> None:
-    """One clock is 40 minutes slow: both sessions are seen at the same time, so both are the current one."""
+    """One clock is 40 minutes slow. Both sessions have events at the same time, so both are the current one."""
     history = fold([event(0, SKIP, "slow", delay=40), event(40, PLAY, "right")], RULE)
 
     assert [entry.track_id for entry in history.session(41 * MINUTE)] == ["slow", "right"]
@@ -301,7 +301,9 @@ def test_players_with_unequal_clocks_mask_for_each_other() -> None:
 
 
 def test_skip_in_one_of_two_named_sessions_masks_in_both() -> None:
-    """Two players take turns: only the newest session is the current one, but neither proposes what the other skipped."""
+    """Two players take turns. Only the newest session is the current one, but neither proposes tracks that the other
+    skipped.
+    """
     history = fold([event(0, SKIP, "a", session="s"), event(1, PLAY, "b", session="t")], RULE)
 
     assert [entry.track_id for entry in history.session(2 * MINUTE)] == ["b"]
@@ -309,7 +311,7 @@ def test_skip_in_one_of_two_named_sessions_masks_in_both() -> None:
 
 
 def test_named_session_is_current_again_when_a_newer_one_has_ended() -> None:
-    """It lasts for 24 hours without an event, whatever else began and ended."""
+    """It lasts for 24 hours without an event, whatever other sessions began and ended."""
     history = fold([event(0, PLAY, "a", session="s"), event(60, PLAY, "b")], RULE)
 
     assert [[entry.track_id for entry in history.session(minute * MINUTE)] for minute in (90, 91)] == [["b"], ["a"]]
@@ -317,7 +319,7 @@ def test_named_session_is_current_again_when_a_newer_one_has_ended() -> None:
 
 @pytest.mark.parametrize("name", [None, "new"])
 def test_skip_after_our_clock_was_set_back_masks(name: str | None) -> None:
-    """What was recorded before lies in the future. The sessions of both times are current then."""
+    """Events recorded before the change are in the future. Sessions before and after it are then current."""
     back = 120
     history = fold([event(back, SKIP, "before", session=name and "old"), event(0, SKIP, "after", session=name)], RULE)
     current = [entry.track_id for entry in history.session(MINUTE)]
@@ -327,7 +329,7 @@ def test_skip_after_our_clock_was_set_back_masks(name: str | None) -> None:
 
 
 def test_player_whose_clock_is_ahead_has_the_newest_session() -> None:
-    """Up to five minutes ahead is no sign that our own clock was set back."""
+    """Up to five minutes in the future do not mean that our own clock was set back."""
     ahead = AHEAD_MS / MINUTE
     history = fold([event(0, PLAY, "a", session="s"), event(1 + ahead, PLAY, "b", session="t")], RULE)
 
@@ -335,7 +337,7 @@ def test_player_whose_clock_is_ahead_has_the_newest_session() -> None:
 
 
 def test_private_events_count_until_their_session_ends() -> None:
-    """A private play, a private skip of an ordinary play and a private dislike are gone afterwards, and change nothing."""
+    """A private play, a private skip of an ordinary play and a private dislike disappear afterwards, and change nothing."""
     events = [
         event(0, PLAY, "a"),
         event(1, SKIP, "a", private=True),
@@ -354,7 +356,9 @@ def test_private_events_count_until_their_session_ends() -> None:
 
 
 def test_private_event_of_an_earlier_session_is_gone() -> None:
-    """Whatever goes on now. Its session is still a session, so nothing moves from one to another."""
+    """It does not matter which session goes on now. The private event still separates sessions, so no event changes its
+    session.
+    """
     events = [event(0, PLAY, "a", private=True), event(1, PLAY, "b"), event(60, PLAY, "c", private=True)]
     history = fold(events, RULE, now_ms=61 * MINUTE)
 
@@ -362,7 +366,7 @@ def test_private_event_of_an_earlier_session_is_gone() -> None:
 
 
 def test_no_events_are_an_empty_history() -> None:
-    """An unknown listener is no special case."""
+    """An unknown listener needs no special case."""
     history = fold([], RULE)
 
     assert history.entries == ()
@@ -371,7 +375,7 @@ def test_no_events_are_an_empty_history() -> None:
 
 
 def test_events_that_differ_in_what_is_left_out_can_be_told_apart() -> None:
-    """Logs have no event ids: two rows of one millisecond may differ only in what one of them does not know."""
+    """Logs have no event ids. Two rows of one millisecond may differ only in a field that one of them lacks."""
     rows = [
         Event(0, COMPLETE, "", "a", 0, heard, whole, name) for heard in (None, 5) for whole in (None, 9) for name in (None, "s")
     ]
@@ -396,7 +400,7 @@ def _events() -> st.SearchStrategy[Event]:
 
 
 BRIEF = HistoryRule(gap_ms=RULE.gap_ms, named_gap_ms=50 * MINUTE)
-"""A rule by which named sessions end within the two hours of `_events`."""
+"""A rule whose named sessions end within the two hours of `_events`."""
 TIMES = st.integers(0, 30).map(lambda step: step * 10 * MINUTE)
 
 
@@ -405,7 +409,7 @@ TIMES = st.integers(0, 30).map(lambda step: step * 10 * MINUTE)
 def test_neither_order_nor_repetition_of_events_changes_the_history(
     events: list[Event], now_ms: int, data: st.DataObject
 ) -> None:
-    """State depends on the set of events: a client may retry, and a network may reorder."""
+    """The history depends on the set of events only: a client may retry, and a network may reorder."""
     repeated = data.draw(st.lists(st.sampled_from(events), max_size=4)) if events else []
     shuffled = data.draw(st.permutations(events + repeated))
 
@@ -415,7 +419,9 @@ def test_neither_order_nor_repetition_of_events_changes_the_history(
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(_events(), max_size=12))
 def test_history_runs_forward_in_time(events: list[Event]) -> None:
-    """Oldest first, each entry at the time of one of its track's events, and never more entries than events."""
+    """The oldest entry comes first. Each has the time of one of its track's events, and there are never more entries than
+    events.
+    """
     entries = fold(events, RULE).entries
 
     assert [entry.at_ms for entry in entries] == sorted(entry.at_ms for entry in entries)
@@ -426,7 +432,9 @@ def test_history_runs_forward_in_time(events: list[Event]) -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(TIMES, st.integers(0, 3)), min_size=1, max_size=8, unique_by=lambda pair: pair[0]), TIMES)
 def test_skips_mask_while_an_event_of_their_session_was_seen_a_gap_ago(pairs: list[tuple[int, int]], now_ms: int) -> None:
-    """Against the plain definition, without names: events with no gap between any two neighbours are a session."""
+    """It agrees with the plain definition for unnamed sessions: neighbouring events without a gap between them are a
+    session.
+    """
     pairs = sorted(pairs)
     gap_ms, step_ms = BRIEF.gap_ms, 25 * MINUTE
     events = [Event(at_ms, SKIP, "", f"t{place}", steps * step_ms) for place, (at_ms, steps) in enumerate(pairs)]
@@ -446,7 +454,7 @@ def test_skips_mask_while_an_event_of_their_session_was_seen_a_gap_ago(pairs: li
 
 
 def _plain(history: History) -> list[Entry]:
-    """Entries with sessions numbered from 0 in the order of their first ones, so that histories of unequal ends compare."""
+    """Number sessions from 0 by their first entries, so that ends of histories can be compared."""
     numbers: dict[int, int] = {}
     return [entry._replace(session=numbers.setdefault(entry.session, len(numbers))) for entry in history.entries]
 
@@ -456,7 +464,9 @@ def _plain(history: History) -> list[Entry]:
 def test_recent_events_fold_to_the_end_of_what_all_fold_to(
     events: list[Event], length: int, tracks: set[str], now_ms: int
 ) -> None:
-    """Leaving old events out changes no entry that is left, no mask, nor the current session; `length` known plays are left."""
+    """Leaving old events out changes no remaining entry, no mask and not the current session. At least `length` known plays
+    remain.
+    """
     rule = replace(BRIEF, length=length)
     whole, part = fold(events, rule, now_ms=now_ms), fold_recent(events, rule, tracks.__contains__, now_ms=now_ms)
     left_out = len(whole.entries) - len(part.entries)
@@ -470,7 +480,9 @@ def test_recent_events_fold_to_the_end_of_what_all_fold_to(
 
 
 def test_old_sessions_are_left_out_once_there_are_enough_plays() -> None:
-    """Whole sessions, by their gap or by their names; one that is named again later keeps all since its beginning."""
+    """Whole sessions are left out, by gap or by name. If a session is named again later, all events since its beginning
+    stay.
+    """
     rule = HistoryRule(length=2, gap_ms=RULE.gap_ms, named_gap_ms=HOUR)
     by_gap = [event(60 * day + minute, PLAY) for day in range(9) for minute in range(2)]
     by_name = [event(minute, PLAY, session=f"s{minute // 4}") for minute in range(36)]
@@ -481,14 +493,14 @@ def test_old_sessions_are_left_out_once_there_are_enough_plays() -> None:
 
     assert left(by_gap, 500) == by_gap[-2:]
     assert left(by_name, 96) == by_name[-4:]
-    assert left(by_name, 91) == by_name[-8:]  # the eighth session may go on
+    assert left(by_name, 91) == by_name[-8:]  # the eighth session may continue
     assert left(again, 100) == again[12:]
     assert left(by_gap, 500, "b") == by_gap
-    assert left(by_gap, 421) == by_gap[-4:]  # the last two plays lie in the future
+    assert left(by_gap, 421) == by_gap[-4:]  # the last two plays are in the future
 
 
 def test_outcome_reported_after_the_next_play_began_is_a_revision() -> None:
-    """With the outcome before, and how many entries there were by then."""
+    """It has the outcome before the change, and the number of entries at that time."""
     events = [event(0, PLAY, "a"), event(1, PLAY, "b"), event(2, SKIP, "a"), event(3, PLAY, "c"), event(4, LIKE, "a")]
     history = fold(events, RULE)
 
@@ -500,7 +512,7 @@ def test_outcome_reported_after_the_next_play_began_is_a_revision() -> None:
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(_events(), max_size=12, unique=True))
 def test_revisions_tell_what_was_known_when_each_entry_began(events: list[Event]) -> None:
-    """Against folding the events before each entry's first: the outcomes with what was revised later taken back."""
+    """Taking back later revisions gives the same outcomes as folding only the events before an entry's first event."""
     ordered = sorted(events, key=lambda event: tuple((value is not None, value) for value in event))
     whole = fold(ordered, BRIEF)
 
@@ -517,5 +529,5 @@ def test_revisions_tell_what_was_known_when_each_entry_began(events: list[Event]
 
 @pytest.mark.parametrize(("outcome", "wanted"), [(PLAYED, True), (LIKED, True), (SKIPPED, False), (DISLIKED, False)])
 def test_played_and_liked_tracks_are_wanted(outcome: Outcome, *, wanted: bool) -> None:
-    """What a next-track model should propose."""
+    """They are the targets of a next-track model."""
     assert outcome.wanted is wanted

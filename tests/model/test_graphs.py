@@ -1,4 +1,4 @@
-"""ONNX graphs run in batches, checked against the model computed by hand, and refused where they differ."""
+"""ONNX graphs run in batches, agree with the model computed by hand, and are refused if they differ."""
 
 import math
 import os
@@ -28,12 +28,12 @@ HISTORIES = [
 
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
-    """The small artifact's graphs."""
+    """Open the small artifact's graphs."""
     return Graphs(artifacts.load(tmp_path_factory.mktemp("artifact")), threads=1)
 
 
 def by_hand(history: RowHistory) -> dict[int, float]:
-    """The model of `artifacts.py`, written a second time: the score of each row."""
+    """Compute the model of `artifacts.py` a second time: the score of each row."""
     liking = np.zeros(artifacts.GENRES)
     for row, outcome in zip(history.rows[-50:], history.outcomes[-50:], strict=True):
         liking[(row - FIRST) % artifacts.GENRES] += -1 if outcome == 2 else 1
@@ -42,12 +42,14 @@ def by_hand(history: RowHistory) -> dict[int, float]:
 
 
 def large(root: Path, tracks: int = 80_000, probes: int | None = None) -> Artifact:
-    """An artifact of many tracks."""
+    """Make an artifact of many tracks."""
     return artifacts.load(root, tracks=[f"t{number}" for number in range(tracks)], probes=probes)
 
 
 def test_batch_of_ragged_histories_is_scored_each_as_alone(graphs: Graphs) -> None:
-    """Empty, short, long and truncated histories in one batch, different counts and exclusions: each as computed by hand."""
+    """One batch holds empty, short, long and truncated histories with different counts and exclusions. Each agrees with the
+    hand computation.
+    """
     counts, excluded = [5, 1, 40, 3], [[], [FIRST + 7], [FIRST, FIRST + 1], [FIRST + 2]]
     found = graphs.best(HISTORIES, excluded, counts)
 
@@ -59,7 +61,7 @@ def test_batch_of_ragged_histories_is_scored_each_as_alone(graphs: Graphs) -> No
 
 
 def test_time_of_a_run_is_that_of_onnx_runtime_alone(graphs: Graphs) -> None:
-    """Every request of a batch hears of the same run, and what is done around it does not count."""
+    """Every request of a batch reports the same run. Steps before and after it do not count."""
     started = time.perf_counter()
     found = graphs.best(HISTORIES, [[]] * 4, [1] * 4)
     elapsed_s = time.perf_counter() - started
@@ -69,14 +71,14 @@ def test_time_of_a_run_is_that_of_onnx_runtime_alone(graphs: Graphs) -> None:
 
 
 def test_fewer_tracks_than_asked_for_is_no_error(graphs: Graphs) -> None:
-    """All that is left is returned; padding, unknown and excluded rows never are."""
+    """All remaining tracks are returned; padding, unknown and excluded rows never are."""
     [found] = graphs.best([RowHistory()], [list(range(FIRST, 39))], [1_000])
 
     assert found.rows == [39, 40, 41]
 
 
 def test_candidates_are_scored_in_their_order(graphs: Graphs) -> None:
-    """Different numbers of candidates in one batch; scores are those of the whole catalogue."""
+    """A batch may have different numbers of candidates. Scores equal those over the whole catalogue."""
     candidates = [[FIRST + 5, FIRST], [FIRST + 7], [], [41]]
     found = graphs.rank(HISTORIES, candidates)
 
@@ -94,7 +96,7 @@ def test_artifact_that_answers_otherwise_than_at_training_is_refused(tmp_path: P
 
 
 def test_ranking_that_answers_otherwise_than_at_training_is_refused(tmp_path: Path) -> None:
-    """The same cases are ranked by the second graph: here it is one that scores everything a little higher."""
+    """The second graph ranks the same cases. Here it scores everything a little higher."""
     artifact = artifacts.load(tmp_path)
     graph = onnx.load(artifact.folder / "rank.onnx", load_external_data=False)
     last = graph.graph.node[-1]
@@ -108,7 +110,7 @@ def test_ranking_that_answers_otherwise_than_at_training_is_refused(tmp_path: Pa
 
 
 def test_graph_that_cannot_run_a_golden_case_is_refused(tmp_path: Path) -> None:
-    """It loads, but fails as it runs: a table of tracks that is too short."""
+    """It loads but fails when it runs, because its table of tracks is too short."""
     artifact = artifacts.load(tmp_path)
     graph = onnx.load(artifact.folder / "rank.onnx", load_external_data=False)
     prior = next(tensor for tensor in graph.graph.initializer if tensor.name == "prior")
@@ -121,7 +123,7 @@ def test_graph_that_cannot_run_a_golden_case_is_refused(tmp_path: Path) -> None:
 
 
 def test_case_in_which_nothing_can_be_proposed_is_replayed(tmp_path: Path) -> None:
-    """A listener who has heard everything, where nothing is proposed twice: an answer without tracks."""
+    """The listener has heard everything and the model proposes no repeats, so the answer has no tracks."""
     artifact = artifacts.load(tmp_path)
     rows = list(range(FIRST, len(artifact.vocabulary)))
     nothing = Golden(rows=[FIRST], outcomes=[1], excluded=rows, best=[], scores=[])
@@ -132,14 +134,14 @@ def test_case_in_which_nothing_can_be_proposed_is_replayed(tmp_path: Path) -> No
 
 
 def test_weights_that_are_changed_in_place_are_noticed(tmp_path: Path) -> None:
-    """They are mapped, so whoever writes to the file changes the model in use: no answer comes from it any more."""
+    """The weights are mapped, so writing to the file changes the model in use. From then on it gives no answers."""
     artifact = artifacts.load(tmp_path)
     graphs, before = Graphs(artifact, threads=1), Graphs(artifact, threads=1)
     assert graphs.best([RowHistory()], [[]], [1])
     weights = artifact.folder / "weights.bin"
     with weights.open("r+b") as file:
         file.write(b"\xff" * 64)
-    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))  # the clock of a file system may be too coarse for a quick test
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))  # a file system's clock may be too coarse for a quick test
 
     with pytest.raises(ArtifactError, match=r"weights\.bin was changed in place after it was verified"):
         graphs.best([RowHistory()], [[]], [1])
@@ -150,7 +152,7 @@ def test_weights_that_are_changed_in_place_are_noticed(tmp_path: Path) -> None:
 
 
 def test_weights_that_are_replaced_or_deleted_go_on_serving(tmp_path: Path) -> None:
-    """What is mapped stays as it is: an update writes other files, and an old artifact may be deleted while it is in use."""
+    """Mapped weights stay as they are. An update writes other files, and an old artifact may be deleted while it is in use."""
     artifact = artifacts.load(tmp_path)
     graphs = Graphs(artifact, threads=1)
     before = graphs.best(HISTORIES, [[]] * 4, [5] * 4)
@@ -165,12 +167,12 @@ def test_weights_that_are_replaced_or_deleted_go_on_serving(tmp_path: Path) -> N
 
 
 def test_rounding_of_another_processor_is_accepted(tmp_path: Path) -> None:
-    """A difference in the sixth digit is no other model."""
+    """A difference in the sixth digit is accepted."""
     Graphs(artifacts.load(tmp_path, golden_error=1e-6), threads=1)
 
 
 def test_graph_that_does_not_load_is_refused(tmp_path: Path) -> None:
-    """Bytes that are no graph are an artifact error, with the file's name."""
+    """Bytes that are no graph give an ArtifactError with the file's name."""
     artifact = artifacts.load(tmp_path)
     (artifact.folder / "rank.onnx").write_bytes(b"no graph")
 
@@ -179,14 +181,14 @@ def test_graph_that_does_not_load_is_refused(tmp_path: Path) -> None:
 
 
 def test_weight_for_a_head_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """Instead of a setting that does nothing."""
+    """Otherwise the setting would have no effect."""
     with pytest.raises(ArtifactError, match="found no head that predicts 'wanted'"):
         Graphs(artifacts.load(tmp_path), threads=1, wanted_weight=0.5)
 
 
 @pytest.mark.parametrize(("told", "weight"), [(None, 0.25), (2.0, 2.0), (0.0, 0.0)])
 def test_further_inputs_are_fed_as_the_manifest_lists_them(tmp_path: Path, told: float | None, weight: float) -> None:
-    """Gaps from the history; the weight is the manifest's, in golden cases too, unless the setting says another."""
+    """Gaps come from the history. The weight is the manifest's, also in golden cases, unless the setting gives another."""
     graphs = Graphs(artifacts.load(tmp_path, wanted_weight=0.25), threads=1, wanted_weight=told)
     history = RowHistory([FIRST + 3], [1], [6])
     plain = by_hand(history)
@@ -202,7 +204,7 @@ def test_further_inputs_are_fed_as_the_manifest_lists_them(tmp_path: Path, told:
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf, -math.inf])
 def test_scores_that_are_no_finite_numbers_are_not_sound(tmp_path: Path, weight: float) -> None:
-    """Broken weights are no empty list of tracks; a request for which all tracks are excluded is."""
+    """Broken weights do not give an empty list. A request that excludes all tracks does."""
     graphs = Graphs(artifacts.load(tmp_path, wanted_weight=0.25), threads=1, wanted_weight=weight)
     history = RowHistory([FIRST + 3], [1], [6])
 
@@ -213,7 +215,7 @@ def test_scores_that_are_no_finite_numbers_are_not_sound(tmp_path: Path, weight:
 
 
 def test_empty_list_because_all_is_excluded_is_sound(graphs: Graphs) -> None:
-    """Beside a request for which nothing is."""
+    """In the same batch, a request without exclusions gets tracks."""
     all_of_them = list(range(FIRST, len(artifacts.TRACKS) + FIRST))
     none, some = graphs.best([RowHistory(), RowHistory()], [all_of_them, []], [5, 5])
 
@@ -222,7 +224,9 @@ def test_empty_list_because_all_is_excluded_is_sound(graphs: Graphs) -> None:
 
 
 def test_many_exclusions_are_left_out_of_an_index_afterwards(tmp_path: Path, graphs: Graphs) -> None:
-    """An index compares each with each row that it scores. The lists are those of a graph that masks, in one batch with few."""
+    """An index compares each of them with each row that it scores. The lists equal a masking graph's, in one batch with few
+    exclusions.
+    """
     index = Graphs(artifacts.load(tmp_path, probes=16), threads=1)
     best = [list(scores.rows) for scores in graphs.best(HISTORIES, [[]] * 4, [40] * 4)]
     excluded: list[list[int]] = [[*best[0][:5], *best[0][:5]] * 30, [FIRST], best[2][::2] * 20, []]
@@ -236,7 +240,7 @@ def test_many_exclusions_are_left_out_of_an_index_afterwards(tmp_path: Path, gra
 
 @pytest.mark.skipif(taken_bytes() is None, reason="only Linux with glibc says how much memory a process has taken")
 def test_cost_of_an_ordinary_request_is_measured(tmp_path: Path) -> None:
-    """These graphs hold two or three lists of scores for each request; to rank, none."""
+    """These graphs hold two or three lists of scores for each request, and none for ranking."""
     graphs = Graphs(large(tmp_path), threads=1)
     scores_bytes = 4 * 80_000
 
@@ -246,7 +250,7 @@ def test_cost_of_an_ordinary_request_is_measured(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(taken_bytes() is None, reason="only Linux with glibc says how much memory a process has taken")
 def test_memory_of_large_requests_is_given_back(tmp_path: Path) -> None:
-    """Else it would be kept for good: 16 of them need 15 MB for their scores."""
+    """Otherwise it would be kept for ever: 16 of these requests need 15 MB for their scores."""
     graphs = Graphs(large(tmp_path, probes=16), threads=1)
     excluded = list(range(FIRST, 40_000))
     before = taken_bytes()
@@ -260,7 +264,7 @@ def test_memory_of_large_requests_is_given_back(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
 def test_weights_are_mapped_not_read(tmp_path: Path) -> None:
-    """So that several worker processes have them in memory once."""
+    """So several worker processes share one copy in memory."""
     artifact = artifacts.load(tmp_path)
     graphs = Graphs(artifact, threads=1)
 

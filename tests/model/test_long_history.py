@@ -17,12 +17,14 @@ MINUTE = 60_000
 
 
 def _entries(*plays: tuple[str, Outcome, int]) -> list[Entry]:
-    """Plays with their minutes; session 0 up to minute 100, session 1 from then on."""
+    """Make plays at the given minutes: session 0 up to minute 100, session 1 after it."""
     return [Entry(track, outcome, minute * MINUTE, outcome is S, int(minute >= 100)) for track, outcome, minute in plays]
 
 
 def test_a_listeners_past_by_hand() -> None:
-    """Known rows, unknown tracks numbered from the one heard last, ages in minutes, the session that goes on, newest places."""
+    """The encoding has known rows, unknown tracks numbered from the newest, ages in minutes, the current session, newest
+    places.
+    """
     entries = _entries(("x", P, 0), ("a", S, 10), ("y", P, 20), ("x", P, 100), ("a", P, 101))
 
     own = long_history_of(entries, VOCABULARY, length=10, now_ms=103 * MINUTE + 59_999, going_on={1})
@@ -38,7 +40,7 @@ def test_a_listeners_past_by_hand() -> None:
 
 
 def test_only_the_newest_plays_are_read() -> None:
-    """What lies further back gives no number and no place away."""
+    """Older plays influence neither numbers nor places."""
     entries = _entries(("x", P, 0), ("a", P, 1), ("y", P, 2))
 
     own = long_history_of(entries, VOCABULARY, length=2, now_ms=3 * MINUTE, going_on=())
@@ -48,7 +50,7 @@ def test_only_the_newest_plays_are_read() -> None:
 
 
 def test_nothing_heard_is_one_place_of_padding() -> None:
-    """In a batch of its own, and beside others."""
+    """It holds for a batch of its own and in a batch with others."""
     own = long_history_of([], VOCABULARY, length=5, now_ms=0, going_on=())
     other = long_history_of(_entries(("a", P, 0), ("b", P, 1), ("a", P, 2)), VOCABULARY, length=5, now_ms=MINUTE, going_on=())
 
@@ -57,7 +59,7 @@ def test_nothing_heard_is_one_place_of_padding() -> None:
 
 
 def test_joining_pads_on_the_left_and_moves_places_along() -> None:
-    """A batch is what encoding all of it at once gives."""
+    """The joined batch equals encoding all histories at once."""
     short, long = _entries(("b", S, 0), ("x", P, 1), ("b", P, 2)), _entries(*[("a", P, minute) for minute in range(5)])
     both = [long_history_of(one, VOCABULARY, length=9, now_ms=9 * MINUTE, going_on={0}).encoded for one in (short, long)]
     at_once = encode_long(
@@ -82,7 +84,7 @@ def test_joining_pads_on_the_left_and_moves_places_along() -> None:
 
 
 def test_the_trainers_log_and_the_services_entries_give_the_same() -> None:
-    """A random past, asked before each of its entries: whatever the length, whichever tracks are unknown."""
+    """A random past is encoded before each of its entries, for all lengths and any unknown tracks."""
     random = np.random.default_rng(5)
     lines = [("u", "ab"[place % 2], P, "train") for place in range(4)]
     lines += [("u", f"{'abxyz'[random.integers(5)]}", (P, S)[random.integers(2)], "test") for _ in range(40)]
@@ -110,5 +112,5 @@ def test_the_trainers_log_and_the_services_entries_give_the_same() -> None:
 
 
 def test_fields_are_the_names_of_inputs() -> None:
-    """The manifest names them."""
+    """The manifest lists these names."""
     assert LongHistories._fields == ("own_tracks", "own_outcomes", "own_ages", "own_session", "own_newest")

@@ -1,4 +1,4 @@
-"""Versions under one root: written whole, switched in one step, listed, deleted."""
+"""Versions under one root are written as a whole, switched in one step, listed and deleted."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ def test_save_that_fails_leaves_the_current_artifact_alone(tmp_path: Path) -> No
 
 
 def test_artifact_that_the_check_refuses_is_not_published(tmp_path: Path) -> None:
-    """The check gets the loaded artifact; what it raises reaches the caller, and the version in use stays."""
+    """The check gets the loaded artifact. Its error reaches the caller, and the version in use stays."""
     old = save(tmp_path, "old")
 
     def refuse(made: Artifact) -> None:
@@ -38,7 +38,7 @@ def test_artifact_that_the_check_refuses_is_not_published(tmp_path: Path) -> Non
 
 
 def test_save_can_be_tried_again_with_the_same_draft(tmp_path: Path) -> None:
-    """The manifest of the failed try is no part of the artifact."""
+    """The failed attempt's manifest is not part of the artifact."""
     draft = draft_of(tmp_path)
     with pytest.raises(ArtifactError):
         versions.save(tmp_path, draft, manifest_of(tracks=99), check=str)
@@ -58,7 +58,7 @@ def test_save_never_writes_over_an_artifact(tmp_path: Path) -> None:
 
 
 def test_leftover_of_a_switch_that_was_killed_does_not_stop_the_next(tmp_path: Path) -> None:
-    """A link made, but not yet moved into place."""
+    """A new link was made but not yet moved into place."""
     save(tmp_path, "old")
     (tmp_path / f".current-{os.getpid()}").symlink_to("nowhere")
     new = save(tmp_path, "new")
@@ -67,7 +67,7 @@ def test_leftover_of_a_switch_that_was_killed_does_not_stop_the_next(tmp_path: P
 
 
 def test_switch_goes_back_to_an_older_artifact(tmp_path: Path) -> None:
-    """A bad model is undone by name."""
+    """A bad model can be replaced by naming an older version."""
     old = save(tmp_path, "old")
     save(tmp_path, "new")
     versions.switch(tmp_path, "old")
@@ -76,7 +76,7 @@ def test_switch_goes_back_to_an_older_artifact(tmp_path: Path) -> None:
 
 
 def test_reader_beside_a_writer_always_sees_a_whole_artifact(tmp_path: Path) -> None:
-    """A load that met a missing link or half an artifact would raise; the version and the contents belong together."""
+    """A missing link or half an artifact would raise an error. Version and contents belong together."""
     save(tmp_path, "v0", popular=[2])
     done = Event()
 
@@ -89,7 +89,7 @@ def test_reader_beside_a_writer_always_sees_a_whole_artifact(tmp_path: Path) -> 
     with ThreadPoolExecutor(1) as pool:
         reader = pool.submit(read)
         save(tmp_path, "v1", popular=[2, 3])
-        for number in range(2_000):  # often enough to meet a reader between two steps, if a switch had two
+        for number in range(2_000):  # often enough to find a moment between two steps, if there were two
             versions.switch(tmp_path, f"v{number % 2}")
         done.set()
         seen = reader.result()
@@ -98,7 +98,7 @@ def test_reader_beside_a_writer_always_sees_a_whole_artifact(tmp_path: Path) -> 
 
 
 def test_versions_sort_by_time_and_differ_within_a_second() -> None:
-    """A folder listing is a history."""
+    """A folder's listing shows the history."""
     moments = [datetime(2026, 11, 22, 8, 15, second, tzinfo=UTC) for second in (1, 1, 2, 10)]
     made = [versions.new_version("tiny", moment) for moment in moments]
 
@@ -107,13 +107,13 @@ def test_versions_sort_by_time_and_differ_within_a_second() -> None:
 
 
 def dated(root: Path, day: int, name: str = "tiny") -> Path:
-    """A version of that day of November."""
+    """Save a version of this day of November."""
     manifest = manifest_of(f"{name}-{day}", name=name, created_at=datetime(2026, 11, day, tzinfo=UTC))
     return save(root, manifest=manifest)
 
 
 def test_oldest_versions_of_the_same_name_are_deleted(tmp_path: Path) -> None:
-    """As many are left as asked for, and besides them what a link names, other models, and folders that are no artifact."""
+    """As many are left as requested. Versions with a link, other models, and folders that are no artifacts stay, too."""
     folders = {day: dated(tmp_path, day) for day in (1, 2, 3, 4, 5)}
     other = dated(tmp_path, 1, "other")
     (tmp_path / "notes").mkdir()
@@ -133,7 +133,7 @@ def test_oldest_versions_of_the_same_name_are_deleted(tmp_path: Path) -> None:
 
 
 def test_nothing_is_deleted_where_no_version_is_in_use(tmp_path: Path) -> None:
-    """Nothing says which name the caller means."""
+    """Without a current version, it is unknown which name the caller means."""
     for day in (1, 2):
         dated(tmp_path, day)
     (tmp_path / "current").unlink()

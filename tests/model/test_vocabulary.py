@@ -1,4 +1,4 @@
-"""Track ids and rows map to each other, and unknown ids have a row of their own."""
+"""Track ids and rows map to each other, and unknown ids share one row."""
 
 import pickle
 
@@ -24,7 +24,7 @@ def test_track_never_seen_has_the_unknown_row() -> None:
 
 
 def test_known_rows_leave_out_the_unknown() -> None:
-    """In order, with repetitions."""
+    """They are in order, with repetitions."""
     assert Vocabulary(["a", "b"]).known_rows(["b", "z", "a", "b"]) == [FIRST + 1, FIRST, FIRST + 1]
 
 
@@ -47,7 +47,7 @@ def test_track_that_comes_twice_is_refused() -> None:
 
 
 def test_rows_are_those_of_a_dict() -> None:
-    """With ids of all kinds, more than the cache holds, and so many that hashes share buckets."""
+    """The ids are of all kinds, more than the cache holds, and so many that hashes share buckets."""
     ids = ["", "\ud800", *(f"{'é𝄞x'[number % 3]}{number}" for number in range(REMEMBERED + 1_000))]
     vocabulary, rows = Vocabulary(ids), {track: row for row, track in enumerate(ids, FIRST)}
 

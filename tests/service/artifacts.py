@@ -22,7 +22,7 @@ from model.vocabulary import FIRST, PADDING, UNKNOWN
 Arrays = dict[str, npt.NDArray[Any]]
 GENRES = 4
 FURTHER = ("gaps", "wanted_weight")
-"""What graphs read besides, if they are built so."""
+"""Optional inputs of the graphs, if they are built with them."""
 TRACKS = tuple(f"t{number}" for number in range(40))
 """Track t0 has genre 0, t1 genre 1, …, and t4 genre 0 again. The lower the number, the more popular the track."""
 

@@ -178,7 +178,7 @@ class BrokenTakeDowns:
 
 
 class RecordingScorer:
-    """A scorer that prefers high rows, a listener's request-local ones first, and remembers what it was asked."""
+    """A scorer that prefers high rows, first among them a listener's request-local ones. It records each request."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._end = len(artifact.vocabulary)

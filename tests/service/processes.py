@@ -1,4 +1,4 @@
-"""Starts, asks and stops the service as a process."""
+"""Starts, queries and stops the service as a process."""
 
 import os
 import signal

@@ -20,7 +20,7 @@ from tests.service.fakes import MemorySessions, MemoryTakeDowns
 class SlowGraphs(Graphs):
     """The real graphs behind a gate."""
 
-    gate: Path | None = None  # open during the replay of golden cases, until the test sets it
+    gate: Path | None = None  # no gate during the replay of golden cases, until the test sets one
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
         if self.gate is not None:

@@ -1,4 +1,4 @@
-"""Clients that leave, hold on or send too much, against the service as a process."""
+"""The service as a process, with clients that leave, keep connections, or send too much."""
 
 import json
 import socket
@@ -17,26 +17,26 @@ GET = b"GET /v1/users/u/next HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 def connect(port: int) -> socket.socket:
-    """A connection."""
+    """Open a connection."""
     made = socket.create_connection(("127.0.0.1", port), 30)
     made.settimeout(30)
     return made
 
 
 def reset(client: socket.socket) -> None:
-    """Hang up without a word."""
+    """Close the connection with a reset."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
 
 def value(client: httpx.Client, series: str) -> float:
-    """What the metrics say of one series; 0 where it is not there yet."""
+    """Return the value of one time series of the metrics, 0 if it does not exist yet."""
     lines = client.get("/metrics").text.splitlines()
     return next((float(line.split()[-1]) for line in lines if line.startswith(series)), 0.0)
 
 
 def test_abandoned_requests_cost_no_model_run(artifact: Artifact, tmp_path: Path) -> None:
-    """While the model is busy clients send several requests in one packet and reset; nothing of theirs is scored or logged as a
+    """While the model is busy, clients send several requests in one packet and reset. None of these is scored or logged as a
     failure.
     """
     port, gate, log = free_port(), tmp_path / "gate", tmp_path / "log"
@@ -62,7 +62,7 @@ def test_abandoned_requests_cost_no_model_run(artifact: Artifact, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def port(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a service that keeps at most 20 connections."""
+    """Run a service that keeps at most 20 connections, and yield its port."""
     folder, port = tmp_path_factory.mktemp("service"), free_port()
     settings = {"artifact": artifact.folder, "state_dir": folder, "max_connections": 20}
     with process("-m", "service", port=port, log=folder / "log", **settings):
@@ -70,7 +70,7 @@ def port(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_connections_without_a_use_keep_nobody_out(port: int) -> None:
-    """Three times as many as there are places say nothing, or half a head; listeners and health checks are answered."""
+    """Three times as many clients as allowed send nothing or half a head. Other listeners and health checks are answered."""
     with ExitStack() as stack, http(port) as client:
         for number in range(60):
             held = stack.enter_context(connect(port))
@@ -82,7 +82,7 @@ def test_connections_without_a_use_keep_nobody_out(port: int) -> None:
 
 
 def test_table_full_of_half_bodies_still_answers_health(port: int) -> None:
-    """Bodies may take ten seconds; meanwhile others are refused with a word, and whoever looks after the service is not."""
+    """Bodies may take ten seconds. Meanwhile other requests are refused with an error, but health checks are answered."""
     half = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
     with ExitStack() as stack:
         for _ in range(20):
@@ -96,7 +96,7 @@ def test_table_full_of_half_bodies_still_answers_health(port: int) -> None:
 
 
 def test_body_may_have_a_mebibyte(port: int) -> None:
-    """A byte more is refused, whether its length is announced or it comes in chunks."""
+    """One byte more is refused, whether the length is announced or the body arrives in chunks."""
     url = f"http://127.0.0.1:{port}/v1/next"
 
     def send(size: int, *, announced: bool) -> int:
@@ -109,7 +109,7 @@ def test_body_may_have_a_mebibyte(port: int) -> None:
 
 
 def test_url_may_have_64_kibibytes(port: int) -> None:
-    """Ten thousand exclusions do not fit into one; the answer says where they do."""
+    """Ten thousand exclusions do not fit into one. The error says how to send them."""
     query = b"&".join(b"exclude=track%06d" % number for number in range(10_000))
     with connect(port) as client:
         client.sendall(b"GET /v1/users/u/next?" + query + b" HTTP/1.1\r\nhost: x\r\n\r\n")

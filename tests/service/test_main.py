@@ -1,4 +1,4 @@
-"""The service as a process: it starts, refuses to start, serves with several workers, and stops."""
+"""The service as a process: start, refused start, several workers, and stop."""
 
 import json
 import os
@@ -20,14 +20,14 @@ EVENT = {"event_id": "e1", "user_id": "u", "track_id": "t3", "type": "play"}
 
 
 def run(*command: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run the service to its end."""
+    """Run the service until it ends."""
     whole = [sys.executable, "-m", "service", *command]
     return subprocess.run(whole, env=environment(**settings), capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, workers: int) -> None:
-    """With nothing but an artifact it serves, stops cleanly, and still knows the listener; with several workers too.
+    """With only an artifact it serves, stops cleanly, and still knows the listener after a restart; with several workers too.
 
     Its logs are JSON, and a request's line has the request's id.
     """
@@ -45,16 +45,16 @@ def test_service_remembers_over_a_restart(artifact: Artifact, tmp_path: Path, wo
     assert codes == [0, 0]
     assert (ready, tracks[0]["track_id"]) == (200, "t7")
     assert [line["path"] for line in lines if line.get("request_id") == "mine"] == ["/v1/events"]
-    assert sum("Finished server process" in line["event"] for line in lines) == 2 * workers  # the last lines of each
+    assert sum("Finished server process" in line["event"] for line in lines) == 2 * workers  # each worker logs two such lines
 
 
 def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None:
-    """Every worker answers with the sum over all, up to the last request: counters and histograms."""
+    """Every worker returns the sum over all workers, up to the last request, for counters and histograms."""
     port, log = free_port(), tmp_path / "log"
     settings = {"artifact": artifact.folder, "state_dir": tmp_path, "workers": 3}
     with process("-m", "service", port=port, log=log, **settings):
         for _ in range(40):
-            with http(port) as client:  # a connection each, so that the workers take turns
+            with http(port) as client:  # with a connection for each, so that all workers answer
                 client.get("/v1/users/u/next")
         counts = set()
         for _ in range(10):
@@ -65,11 +65,11 @@ def test_metrics_add_up_over_workers(artifact: Artifact, tmp_path: Path) -> None
     workers = {json.loads(line)["pid"] for line in log.read_text().splitlines() if '"request"' in line}
 
     assert counts == {"40.0"}
-    assert len(workers) > 1  # else there was nothing to add up
+    assert len(workers) > 1  # otherwise there would be nothing to add up
 
 
 def test_workers_end_with_a_parent_that_is_killed(artifact: Artifact, tmp_path: Path) -> None:
-    """After kill -9 of the parent, no worker keeps the port while the Valkey is about to stop."""
+    """After kill -9 of the parent, no worker keeps the port, and the Valkey stops."""
     port = free_port()
     settings = {"artifact": artifact.folder, "redis_url": f"unix://{tmp_path}/nobody", "state_dir": tmp_path, "workers": 2}
     with process("-m", "service", port=port, log=tmp_path / "log", **settings) as parent:
@@ -119,12 +119,12 @@ def test_stdout_that_nobody_reads_stops_nothing(artifact: Artifact, tmp_path: Pa
     os.close(reading)
     os.close(writing)
 
-    assert reply["source"] == "popular"  # Redis is out of reach, which is logged as well
+    assert reply["source"] == "popular"  # Redis is unreachable, which is logged, too
     assert (code, log.read_text()) == (0, "")
 
 
 def test_no_artifact_is_said_in_a_sentence(tmp_path: Path) -> None:
-    """Exit code 1; the sentence says what was expected and how to make it. No traceback."""
+    """The exit code is 1, and the sentence says what was expected and how to make it. There is no traceback."""
     ended = run(artifact=tmp_path / "none")
 
     assert ended.returncode == 1
@@ -134,7 +134,7 @@ def test_no_artifact_is_said_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_wrong_setting_is_said_by_its_name() -> None:
-    """Exit code 2, and the name of the variable."""
+    """The exit code is 2, and the message names the variable."""
     ended = run(port="many")
 
     assert ended.returncode == 2
@@ -143,7 +143,9 @@ def test_wrong_setting_is_said_by_its_name() -> None:
 
 @pytest.mark.parametrize(("name", "hint"), [("PROT", "; NEXTTRACK_PORT is meant?"), ("SECRETS", "")])
 def test_variable_that_is_no_setting_stops_the_start(name: str, hint: str) -> None:
-    """Whoever set it relies on it. Exit code 2, the variable, and a similar setting if there is one."""
+    """Whoever set it relies on it. The exit code is 2, and the message has the variable and a similar setting if there is
+    one.
+    """
     ended = run(**{name: "secret"})
 
     assert ended.returncode == 2
@@ -152,7 +154,9 @@ def test_variable_that_is_no_setting_stops_the_start(name: str, hint: str) -> No
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_wrong_redis_url_is_said_before_anything_is_served(artifact: Artifact, workers: int) -> None:
-    """Exit code 2, the variable and the fault, with one process and with several. No traceback."""
+    """The exit code is 2, and the message has the variable and the fault, with one process and with several. There is no
+    traceback.
+    """
     ended = run(artifact=artifact.folder, port=free_port(), workers=workers, redis_url="redis://:secret@127.0.0.1:1?foo=bar")
 
     assert ended.returncode == 2

@@ -1,4 +1,4 @@
-"""Models in a running service: replaced without a gap, refused with a reason, split between listeners, shadowed."""
+"""Models in a running service are replaced without a gap, refused with a reason, split between listeners, and shadowed."""
 
 import threading
 from pathlib import Path
@@ -16,14 +16,14 @@ from tests.service.processes import free_port, http, process, until
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder of two artifacts, `current` names v1."""
+    """Make a folder of two artifacts in which `current` names v1."""
     artifacts.build(tmp_path, version="v2")
     artifacts.build(tmp_path, version="v1")
     return tmp_path
 
 
 def test_every_worker_follows_current_and_no_request_fails(root: Path) -> None:
-    """Real worker processes, asked all the while over new connections."""
+    """Real worker processes get requests over new connections all the time."""
     port, versions, faults, stopped = free_port(), set[str](), list[str](), threading.Event()
 
     def ask() -> None:
@@ -52,7 +52,7 @@ def test_every_worker_follows_current_and_no_request_fails(root: Path) -> None:
 
 
 def all_answer(port: int, version: str) -> bool:
-    """Whether twenty new connections, so both workers with near certainty, are answered by a version."""
+    """Say whether twenty new connections, which almost certainly reach both workers, are answered by a version."""
     found = set()
     for _ in range(20):
         with http(port) as client:
@@ -61,7 +61,7 @@ def all_answer(port: int, version: str) -> bool:
 
 
 def test_reload_uses_what_current_names_or_says_why_not(root: Path) -> None:
-    """The reason names the file and no folder; the model in use goes on."""
+    """The reason names the file but no folder. The model in use stays."""
     with running(load(root / "current"), current=root / "current", model_watch=0) as client:
         switch(root, "v2")
         taken = client.post("/v1/model/reload")
@@ -105,7 +105,7 @@ def test_a_share_of_listeners_gets_the_challenger_and_every_reply_says_so(root: 
 
 
 def test_a_shadow_is_compared_and_never_served(root: Path) -> None:
-    """Both artifacts are alike, so all served tracks are shared."""
+    """Both artifacts are equal, so all served tracks are shared."""
     with running(load(root / "current"), challenger=root / "v2", challenger_shadow=True) as client:
         versions = {client.get(f"/v1/users/u{number}/next").json()["model"]["version"] for number in range(5)}
         until(lambda: 'nexttrack_shadow_overlap_count{version="v2"} 5.0' in client.get("/metrics").text)

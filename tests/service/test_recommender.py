@@ -1,4 +1,4 @@
-"""From a listener to tracks, with a scorer and a store that only keep their protocols."""
+"""The recommender with fakes of the scorer and the store, which only keep their protocols."""
 
 import asyncio
 from dataclasses import replace
@@ -28,7 +28,7 @@ GAP = HistoryRule().gap_ms
 
 
 class Desk:
-    """A recommender and what a test asks about it."""
+    """A recommender, and shortcuts for calling it."""
 
     def __init__(
         self,
@@ -57,16 +57,16 @@ class Desk:
         await self.memory.record({"u": made})
 
     async def ask(self, query: Query | None = None, now_ms: int = 100) -> Recommendation:
-        """What comes next for the listener `u`."""
+        """Ask for the next tracks of the listener `u`."""
         return await self._recommender.for_listener("u", query or Query(count=3), now_ms)
 
     async def shown(self, now_ms: int = 100) -> list[str]:
-        """The tracks that a person is shown of what the model reads of the listener `u`."""
+        """Return the tracks of listener `u` that a person is shown as the model's input."""
         remembered = await self.memory.read("u", now_ms, self._recommender.reader)
         return [entry.track_id for entry in self._recommender.read_entries(remembered, now_ms)]
 
     async def follow(self, *plays: tuple[str, Outcome], query: Query | None = None) -> list[str]:
-        """What follows a given history."""
+        """Ask for the tracks after a given history."""
         return tracks(await self._recommender.for_history(plays, query or Query(count=3)))
 
 
@@ -76,7 +76,7 @@ def tracks(recommendation: Recommendation) -> list[str]:
 
 
 async def test_history_reaches_the_model_as_rows_and_outcomes(artifact: Artifact) -> None:
-    """Oldest first, known tracks only, outcomes as the network numbers them."""
+    """They are ordered oldest first, hold known tracks only, and use the network's outcome numbers."""
     scorer = RecordingScorer(artifact)
     desk = Desk(artifact, scorer=scorer)
     await desk.tell((2, EventType.SKIP, "t1"), (1, EventType.PLAY, "t0"), (3, EventType.PLAY, "unheard"))
@@ -87,8 +87,8 @@ async def test_history_reaches_the_model_as_rows_and_outcomes(artifact: Artifact
 
 
 async def test_gaps_reach_a_model_that_reads_them(tmp_path: Path, artifact: Artifact) -> None:
-    """From the events' times and the moment of asking; a history that came without times is one session that goes on. Other
-    models are spared the work.
+    """They follow from the events' times and the request's time. A history without times is one continuing session. For other
+    models no gaps are computed.
     """
     reader = artifacts.load(tmp_path, wanted_weight=0.0)
     scorer, plain = RecordingScorer(reader), RecordingScorer(artifact)
@@ -117,7 +117,7 @@ async def test_history_goes_back_as_far_as_the_manifest_says(tmp_path: Path, sco
 
 
 async def test_played_tracks_may_come_again_where_the_setting_says(artifact: Artifact) -> None:
-    """Then skipped ones still stay out, also those that were liked afterwards."""
+    """Skipped tracks still stay out, also those that were liked afterwards."""
     desk = Desk(artifact, rules=Rules(replay=True))
     await desk.tell((1, EventType.PLAY, "t39"), (2, EventType.SKIP, "t38"), (3, EventType.LIKE, "t38"))
 
@@ -125,7 +125,7 @@ async def test_played_tracks_may_come_again_where_the_setting_says(artifact: Art
 
 
 async def test_disliked_track_stays_out_until_liked(artifact: Artifact) -> None:
-    """Across sessions, by the newest opinion."""
+    """It holds across sessions; the newest opinion counts."""
     desk = Desk(artifact)
     await desk.tell((1, EventType.DISLIKE, "t39"), (1, EventType.DISLIKE, "t38"), (2, EventType.LIKE, "t38"))
 
@@ -142,7 +142,7 @@ async def test_given_history_masks_like_a_session(artifact: Artifact) -> None:
 
 
 async def test_failing_model_is_replaced_by_popularity_and_counted(artifact: Artifact) -> None:
-    """With all masks, and also where only given candidates may be returned."""
+    """The fallback applies all masks, and also works for a request with candidates."""
     desk = Desk(artifact, scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))
     await desk.tell((1, EventType.SKIP, "t0"))
     proposed = await desk.ask()
@@ -154,7 +154,7 @@ async def test_failing_model_is_replaced_by_popularity_and_counted(artifact: Art
 
 
 async def test_failing_store_is_replaced_by_popularity_and_counted(artifact: Artifact) -> None:
-    """The model is not asked about a listener of whom nothing is known."""
+    """The model is not asked about a listener whose history is unknown."""
     scorer = RecordingScorer(artifact)
     desk = Desk(artifact, store=BrokenSessions(), scorer=scorer)
     proposed = await desk.ask(Query(count=2, exclude=["t1"]))
@@ -168,7 +168,9 @@ async def test_failing_store_is_replaced_by_popularity_and_counted(artifact: Art
 async def test_reply_without_the_store_keeps_the_masks_of_an_earlier_read(
     artifact: Artifact, replay: bool, left_out: list[str]
 ) -> None:
-    """What was skipped, disliked and, unless switched off, played stays out, and so does what the request excludes."""
+    """Skipped and disliked tracks stay out, played ones too unless this is switched off, and also the tracks that the request
+    excludes.
+    """
     store = LosableSessions(artifact.manifest.history)
     desk = Desk(artifact, store=store, rules=Rules(replay=replay))
     await store.record(
@@ -191,7 +193,7 @@ async def test_reply_without_the_store_keeps_the_masks_of_an_earlier_read(
 
 
 async def test_overload_is_passed_on(artifact: Artifact) -> None:
-    """Where too many wait the client is asked to come back; that is not a failure to hide behind popular tracks."""
+    """If too many requests wait, the client is told to come back. Overload is not a failure to hide behind popular tracks."""
     desk = Desk(artifact, scorer=FailingScorer(artifact, OverloadedError("full")))
 
     with pytest.raises(OverloadedError):
@@ -200,7 +202,7 @@ async def test_overload_is_passed_on(artifact: Artifact) -> None:
 
 
 async def test_many_candidates_are_ranked_in_slices_as_they_would_be_at_once(artifact: Artifact) -> None:
-    """So that others are served between two of them. Unknown ones come last, in the order that they were given in."""
+    """So others are served between two slices. Unknown candidates come last, in the given order."""
     scorer = RecordingScorer(artifact)
     known = [f"t{number}" for number in range(40)]
     candidates = [f"no {number}" for number in range(SLICE)] + known
@@ -211,7 +213,7 @@ async def test_many_candidates_are_ranked_in_slices_as_they_would_be_at_once(art
 
 
 async def test_other_requests_are_served_while_many_tracks_are_looked_up(artifact: Artifact) -> None:
-    """The request that came second, and excludes few, is scored first."""
+    """The second request, which excludes few tracks, is scored first."""
     scorer = RecordingScorer(artifact)
     desk = Desk(artifact, scorer=scorer)
     many = Query(count=1, exclude=[f"no {number}" for number in range(SLICE)] + ["t39"])
@@ -222,7 +224,7 @@ async def test_other_requests_are_served_while_many_tracks_are_looked_up(artifac
 
 
 async def test_artists_apart_hold_for_candidates_and_popular_tracks_too(tmp_path: Path) -> None:
-    """Whoever chose the tracks, no artist comes twice within the gap; tracks without an artist are in nobody's way."""
+    """However the tracks were chosen, no artist occurs twice within the gap. Tracks without an artist are never removed."""
     artifact = artifacts.load(tmp_path, catalogue=True)  # four tracks an artist
     desk = Desk(artifact, rules=Rules(artist_gap=2))
     failing = Desk(artifact, rules=Rules(artist_gap=2), scorer=FailingScorer(artifact, ScorerUnavailableError("broken")))

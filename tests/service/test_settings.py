@@ -10,7 +10,7 @@ from service.settings import PREFIX, Settings, describe, unknown
 
 
 def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durations are seconds or ISO 8601."""
+    """Durations are given in seconds or as ISO 8601."""
     for name, value in {"ARTIFACT": "/a b", "PORT": "9", "REDIS_TIMEOUT": "0.1", "HISTORY_TTL": "P2D"}.items():
         monkeypatch.setenv(PREFIX + name, value)
     settings = Settings()
@@ -32,7 +32,7 @@ def test_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_nonsense_is_refused(changes: dict[str, object]) -> None:
-    """At the start and not at the first request."""
+    """They are refused at the start, not at the first request."""
     with pytest.raises(ValidationError):
         Settings.model_validate(changes)
 
@@ -52,14 +52,14 @@ def test_nonsense_is_refused(changes: dict[str, object]) -> None:
     ],
 )
 def test_redis_url_that_no_connection_can_be_made_of_is_refused(url: str, why: str) -> None:
-    """Before the first request, with the fault."""
+    """It is refused with its fault before the first request."""
     with pytest.raises(ValidationError, match=why):
         Settings(redis_url=url)
 
 
 @pytest.mark.parametrize("password", ["se#cret", "se/cret", "se?cret=1", "se\u2100cret", "secret"])
 def test_password_is_in_no_message_about_a_redis_url(password: str) -> None:
-    """Not even a part of it, if it is not percent-encoded and so looks like a port, a path or an option."""
+    """Not even a part of it is, if it is not percent-encoded and so looks like a port, a path or an option."""
     with pytest.raises(ValidationError) as refused:
         Settings(redis_url=f"redis://:{password}@host:port")
 
@@ -77,7 +77,7 @@ def test_password_is_in_no_message_about_a_redis_url(password: str) -> None:
     ],
 )
 def test_redis_url_that_will_do_is_kept_as_it_is(url: str) -> None:
-    """All kinds of URLs."""
+    """It holds for all kinds of URLs."""
     assert Settings(redis_url=url).redis_url == url
 
 
@@ -108,7 +108,7 @@ def test_variables_that_are_no_settings_are_found() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    """Name, default and meaning of everything that can be set."""
+    """The description has name, default and meaning of every setting."""
     lines = describe().splitlines()
 
     assert len(lines) == len(Settings.model_fields)

@@ -1,4 +1,4 @@
-"""An exported network that several tests of the trainer share, because torch's exporter takes seconds."""
+"""An exported network that several tests share, because torch's exporter takes seconds."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -47,7 +47,7 @@ def split_of(
 
 
 def late_lines(random: Random, listeners: int = 3, entries: int = 14) -> tuple[list[Line], list[Late]]:
-    """Lines of listeners whose outcomes are often reported late, some of them twice: half to train on, half to test with."""
+    """Make random entries of listeners whose outcomes are often reported late, some twice. Half of them are for training."""
     lines, late = list[Line](), list[Late]()
     for user in range(listeners):
         first = len(lines)
@@ -62,7 +62,7 @@ def late_lines(random: Random, listeners: int = 3, entries: int = 14) -> tuple[l
 
 
 def known_outcomes(lines: Sequence[Line], late: Sequence[Late], line: int) -> list[Outcome]:
-    """The outcomes of a listener's lines before `line` as they were known when it began, by the plain definition."""
+    """Return the outcomes of a listener's lines before `line` as they were known when it began, by the plain definition."""
     user = lines[line][0]
     found = []
     for place, (name, _, outcome, _) in enumerate(lines[:line]):

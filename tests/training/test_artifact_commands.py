@@ -1,4 +1,4 @@
-"""`artifacts` and `rollback`, as a person types them, on artifacts that load."""
+"""The commands `artifacts` and `rollback`, on artifacts that load."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from training.__main__ import main
 
 
 def made(root: Path, day: int, *, error: float = 0.0) -> Path:
-    """A version of that day of November, with a measured quality; `error` is in its golden scores."""
+    """Save a version that was made on this day of November, with a measured quality. `error` is added to its golden scores."""
     folder = artifacts.build(root, version=f"tiny-2026110{day}", golden_error=error)
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest |= {"created_at": f"2026-11-0{day}T12:30:00Z", "quality": {"values": {"hr@20": day / 10, "ndcg@10": 0.5}}}
@@ -24,19 +24,19 @@ def made(root: Path, day: int, *, error: float = 0.0) -> Path:
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
-    """What a command prints."""
+    """Run a command and return its output."""
     capsys.readouterr()
     assert main(words) == code
     return capsys.readouterr().err
 
 
 def in_use(root: Path) -> str:
-    """The name of the current version."""
+    """Return the name of the current version."""
     return (root / CURRENT).resolve().name
 
 
 def test_versions_are_listed_with_date_quality_size_and_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Newest first. One that is damaged is listed too, with what is wrong with it; a draft is not."""
+    """The newest comes first. A damaged version is listed too, with its fault. An unfinished draft is not listed."""
     for day in (1, 3, 2):
         made(tmp_path, day)
     (tmp_path / "challenger").symlink_to("tiny-20261103")
@@ -56,7 +56,7 @@ def test_versions_are_listed_with_date_quality_size_and_use(tmp_path: Path, caps
 def test_rollback_goes_to_the_version_before_and_on_to_the_one_before_that(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By date, whatever was switched to in between; the oldest one has none before it."""
+    """Versions are ordered by date, whichever were current in between. Before the oldest one there is none."""
     for day in (1, 2, 3):
         made(tmp_path, day)
     for wanted in ("tiny-20261102", "tiny-20261101"):
@@ -73,7 +73,7 @@ def test_rollback_goes_to_the_version_before_and_on_to_the_one_before_that(
 def test_rollback_to_a_version_that_does_not_work_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
-    """It is opened as the service opens it; `current` stays."""
+    """The version is opened as the service would open it. `current` stays as it was."""
     old = made(tmp_path, 1, error=0.1 if fault == "answers" else 0.0)
     made(tmp_path, 2)
     if fault == "weights":
@@ -84,7 +84,7 @@ def test_rollback_to_a_version_that_does_not_work_is_refused(
 
 
 def test_version_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistyped name, no version at all, and a link that leads elsewhere."""
+    """The name may be mistyped, no version may exist, or the link may lead elsewhere."""
     assert "found no artifacts in" in said(capsys, "artifacts", "--out", str(tmp_path / "nowhere"), code=1)
     made(tmp_path / "here", 1)
     text = said(capsys, "rollback", "tiny-3", "--out", str(tmp_path / "here"), code=1)
@@ -95,7 +95,7 @@ def test_version_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, c
 
 
 def test_listing_and_rollback_load_no_torch(tmp_path: Path) -> None:
-    """They are for the machine that serves, where torch may not be installed, and for a hurry."""
+    """They are needed on the machine that serves, where torch may not be installed, and they must be quick."""
     made(tmp_path, 1)
     made(tmp_path, 2)
     program = (

@@ -20,17 +20,19 @@ from training.simulator.simulate import simulate
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    """A small simulated log."""
+    """Simulate a small log."""
     return simulate(tmp_path_factory.mktemp("compare") / "world", listeners=60, tracks=80, artists=20)
 
 
 def console() -> Console:
-    """A console whose output can be read."""
+    """Make a console whose output can be read."""
     return Console(file=StringIO(), width=200)
 
 
 def test_comparison_goes_on_where_it_stopped(log: Log, tmp_path: Path) -> None:
-    """A second recipe costs only itself. The rows of the first recipe and of the baselines stay the same byte for byte."""
+    """A second recipe costs only its own time. The rows of the first recipe and of the baselines stay the same byte for
+    byte.
+    """
     one, other = small_recipe("one"), replace(small_recipe("other"), loss=replace(small_recipe("other").loss, pair=0.5))
     compare([log], [one], [1, 2], tmp_path, console(), cap=100)
     before = (tmp_path / ROWS).read_text()
@@ -81,7 +83,7 @@ def test_one_protocol_for_all(log: Log, tmp_path: Path) -> None:
 
 
 def test_recipe_that_changed_is_measured_again(log: Log, tmp_path: Path) -> None:
-    """A row belongs to a recipe and not to a name: new figures replace the old ones."""
+    """A row belongs to a recipe and not to its name, so new figures replace the old ones."""
     one = small_recipe("one")
     changed = replace(one, loss=replace(one.loss, pair=0.5))
     compare([log], [one], [1], tmp_path, console(), cap=50)
@@ -92,7 +94,7 @@ def test_recipe_that_changed_is_measured_again(log: Log, tmp_path: Path) -> None
 
 
 def test_log_that_changed_is_measured_again(tmp_path: Path) -> None:
-    """A row belongs to a log's content, not to its name and size. Here some skips become plays in the same events."""
+    """A row belongs to a log's content, not to its name and size. Here some skips become plays, in as many events."""
     out, one = tmp_path / "out", small_recipe("one")
     before = simulate(tmp_path / "world", listeners=60, tracks=80, artists=20)
     compare([before], [one], [1], out, console(), cap=50)
@@ -121,7 +123,7 @@ def test_time_to_the_references_best_is_shown(log: Log, tmp_path: Path) -> None:
 
 
 def test_command_gives_all_recipes_one_protocol_and_few_epochs(log: Log, tmp_path: Path) -> None:
-    """The split of the named protocol, and no more epochs than given."""
+    """All recipes get the split of the named protocol, and run no more epochs than given."""
     small = "[network]\nwidth = 8\nlayers = 1\n[fit]\nvalid_cases = 50\n"
     (tmp_path / "one.toml").write_text(f'name = "one"\n{small}')
     (tmp_path / "house.toml").write_text('name = "house"\n[split]\ntest = 0.2\n')

@@ -1,4 +1,4 @@
-"""Machines that differ can be told apart by their description."""
+"""The description of a machine tells different machines apart."""
 
 import platform
 from pathlib import Path
@@ -19,7 +19,7 @@ model name\t: AMD EPYC
 
 
 def test_processors_of_one_name_are_told_apart_by_their_family(tmp_path: Path) -> None:
-    """As in virtual machines."""
+    """Virtual machines of one name can run on different processors."""
     about = tmp_path / "cpuinfo"
     about.write_text(CPUINFO)
 
@@ -35,6 +35,6 @@ def test_processor_without_a_name_is_what_the_platform_says(tmp_path: Path) -> N
 
 
 def test_machine_says_how_many_cores_were_used() -> None:
-    """And which release of torch."""
+    """It also names the release of torch."""
     assert " cores, torch " in machine()
     assert machine().startswith(processor())

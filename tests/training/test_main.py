@@ -28,7 +28,7 @@ COMMANDS = (
 
 
 def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What `--help` prints."""
+    """Return the output of `--help`."""
     with pytest.raises(SystemExit) as stopped:
         main([*words, "--help"])
     assert stopped.value.code == 0
@@ -36,7 +36,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """A newcomer sees what there is."""
+    """A newcomer sees all commands."""
     text = help_of(capsys)
 
     assert all(re.search(rf"\n    {command}\s", text) for command in COMMANDS)
@@ -44,7 +44,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_shows_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    """A line to copy, and every option with its default or meaning."""
+    """Each help text has a line to copy, and every option with its default or meaning."""
     text = help_of(capsys, command)
 
     assert re.search(rf"\n  python -m training {command}\b", text)
@@ -52,7 +52,7 @@ def test_help_of_a_command_shows_an_example(capsys: pytest.CaptureFixture[str], 
 
 
 def test_help_loads_no_torch() -> None:
-    """It takes seconds to load, and a person who asks for help is waiting."""
+    """Torch takes seconds to load, and a person who asks for help is waiting."""
     program = (
         "import sys\n"
         "from training.__main__ import main\n"
@@ -65,7 +65,7 @@ def test_help_loads_no_torch() -> None:
 
 
 def test_module_runs_as_a_program() -> None:
-    """`python -m training` without a word says what it wants, and that it wanted more."""
+    """`python -m training` without a command prints its usage and says that a command is missing."""
     ran = subprocess.run([sys.executable, "-m", "training"], check=False, capture_output=True, text=True)
 
     assert ran.returncode == 2
@@ -73,7 +73,7 @@ def test_module_runs_as_a_program() -> None:
 
 
 def sentence(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """What a command that cannot work says on its way out."""
+    """Run a command that fails, and return the error that it prints."""
     assert main(words) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -84,13 +84,13 @@ def sentence(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.mark.parametrize("command", ["train", "run", "replay"])
 def test_log_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
-    """With the way to make one, and without a traceback."""
+    """The error says how to make one, and has no traceback."""
     assert "`python -m training import --help` says how" in sentence(capsys, command, str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])
 def test_run_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str) -> None:
-    """The same for a run."""
+    """The error says how to make one, as for a log."""
     assert "no run in" in sentence(capsys, command, str(tmp_path / "nowhere"))
 
 
@@ -106,7 +106,7 @@ def test_run_that_is_not_there_is_said_in_a_sentence(capsys: pytest.CaptureFixtu
 def test_run_that_cannot_be_read_is_said_in_a_sentence(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, text: str, wanted: str
 ) -> None:
-    """Half a file, or the recipe of another version: what is wrong, in which file, and what to do."""
+    """The run has a truncated file, or the recipe of another version. The error names the fault, the file and what to do."""
     (tmp_path / "run.json").write_text(text)
     said = sentence(capsys, command, str(tmp_path))
 
@@ -116,7 +116,7 @@ def test_run_that_cannot_be_read_is_said_in_a_sentence(
 
 
 def test_folder_that_cannot_be_written_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """By its name; here it would lie in a file."""
+    """The error names the folder, which here would be inside a file."""
     (tmp_path / "file").write_text("")
     said = sentence(capsys, "simulate", "--out", str(tmp_path / "file" / "log"), "--listeners", "2", "--artists", "12")
 
@@ -125,7 +125,7 @@ def test_folder_that_cannot_be_written_is_said_in_a_sentence(capsys: pytest.Capt
 
 
 def test_recipe_with_an_unknown_key_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The key and the file are named."""
+    """The error names the key and the file."""
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\n[network]\nwidht = 3\n')
     said = sentence(capsys, "train", str(tmp_path), "--recipe", str(path))
@@ -135,14 +135,14 @@ def test_recipe_with_an_unknown_key_is_said_in_a_sentence(capsys: pytest.Capture
 
 
 def test_column_without_a_name_is_said_in_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """With an example of what was wanted."""
+    """The error has an example of the expected form."""
     said = sentence(capsys, "import", "plays.csv", "--out", str(tmp_path / "log"), "--column", "song")
 
     assert "track_id=song" in said
 
 
 def test_brackets_in_a_message_reach_the_reader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The terminal's own markup must not swallow a folder's name, nor choke on it."""
+    """The terminal's own markup must not swallow a folder's name or fail on it."""
     assert "my [bold] log [/x]" in sentence(capsys, "train", str(tmp_path / "my [bold] log [" / "x]"))
 
 
@@ -157,8 +157,8 @@ def test_only_training_is_shared_among_processes(monkeypatch: pytest.MonkeyPatch
 def test_a_folders_name_is_printed_as_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also where it looks like a mark that makes letters bold, or the end of one."""
-    monkeypatch.setenv("COLUMNS", "1000")  # no line breaks within the name
+    """A name may look like markup, for example for bold letters."""
+    monkeypatch.setenv("COLUMNS", "1000")  # wide enough that the name is on one line
     log = tmp_path / "[b] [" / "b]"
     assert main(["simulate", "--out", str(log), "--listeners", "2", "--tracks", "20", "--artists", "12"]) == 0
 
@@ -166,7 +166,7 @@ def test_a_folders_name_is_printed_as_it_is(
 
 
 def test_help_of_import_explains_sources_columns_rule_and_times(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every source with its skips, every column, the rule, and what to do about times: all before the first try."""
+    """It has every source with its skips, every column, the skip rule, and the forms of times."""
     text = " ".join(help_of(capsys, "import").split())
 
     assert [name for name, source in SOURCES.items() if f"{name} {source.about}. Skips: {source.skips}." not in text] == []
@@ -177,7 +177,9 @@ def test_help_of_import_explains_sources_columns_rule_and_times(capsys: pytest.C
 
 
 def test_import_takes_everything_from_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A log with its own names, times without a zone, slashes, another encoding, one listener, and titles beside it."""
+    """The log has column names of its own, times without a zone, dates with slashes, another encoding, one listener, and a
+    catalogue.
+    """
     (tmp_path / "plays.csv").write_bytes(
         "Lied;Zeit;ms\nCafé;31/1/2026 11:00;200000\nCafé;31/1/2026 11:05;900\n".encode("cp1252")
     )
@@ -199,7 +201,7 @@ def test_import_takes_everything_from_the_command_line(capsys: pytest.CaptureFix
 
 
 def test_import_that_is_stopped_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No epoch was finished; there is nothing to go on from."""
+    """The message does not speak of epochs, because nothing was trained."""
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: how often a line is printed, and what it says."""
+"""Progress without a terminal: how often a line is printed, and its text."""
 
 from io import StringIO
 
@@ -19,12 +19,14 @@ class Clock:
 
 
 def lines_of(out: StringIO) -> list[str]:
-    """What was printed, line by line."""
+    """Return the printed lines."""
     return out.getvalue().splitlines()
 
 
 def test_a_line_every_thirty_seconds_says_how_long_it_will_take() -> None:
-    """Two seconds a step: after 15 steps 85 are left, 170 s. Nothing is printed in between, and nothing for a short step."""
+    """A step takes two seconds. After 15 steps 85 are left, which is 170 s. Nothing is printed in between, or for a short
+    job.
+    """
     out, clock = StringIO(), Clock()
     with progress("train [b]one", 100, Console(file=out, width=20), clock=clock) as steps:
         for step in range(31):
@@ -41,7 +43,7 @@ def test_a_line_every_thirty_seconds_says_how_long_it_will_take() -> None:
 
 
 def test_steps_of_an_earlier_command_do_not_count_for_the_speed() -> None:
-    """A run that goes on at step 50 has made one step in 30 s: 49 more take 24 minutes, not 30 seconds."""
+    """A run that continues at step 50 has made one step in 30 s. The other 49 will take 24 minutes, not 30 seconds."""
     out, clock = StringIO(), Clock()
     with progress("train", 100, Console(file=out), done=50, clock=clock) as steps:
         clock.now += 30
@@ -62,7 +64,7 @@ def test_more_steps_than_were_expected_are_no_error() -> None:
 
 
 def test_a_terminal_gets_a_bar_and_a_caller_without_console_nothing() -> None:
-    """The bar shows the count and the note; the title's brackets are no markup."""
+    """The bar shows the count and the note. Brackets in the title are no markup."""
     out = StringIO()
     with progress("train [b]one", 4, Console(file=out, force_terminal=True, width=100), done=1) as steps:
         steps.advance()
@@ -80,5 +82,5 @@ def test_a_terminal_gets_a_bar_and_a_caller_without_console_nothing() -> None:
     ("seconds", "words"), [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5_000, "83 min"), (12_000, "3 h 20 min")]
 )
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
-    """Seconds, minutes, hours."""
+    """The units are seconds, minutes and hours."""
     assert in_words(seconds) == words

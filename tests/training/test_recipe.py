@@ -34,7 +34,7 @@ def test_shipped_recipe_can_be_read_and_has_its_files_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipe_survives_the_manifest(name: str) -> None:
-    """Through JSON and back it is the same recipe."""
+    """After conversion to JSON and back it is the same recipe."""
     recipe = read_recipe(name)
     plain = json.loads(json.dumps(recipe.as_dict()))
 
@@ -42,7 +42,7 @@ def test_recipe_survives_the_manifest(name: str) -> None:
 
 
 def test_every_setting_survives_the_manifest(tmp_path: Path) -> None:
-    """Moments and nested rules too."""
+    """It includes moments and nested rules."""
     text = """
     seed = 3
     [history]
@@ -121,7 +121,7 @@ def test_unknown_key_is_an_error_that_names_it(tmp_path: Path, text: str, key: s
     ],
 )
 def test_setting_that_cannot_be_followed_is_named(tmp_path: Path, text: str, words: str) -> None:
-    """When the recipe is read, not in the middle of a run."""
+    """The error comes when the recipe is read, not in the middle of a run."""
     message = refusal(tmp_path, text)
 
     assert words in message
@@ -130,7 +130,7 @@ def test_setting_that_cannot_be_followed_is_named(tmp_path: Path, text: str, wor
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden"])
 def test_name_that_cannot_name_a_folder_is_refused(tmp_path: Path, name: str) -> None:
-    """Runs and artifacts are named after it."""
+    """Runs and artifacts are named after the recipe."""
     path = tmp_path / "mine.toml"
     path.write_text(f"name = '{name}'")
     with pytest.raises(RecipeError, match="name: String should match"):
@@ -138,7 +138,7 @@ def test_name_that_cannot_name_a_folder_is_refused(tmp_path: Path, name: str) ->
 
 
 def test_text_that_is_no_toml_is_refused(tmp_path: Path) -> None:
-    """The error has the line."""
+    """The error names the line."""
     assert "found text that is no TOML" in refusal(tmp_path, "[network")
 
 
@@ -158,7 +158,7 @@ def test_another_seed_changes_nothing_else() -> None:
 
 
 def test_extension_changes_what_it_says_and_keeps_the_rest(tmp_path: Path) -> None:
-    """Nested tables too. The name is its own."""
+    """Nested tables are merged, too. The extension has its own name."""
     (tmp_path / "base.toml").write_text('name = "base"\n[history]\nlength = 9\nskip = {limit_ms = 5}\n[fit]\nepochs = 3')
     path = written(tmp_path, f'extends = "{tmp_path / "base.toml"}"\n[fit]\nbatch = 8\n[history.skip]\nend_share = 0.5')
     recipe = read_recipe(path)
@@ -168,7 +168,7 @@ def test_extension_changes_what_it_says_and_keeps_the_rest(tmp_path: Path) -> No
 
 
 def test_extension_needs_a_name_of_its_own(tmp_path: Path) -> None:
-    """Otherwise its runs would be mixed with those of the other recipe."""
+    """Otherwise its runs would be mixed with the runs of the recipe that it extends."""
     path = tmp_path / "mine.toml"
     path.write_text('extends = "sasrec"')
     with pytest.raises(RecipeError, match="name: Field required"):
@@ -176,13 +176,13 @@ def test_extension_needs_a_name_of_its_own(tmp_path: Path) -> None:
 
 
 def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
-    """They would be read for ever."""
+    """Without this check they would be read for ever."""
     path = tmp_path / "mine.toml"
     assert "extend each other" in refusal(tmp_path, f'extends = "{path}"')
 
 
 def test_unknown_key_beside_an_extension_is_an_error(tmp_path: Path) -> None:
-    """Both are checked as one recipe."""
+    """Both tables are checked as one recipe."""
     assert "loss.pairs: Unexpected keyword argument" in refusal(tmp_path, 'extends = "sasrec"\n[loss]\npairs = 1')
 
 
@@ -209,7 +209,7 @@ def test_a_list_can_be_given_where_a_recipe_is_named() -> None:
 
 @pytest.mark.parametrize("changes", ["loss.negative=4", "loss=4", "4", "calibration.theta=[0.0,0.2"])
 def test_change_that_cannot_be_made_is_refused(changes: str) -> None:
-    """The sentence names the given recipe."""
+    """The error names the recipe as it was given."""
     with pytest.raises(RecipeError, match=re.escape(f"mei-random:{changes}")):
         read_recipe(f"mei-random:{changes}")
 
@@ -221,7 +221,7 @@ def test_start_that_the_network_cannot_make_is_refused() -> None:
 
 
 def test_ablation_goes_step_by_step_from_the_blind_one() -> None:
-    """All steps have the same sizes and loop. They differ only in what their name says."""
+    """All steps have the same sizes and training loop. They differ only as their names say."""
     steps = [read_recipe(name) for name in ("sasrec", "positives", "marked", "skip-targets", "both", "contrastive")]
 
     assert len({step.fit for step in steps}) == 1

@@ -1,6 +1,6 @@
-"""From log to artifact by the command line, on a small simulated world: everything wired together, twice.
+"""From a log to an artifact by the command line, on a small simulated world. All steps are run together, twice.
 
-The two runs differ in nothing but their folders, so what they leave must not differ either.
+The two runs differ in their folders only, so their files must not differ either.
 """
 
 import json
@@ -62,7 +62,7 @@ class Place:
 
     @property
     def log(self) -> Path:
-        """What `simulate` wrote."""
+        """The folder that `simulate` writes."""
         return self.root / "log"
 
     @property
@@ -77,17 +77,17 @@ class Place:
 
     @property
     def artifacts(self) -> Path:
-        """Where `current` is."""
+        """The folder that contains `current`."""
         return self.root / "artifacts"
 
     def all(self) -> int:
-        """`python -m training run`, as a person types it."""
+        """Run `python -m training run`."""
         words = ["run", self.log, "--recipe", self.recipe, "--run", self.run, "--out", self.artifacts, "--threads", 1]
         return main([str(word) for word in words])
 
 
 def made(root: Path) -> Place:
-    """A place in which everything was done."""
+    """Simulate, train, evaluate and export below `root`."""
     place = Place(root=root)
     Path(place.recipe).write_text(RECIPE)
     options = ("--listeners", "50", "--tracks", "60", "--artists", "24", "--sessions", "3")
@@ -98,18 +98,18 @@ def made(root: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Where the first run was made."""
+    """The place of the first run."""
     return made(tmp_path_factory.mktemp("first with a space"))
 
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Where it was made again."""
+    """The place of the second, equal run."""
     return made(tmp_path_factory.mktemp("second"))
 
 
 def test_run_leaves_an_artifact_that_loads(place: Place) -> None:
-    """With the recipe's rule, the log's origin and the catalogue's names."""
+    """It has the recipe's history rule, the log's origin and the catalogue's names."""
     loaded = artifact.load(place.artifacts / "current")
 
     assert loaded.manifest.history == read_recipe(place.recipe).history
@@ -120,14 +120,14 @@ def test_run_leaves_an_artifact_that_loads(place: Place) -> None:
 
 
 def test_golden_cases_of_the_run_replay(place: Place) -> None:
-    """In ONNX Runtime, from the folder alone."""
+    """ONNX Runtime reproduces them from the folder alone."""
     for case, rows, scores in golden_answers(place.artifacts / "current"):
         assert rows[0].tolist() == list(case.best)
         assert scores[0] == pytest.approx(case.scores, rel=1e-4, abs=1e-4)
 
 
 def test_artifact_carries_its_measured_quality(place: Place) -> None:
-    """The very numbers of the report, of this recipe and not of a baseline."""
+    """Its figures equal the report's, for this recipe and not for a baseline."""
     quality = artifact.load(place.artifacts / "current").manifest.quality
     [reported] = [one for one in json.loads((place.run / "report.json").read_text())["rankers"] if one["name"] == "small"]
 
@@ -137,7 +137,7 @@ def test_artifact_carries_its_measured_quality(place: Place) -> None:
 
 
 def test_report_shows_the_baselines_and_the_best_possible_beside_the_model(place: Place) -> None:
-    """On the same cases."""
+    """All are measured on the same cases."""
     rankers = json.loads((place.run / "report.json").read_text())["rankers"]
 
     assert {"small", "best possible"} < {one["name"] for one in rankers}
@@ -147,7 +147,7 @@ def test_report_shows_the_baselines_and_the_best_possible_beside_the_model(place
 
 
 def test_popular_tracks_are_the_whole_catalogue_best_first(place: Place) -> None:
-    """The fallback can answer with any track, and begins with one that really was played often of late."""
+    """The fallback can propose any track, and begins with a track that was really played often of late."""
     loaded = artifact.load(place.artifacts / "current")
     current = resume(place.run)
     counts = current.split.counts[list(loaded.popular)]
@@ -157,7 +157,7 @@ def test_popular_tracks_are_the_whole_catalogue_best_first(place: Place) -> None
 
 
 def test_same_seed_gives_the_same_weights_and_the_same_artifact(place: Place, twin: Place) -> None:
-    """Byte for byte: every file but the manifest, whose version and date are the only differences."""
+    """Every file is equal byte for byte, except the manifest, which differs in version and date only."""
     one, two = (artifact.load(each.artifacts / "current") for each in (place, twin))
     states = [torch.load(next(each.run.glob("best-*.pt")), weights_only=True) for each in (place, twin)]
     own = {"version": "", "created_at": None, "sha256": ""}
@@ -168,7 +168,7 @@ def test_same_seed_gives_the_same_weights_and_the_same_artifact(place: Place, tw
 
 
 def test_evaluating_again_gives_the_same_numbers(place: Place) -> None:
-    """From the checkpoint, without training anew."""
+    """The checkpoint is used, and nothing is trained again."""
     before = json.loads((place.run / "report.json").read_text())["rankers"]
     assert main(["evaluate", str(place.run), "--threads", "1"]) == 0
 
@@ -176,7 +176,7 @@ def test_evaluating_again_gives_the_same_numbers(place: Place) -> None:
 
 
 def test_another_recipe_in_the_runs_folder_is_refused(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    """Found before anything is trained, said in a sentence; the run stays as it was."""
+    """The error comes before anything is trained, and the run stays as it was."""
     before = (place.run / RUN).read_bytes()
     words = ["train", str(place.log), "--recipe", place.recipe, "--run", str(place.run), "--seed", "2"]
 
@@ -186,7 +186,7 @@ def test_another_recipe_in_the_runs_folder_is_refused(place: Place, capsys: pyte
 
 
 def test_what_a_run_is_of_is_written_once(place: Place) -> None:
-    """Another process may be reading it, and who is killed while writing leaves a part."""
+    """Another process may be reading `run.json`, and a process that is killed while writing leaves part of a file."""
     before = (place.run / RUN).stat().st_mtime_ns
     resume(place.run)
 
@@ -194,7 +194,7 @@ def test_what_a_run_is_of_is_written_once(place: Place) -> None:
 
 
 def test_full_disk_is_said_in_a_sentence(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the file that could not be written, and nothing under its name."""
+    """The error names the file, and nothing is left under its name."""
     (tmp_path / "run.draft").symlink_to("/dev/full")
 
     assert main(["train", str(place.log), "--recipe", place.recipe, "--run", str(tmp_path)]) == 1
@@ -228,7 +228,7 @@ def test_export_drops_what_was_taken_down(place: Place, tmp_path: Path, capsys: 
 
 
 def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An artifact carries its quality; the message says how to get it."""
+    """An artifact carries its measured quality. The error says how to measure it."""
     words = ["train", str(place.log), "--recipe", place.recipe, "--run", str(tmp_path / "run")]
     assert main(words) == 0
 
@@ -237,7 +237,7 @@ def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys
 
 
 def log_of(root: Path, *, tracks: int, type: str) -> Path:
-    """A log of six listeners with ten events each, all of one type."""
+    """Make a log of six listeners with ten events each, all of one type."""
     events = [
         f"u{user},t{(user + play) % tracks},{1767225600 + user * 977 + play * 200},{type}"
         for user in range(6)
@@ -250,7 +250,7 @@ def log_of(root: Path, *, tracks: int, type: str) -> Path:
 def test_model_that_is_worse_than_popularity_is_published_by_force_only(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A model that learns from refused tracks alone cannot rank a catalogue. `run` says so and ends with an error."""
+    """A model that learns from refused tracks only cannot rank a catalogue. `run` says so and ends with an error."""
     recipe = tmp_path / "bad.toml"
     recipe.write_text(
         'name = "bad"\n[network]\nwidth = 8\nlayers = 1\nheads = 2\n[loss]\nmain = "bce"\nnegatives = 0\nrefused = 5\n'
@@ -272,7 +272,7 @@ def test_model_that_is_worse_than_popularity_is_published_by_force_only(
 def test_report_that_cannot_be_read_is_said_in_a_sentence(
     place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
-    """With the command that writes it anew."""
+    """The error names the command that writes it again."""
     shutil.copytree(place.run, tmp_path / "run")
     (tmp_path / "run" / REPORT).write_text(text)
 
@@ -285,7 +285,7 @@ def test_report_that_cannot_be_read_is_said_in_a_sentence(
 def test_log_that_gives_nothing_to_select_by_is_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only skips: no kept track that a model could find. No checkpoint is left, since nothing was trained."""
+    """The log has skips only, so there is no kept track to find. Nothing is trained, and no checkpoint is left."""
     rows = [
         f"u{user},t{(user + play) % 3},{1767225600 + user * 977 + play * 200},skip" for user in range(6) for play in range(10)
     ]
@@ -300,11 +300,11 @@ def test_log_that_gives_nothing_to_select_by_is_refused_before_training(
 
 
 def test_catalogue_of_one_track_that_everybody_has_heard_is_published(tmp_path: Path) -> None:
-    """With a model that repeats nothing: it has nothing to propose to a listener who has heard everything."""
+    """The model proposes no repeats, so it has nothing to propose to a listener who has heard everything."""
     log = log_of(tmp_path, tracks=1, type="complete")
     run_, out = tmp_path / "run", tmp_path / "artifacts"
     recipe = "demo:fit.epochs=1,network.repeats=false"
-    words = ["run", log, "--recipe", recipe, "--run", run_, "--out", out, "--threads", 1, "--force"]  # popularity hits more
+    words = ["run", log, "--recipe", recipe, "--run", run_, "--out", out, "--threads", 1, "--force"]  # popularity has more hits
     assert main([str(word) for word in words]) == 0
     published = artifact.load(out / "current")
     graphs = Graphs(published, threads=1)
@@ -318,7 +318,7 @@ def test_catalogue_of_one_track_that_everybody_has_heard_is_published(tmp_path: 
 
 
 def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
-    """The run says what was tried; the artifact's graphs were checked with the one taken."""
+    """The output lists the weights that were tried. The exported graphs use the chosen one."""
     tried = json.loads((place.run / SESSION_MEMORY).read_text())
 
     assert {one["memory"] for one in tried} == {1, 5}
@@ -326,8 +326,8 @@ def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
 
 
 def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_path: Path) -> None:
-    """As many epochs as were best, the prior from rates of both parts, the memory's weight as it was; once more, and the
-    checkpoints are gone on from.
+    """The second training has the chosen number of epochs, a prior from the rates of both parts, and the memory's chosen
+    weight. Repeating the command continues from its checkpoints.
     """
     console, log = Console(file=StringIO()), open_log(place.log)
     recipe = replace(read_recipe(place.recipe), calibration=CalibrationRule(theta=(0.5, 0.6, 0.7), hit_loss=0.9))
@@ -355,10 +355,10 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
 
 
 def test_fresh_resumed_and_stepwise_runs_end_with_the_same_weights(place: Place, tmp_path: Path) -> None:
-    """Without a refit, with a prior (theta above 0) that must be in the weights exactly once.
+    """The runs have no refit, and a prior (theta above 0) that must be in the weights exactly once.
 
-    Fresh and resumed runs are compared with the best epoch's weights and the prior added by hand. What `train`, `evaluate` and
-    `export` publish, each a command of its own, is read from the artifact's file.
+    Fresh and resumed runs are compared with the best epoch's weights and the prior added by hand. The weights of separate
+    `train`, `evaluate` and `export` commands are read from the artifact's file.
     """
     recipe = tmp_path / "prior.toml"
     recipe.write_text(RECIPE.replace('"small"', '"prior"') + "[calibration]\ntheta = [0.5, 0.6, 0.7]\nhit_loss = 0.9\n")
@@ -386,7 +386,9 @@ def test_fresh_resumed_and_stepwise_runs_end_with_the_same_weights(place: Place,
 def test_first_network_is_gone_before_the_second_is_learned(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At ten million tracks one is gigabytes: of the first, only what it remembers is still held when the second begins."""
+    """At ten million tracks one network takes gigabytes. When the second begins, only the first one's session memory is still
+    held.
+    """
     recipe = read_recipe(place.recipe)
     fitted: list[Fitted] = []
     held: list[list[str]] = []
@@ -406,7 +408,9 @@ def test_first_network_is_gone_before_the_second_is_learned(
 def test_what_a_finished_run_has_chosen_is_not_chosen_again(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An export each night costs neither the vectors' start nor validation; a choice that cannot be read is not guessed."""
+    """A nightly export repeats neither the start of the vectors nor the validation. A file of choices that cannot be read is an
+    error.
+    """
     recipe = read_recipe(place.recipe)
     recipe = replace(
         recipe,
@@ -434,7 +438,9 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
 
 
 def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: Path) -> None:
-    """The same network with another log's sessions: the log's last part here, so other lists, and golden cases that hold."""
+    """The network stays the same, and the memory is filled from another log (here a later part). Lists change, and golden cases
+    hold.
+    """
     log = tmp_path / "newer"
     log.mkdir()
     events = pl.read_parquet(place.log / "events.parquet")
@@ -446,13 +452,13 @@ def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: 
 
     assert [case.rows for case in before] == [case.rows for case in after]
     assert [case.best for case in before] != [case.best for case in after]
-    assert before[0] == after[0]  # nothing heard, nothing remembered
+    assert before[0] == after[0]  # an empty history matches no session
     for case, rows, _ in golden_answers(tmp_path / "artifacts" / "current"):
         assert rows[0].tolist() == list(case.best)
 
 
 def test_a_network_without_a_memory_is_given_none(place: Place) -> None:
-    """Said in a sentence; nothing is exported."""
+    """The error is a sentence, and nothing is exported."""
     current = resume(place.run)
     plain = build(current.recipe.network, len(current.split.vocabulary), current.recipe.history.length)
 
@@ -461,7 +467,9 @@ def test_a_network_without_a_memory_is_given_none(place: Place) -> None:
 
 
 def test_artists_are_numbered_in_the_order_of_the_rows(place: Place, tmp_path: Path) -> None:
-    """From 1 on, each one once, none for padding and unknown; a log without a catalogue names none."""
+    """Numbers start at 1, each artist has one, and padding and unknown have none. A log without a catalogue gives no
+    numbers.
+    """
     current = resume(place.run)
     artists = artists_of(current.log, current.split)
     for name in ("events.parquet", "log.json"):

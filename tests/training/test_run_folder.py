@@ -1,4 +1,4 @@
-"""Which run a folder holds: recognised by its recipe and by the content of its log."""
+"""A folder belongs to one run, which is recognised by its recipe and by the content of its log."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ RECIPE = small_recipe("one")
 
 
 def log_of(folder: Path, *, skips: bool = False, plays: int = 12, artist: str = "Ann", title: str = "Song") -> Log:
-    """Import a small log into `folder / log`, in the place of what is there."""
+    """Import a small log into `folder / log`, and replace one that is there."""
     kinds = ["complete", "skip"] if skips else ["complete"]
     rows = [
         {
@@ -39,14 +39,14 @@ def log_of(folder: Path, *, skips: bool = False, plays: int = 12, artist: str = 
 
 
 def refusal(log: Log, folder: Path) -> str:
-    """What `prepare` says about a run's folder."""
+    """Return the error of `prepare` for a run's folder."""
     with pytest.raises(RunError) as caught:
         prepare(log, RECIPE, folder)
     return str(caught.value)
 
 
 def test_same_log_imported_again_or_moved_is_the_same_run(tmp_path: Path) -> None:
-    """Neither the path nor the time of the import counts; `run.json` names the place where the log is now."""
+    """Neither the path nor the time of the import counts. `run.json` names the log's current place."""
     prepare(log_of(tmp_path / "here"), RECIPE, tmp_path / "run")
     prepare(log_of(tmp_path / "here"), RECIPE, tmp_path / "run")
     moved = prepare(log_of(tmp_path / "there"), RECIPE, tmp_path / "run")
@@ -56,7 +56,7 @@ def test_same_log_imported_again_or_moved_is_the_same_run(tmp_path: Path) -> Non
 
 
 def test_mended_log_of_the_same_size_is_another_run(tmp_path: Path) -> None:
-    """Half of the plays became skips: as many events, listeners, tracks and windows as before."""
+    """Half of the plays became skips. Events, listeners, tracks and windows are as many as before."""
     prepare(log_of(tmp_path), RECIPE, tmp_path / "run")
     said = refusal(log_of(tmp_path, skips=True), tmp_path / "run")
 
@@ -67,7 +67,7 @@ def test_mended_log_of_the_same_size_is_another_run(tmp_path: Path) -> None:
 
 
 def test_other_artists_are_another_run_and_other_titles_are_not(tmp_path: Path) -> None:
-    """A model learns from artists; titles only stand in replies."""
+    """A model learns from artists. Titles are only shown."""
     prepare(log_of(tmp_path), RECIPE, tmp_path / "run")
     prepare(log_of(tmp_path, title="Tune"), RECIPE, tmp_path / "run")
 
@@ -75,7 +75,7 @@ def test_other_artists_are_another_run_and_other_titles_are_not(tmp_path: Path) 
 
 
 def test_another_recipe_is_named_by_the_keys_that_differ(tmp_path: Path) -> None:
-    """Five of them at most."""
+    """At most five of them are named."""
     log = log_of(tmp_path)
     prepare(log, RECIPE, tmp_path / "run")
     two = replace(RECIPE, loss=replace(RECIPE.loss, pair=0.5), fit=replace(RECIPE.fit, batch=8))
@@ -88,7 +88,7 @@ def test_another_recipe_is_named_by_the_keys_that_differ(tmp_path: Path) -> None
 
 
 def test_starting_anew_deletes_the_old_run_and_nothing_else(tmp_path: Path) -> None:
-    """A folder may hold a person's own files too."""
+    """A folder may also hold a person's own files."""
     run = tmp_path / "run"
     prepare(log_of(tmp_path), RECIPE, run)
     (run / REFIT).mkdir()
@@ -101,7 +101,7 @@ def test_starting_anew_deletes_the_old_run_and_nothing_else(tmp_path: Path) -> N
 
 
 def test_checkpoint_without_its_identity_is_refused(tmp_path: Path) -> None:
-    """Nothing says which log it learned from."""
+    """Without `run.json`, nothing says which log the checkpoint is from."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / CHECKPOINT).write_text("")
 
@@ -109,7 +109,7 @@ def test_checkpoint_without_its_identity_is_refused(tmp_path: Path) -> None:
 
 
 def test_log_that_has_grown_gets_a_folder_of_its_own(tmp_path: Path) -> None:
-    """The same command goes on with the run of the same content; `current`, and so the folder above, is the one used last."""
+    """The same command continues the run with the same content. `current`, and so the folder above, means the run used last."""
     runs = tmp_path / "runs"
     first = prepare_below(runs, log_of(tmp_path), RECIPE)
     again = prepare_below(runs, log_of(tmp_path), RECIPE)
@@ -127,7 +127,7 @@ def test_log_that_has_grown_gets_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_oldest_runs_are_deleted_until_as_many_as_asked_for_are_left(tmp_path: Path) -> None:
-    """The run at hand stays whatever its age, and so do folders that are no run."""
+    """The run in use stays whatever its age, and so do folders that are no runs."""
     runs = tmp_path / "runs"
     run = prepare_below(runs, log_of(tmp_path), RECIPE)
     parent = run.folder.parent
@@ -148,7 +148,7 @@ def test_oldest_runs_are_deleted_until_as_many_as_asked_for_are_left(tmp_path: P
 
 
 def test_run_in_a_folder_of_its_own_choice_deletes_nothing(tmp_path: Path) -> None:
-    """Its neighbours are not known to be old runs of the same name."""
+    """It is unknown whether the folders beside it are old runs of the same name."""
     prepare(log_of(tmp_path), RECIPE, tmp_path / "runs" / "old")
     run = prepare(log_of(tmp_path), RECIPE, tmp_path / "runs" / "new")
 
@@ -157,7 +157,7 @@ def test_run_in_a_folder_of_its_own_choice_deletes_nothing(tmp_path: Path) -> No
 
 
 def test_commands_refuse_the_run_of_a_log_that_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`train`, `evaluate` and `export` alike, with an error for the shell; `--anew` trains a network of the new log."""
+    """It holds for `train`, `evaluate` and `export`. `--anew` trains a network on the new log."""
     recipe = tmp_path / "small.toml"
     recipe.write_text('name = "small"\n[network]\nwidth = 8\nlayers = 1\nheads = 2\n[fit]\nepochs = 1\nbatch = 8\n')
     train = ["train", str(log_of(tmp_path).folder), "--recipe", str(recipe), "--run", str(tmp_path / "run"), "--threads", "1"]

@@ -1,4 +1,4 @@
-"""The program that `test_ranks` starts as two processes: it writes gradients and losses down, and then one rank dies."""
+"""The program that `test_ranks` starts as two processes. They write gradients and losses to files, and then one rank dies."""
 
 import json
 import os
@@ -32,19 +32,20 @@ LOSSES = {
     "sine": LossRule(main="bce", negatives=0, before=0.5),
     "cloze": LossRule(main="full", refused=0.5, contrast=0.5),
 }
-"""Losses without randomness."""
+"""Losses without random choices."""
 
 
 class EveryOtherHidden(ClozeNetwork):
-    """A masked network without randomness."""
+    """A masked network without random choices."""
 
     def _hide(self, filled_BT: Tensor) -> Tensor:
         return filled_BT & (torch.arange(filled_BT.shape[1]) % 2 == 1)
 
 
 def gradients(name: str, me: Ranks, *, windows: int) -> Tensor:
-    """Gradients of all parameters, in one row, for a loss of `LOSSES` and a batch with this many windows, followed by the
-    losses.
+    """Return the gradients of all parameters, in one row, followed by the losses.
+
+    `name` is a loss of `LOSSES`, and the batch has this many windows.
     """
     torch.manual_seed(2)
     split, rule = rings_split(), LOSSES[name]
@@ -95,8 +96,8 @@ def main(out: Path) -> None:
         of_losses = {name: {size: gradients(name, ranks, windows=size) for size in (9, 1)} for name in LOSSES}
         torch.save(of_losses, out / f"rank-{ranks.number}.pt")
         if not ranks.first:
-            os._exit(3)  # like a killed process: destroying the group would abort at times while the other rank still sends
-        signal.pause()  # wait to be ended: a collective could fail by itself before the other rank's death is noticed
+            os._exit(3)  # ends like a killed process; destroying the group sometimes aborts while the other rank still sends
+        signal.pause()  # waits to be ended; a collective could fail by itself before the other rank's death is noticed
 
 
 if __name__ == "__main__":

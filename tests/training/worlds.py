@@ -1,4 +1,4 @@
-"""Small made-up listening for tests of the trainer: splits without a log, and a world that a network can learn by heart."""
+"""Small invented listening data for tests of the trainer: splits without a log, and a world that a network can memorise."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -16,7 +16,7 @@ RING = 6
 """Tracks in each of the two rings of `two_rings`. Rows FIRST to FIRST + 5 are one ring, the next six the other."""
 
 Play = tuple[int, Outcome, int]
-"""Row (or UNKNOWN), outcome, part."""
+"""Row (or UNKNOWN), outcome, and part."""
 
 
 def split_of(listeners: Sequence[Sequence[Play]], *, rows: int) -> Split:

@@ -1,7 +1,7 @@
-"""Accounts for every row of every file that an import reads, and writes the sound ones aside.
+"""Accounts for every row of every file that an import reads, and writes the sound ones to a temporary folder.
 
-A row is read, and then sound or broken, or it is passed over. Broken rows and rows passed over are counted by reason.
-The sum of a file must be the number of rows in it, which is counted without the code that reads them. Knows nothing of
+A row is either read, and then sound or broken, or it is passed over. Broken rows and rows passed over are counted by reason.
+The sum must be the number of rows in the file, which is counted without the code that reads them. This module knows nothing of
 formats.
 """
 
@@ -22,33 +22,33 @@ from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED, RAW
 
 ENGINE_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _LOT = 250_000
-"""Rows written aside at a time."""
+"""Number of rows in a temporary file."""
 _HIDDEN = {*ABOUT_ROWS, EXTRA}
 
 
 @dataclass(kw_only=True, slots=True)
 class Account:
-    """The rows of an import, by what became of them."""
+    """The rows of an import, counted by their fate."""
 
     in_files: int = 0  # counted without the code that reads them
     sound: int = 0
-    events: int = 0  # of the sound rows: one each, and one more where a row holds an opinion too
+    events: int = 0  # of the sound rows: one each, and one more if a row also holds an opinion
     broken: Counter[str] = field(default_factory=Counter)
     passed: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)  # of a broken row, by reason
+    examples: dict[str, str] = field(default_factory=dict)  # a broken row for each reason
     ignored: list[Ignored] = field(default_factory=list)
-    notes: dict[str, str] = field(default_factory=dict)  # how rows were read, and the first file of which this is true
+    notes: dict[str, str] = field(default_factory=dict)  # remarks on how rows were read, each with the first file it applies to
 
     @property
     def read(self) -> int:
-        """Rows that were not passed over."""
+        """Number of rows that were not passed over."""
         return self.sound + self.broken.total()
 
 
 def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
-    """Read all parts; write sound events into the folder `rows`, and what the rows say of their tracks into `titles`.
+    """Read all parts. Sound events go to the folder `rows`, and the titles in the rows to `titles`.
 
-    LogError where a file cannot be read, or where its rows do not add up.
+    LogError if a file cannot be read, or if its rows do not add up.
     """
     account, aside = Account(), _Aside(rows=rows, titles=titles)
     for part in parts:
@@ -73,7 +73,7 @@ def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
 
 
 def _take(frame: pl.DataFrame, part: Part, account: Account, aside: "_Aside") -> int:
-    """Account for a frame; returns how many rows of the file it holds."""
+    """Account for a frame. Returns how many rows of the file it holds."""
     passed = frame.filter(pl.col(PASSED).is_not_null())
     account.passed.update(dict(passed.group_by(PASSED).len().iter_rows()))
     kept = frame.filter(pl.col(PASSED).is_null())
@@ -93,7 +93,7 @@ def _take(frame: pl.DataFrame, part: Part, account: Account, aside: "_Aside") ->
 
 
 def _example(row: dict[str, Any], part: Part) -> str:
-    """Where a row stands, and what it says."""
+    """Describe a row: its place and its values."""
     values = printable(row[RAW] or "") or ", ".join(
         f"{name}={value!r:.60}" for name, value in row.items() if value is not None and name not in _HIDDEN
     )
@@ -102,7 +102,7 @@ def _example(row: dict[str, Any], part: Part) -> str:
 
 @dataclass(kw_only=True, slots=True)
 class _Aside:
-    """Sound events on their way to disk, a file a lot."""
+    """Sound events on their way to disk, one file for each `_LOT` of them."""
 
     rows: Path
     titles: Path
@@ -110,13 +110,13 @@ class _Aside:
     lots: int = 0
 
     def add(self, sound: pl.DataFrame) -> None:
-        """Take sound events; write those that wait where they make a lot."""
+        """Add sound events, and write a file if there are enough."""
         self.waiting.append(sound)
         if sum(map(len, self.waiting)) >= _LOT:
             self.write()
 
     def write(self) -> None:
-        """Write the events that wait, and the tracks that they name."""
+        """Write the events in memory, and the titles of their tracks."""
         if not self.waiting:
             return
         events = pl.concat(self.waiting, how="diagonal_relaxed")
@@ -134,7 +134,7 @@ class _Aside:
 
 
 def _said(column: str) -> pl.Expr:
-    """What a row says of its track, an empty text being nothing."""
+    """Select a column of titles; an empty text becomes null."""
     if TITLES[column] == pl.String():
         return pl.col(column).cast(pl.String).replace("", None)
     return pl.col(column).cast(pl.Float64, strict=False).round().cast(TITLES[column], strict=False)

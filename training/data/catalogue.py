@@ -1,4 +1,4 @@
-"""A log's catalogue in the order of a vocabulary's rows, and the number of each row's artist."""
+"""Brings a log's catalogue into the order of a vocabulary's rows, and numbers each row's artist."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,9 @@ def _if_named(frame: pl.DataFrame, name: str) -> Sequence[str | None]:
 
 
 def artists_of(log: Log, part: Split) -> Tensor | None:
-    """The number of each row's artist, from 1 on, 0 where the catalogue names none: int64 [rows]. None without a catalogue."""
+    """Return the number of each row's artist, int64 [rows], from 1 on; 0 if the catalogue names none. None without a
+    catalogue.
+    """
     catalogue = catalogue_of(log, part)
     if catalogue is None:
         return None

@@ -1,7 +1,7 @@
-r"""Decides whether a row of a log is a sound event, and names the reason where it is not. Knows nothing of files or formats.
+r"""Decides whether a row of a log is a sound event, and gives the reason if not. It knows nothing of files or formats.
 
-An id is the same whatever file it came from: `1.0`, which a table of floats writes, is `1`. A word for a missing value (NULL,
-NaN, None, \N, …) is never an id. The list of these words is that of pandas, and a few more.
+An id is the same in every kind of file: `1.0`, which a table of floats writes, is `1`. A word for a missing value (NULL, NaN,
+None, \N, …) is never an id. The list of these words is pandas', and a few more.
 """
 
 from collections.abc import Collection
@@ -23,7 +23,7 @@ MISSING = (
 
 
 def present(column: pl.Expr) -> pl.Expr:
-    """A column of text without surrounding spaces, null where the text stands for a missing value."""
+    """Strip spaces from a column of text, and replace words for a missing value by null."""
     text = column.str.strip_chars()
     return pl.when(~text.is_in(MISSING)).then(text)
 
@@ -62,12 +62,12 @@ _READABLE = ("type", "played_ms", "track_ms", "asked", "part")
 
 
 def _text(name: str) -> str:
-    """The column that holds a value as text, null where it is missing."""
+    """Return the name of the column that holds a value as text, null if it is missing."""
     return f"text of {name}"
 
 
 def _faults(found: Collection[str]) -> list[tuple[str, pl.Expr]]:
-    """What can be wrong with the columns that are there, in the order in which it counts."""
+    """Return the possible faults of the given columns. If a row has several, the first one counts."""
     unread = [name for name in _READABLE if name in found]
     faults = [
         *(fault for name in ("user_id", "track_id") for fault in _id_faults(name, pl.col(name))),
@@ -83,7 +83,7 @@ def _faults(found: Collection[str]) -> list[tuple[str, pl.Expr]]:
 
 
 _FLOAT = r"^(-?\d+)\.0+$"
-_SCIENTIFIC = r"^-?\d(\.\d+)?[eE]\+\d+$"  # how programs write numbers whose digits they have lost
+_SCIENTIFIC = r"^-?\d(\.\d+)?[eE]\+\d+$"  # a number whose digits a program has lost
 
 
 def _id_faults(name: str, column: pl.Expr) -> list[tuple[str, pl.Expr]]:

@@ -1,8 +1,8 @@
-"""Logs on object stores and other remote places: any URL that fsspec knows (s3://, gs://, az://, hf://, memory://, …).
+"""Copies logs from object stores and other remote places: any URL that fsspec knows (s3://, gs://, az://, hf://, memory://, …).
 
-What a URL names is copied, file by file, to a scratch folder beside the log that is written, partition folders and all, and
-read from there like any local file: so every format can be read from everywhere, each byte travels once, and memory stays
-bounded. The price is room on disk for the files as they are. A store's driver and its credentials are fsspec's matter.
+The files of a URL are copied one by one, with their folders, to a temporary folder beside the new log. From there they are read
+like local files. So every format can be read from everywhere, each byte is transferred once, and memory stays bounded. The
+price is disk space for the copies. The store's driver handles credentials.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ _MAGIC = "*?["
 
 
 def fetch(paths: Sequence[str], into: Path) -> dict[str, str]:
-    """Local paths in the place of `paths`, each with the path or URL that it stands for. URLs are copied under `into`.
+    """Copy what the URLs name under `into`. Returns local paths in the order of `paths`, each with its path or URL.
 
-    LogError where a URL's driver is not installed, where the store refuses, or where nothing is found.
+    LogError if a URL's driver is not installed, if the store refuses, or if nothing is found.
     """
     return dict(_fetched(path, into / str(number)) for number, path in enumerate(paths))
 
@@ -35,12 +35,12 @@ def _fetched(path: str, into: Path) -> tuple[str, str]:
         raise
     except ImportError as error:  # fsspec says which package to install
         raise LogError(f"{path} wants a driver that is not installed: {error}") from error
-    except Exception as error:  # every store's driver has errors of its own
+    except Exception as error:  # every store's driver has its own exceptions
         raise LogError(f"{path} cannot be fetched: {type(error).__name__}: {error}") from error
 
 
 def _copy(url: str, into: Path) -> tuple[str, str]:
-    """The local file or folder that `url` became; and where that stands in the store."""
+    """Copy a URL. Returns the local file or folder, and its place in the store."""
     store, place = fsspec.core.url_to_fs(url)
     protocol = url.partition("://")[0]
     if store.isfile(place):

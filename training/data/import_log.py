@@ -1,10 +1,9 @@
-"""From a log in its own format to the canonical log: `python -m training import`.
+"""Imports a log from its own format into nexttrack's: `python -m training import`.
 
-`training.data.account` reads every row once, checks it and writes the sound ones aside. If too many are broken, the log
-is refused, with a row to look at for each reason. `training.data.sorting` puts the sound ones in order, and the
-finished folder takes its place in one step. Memory is bounded by a slice of the log and the number of listeners, not by
-the log. The price is that the log is written twice, and one of several slices four times (aside, cut, sorted, joined),
-with room on disk for three.
+`training.data.account` reads every row once, checks it and writes the sound ones to a temporary folder. If too many are broken,
+the log is refused, with an example for each reason. `training.data.sorting` sorts the sound ones, and the finished folder is
+put in place in one step. Memory is bounded by a slice of the log and the number of listeners, not by the log. The price is that
+the log is written twice, and a log of several slices four times (temporary, cut, sorted, joined), with disk space for three.
 """
 
 import shutil
@@ -30,7 +29,7 @@ from training.sources.times import Clock
 
 _FETCHED, _ROWS, _TITLES, _BESIDE = "fetched", "rows", "titles", "fetched-catalogue"
 _SHOWN, _KEPT = 5, 100
-"""Ignored files that are shown, and that `log.json` names."""
+"""Number of ignored files that are shown, and that `log.json` names."""
 
 
 def import_log(
@@ -54,11 +53,11 @@ def import_log(
     """Import `paths`, in the format of `source`, into the new folder `out`.
 
     A path is a file, a folder, a glob, a zip archive, a URL of one of these that fsspec knows, or for the source `sql` the URL
-    of a database. `columns` renames columns (ours -> theirs). `user` and `type` are those of all rows. `catalogue` is a path or
-    URL of titles, and `catalogue_columns` renames its columns. `console` shows what became of the rows, and a summary.
+    of a database. `columns` renames columns (ours -> theirs). `user` and `type` hold for all rows. `catalogue` is a path or URL
+    of titles, and `catalogue_columns` renames its columns. `console` shows counts of rows and a summary.
 
-    LogError, and nothing written, where a file cannot be read or its rows do not add up, where the share of broken rows is over
-    `max_broken`, where no sound row is left, where the source has no use for an option, or where `out` exists and not `force`.
+    LogError in these cases; nothing is written then: a file cannot be read, rows do not add up, the share of broken rows is
+    over `max_broken`, no sound row is left, the source does not take an option, or `out` exists and not `force`.
     """
     request = Request(
         places={}, columns=columns or {}, user=user, type=type, query=query, encoding=encoding, clock=clock or Clock()
@@ -107,7 +106,7 @@ def import_log(
 
 
 def _check_options(source: str, request: Request) -> None:
-    """LogError where there is no such source, or where it has no use for an option."""
+    """LogError if there is no such source, or if it does not take an option."""
     if source not in SOURCES:
         raise LogError(f"no source {source!r}; the sources are {', '.join(SOURCES)}")
     if request.columns and "column" not in SOURCES[source].takes:
@@ -126,7 +125,7 @@ def _check_options(source: str, request: Request) -> None:
 
 
 def _show(account: Account, console: Console) -> None:
-    """Say what became of the rows that were not kept, a reason a line."""
+    """Print how many rows were not kept, one line for each reason."""
     text = [f"{name}: {note}" for note, name in account.notes.items()]
     if account.broken:
         text.append(f"broken rows: {account.broken.total():,} of {account.in_files:,}")
@@ -156,7 +155,9 @@ def _refusal(account: Account, max_broken: float) -> str:
 
 
 def _about(source: str, paths: Sequence[str], account: Account, about: Mapping[str, Any]) -> dict[str, Any]:
-    """What `log.json` says. In `rows`, in_files = read + passed_over, and read = kept - added + duplicates + broken."""
+    """Make the content of `log.json`. In `rows`, in_files = read + passed_over, and read = kept - added + duplicates +
+    broken.
+    """
     return {
         "source": source,
         "paths": list(paths),

@@ -1,21 +1,22 @@
-"""The canonical log: one table of events, whatever format they came in.
+"""The canonical log: one table of events, whatever format they had.
 
-LOG/ events.parquet the columns below, sorted by user, time and kind catalogue.parquet optional: track_id, title,
-artist, album, duration_ms, and group, which is the same for one recording log.json where it came from, its licence,
-what was refused and why, counts and dates
+    LOG/
+      events.parquet       the columns below, sorted by user, time and kind
+      catalogue.parquet    optional: track_id, title, artist, album, duration_ms, and group, which is the same for one recording
+      log.json             source, licence, counts, dates, and how many rows were refused for which reason
 
-Sources (training/sources/) write it, everything behind reads it. It knows nothing of rows, models or the skip rule: that
-belongs to the recipe, so one import serves many.
+The sources (training/sources/) write it, and all later steps read it. It depends on no vocabulary, model or skip rule. These
+belong to recipes, so one import serves many recipes.
 
 | column | type | |
 |---|---|---|
 | user_id, track_id | String | required |
 | at_ms | Int64 | required; Unix time in milliseconds |
 | type | String | required: play, skip, complete, like, dislike |
-| played_ms, track_ms | Int64 | how much was heard, how long the track is; null where not known |
+| played_ms, track_ms | Int64 | how much was heard, how long the track is; null if unknown |
 | session_id | String | the player's own session; null: sessions end with a gap |
-| asked | Boolean | false: this event is context only, the evaluation asks nothing about it. Default true |
-| part | String | train, valid or test, where the source brings a published split, then of all; null: split by time |
+| asked | Boolean | false: this event is context only and no case of the evaluation. Default true |
+| part | String | train, valid or test, for all events of a published split; null: split by time |
 """
 
 import hashlib
@@ -54,10 +55,10 @@ SCHEMA = pl.Schema(
 )
 TITLES = pl.Schema({**dict.fromkeys(("track_id", "title", "artist", "album", "group"), pl.String()), "duration_ms": pl.Int64()})
 """The catalogue's columns; all but the first may be null."""
-_LOCK, _OLD = "lock", "old"  # in a draft's folder: held by its process, and the log that it replaces
+_LOCK, _OLD = "lock", "old"  # in a draft's folder: a lock that its process holds, and the log that it replaces
 ORDER = ("user_id", "at_ms", "type", "track_id")
 ROW_GROUP = 100_000
-"""Rows in a Parquet row group: what a reader that goes through the log in slices has to decode at a time."""
+"""Number of rows in a Parquet row group, which a reader must decode at once."""
 
 
 class LogError(TrainingError):
@@ -72,16 +73,16 @@ class Log:
     about: Mapping[str, Any]
 
     def events(self) -> pl.LazyFrame:
-        """The events, sorted by `ORDER`."""
+        """Return the events, sorted by `ORDER`."""
         return pl.scan_parquet(self.folder / EVENTS)
 
     def catalogue(self) -> pl.DataFrame | None:
-        """Titles, artists and durations, where the source had them."""
+        """Return titles, artists and durations. None if the source had none."""
         path = self.folder / CATALOGUE
         return pl.read_parquet(path) if path.exists() else None
 
     def content(self) -> str:
-        """Return the SHA-256 of what a model learns from: the events, and the artist of each track.
+        """Return the SHA-256 of the content that a model learns from: the events, and the artist of each track.
 
         Titles and durations do not count, so they can be corrected without training again. Reads the whole log, in bounded
         memory: about a second for every gigabyte.
@@ -97,7 +98,7 @@ class Log:
 
 
 def open_log(folder: Path) -> Log:
-    """The log that an import left in `folder`; LogError where there is none."""
+    """Open the log in `folder`. LogError if there is none."""
     if not (folder / EVENTS).is_file() or not (folder / ABOUT).is_file():
         raise LogError(
             f"no log at {folder}: found no {EVENTS} and {ABOUT}; `python -m training import --help` says how to make one"
@@ -113,10 +114,10 @@ def open_log(folder: Path) -> Log:
 
 @contextmanager
 def replacing(out: Path, *, force: bool) -> Iterator[Path]:
-    """A new folder that becomes `out` when the block ends well, and is deleted when it does not.
+    """Yield a new folder that becomes `out` if the block succeeds, and is deleted if it fails.
 
-    LogError where `out` exists already, unless `force`: then the old folder gives way only once the new one is whole. What a
-    killed process left of an earlier try is deleted first; what a process that is still alive writes stays.
+    LogError if `out` exists already, unless `force`: then the old folder is replaced once the new one is complete. Folders that
+    killed processes left are deleted first; those of running processes stay.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     _clear_drafts(out)
@@ -134,7 +135,7 @@ def replacing(out: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _clear_drafts(out: Path) -> None:
-    """Delete what killed processes left beside `out`; put back the log that one was killed in the middle of replacing."""
+    """Delete the folders that killed processes left beside `out`. Put back a log that one was about to replace."""
     name = re.compile(re.escape(f".{out.name}-") + "[a-z0-9_]{8}")
     for scratch in out.parent.iterdir():
         if not name.fullmatch(scratch.name) or not (scratch / _LOCK).is_file():
@@ -144,7 +145,7 @@ def _clear_drafts(out: Path) -> None:
                 if (scratch / _OLD).is_dir() and not out.exists():
                     os.replace(scratch / _OLD, out)
                 shutil.rmtree(scratch, ignore_errors=True)
-        except Timeout:  # its process is alive
+        except Timeout:  # its process is running
             continue
 
 
@@ -154,7 +155,7 @@ def write_about(folder: Path, about: Mapping[str, Any]) -> None:
 
 
 def describe(events: pl.LazyFrame) -> dict[str, Any]:
-    """What `log.json` says about any log: how many events, of whom, of what, of which types, from when to when."""
+    """Count for `log.json`: events, listeners, tracks, types, first and last time."""
     found = (
         events.select(
             pl.len().alias("events"),

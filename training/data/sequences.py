@@ -32,7 +32,7 @@ Bools = npt.NDArray[np.bool_]
 
 NO_PART = -1
 _CODES = [EventType[name.upper()] for name in TYPES]
-_event = partial(tuple.__new__, Event)  # the fields as they stand in a tuple; `Event(*fields)` takes four times as long
+_event = partial(tuple.__new__, Event)  # takes the fields as one tuple; `Event(*fields)` takes four times as long
 
 
 _WANTED = [outcome for outcome in Outcome if outcome.wanted]
@@ -161,7 +161,7 @@ def _listeners(events: pl.LazyFrame) -> Iterator[tuple[str, list[Event], _Flags]
         flags: _Flags = {}
         for _, more, further in parts:
             mine += more
-            flags = further | flags  # the first word stands
+            flags = further | flags  # the first value counts
         yield user_id, mine, flags
 
 

@@ -1,4 +1,4 @@
-"""Sorts the events that an import wrote aside, in slices that fit in memory, and keeps each event once."""
+"""Sorts the events of an import's temporary files, in slices that fit in memory, and keeps each event once."""
 
 import shutil
 from pathlib import Path
@@ -8,13 +8,15 @@ import polars as pl
 from training.data.log import EVENTS, ORDER, ROW_GROUP, SCHEMA
 
 SLICE = 2_000_000
-"""Events sorted at a time, some 0.5 GB."""
+"""Number of events sorted at a time; they take about 0.5 GB."""
 WAITING = 5_000
-"""Events of each slice that may wait to be written, as all slices are cut in one pass: of 400 slices as many as one has."""
+"""Number of events buffered for each slice while all slices are cut in one pass. 400 slices buffer as many as one has."""
 
 
 def sort_events(rows: Path, count: int, folder: Path, slice_rows: int = SLICE) -> int:
-    """Write the `count` events in the Parquet files of `rows`, sorted and each once, into a log's folder; returns how many."""
+    """Sort the `count` events in the Parquet files of `rows` into a log's folder, without duplicates. Returns how many are
+    left.
+    """
     events = pl.scan_parquet(rows / "*.parquet")
     if count <= slice_rows:
         ordered = _in_order(events)
@@ -41,7 +43,10 @@ def _in_order(events: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _cut(events: pl.LazyFrame, apart: Path, slice_rows: int) -> list[Path]:
-    """Cut the listeners, in order, into lots of about `slice_rows` events, nobody in two; a folder each, in one pass."""
+    """Cut the listeners, in order, into lots of about `slice_rows` events, in one pass. Returns a folder for each.
+
+    No listener is in two lots.
+    """
     users = events.group_by("user_id").len().collect(engine="streaming").sort("user_id")
     lot = (pl.col("len").cum_sum() - pl.col("len")) // slice_rows
     lots = users.select("user_id", lot=lot.rle_id())

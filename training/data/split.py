@@ -26,7 +26,7 @@ from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences, unk
 from training.recipe import SplitRule
 
 TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
-"""The part of an entry. `UNUSED` entries are read in histories and never learned from nor measured."""
+"""The part of an entry. `UNUSED` entries are read in histories, but never learned from or measured."""
 FEW_LISTENERS, MUCH_UNKNOWN = 100, 0.25
 """`doubts` warns about a test part of fewer listeners, or of a larger share of unknown tracks."""
 _LOT = 1 << 20
@@ -39,7 +39,7 @@ class Split:
     sequences: Sequences
     vocabulary: Vocabulary
     part: Int8s  # [N]: TRAIN, VALID, TEST, UNUSED
-    row: npt.NDArray[np.int32]  # [N]: the entry's row, UNKNOWN where the training part has not enough of it
+    row: npt.NDArray[np.int32]  # [N]: the entry's row, UNKNOWN if it is too rare in the training part
 
     @property
     def counts(self) -> Int64s:
@@ -52,7 +52,7 @@ class Split:
         return known
 
     def digest(self) -> str:
-        """Return the SHA-256 of the vocabulary and of every entry: a checkpoint is of exactly these."""
+        """Return the SHA-256 of the vocabulary and of every entry. A checkpoint is valid for exactly these."""
         digest = hashlib.sha256()
         columns = [getattr(self.sequences, field.name) for field in fields(self.sequences)]
         for column in (self.vocabulary.tracks, *columns, self.part, self.row):
@@ -93,7 +93,7 @@ def with_valid(whole: Split) -> Split:
 
 
 def long_histories(split: Split, entry: Int64s, *, length: int) -> LongHistories:
-    """The long history before each of the given entries, as the service would read it at that entry's time."""
+    """Return the long history before each of the given entries, as the service would read it at that entry's time."""
     sequences = split.sequences
     starts = sequences.offsets[np.searchsorted(sequences.offsets, entry, side="right") - 1]
     own = encode_long(

@@ -1,8 +1,8 @@
-"""Describes a log in a few lines and a small histogram, and warns in words where something seems wrong.
+"""Describes a log in a few lines and a small histogram, and warns if something seems wrong.
 
-The events are read in slices, in their order on disk, so memory does not grow with the log. The number of plays is that
-of the events that begin one (`play`) or of those that end one (`skip`, `complete`), whichever is larger. Skips follow
-the defaults of the skip rule; a recipe may have another rule.
+The events are read in slices, in their order on disk, so memory does not grow with the log. The number of plays is the number
+of events that begin one (`play`) or of events that end one (`skip`, `complete`), whichever is larger. Skips follow the defaults
+of the skip rule; a recipe may have another rule.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ class Summary:
     last_ms: int = 0
     starts: int = 0  # events of type play
     ends: int = 0  # of type skip or complete
-    skips: int = 0  # ends that the skip rule sees as skips
+    skips: int = 0  # ends that are skips by the skip rule
     sessions: int = 0
     repeats: int = 0  # plays of a track that the listener had played before
     played_starts: int = 0  # of type play, with played_ms
@@ -44,11 +44,11 @@ class Summary:
 
     @property
     def plays(self) -> int:
-        """How many plays the log tells of."""
+        """Number of plays in the log."""
         return max(self.starts, self.ends)
 
     def facts(self) -> dict[str, object]:
-        """The figures that `log.json` keeps."""
+        """Return the figures that `log.json` keeps."""
         return {
             "plays": self.plays,
             "sessions": self.sessions,
@@ -58,7 +58,7 @@ class Summary:
 
 
 def summarise(log: Log, now: datetime | None = None) -> Summary:
-    """The summary of a log; what lies after `now` is in the future."""
+    """Summarise a log. Events after `now` count as in the future."""
     found = Summary(events=log.about["events"], listeners=log.about["users"], tracks=log.about["tracks"])
     now_ms = int((now or datetime.now(UTC)).timestamp() * 1000)
     for part in _listeners(log):
@@ -67,7 +67,7 @@ def summarise(log: Log, now: datetime | None = None) -> Summary:
 
 
 def lines(summary: Summary) -> list[str]:
-    """The summary as a person reads it."""
+    """Return the summary as lines of text."""
     plays = summary.plays
     text = [
         f"{summary.events:,} events of {summary.listeners:,} listeners and {summary.tracks:,} tracks,"
@@ -83,7 +83,7 @@ def lines(summary: Summary) -> list[str]:
 
 
 def warnings(summary: Summary) -> list[str]:
-    """What seems wrong with a log, and what to look at."""
+    """Return a sentence for each thing that seems wrong with a log, and what to check."""
     plays, found = summary.plays, []
     if plays and not summary.skips:
         found.append("no skips at all: is a column missing? The model learns most from skips (type skip, or a short played_ms)")
@@ -111,7 +111,7 @@ def warnings(summary: Summary) -> list[str]:
 
 
 def _listeners(log: Log) -> Iterator[pl.DataFrame]:
-    """The events in slices that cut no listener in two, unless one has more events than a slice."""
+    """Yield the events in slices. A listener's events stay together unless they exceed a slice."""
     columns = ("user_id", "track_id", "at_ms", "type", "played_ms", "track_ms", "session_id")
     rest: pl.DataFrame | None = None
     total = int(log.about["events"])
@@ -177,7 +177,7 @@ def _joined(part: pl.DataFrame) -> int:
 
 
 def _histogram(summary: Summary) -> list[str]:
-    """Plays over time, in at most a dozen bars."""
+    """Draw plays over time as at most a dozen bars."""
     first, last = min(summary.days), max(summary.days)
     size = -(-(last - first + 1) // _BARS)
     bars = Counter[int]()

@@ -1,4 +1,4 @@
-"""What a log knows of its tracks (titles, artists, albums, groups, durations), from its own rows and from a file beside it."""
+"""The titles of a log's tracks (with artists, albums, groups, durations), from its own rows and from a separate file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ _FILE = "catalogue.parquet"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Titles:
-    """How many rows of a catalogue's files were read, and how many of them could not be taken."""
+    """How many rows of a catalogue's files were read, and how many of them were unusable."""
 
     rows: int
     broken: int
 
 
 def read_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding: str | None, folder: Path) -> Titles:
-    """Read the catalogue in `places` into a folder of titles. `columns` says which of its columns stands for one of ours.
+    """Read the catalogue in `places` into a folder of titles. `columns` maps our column names to the catalogue's.
 
-    Its columns are track_id and any of title, artist, album, group, duration_ms and duration_s. LogError where there is no
-    track_id or none of the others, or where the rows do not add up.
+    Its columns are track_id and any of title, artist, album, group, duration_ms and duration_s. LogError if there is no
+    track_id or none of the others, or if the rows do not add up.
     """
     if unknown := sorted(set(columns) - set(COLUMNS)):
         raise LogError(f"--catalogue-column {unknown[0]}=…: no such column; the columns are {', '.join(COLUMNS)}")
@@ -77,9 +77,9 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_catalogue(folder: Path, titles: Path) -> int:
-    """Write the catalogue of a log's events from a folder of titles; returns how many of its tracks have a line.
+    """Write the catalogue of a log's events from a folder of titles. Returns how many of its tracks have a line.
 
-    The first row of a track that says something counts. A file beside the log comes before the log's own rows.
+    The first row of a track that has any of them counts. A separate file takes precedence over the log's own rows.
     """
     files = sorted(titles.glob("*.parquet"), key=lambda path: (path.name != _FILE, path.name))
     if not files:

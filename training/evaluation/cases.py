@@ -1,12 +1,12 @@
 """Selects the cases of the evaluation: an entry, the history before it, and its outcome.
 
-A case is an entry of the measured part that the evaluation asks about. Its history is the known entries of its sequence
-before it, in all parts, as the service would read them at that moment. An outcome counts from the time when it was reported. So
-a like that came some tracks later, or a skip that was reported late, is not read by the cases in between.
+A case is an entry of the measured part that the evaluation asks about. Its history is the known entries of its sequence before
+it, in all parts, as the service would read them at that moment. An outcome counts from the time when it was reported. So a like
+that came some tracks later, or a skip that was reported late, is not read by the cases in between.
 
-Nothing heard is masked, since music repeats. Only tracks that the listener disliked and has not liked since are excluded, as
-the service always excludes them. A track that the vocabulary does not know stays a case, which no ranker can hit. This module
-knows nothing of models.
+Tracks that were heard are not masked, since music repeats. Only tracks that the listener disliked and has not liked since are
+excluded, as in the service. A target that the vocabulary does not know stays a case, which no ranker can hit. This module knows
+nothing of models.
 
 Shapes: C cases, K known entries of the sequences that have a case, M outcomes of these that were reported late, D dislikes of
 all cases together, N entries of the log.
@@ -30,32 +30,33 @@ class Cases:
     """Cases in the order of their entries. All cases of a listener are neighbours.
 
     Case c has the history `rows[starts[c]:stops[c]]` with its `outcomes` and `gaps`, not yet cut to a model's length, and
-    excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`. `outcomes` are the last words; `late_place`, `late_from`
+    excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`. `outcomes` are the final ones. `late_place`, `late_from`
     and `late_before` say which were reported late, as in `training.data.sequences.Sequences`.
     """
 
     rows: npt.NDArray[np.int32]  # [K]
     outcomes: Int8s  # [K]
-    gaps: Ints  # [K], the time to the next known entry, as `model.encoding.gap_codes` has it; of a case's newest see `away_ms`
+    # [K], the time to the next known entry as a code of `model.encoding.gap_codes`; see `away_ms` for a case's newest entry
+    gaps: Ints
     starts: Int64s  # [C]
     stops: Int64s  # [C]
-    away_ms: Int64s  # [C], from the newest entry of the history to when it is asked what comes next; 0 without one
+    away_ms: Int64s  # [C], from the newest entry of the history to the request; 0 without one
     entry: Int64s  # [C], indexes the sequences' entries
-    target: Int32s  # [C], a row; UNKNOWN where the training part has not got the track
-    outcome: Int8s  # [C], what became of the target
+    target: Int32s  # [C], a row; UNKNOWN if the training part lacks the track
+    outcome: Int8s  # [C], the target's outcome
     user: Int32s  # [C]
-    repeat: Bools  # [C], whether the target's track stands earlier in the sequence
-    in_session: Bools  # [C], whether it stands earlier in the same session
-    first: Int64s  # [C], where the case's sequence begins among the sequences' entries
-    kept: Int64s  # [C], known entries before the target that the listener kept, as far as was known then
+    repeat: Bools  # [C], whether the target's track occurs earlier in the sequence
+    in_session: Bools  # [C], whether it occurs earlier in the same session
+    first: Int64s  # [C], first entry of the case's sequence
+    kept: Int64s  # [C], number of known entries before the target that were kept, as far as was known then
     late_place: Int64s  # [M], ascending, indexes rows
     late_from: Int64s  # [M], indexes the sequences' entries
     late_before: Int8s  # [M]
     disliked: Int32s  # [D], rows
     disliked_offsets: Int64s  # [C + 1]
     size: int  # rows of the vocabulary
-    last_outcome: Outcome | None = None  # how the newest play of each history is supposed to have ended; None: as it did
-    split: Split  # whose entries `first` up to `entry` are the whole history, unknown tracks among them
+    last_outcome: Outcome | None = None  # how the newest play of each history ends, instead of its real outcome
+    split: Split  # its entries from `first` to `entry` are the whole history, unknown tracks included
 
     def __len__(self) -> int:
         return len(self.entry)
@@ -93,14 +94,14 @@ class Cases:
         return encoded
 
     def long_histories(self, length: int) -> LongHistories:
-        """The listeners' newest `length` plays before each case, unknown tracks among them."""
+        """Return the listeners' newest `length` plays before each case, unknown tracks included."""
         own = long_histories(self.split, self.entry, length=length)
         if self.last_outcome is not None:
             own.own_outcomes[:, -1] = np.where(own.own_outcomes[:, -1] > 0, self.last_outcome, 0)
         return own
 
     def outcomes_of(self, case: int) -> Int8s:
-        """The outcomes of a case's history as they were known when the case began."""
+        """Return the outcomes of a case's history as they were known when the case began."""
         one = self.take(slice(case, case + 1))
         outcomes = np.array(self.outcomes[self.starts[case] : self.stops[case]])
         _, late = one._unknown_yet(one.starts)
@@ -108,7 +109,7 @@ class Cases:
         return outcomes
 
     def _unknown_yet(self, starts: Int64s) -> tuple[Int64s, Int64s]:
-        """As `training.data.sequences.unknown_yet`, of the histories from `starts` on."""
+        """Like `training.data.sequences.unknown_yet`, for the histories from `starts` on."""
         return unknown_yet(self.late_place, self.late_from, starts, self.stops, self.entry)
 
     def excluded(self) -> Ints:
@@ -128,14 +129,14 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
     entry = np.flatnonzero((split.part == part) & sequences.asked)
     if cap is not None and cap < len(entry):
         entry = np.sort(np.random.default_rng(seed).choice(entry, cap, replace=False))
-    # Of sequences without a case nothing is kept: their entries may be more than memory holds.
+    # Sequences without a case are not kept: their entries may exceed memory.
     asked, mine = np.unique(np.searchsorted(sequences.offsets, entry, side="right") - 1, return_inverse=True)
     lengths = np.diff(sequences.offsets)[asked]
     first = np.cumsum(lengths) - lengths
     place = ranges(sequences.offsets[asked], lengths)
-    at = first[mine] + entry - sequences.offsets[asked][mine]  # where each case's entry stands in `place`
+    at = first[mine] + entry - sequences.offsets[asked][mine]  # the place of each case's entry in `place`
     known = split.row[place] != UNKNOWN
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known, dtype=np.int64)])  # known entries before each
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(known, dtype=np.int64)])  # number of known entries before each
     at_ms = sequences.at_ms[place][known]
     starts, stops = before[first[mine]], before[at]
     newest_ms = at_ms[np.maximum(stops - 1, 0)] if len(at_ms) else np.zeros(len(entry), np.int64)
@@ -170,13 +171,13 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
 
 
 def _sessions(sequence: Int64s, session: Int32s) -> Int64s:
-    """One number for each session of each sequence, [N]."""
+    """Number the sessions of all sequences, [N]."""
     numbers: Int64s = np.unique(sequence << 32 | session, return_inverse=True)[1]
     return numbers
 
 
 def _repeats(group: Int64s, track: Int32s, tracks: int) -> Bools:
-    """Whether each entry's track stands earlier in its group, a sequence or a session, [N]."""
+    """Say for each entry whether its track occurs earlier in its group (a sequence or a session), [N]."""
     key = group * tracks + track
     repeats = np.ones(len(key), np.bool_)
     repeats[np.unique(key, return_index=True)[1]] = False

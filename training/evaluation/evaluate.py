@@ -30,9 +30,9 @@ from training.progress import progress
 LIST = 20
 """Tracks in an answer: the largest k of the metrics."""
 SCORES = 1 << 24
-"""Most scores held at a time: 64 MB."""
+"""Largest number of scores held at a time: 64 MB."""
 _AT_LEAST = 8
-"""Cases scored together if the catalogue is so large that `SCORES` would hold fewer: one pass over it serves all of them."""
+"""Smallest number of cases that are scored together. On a very large catalogue `SCORES` would hold fewer."""
 LENGTHS = (0, 1, 5, 10, 20, 50)
 """Lower limits of the buckets of history length."""
 

@@ -1,12 +1,12 @@
 """Metrics of next-track recommendation, as pure functions of arrays.
 
 There are two families. *Finding*: the rank in the full catalogue of the track that the listener kept next. *Refusal*: whether
-kept tracks score above refused ones, and how many refused tracks are proposed. The best rank is 1. There is one target a
-case, so recall@k is the hit rate, and MAP@k is the reciprocal rank cut at k.
+kept tracks score above refused ones, and how many refused tracks are proposed. The best rank is 1. Each case has one target, so
+recall@k is the hit rate, and MAP@k is the reciprocal rank cut at k.
 
-Tie rule: ties count against the target, so a ranker that scores everything alike finds nothing. Between a wanted and a
-refused target a tie counts half (`auc_within_users`) or as wrong (`pairwise_accuracy`). Nothing is ranked in a sample of the
-catalogue. A mean over nothing is NaN, and the caller leaves such a metric out.
+Tie rule: ties count against the target, so a ranker that scores everything alike finds nothing. Between a wanted and a refused
+target a tie counts half (`auc_within_users`) or as wrong (`pairwise_accuracy`). Nothing is ranked in a sample of the catalogue.
+A mean over nothing is NaN, and the caller leaves such a metric out.
 
 Shapes: C cases, V rows of the vocabulary, L places of a list.
 """
@@ -62,9 +62,9 @@ def mrr(rank: Int64s, k: int) -> float:
 
 
 def skipped_hits(rank: Int64s, wanted: Bools, k: int) -> float:
-    """Return the share that the listener skipped or disliked, of the targets of all cases that are among the first k.
+    """Among targets in the first k proposals, return the share that the listener skipped or disliked.
 
-    Unlike how often a refused target is among the first k, it does not rise merely because a ranker finds more of everything.
+    Unlike the share of refused targets in the first k, it does not rise merely because a ranker finds more of everything.
     """
     hit = rank <= k
     return _mean(~wanted[hit])
@@ -82,7 +82,9 @@ def auc_within_users(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]
 
 
 def gauc(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
-    """The mean of the same AUCs, weighted by each listener's number of targets (Zhu et al. 2017, as SINE is measured)."""
+    """Return the mean AUC within users, weighted by each listener's number of targets (Zhu et al. 2017, as in SINE's
+    evaluation).
+    """
     above, equal, pairs = _pairs_by_user(score, wanted, user)
     both, targets = pairs > 0, np.unique(user, return_counts=True)[1]
     if not both.any():
@@ -91,9 +93,9 @@ def gauc(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
 
 
 def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
-    """NDCG of each wanted target among the tracks that its listener refused, as SINE is measured.
+    """NDCG of each wanted target among the tracks that its listener refused, as in SINE's evaluation.
 
-    The mean of 1 / log2(1 + rank), with ties against the target, over the targets of listeners who refused something.
+    It is the mean of 1 / log2(1 + rank), with ties against the target, over the targets of listeners who refused something.
     """
     among = _among_own(score, wanted, user)
     refused = among.refused[among.owner]
@@ -102,10 +104,10 @@ def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) 
 
 
 def pairwise_accuracy(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
-    """Return the share of pairs with the wanted target strictly above the refused one of the same listener, and the number of
-    pairs.
+    """Return the share of pairs in which the wanted target scores strictly above a refused one, and the number of pairs.
 
-    This is the 'test accuracy' of Mei, Bembom & Ehmann 2024. Every pair counts alike, so busy listeners count more.
+    Both targets of a pair are of one listener. This is the 'test accuracy' of Mei, Bembom & Ehmann 2024. Every pair counts
+    alike, so busy listeners count more.
     """
     above, _, pairs = _pairs_by_user(score, wanted, user)
     total = int(pairs.sum())

@@ -1,8 +1,8 @@
-"""Baselines that know a listener's own past and nothing of anybody else: what a music model has to beat.
+"""Baselines that read only the listener's own past. A music model must beat them.
 
 People repeat tracks and whole sequences of tracks, so these simple counts are strong rivals on real listening. All of them read
-the listener's whole history before a case, however long, and propose its tracks alone. They propose tracks without a row in the
-vocabulary too. Such a track has a request-local row after the last one: `size + j` for the j-th of the listener's unknown
+the listener's whole history before a case, however long, and propose only tracks from it. They propose tracks without a row in
+the vocabulary too. Such a track has a request-local row after the last one: `size + j` for the j-th of the listener's unknown
 tracks, counted from the one heard last.
 
     most recent     the newest kept track first
@@ -13,12 +13,12 @@ tracks, counted from the one heard last.
                     k: share of the evidence of the own sessions that have one of the nine newest kept tracks
                     c: share of `own counts`
 
-The evidence `k` of a play is the sum over matches in its session of match * near. A match is an earlier play of one of the
+The evidence `k` of a play is the sum of match * near over the matches in its session. A match is an earlier play of one of the
 nine newest distinct kept tracks (lag 0 for the last). It counts match = 1 for lag 0, else .72 exp(-(lag - 1) / 3). A play that
-stands d <= 15 places after the match has near = d^-.55, one before it .65 d^-.5. The weights were chosen on the validation part
-of six listeners.
+is d <= 15 places after the match has near = d^-.55, one before it .65 d^-.5. The weights were chosen on the validation part of
+six listeners.
 
-Cost: a few passes over the history a case, about a millisecond for 20,000 plays.
+Cost: a few passes over the history for each case, about a millisecond for 20,000 plays.
 
 Shapes: B batch, V rows, U unknown own tracks of a case, H kept plays of a history, N entries of the log.
 """
@@ -40,33 +40,35 @@ REACH, AROUND = 9, 15
 LATER, LATER_FADE = 0.72, 3.0
 AFTER, BEFORE, BEFORE_FADE = 0.55, 0.65, 0.5
 HALF_LIFE = 100.0
-"""Of counts, in kept plays."""
+"""Half-life of the weights in `counts`, in kept plays."""
 WEIGHTS = (9.0, 3.0, 0.1, 0.5, 0.5)
-"""Of contexts of three, two and one, of own sessions, of counts."""
+"""Weights in `back_off`: contexts of three, two and one tracks, own sessions, counts."""
 
 
 class Kept(NamedTuple):
-    """The kept plays of one history, oldest first: tracks as the log numbers them, and their sessions, int [H]."""
+    """The kept plays of one history, oldest first: track and session numbers of the log, int [H] each."""
 
     track: Int64s
     session: Int64s
 
 
 Score = Callable[[Kept, int], Floats]
-"""Scores of all tracks of the log, of which there are so many, from a history of at least one kept play."""
+"""A function that scores all tracks of the log from a history of at least one kept play. Its arguments: history, number of
+tracks.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnHistory:
-    """A ranker by a score of the listener's own kept plays."""
+    """A ranker that scores tracks by a function of the listener's own kept plays."""
 
     name: str
     score: Score
     split: Split
-    rows: Int32s  # [tracks], UNKNOWN where the vocabulary has not got the track
+    rows: Int32s  # [tracks], UNKNOWN if the vocabulary lacks the track
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
-        """Float32 [B, V + U], -inf for what the listener has never kept."""
+        """Return scores, float32 [B, V + U]; -inf for tracks that the listener has never kept."""
         size, tracks = cases.size, len(self.rows)
         unknown = [own_unknown_tracks(cases, case) for case in range(len(cases))]
         scores_BW = np.full((len(cases), size + max(map(len, unknown), default=0)), -np.inf, np.float32)
@@ -88,7 +90,7 @@ class OwnHistory:
 
 
 def own_history(split: Split) -> list[OwnHistory]:
-    """The baselines of this module, weakest first. Nothing is fitted: what they read of other parts is a case's own history."""
+    """Return the baselines of this module, weakest first. They are not fitted: each reads only the case's own history."""
     sequences = split.sequences
     rows = np.full(len(sequences.tracks), UNKNOWN, np.int32)
     rows[sequences.track] = split.row
@@ -97,20 +99,20 @@ def own_history(split: Split) -> list[OwnHistory]:
 
 
 def recency(kept: Kept, tracks: int) -> Floats:
-    """1 for the newest kept play, less the older: each track stands where it was kept last."""
+    """Score each track by its latest kept play: 1 for the newest play of the history, falling to 1 / H for the oldest."""
     score = np.zeros(tracks, np.float32)
     score[kept.track] = np.arange(1, len(kept.track) + 1) / len(kept.track)
     return score
 
 
 def counts(kept: Kept, tracks: int) -> Floats:
-    """Kept plays, each half as much for every so many kept plays since."""
+    """Count the kept plays of each track. A play's weight halves with every `HALF_LIFE` later kept plays."""
     age = np.arange(len(kept.track) - 1, -1, -1)
     return np.bincount(kept.track, 0.5 ** (age / HALF_LIFE), tracks).astype(np.float32)
 
 
 def markov(kept: Kept, tracks: int, context: int = 1) -> Floats:
-    """How often each track came right after the last `context` kept ones, in their order."""
+    """Count how often each track came right after the same `context` kept tracks that end the history."""
     track = kept.track
     if len(track) <= context:
         return np.zeros(tracks, np.float32)
@@ -121,7 +123,7 @@ def markov(kept: Kept, tracks: int, context: int = 1) -> Floats:
 
 
 def own_sessions(kept: Kept, tracks: int) -> Floats:
-    """The evidence `k` of each track: what stood near the newest kept tracks in the listener's own sessions."""
+    """Compute the evidence `k` of each track: plays near the newest kept tracks in the listener's own sessions."""
     size = len(kept.track)
     newest = _newest_distinct(kept.track)
     away = np.concatenate([np.arange(-AROUND, 0), np.arange(1, AROUND + 1)])
@@ -139,7 +141,7 @@ def own_sessions(kept: Kept, tracks: int) -> Floats:
 
 
 def back_off(kept: Kept, tracks: int) -> Floats:
-    """The weighted sum of all that the listener's own past says; each part is a share of its own evidence."""
+    """Return the weighted sum of all parts. Each part is divided by its own sum first."""
     parts = [
         markov(kept, tracks, 3),
         markov(kept, tracks, 2),
@@ -154,7 +156,7 @@ def back_off(kept: Kept, tracks: int) -> Floats:
 
 
 def own_unknown_tracks(cases: Cases, case: int) -> Int64s:
-    """The tracks, as the log numbers them, of a case's history that the vocabulary has not got: heard last first."""
+    """Return the tracks of a case's history that have no row, as the log numbers them; the one heard last comes first."""
     split = cases.split
     own = slice(int(cases.first[case]), int(cases.entry[case]))
     track = split.sequences.track[own][split.row[own] == UNKNOWN][::-1]
@@ -163,7 +165,7 @@ def own_unknown_tracks(cases: Cases, case: int) -> Int64s:
 
 
 def targets_with_own(cases: Cases) -> Int64s:
-    """The row of each target [C], request-local where only the listener's own history has it; else UNKNOWN."""
+    """Return the row of each target [C]. Without a row it is request-local if it is in the listener's history, else UNKNOWN."""
     target = cases.target.astype(np.int64)
     for case in np.flatnonzero((target == UNKNOWN) & cases.repeat):
         track = cases.split.sequences.track[cases.entry[case]]
@@ -193,7 +195,7 @@ def rows_of_entries(cases: Cases, case: int, entries: Int64s) -> Int64s:
 
 
 def _newest_distinct(track: Int64s) -> Int64s:
-    """Places of the `REACH` newest distinct tracks, newest first, each at its newest play."""
+    """Return the places of the `REACH` newest distinct tracks, newest first. A track's place is its newest play."""
     backwards = track[::-1]
     newest: Int64s = np.sort(np.unique(backwards, return_index=True)[1])[:REACH]
     return len(track) - 1 - newest

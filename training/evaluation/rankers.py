@@ -1,4 +1,4 @@
-"""Rankers that are no baseline: a trained network, and the simulator's own knowledge.
+"""Rankers that are no baselines: a trained network, and the simulator's own knowledge.
 
 Shapes: B batch, V rows, Q query width.
 """
@@ -21,7 +21,7 @@ from training.simulator.truth import Truth, best_scores
 
 @dataclass(frozen=True, slots=True)
 class NetworkRanker:
-    """A network as it stands: its item matrix is taken once."""
+    """A ranker that scores with a trained network. Its item matrix is computed once."""
 
     name: str
     network: Network
@@ -29,17 +29,17 @@ class NetworkRanker:
 
     @classmethod
     def of(cls, name: str, network: Network) -> "NetworkRanker":
-        """The ranker of a network, which is set to evaluate."""
+        """Make the ranker of a network, which is put into evaluation mode."""
         with torch.no_grad():
             return cls(name, network.eval(), network.item_matrix())
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
-        """Float32 [B, V]; with a copy head [B, V + U]."""
+        """Return scores, float32 [B, V]; with a copy head [B, V + U]."""
         copy_head = self.network.copy_head
         return self.score(batch, None if copy_head is None else cases.long_histories(copy_head.length))
 
     def score(self, batch: Encoded, own: LongHistories | None = None) -> Floats:
-        """The same for histories without cases, with the long history of each where the network has a copy head."""
+        """Return the same scores for histories without cases. A network with a copy head also needs their long histories."""
         network = self.network
         with torch.no_grad():
             place = self.items_VQ.device
@@ -56,14 +56,14 @@ class NetworkRanker:
 
 @dataclass(frozen=True, slots=True)
 class BestPossible:
-    """What an omniscient ranker of a simulated log would say."""
+    """The omniscient ranker of a simulated log, which knows each listener's taste."""
 
     truth: Truth
     split: Split
     name: str = "best possible"
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
-        """Float32 [B, V]."""
+        """Return scores, float32 [B, V]."""
         sequences = self.split.sequences
         users = [sequences.users[user] for user in cases.user.tolist()]
         known = best_scores(self.truth, users, sequences.at_ms[cases.entry], self.split.vocabulary.tracks)

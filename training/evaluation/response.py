@@ -1,8 +1,8 @@
-"""Responsiveness: what a skip changes at once.
+"""Responsiveness: how far a ranker's list changes after a skip.
 
-The same history is asked twice: as if its last track had been kept, and as if it had been skipped. The track's neighbours,
-those that were most often kept right after it in the training part, should fall. A ranker blind to how plays end scores 0, one
-that shuns whatever goes with a skipped track up to 1. It knows nothing of networks.
+The same history is ranked twice: as if its last track had been kept, and as if it had been skipped. The track's neighbours, the
+tracks most often kept right after it in the training part, should fall. A ranker that ignores outcomes scores 0. A ranker that
+avoids every neighbour of a skipped track scores up to 1. This module knows nothing of networks.
 
 Shapes: B batch, L places of a list, N neighbours.
 """
@@ -18,12 +18,14 @@ from training.evaluation.cases import Cases
 from training.evaluation.evaluate import LIST, Ranker, at_a_time, top_lists
 
 CASES = 1_000
-"""Asked at most, evenly from first to last: two answers each."""
+"""Largest number of cases, taken evenly from first to last. Each is ranked twice."""
 
 
 def response(ranker: Ranker, cases: Cases, followers: Markov, *, length: int) -> float:
-    """The share of the last track's neighbours (`LIST` of them at most) that are in the top `LIST` where it was kept, less the
-    share where it was skipped: the mean over up to `CASES` cases whose last track has neighbours. NaN without any.
+    """Return the mean fall of the last track's neighbours in the top `LIST`, when it is skipped instead of kept.
+
+    A fall is the share of the (at most `LIST`) neighbours in the top `LIST` if the track was kept, less this share if it was
+    skipped. The mean is over at most `CASES` cases whose last track has neighbours. NaN without any.
     """
     last = cases.rows[np.maximum(cases.stops - 1, 0)]
     asked = np.flatnonzero((cases.lengths > 0) & (np.diff(followers.offsets)[last] > 0))
@@ -42,7 +44,7 @@ def response(ranker: Ranker, cases: Cases, followers: Markov, *, length: int) ->
 
 
 def neighbours(followers: Markov, row: int) -> Int64s:
-    """The rows that most often were kept right after `row`, best first: [N], at most `LIST`."""
+    """Return the rows most often kept right after `row`, best first: [N], at most `LIST`."""
     place = slice(followers.offsets[row], followers.offsets[row + 1])
     return followers.to[place][np.argsort(-followers.weight[place], kind="stable")[:LIST]]
 

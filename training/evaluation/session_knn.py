@@ -1,8 +1,8 @@
-"""Session-kNN with order: scores tracks by where they stand in the sessions that resemble the current one.
+"""Session-kNN with order: scores tracks by their places in past sessions that are similar to the current one.
 
-This is the strongest simple rival on music sessions: VMIS-kNN (Kersbergen, Sprangers & Schelter 2022, 'Serenade'), weighted
-as in sequence-and-time-aware kNN (Garg et al. 2019, 'STAN'). It reads the newest `reach` distinct wanted tracks of a history;
-the last has lag 0.
+This is the strongest simple rival on music sessions: VMIS-kNN (Kersbergen, Sprangers & Schelter 2022, 'Serenade'), weighted as
+in sequence-and-time-aware kNN (Garg et al. 2019, 'STAN'). It reads the newest `reach` distinct wanted tracks of a history; the
+last has lag 0.
 
     sim(s, neighbour) = sum over the tracks in both of exp(-lag / fade) idf(track)^2 / (length^.25 (1 + days)^.2)
     score(i)          = heard(i) * sum over the k nearest neighbours with i of sim * match * near
@@ -10,15 +10,14 @@ the last has lag 0.
     near              = (places between that track and i in the neighbour)^-.5; times .8 if i does not come after it
     heard(i)          = .3 for the last track of the history, .2 for the other tracks that are read, 1 for the rest
 
-idf(i) = log(S / sessions with i). A neighbour's length counts distinct tracks, and days are between its end and the case.
-These numbers and the defaults below were chosen by coordinate descent on the validation part of #nowplaying.
+idf(i) = log(S / sessions with i). A neighbour's length counts distinct tracks, and days are between its end and the case. These
+numbers and the defaults below were chosen by coordinate descent on the validation part of #nowplaying.
 
-Departures from both papers: the `recent` newest sessions are taken for each track of the history, not for all tracks
-together. And popularity stands behind all scores, so that every list is full. Instead of hash maps and heaps for each
-request, an inverted index in arrays and sorting serve a batch at a time.
+Departures from both papers: the `recent` newest sessions are searched for each track of the history, not for all tracks
+together. Popularity is added with a small weight, so that every list is full. The papers use hash maps and heaps for each
+request; here an inverted index in arrays and sorting serve a batch at a time.
 
-Shapes: B batch, T time, V rows, S sessions, M (history place, session) matches of a batch, P (session, track) pairs, N
-entries.
+Shapes: B batch, T time, V rows, S sessions, M (history place, session) matches of a batch, P (session, track) pairs, N entries.
 """
 
 from collections.abc import Collection
@@ -35,7 +34,7 @@ from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
 
 AT_A_TIME = 128
-"""Cases whose matches are held together. On a small catalogue each can have `recent` times the history's length of them."""
+"""Number of cases whose matches are held together. A case can have `recent` matches for each track of its history."""
 IDF, LENGTH, AGE, NEAR = 2.0, 0.25, 0.2, 0.5
 """Exponents of the weights."""
 EARLIER, HEARD, HEARD_LAST = 0.8, 0.2, 0.3
@@ -45,13 +44,13 @@ EARLIER, HEARD, HEARD_LAST = 0.8, 0.2, 0.3
 class SessionKnn:
     """The index: sessions numbered by their end, newest first, with their tracks, and the sessions of each track.
 
-    A track that was heard twice in a session stands where it was heard last.
+    A track that was heard twice in a session has its later place.
     """
 
     name: str
-    recent: int  # sessions read for each track of the history
-    neighbours: int  # nearest sessions that count
-    reach: int  # tracks of the history that are read
+    recent: int  # number of sessions searched for each track of the history
+    neighbours: int  # number of nearest sessions that count
+    reach: int  # number of tracks of the history that are read
     fade: float  # lag at which a track counts 1 / e
     session_offsets: Int64s  # [S + 1]
     session_rows: Int64s  # [P], the distinct tracks of each session
@@ -121,7 +120,8 @@ def session_knn(
     """Index the wanted tracks of the sessions in `parts`."""
     entries, number, place, ended_ms = by_session(split, parts)
     size = len(split.vocabulary)
-    pairs, last = np.unique((number * size + split.row[entries])[::-1], return_index=True)  # of equal pairs it finds the first
+    # np.unique finds the first of equal pairs
+    pairs, last = np.unique((number * size + split.row[entries])[::-1], return_index=True)
     place = place[::-1][last]
     session_of, row_of = pairs // size, pairs % size
     by_row = np.lexsort((session_of, row_of))
@@ -167,7 +167,7 @@ def by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, In
 def distinct_wanted(batch: Encoded, *, reach: int) -> tuple[Int64s, Int64s, Int64s]:
     """Return the newest `reach` distinct wanted tracks of all histories, oldest first: case, row and lag (0 for the newest).
 
-    A track that was heard twice stands where it was heard last.
+    A track that was heard twice has its later place.
     """
     width = batch.tracks.shape[1]
     case, place = np.nonzero(is_wanted(batch.outcomes))

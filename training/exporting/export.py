@@ -1,6 +1,6 @@
-"""From a trained network to an artifact: graphs, checks against torch, golden cases, everything in one folder.
+"""Exports a trained network as an artifact: graphs, checks against torch, golden cases, everything in one folder.
 
-Nothing is written under the artifact's name before ONNX Runtime has given torch's answers at several batch sizes and
+Nothing is written under the artifact's name before ONNX Runtime has reproduced torch's answers at several batch sizes and
 lengths: empty, ragged and full.
 
 Shapes: B batch, T time, K count, V rows.
@@ -36,11 +36,11 @@ from training.exporting.search.select_retrieval import select_retrieval
 from training.recipe import Recipe
 
 _GOLDEN_COUNT = 20
-_PARITY_COUNT = 2_000  # of the best rows that are compared: all of a small catalogue
+_PARITY_COUNT = 2_000  # number of best rows that are compared: all of a small catalogue
 
 
 class ExportError(TrainingError):
-    """A network whose graphs do not give its answers; nothing was written."""
+    """A network whose graphs answer differently from torch. Nothing was written."""
 
 
 def export(
@@ -65,13 +65,14 @@ def export(
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
     try:
-        draft.chmod(0o755)  # mkdtemp hides it from the service's own user
+        draft.chmod(0o755)  # mkdtemp's mode would hide it from the service's user
         encoder = export_encoder(network)
         records = write_weights(draft, encoder.weights)
         for name, tail in ((artifact.MODEL, scoring_graphs.top(network)), (artifact.RANK, scoring_graphs.rank(network))):
             write_graph(draft / name, encoder.graph, tail, encoder.weights, records)
         length = recipe.history.length
-        ranker = NetworkRanker(recipe.name, network.eval(), torch.from_numpy(encoder.weights["items"]))  # once in memory
+        # shares the item matrix with the graphs' weights, so memory holds it once
+        ranker = NetworkRanker(recipe.name, network.eval(), torch.from_numpy(encoder.weights["items"]))
         check_parity(ranker, draft, length=length)
         golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
         versions.write_json(draft / artifact.TRACKS, vocabulary.tracks)
@@ -120,11 +121,11 @@ def _first_kept(popular: Sequence[int], dropped: Sequence[int], count: int) -> l
 
 
 def open_graph(path: Path, threads: int = 1, *, packed: bool = True) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session with explicit threads; `packed`, as the service opens it.
+    """Open a session with explicit threads.
 
-    Not `packed`, items that are multiplied whole stay where they are mapped: slower, and a copy of them less in memory.
+    `packed` is how the service opens it. Otherwise item matrices stay memory-mapped: slower, but without a copy in memory.
     """
-    onnxruntime.disable_telemetry_events()  # what is trained here is nobody else's business
+    onnxruntime.disable_telemetry_events()  # nothing about a training is sent to others
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -133,12 +134,12 @@ def open_graph(path: Path, threads: int = 1, *, packed: bool = True) -> onnxrunt
 
 
 def weight_of(network: Network) -> float:
-    """What the network's wanted head weighs; 0 without one."""
+    """Return the weight of the network's wanted head; 0 without one."""
     return network.wanted_weight.item() if "wanted_weight" in network.further_inputs else 0.0
 
 
 def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> None:
-    """Compare both graphs with torch on empty, ragged and full batches; ExportError with the largest difference found."""
+    """Compare both graphs with torch on empty, ragged and full batches. ExportError with the largest difference found."""
     model, rank = (open_graph(folder / name, packed=False) for name in (artifact.MODEL, artifact.RANK))
     size = torch_ranker.network.rows
     random = np.random.default_rng(0)
@@ -151,7 +152,8 @@ def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> N
         candidates = random.integers(1, wanted_BV.shape[1], (batch, 7))
         ranked = rank.run(None, feed(names_of(rank), encoded, candidates=candidates, wanted_weight=weight, **further))[0]
         asked = np.take_along_axis(wanted_BV, candidates, axis=1)
-        asked = np.where(np.isneginf(asked), ranked, asked)  # whoever names a track may hear it again, whatever is proposed
+        # a candidate that is named is scored even if `model.onnx` would not propose it
+        asked = np.where(np.isneginf(asked), ranked, asked)
         _compare(ranked, asked, f"rank.onnx at batch {batch}, length {width}")
         excluded = random.integers(0, wanted_BV.shape[1], (batch, 5))
         count = min(size, _PARITY_COUNT)
@@ -164,7 +166,7 @@ def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> N
 
 
 def names_of(graph: onnxruntime.InferenceSession) -> list[str]:
-    """What a graph reads."""
+    """Return the names of a graph's inputs."""
     return [tensor.name for tensor in graph.get_inputs()]
 
 
@@ -178,7 +180,7 @@ def _compare(found: Floats, wanted: Floats, where: str) -> None:
 
 
 def _random_batch(random: np.random.Generator, batch: int, width: int, rows: int) -> Encoded:
-    """Histories of all lengths from none to `width`."""
+    """Draw histories of all lengths from 0 to `width`."""
     lengths = np.linspace(0, width, batch, dtype=np.int64) if batch > 1 else np.zeros(1, np.int64)
     tops = ((FIRST, rows), (1, 5), (0, GAP_CODES))
     histories = [RowHistory(*(random.integers(low, high, size).tolist() for low, high in tops)) for size in lengths]
@@ -186,7 +188,7 @@ def _random_batch(random: np.random.Generator, batch: int, width: int, rows: int
 
 
 def _random_own(random: np.random.Generator, batch: int, rows: int) -> LongHistories:
-    """Long histories of all lengths from none to 60, with repeats, refused tracks and some that have no row."""
+    """Draw long histories of all lengths from 0 to 60, with repeats, refused tracks and some tracks without a row."""
     stops = np.cumsum(np.linspace(0, 60, batch, dtype=np.int64)) if batch > 1 else np.full(1, 40)
     starts = np.concatenate([np.zeros(1, np.int64), stops[:-1]])
     tracks = random.integers(FIRST, min(rows, 25) + 5, int(stops[-1]))
@@ -202,7 +204,7 @@ def _random_own(random: np.random.Generator, batch: int, rows: int) -> LongHisto
 
 
 def _varied(samples: Sequence[RowHistory]) -> list[RowHistory]:
-    """No history, and up to seven of the samples, short to long."""
+    """Choose golden histories: the empty one, and up to seven samples, short to long."""
     ordered = sorted(samples, key=lambda history: len(history.rows))
     picked = [ordered[index] for index in np.linspace(0, len(ordered) - 1, min(7, len(ordered)), dtype=np.int64)]
     nothing = None if not samples or samples[0].own is None else join([None])
@@ -210,7 +212,7 @@ def _varied(samples: Sequence[RowHistory]) -> list[RowHistory]:
 
 
 def _golden(ranker: NetworkRanker, history: RowHistory, length: int) -> Golden:
-    """The network's own answer, the newest entry's track excluded."""
+    """Make a golden case: the network's answer to a history, with the newest entry's track excluded."""
     scores_V = ranker.score(encode_histories([history], length=length), history.own)[0]
     excluded = [int(row) for row in history.rows[-1:]]
     scores_V[[0, 1, *excluded]] = -np.inf

@@ -3,11 +3,11 @@
     model.onnx   (tracks, outcomes, excluded, count) -> (rows, scores): encode, score all items, mask, top-k
     rank.onnx    (tracks, outcomes, candidates) -> scores: encode, score the candidates
 
-Between `outcomes` and the rest stand the network's further inputs: `gaps` [B, T], `wanted_weight` [].
+The network's further inputs follow after `outcomes`: `gaps` [B, T], `wanted_weight` [].
 
-The encoder comes out of torch's exporter, the tails are written by hand in ONNX's text form: masking and top-k depend on
-inputs in ways that exporters have silently frozen before. Both graphs keep their weights in one file beside them, `items`
-once: the input embedding of a network with tied tables is read out of it.
+Torch's exporter writes the encoder. The scoring graph behind it is written by hand in ONNX's text form: masking and top-k
+depend on inputs, and exporters have silently frozen such parts before. Both graphs keep their weights in one file. `items` is
+stored once: the input embedding of a network with tied tables is read out of it.
 
 Shapes: B batch, T time, N excluded, M candidates, K count, Q query width, V rows, R remembered.
 """
@@ -32,14 +32,14 @@ from model.nets.network import Network
 from training.exporting.search.int8_search import Weights
 
 _ALIGNMENT = 4096
-"""Of each weight in the file, so that it can be memory-mapped on its own."""
+"""Alignment in bytes of each weight in the file, so that it can be memory-mapped on its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What torch exported, (tracks, outcomes) -> query, and the weights that it leaves out, by name; `items` is one of them.
+    """The exported encoder, (tracks, outcomes) -> query, and the weights that it leaves out, by name. `items` is one of them.
 
-    With a memory it also gives the rows that are `remembered` [B, R] and what their scores get `more` [B, R].
+    With a session memory the encoder also returns the `remembered` rows [B, R] and the score bonus of each, `more` [B, R].
     """
 
     graph: ModelProto
@@ -47,7 +47,7 @@ class Encoder:
 
 
 def export_encoder(network: Network) -> Encoder:
-    """The encoder of a network, which is folded."""
+    """Export the encoder of a network whose artist embeddings are merged."""
     network.merge_artist_embeddings()
     with _short_table(network):
         encoder = _export_encoder(network)
@@ -56,12 +56,12 @@ def export_encoder(network: Network) -> Encoder:
     if network.tied is not None:
         _read_table_from_items(encoder, network.tied, weights)
         table = network.get_parameter(network.tied)
-        table.data = torch.from_numpy(weights["items"])[:, : table.shape[1]]  # so the rows are in memory once, too
+        table.data = torch.from_numpy(weights["items"])[:, : table.shape[1]]  # memory, too, holds the rows once
     return Encoder(encoder, weights)
 
 
 def write_weights(folder: Path, weights: Weights) -> dict[str, WeightRecord]:
-    """Write `weights.bin`; returns where each weight lies in it."""
+    """Write `weights.bin`. Returns the place of each weight in it."""
     records: dict[str, WeightRecord] = {}
     with (folder / WEIGHTS).open("wb") as file:
         for name, array in sorted(weights.items()):
@@ -73,16 +73,18 @@ def write_weights(folder: Path, weights: Weights) -> dict[str, WeightRecord]:
 
 
 def write_graph(path: Path, encoder: ModelProto, tail: ModelProto, weights: Weights, records: dict[str, WeightRecord]) -> None:
-    """Write the encoder with a tail behind it, beside the `weights.bin` that `records` describe."""
+    """Write a graph: the encoder, then the scoring graph `tail`. Its weights are in the `weights.bin` that `records`
+    describe.
+    """
     graph = _join(encoder, tail, weights)
     _refer(graph, records)
     path.write_bytes(graph.SerializeToString(deterministic=True))
-    onnx.checker.check_model(str(path))  # by its path, since it looks for the weights beside it
+    onnx.checker.check_model(str(path))  # by path, because it looks for the weights next to the graph
 
 
 @contextmanager
 def _short_table(network: Network) -> Iterator[None]:
-    """Let a table that is read out of `items` have three rows: the exporter copies it, and its format ends at 2 GB."""
+    """Shrink a table that is read out of `items` to three rows. The exporter copies tables, and its format ends at 2 GB."""
     table = None if network.tied is None else network.get_parameter(network.tied)
     if table is None:
         yield
@@ -96,7 +98,7 @@ def _short_table(network: Network) -> Iterator[None]:
 
 
 def _export_encoder(network: Network) -> ModelProto:
-    """(tracks, outcomes, further inputs) -> query, both dimensions dynamic."""
+    """Export (tracks, outcomes, further inputs) -> query. Batch and length are dynamic."""
     tracks = torch.tensor([[0, 0, 2], [2, 2, 2]])
     outcomes = (tracks > 0).to(torch.int64)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
@@ -106,14 +108,15 @@ def _export_encoder(network: Network) -> ModelProto:
     newest = torch.tensor([[0, 3, 2, 3], [2, 2, 2, 3]])
     long = {name: (one.clone(), own) for name, one in zip(LongHistories._fields, (*example, newest), strict=True)}
     further = {"gaps": (outcomes.clone(), free), "wanted_weight": (torch.tensor(1.0), {}), **long}
-    # A clone: the exporter takes one tensor given twice for one input.
+    # A clone, because the exporter merges two inputs that are the same tensor.
     read = network.all_further_inputs
     given = {
         name: further[name] if name in read else (None, None) for name in FURTHER_INPUTS if name in read or name not in long
     }
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # misses torchvision, aloud
+    # it logs a warning that torchvision is missing
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals; parity is checked on the result
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals; the result is checked against torch
         program = torch.onnx.export(
             network.eval(),
             (tracks, outcomes, *(example for example, _ in given.values())),
@@ -134,7 +137,7 @@ def _export_encoder(network: Network) -> ModelProto:
 
 
 def _shapes(free: object, given: Mapping[str, tuple[Any, Any]], long: Mapping[str, object]) -> tuple[object, ...]:
-    """The dynamic shapes of `Network.forward`'s parameters; those of a copy head are one parameter."""
+    """Return the dynamic shapes of `Network.forward`'s parameters. Those of a copy head are one parameter."""
     own = tuple(shape for name, (_, shape) in given.items() if name in long)
     return (free, free, *(shape for name, (_, shape) in given.items() if name not in long), *([own] if own else []))
 
@@ -161,7 +164,7 @@ def _read_table_from_items(encoder: ModelProto, table: str, weights: Weights) ->
 def _join(encoder: ModelProto, tail: ModelProto, weights: Weights) -> ModelProto:
     nodes: list[NodeProto] = [*encoder.graph.node, *tail.graph.node]
     for node in nodes:
-        node.ClearField("metadata_props")  # the exporter's stack traces, with this machine's paths
+        node.ClearField("metadata_props")  # the exporter's stack traces, which hold paths of this machine
     used = {name for node in nodes for name in node.input}
     constants = [_placeholder(name, array) for name, array in sorted(weights.items()) if name in used]
     between = {output.name for output in encoder.graph.output}
@@ -172,7 +175,9 @@ def _join(encoder: ModelProto, tail: ModelProto, weights: Weights) -> ModelProto
 
 
 def _in_file(array: npt.NDArray[np.generic]) -> bool:
-    """All that was learned lies in the file, where it can be verified; shapes and constants stay in the graph."""
+    """Say whether an array is stored in the weights file. Learned arrays are, so they can be verified; shapes and constants are
+    not.
+    """
     return array.ndim > 0 and (array.dtype.kind == "f" or array.dtype in (np.int8, np.int32))
 
 

@@ -1,7 +1,8 @@
-"""What comes after the encoder in an artifact's graphs: scoring, masking and top-k, by hand in ONNX's text form.
+"""The scoring graphs, which follow the encoder: scoring, masking and top-k, written by hand in ONNX's text form.
 
-The names `items` and `query` are the encoder's: the item matrix [V, I] and the query [B, Q]; with a memory also `remembered`
-and `more`, rows and what each one's score gets more. The scoring is the network's own; masking and top-k are the same for all.
+`items` is the item matrix [V, I] and `query` the query [B, Q], both from the encoder. With a session memory the encoder also
+gives `remembered`, rows, and `more`, the score bonus of each. The kind of network decides the scoring; masking and top-k are
+the same for all.
 
 Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width, V rows, G sub-interests, D width of one with
 its bias, R remembered, L places of long histories, U request-local rows, W = V + U.
@@ -103,10 +104,10 @@ _COPIED_CANDIDATES = (
     other_BM = Where(has_row_BM, alone_BM, never_score)
     scores = Where(is_other_BM, other_BM, mixed_BM)"""
 )
-"""The copy head's part, `model.nets.copy_head.CopyHead.mix` in ONNX: own tracks get its scores and a share of the network's.
+"""`model.nets.copy_head.CopyHead.mix` in ONNX: own tracks get the copy head's scores plus a share of the network's.
 
-`copied` [B, L] are their rows, those of request-local tracks after the last one, and `own_scores` what they get. So the scores
-are as many as the rows and the request-local ones of the batch.
+`copied` [B, L] are rows of own tracks; request-local tracks have rows after the last one. `own_scores` [B, L] are the copy
+head's scores. The result has columns for all rows and for the batch's request-local rows.
 """
 
 _REMEMBERED = "int64[B,R] remembered, float[B,R] more, "
@@ -171,11 +172,11 @@ beside (int64[B,R] remembered) => (int64[B,K] rows)
     scores, order_beside = TopK<axis=1>(both_scores, list_count)
     rows = GatherElements<axis=1>(both_rows, order_beside)
 }"""
-"""What comes behind a tail whose lists, `near`, are of the network's scores alone.
+"""The part behind a fast search whose lists, `near`, contain network scores only. It adds the session memory.
 
-To be remembered adds to a score and never takes from it. So whoever is neither near nor remembered is in no list, and it is
-enough to score the remembered rows exactly besides, wherever the network has them. A row may be remembered at several places:
-`free_BV` says which of them counts, counted from 1, and 0 where a row is not remembered or is excluded.
+The memory only raises scores. So a track that is neither in `near` nor remembered cannot be among the best, and it is enough to
+score all remembered rows exactly. A row may be remembered at several places. `free_BV` is the number, from 1, of the place that
+counts; it is 0 if the row is not remembered or is excluded.
 """
 
 _PARTS = """
@@ -221,8 +222,9 @@ _INTERESTS_CANDIDATES = (
 
 
 def top(network: Network) -> ModelProto:
-    """(query, excluded, count) -> (rows, scores), best first over all items; the reserved rows score -inf, and without repeats
-    the encoder's `tracks` are excluded as well.
+    """Build (query, excluded, count) -> (rows, scores), best first over all items. The reserved rows score -inf.
+
+    If the network proposes no repeats, the encoder's `tracks` are excluded as well.
     """
     return _proposing(
         _parse(_TOP, network, _DOT_ALL, _INTERESTS_ALL, copied=_COPIED_ALL, remembered=_REMEMBERED_ALL), repeats=network.repeats
@@ -230,19 +232,21 @@ def top(network: Network) -> ModelProto:
 
 
 def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False) -> ModelProto:
-    """The same for a score that is a dot product, with the weights of `int8_search.quantise`; `remembers`, for one with a
-    memory.
+    """Build the graph of `top` with int8 search, for scores that are dot products. It needs the weights of
+    `int8_search.quantise`.
+
+    `remembers`: the network has a session memory.
     """
     return _quicker(int8_search.TOP, repeats=repeats, remembers=remembers)
 
 
 def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False) -> ModelProto:
-    """The same over the `probes` best blocks of an index, with the weights of `index.cut`."""
+    """Build the graph of `top` that searches the `probes` best blocks of an index. It needs the weights of `index.cut`."""
     return _quicker(index.top(probes), repeats=repeats, remembers=remembers)
 
 
 def rank(network: Network) -> ModelProto:
-    """(query, candidates) -> scores, in the given order."""
+    """Build (query, candidates) -> scores, in the order of the candidates."""
     return _parse(
         _RANK,
         network,
@@ -267,7 +271,7 @@ def _quicker(text: str, *, repeats: bool, remembers: bool) -> ModelProto:
 
 
 def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
-    """The tail as it is, or excluding what the encoder has read, whose padding is a row that is never proposed anyway."""
+    """Return the graph as it is, or let it also exclude the encoder's `tracks`. Their padding is never proposed anyway."""
     if repeats:
         return tail
     nodes = list(tail.graph.node)
@@ -284,7 +288,7 @@ _NAMED = """
     padding_row = Constant<value_int=0>()
     in_vocabulary_BM = Less(candidates, rows_there)
     named = Where(in_vocabulary_BM, candidates, padding_row)"""
-"""Candidates with padding in place of request-local rows, which have no item."""
+"""Replace request-local rows among the candidates by padding, because they have no item."""
 
 
 def _parse(text: str, network: Network, dot: str, interests: str, *, copied: str, remembered: str) -> ModelProto:

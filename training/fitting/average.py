@@ -1,8 +1,8 @@
-"""The mean of the weights over the training steps, which is measured and exported instead of the last weights.
+"""The mean of the weights over the training steps. It is measured and exported instead of the last weights.
 
-Polynomial-decay averaging (Shamir & Zhang 2013, arXiv 1212.1824): at step t the mean moves (g + 1) / (t + g) of the way
-towards the weights. So it covers about the last ninth of the run, however long the run is. Steps can stay large, because
-their overshoot cancels out.
+Polynomial-decay averaging (Shamir & Zhang 2013, arXiv 1212.1824): at step t the mean moves (g + 1) / (t + g) of the way towards
+the weights. So it covers about the last ninth of the run, however long the run is. Steps can stay large, because their
+overshoot cancels out.
 
 On simulated listeners (validation part, 19,914 cases, one seed, learning rate falling by .85), HR@20 after epochs 1 to 4 was
 .591 .599 .602 .605 with the mean, and .580 .593 .596 .600 without it.

@@ -1,9 +1,9 @@
-"""From sequences to what one training step reads: windows of the training part, their targets, in batches of like length.
+"""Cuts the training part into windows and makes batches of windows with similar lengths.
 
-A window is `length + 1` entries: `length` to read and one more to predict. Where a listener's sequence is longer, the cuts
-fall elsewhere each epoch, so that every entry is met at many places of a history. Everything is drawn from (seed, epoch)
-alone, so a run that was killed goes on with the very batches that it would have had. Where `newest` windows alone are wanted,
-each listener has one, always the same: on a log that drifts what is long past is not learned, and an epoch is shorter.
+A window has `length + 1` entries: `length` to read and one more to predict. A longer sequence is cut at other places in each
+epoch, so that every entry occurs at many places of a history. All random choices depend on (seed, epoch) only, so a killed run
+continues with the batches that it would have had. With `newest`, each listener has one window, always the same. On a log whose
+tastes drift, the model then does not learn from old entries, and an epoch is shorter.
 
 Shapes: B windows, T = length + 1 places, N known entries of the training part.
 """
@@ -23,17 +23,18 @@ from training.data.sequences import Int8s, Int32s, Int64s, Sequences, is_wanted
 from training.data.split import TRAIN, Split
 from training.recipe import Targets
 
-_SORTED_TOGETHER = 64  # batches among which windows are sorted by length: less padding, still a shuffle
+_SORTED_TOGETHER = 64  # windows of so many batches are sorted by length together: less padding, yet shuffled
 
 
 class Batch(NamedTuple):
-    """One step's windows, int64 [B, T] each, padded on the left with 0.
+    """The windows of one step, int64 `[B, T]` each, padded on the left with 0.
 
-    The state at place t has read the entries before it. `wanted` is the track to predict there: the first one at t or later
-    that the listener kept (0: none), or with targets "all" the entry's own. `tracks` and `outcomes` are the entries themselves,
-    `session` their sessions' numbers, `gaps` the times to the entry after (`model.encoding.gap_codes`), 0 at a sequence's last,
-    which nothing is asked after. A network may read `known_outcomes` only: the outcomes as they were known when the next entry
-    began. Later places of the window read these too, though more is known by then.
+    The state at place t has read the entries before it. `wanted` is its target: the first kept track at place t or later (0:
+    none), or with targets "all" the entry at t. `tracks` and `outcomes` are the entries themselves, `session` the numbers of
+    their sessions. `gaps` are the times to the next entry (`model.encoding.gap_codes`), 0 at a sequence's last entry.
+
+    A network may read `known_outcomes` only: the outcomes as they were known when the next entry began. Later places of the
+    window read these too, although more is known by then.
     """
 
     tracks: Tensor
@@ -45,7 +46,7 @@ class Batch(NamedTuple):
 
 
 class Windows:
-    """The training part as one long run of known entries, ready to be cut: 15 bytes each, on disk."""
+    """All known entries of the training part, sequence after sequence, ready to be cut. They take 15 bytes each, on disk."""
 
     def __init__(self, split: Split, *, length: int, targets: Targets, newest: bool = False) -> None:
         sequences = split.sequences
@@ -74,9 +75,10 @@ class Windows:
         return len(self._rows)
 
     def batches(self, size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """The batches of an epoch, shuffled; together they hold every entry as a target at least once, or each newest window.
+        """Yield the batches of an epoch, shuffled. Together they hold every entry as a target at least once, or each newest
+        window.
 
-        Of `ranks` processes each gets every `ranks`-th window of each batch: a batch may be empty for some of them.
+        Each of `ranks` processes gets every `ranks`-th window of a batch, so its share may be empty.
         """
         random = np.random.default_rng((seed, epoch))
         starts, stops = self._cut(random)
@@ -85,7 +87,9 @@ class Windows:
             yield self._batch(starts[mine], stops[mine])
 
     def count(self, size: int) -> int:
-        """About how many batches an epoch has: n > T entries are cut, at random, into 1 + (n - 1) / T windows on average."""
+        """Estimate the number of batches of an epoch. A sequence of n > T entries is cut into 1 + (n - 1) / T windows on
+        average.
+        """
         width = self._length + 1
         windows = np.where((self._counts > width) & (not self._newest), 1 + (self._counts - 1) / width, 1)
         return max(1, round(float(windows.sum()) / size))
@@ -97,12 +101,15 @@ class Windows:
         return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session, gaps, known)))
 
     def _cut(self, random: np.random.Generator) -> tuple[Ints, Ints]:
-        """Windows that cover each sequence, the first cut of a long one at a random place; or the newest of each."""
+        """Return the starts and stops of windows that cover each sequence, or of the newest window of each.
+
+        The first cut of a long sequence is at a random place.
+        """
         width = self._length + 1
         if self._newest:
             return self._offsets[1:] - np.minimum(self._counts, width), self._offsets[1:]
         first = np.where(self._counts > width, random.integers(1, width + 1, len(self._counts)), self._counts)
-        more = -(-(self._counts - first) // width)  # ceiling: windows after the first
+        more = -(-(self._counts - first) // width)  # rounded up: windows after the first
         sequence = np.repeat(np.arange(len(self._counts)), more + 1)
         number = np.arange(len(sequence)) - np.repeat(np.cumsum(more + 1) - (more + 1), more + 1)
         stops = np.minimum(first[sequence] + number * width, self._counts[sequence])
@@ -111,7 +118,10 @@ class Windows:
 
 
 def _next_kept(rows: Int32s, counts: Ints, kept: npt.NDArray[np.bool_]) -> Int32s:
-    """The row of the first kept entry at or after each entry of its sequence (of `counts` entries), 0 where none follows."""
+    """Return the row of the first kept entry at or after each entry of its sequence, 0 if there is none.
+
+    `counts` are the lengths of the sequences.
+    """
     size = len(kept)
     places = np.where(kept, np.arange(size), size)
     following = np.minimum.accumulate(places[::-1])[::-1]
@@ -120,7 +130,7 @@ def _next_kept(rows: Int32s, counts: Ints, kept: npt.NDArray[np.bool_]) -> Int32
 
 
 def _known_outcomes(sequences: Sequences, entries: Int64s) -> Int8s:
-    """The outcomes of ascending entries, each as it was known when the next of them began."""
+    """Return the outcomes of entries (in ascending order), each as it was known when the next of these entries began."""
     outcomes = np.array(sequences.outcome[entries])
     late = (
         np.arange(*np.searchsorted(sequences.late_entry, (entries[0], entries[-1]))) if len(entries) else np.zeros(0, np.int64)
@@ -134,7 +144,9 @@ def _known_outcomes(sequences: Sequences, entries: Int64s) -> Int8s:
 
 
 def _gaps(at_ms: Int64s, counts: Ints) -> Ints:
-    """The gap from each entry to the next of its sequence (of `counts` entries), as a code; 0 where none follows."""
+    """Return the gap code from each entry to the next of its sequence, 0 at its last entry. `counts` are the sequences'
+    lengths.
+    """
     codes = gap_codes(np.diff(at_ms, append=0))
     codes[np.cumsum(counts) - 1] = 0
     return codes

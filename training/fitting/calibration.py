@@ -8,9 +8,9 @@ is worth 1 - theta. One that would be played and refused costs theta. The expect
 A main head that learned from kept tracks already contains p, hence the division. A main head that learned from all tracks
 (`loss.targets = "all"`) does not: its g(i) is log max(p(i) - theta, .01).
 
-Every pair (theta, w) of the recipe is tried on validation cases. Only pairs that keep the hit rate are considered: their HR@20
-is at most the share `hit_loss` below that of (0, 0). Of these, the pair with the fewest refused tracks among the first 20 is
-chosen. The test part is not read and nothing is trained, so the choice costs one pass over the cases.
+Every pair (theta, w) of the recipe is tried on validation cases. Only pairs whose HR@20 is at most the share `hit_loss` below
+the pair (0, 0) are considered. The one with the fewest refused tracks among the first 20 is chosen. The test part is not read
+and nothing is trained, so the choice costs one pass over the cases.
 
 `choose_calibration` chooses and leaves the network as it is. `apply_calibration` changes the network, and is called once.
 
@@ -52,8 +52,8 @@ def choose_calibration(
 ) -> list[Calibration]:
     """Try the rule's pairs on `cases` and return all of them, the chosen one first. The network stays as it is.
 
-    The network must not be calibrated yet. `targets` are those that its main head learned from (`training.recipe.LossRule`).
-    Returns an empty list where the rule leaves nothing to choose or there are no cases.
+    The network must not be calibrated yet. `targets` is the recipe's `loss.targets`, with which the main head was trained.
+    Returns an empty list if the rule leaves nothing to choose or if there are no cases.
     """
     pairs = [(0.0, 0.0), *((theta, wanted) for theta in rule.theta for wanted in rule.wanted if theta or wanted)]
     if len(pairs) == 1 or not len(cases):
@@ -83,9 +83,9 @@ def rate_prior(split: Split, theta: float, targets: Targets = "wanted") -> Float
 
 
 def fewest_refused(tried: Sequence[Calibration], hit_loss: float) -> Calibration:
-    """Return the pair with the lowest refused@20 whose hr@20 is at most the share `hit_loss` below that of the first pair.
+    """Return the pair with the lowest refused@20 among those that keep the hit rate. The earliest pair wins ties.
 
-    Of equal pairs the earliest one.
+    A pair keeps the hit rate if its hr@20 is at most the share `hit_loss` below the first pair's.
     """
     least = tried[0].scores["hr@20"] * (1 - hit_loss)
     return min((one for one in tried if one.scores["hr@20"] >= least), key=lambda one: one.scores["refused@20"])

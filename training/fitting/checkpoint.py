@@ -1,10 +1,10 @@
-"""The files that a run leaves on disk after each epoch, and from which it goes on.
+"""The files that a run writes after each epoch and continues from.
 
-    checkpoint.pt   weights, optimiser state, whatever else changes; random states, curves
+    checkpoint.pt   weights, optimiser state and all other state; random states, curves
     best-N.pt       the weights of the best epoch so far, number N
 
-Each file is written in one step. The best weights are written first, so a checkpoint never names weights that are not there.
-They stay on disk because a second copy in memory is expensive for a catalogue of millions. Reading them runs no code
+Each file is written in one step. The best weights are written first, so the weights that a checkpoint names always exist. They
+stay on disk because a second copy in memory is expensive for a catalogue of millions. Reading them runs no code
 (`weights_only`).
 """
 
@@ -28,7 +28,7 @@ _ANEW = "`--anew` with the same train command starts anew"
 
 
 class RunError(TrainingError):
-    """A run that cannot go on. The text says why."""
+    """A run that cannot continue. The text says why."""
 
 
 class Part(Protocol):
@@ -51,13 +51,13 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The checkpoint in a run's folder. A run may go on from it only if their `identity` is the same."""
+    """The checkpoint in a run's folder. A run may continue from it only if their `identity` is the same."""
 
     folder: Path
     identity: dict[str, Any]
 
     def exists(self) -> bool:
-        """Return whether there is a checkpoint to go on from."""
+        """Return whether there is a checkpoint to continue from."""
         return (self.folder / CHECKPOINT).exists()
 
     def keep(self, network: Network, number: int) -> None:
@@ -84,7 +84,7 @@ class Checkpoint:
     def restore(self, parts: Mapping[str, Part], ranks: Ranks) -> tuple[list[Epoch], dict[str, int], int] | None:
         """Load the parts and random states. Returns epochs, counters and the number of processes that wrote the checkpoint.
 
-        Returns None where there is no checkpoint. RunError where it is of another run, damaged, or of another version.
+        Returns None if there is no checkpoint. RunError if it is of another run, damaged, or of another version.
         Random states are each process's own. If the number of processes has changed, none is loaded, and the caller decides
         whether training can go on.
         """
@@ -104,7 +104,7 @@ class Checkpoint:
             raise RunError(f"{path} is of another version ({_one_line(error)}). {_ANEW}") from error
 
     def restore_best(self, network: Network, best: int) -> None:
-        """Load the weights of the best epoch. RunError where they are missing, damaged or of another network."""
+        """Load the weights of the best epoch. RunError if they are missing, damaged or of another network."""
         path = self._best(best)
         try:
             network.load_state_dict(_read(path))
@@ -119,7 +119,7 @@ class Checkpoint:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a draft that becomes `path` when the block ends without an error.
 
-    A reader finds the old file or the new one, never a part of it, also after a kill. RunError where it cannot be written.
+    A reader finds the old file or the new one, never a part of it, also after a kill. RunError if it cannot be written.
     """
     draft = path.with_suffix(".draft")
     try:

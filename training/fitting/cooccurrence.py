@@ -1,4 +1,4 @@
-"""A start for track embeddings: near those of tracks that were kept close by, so that training need not discover this first.
+"""Initial track embeddings: tracks that were kept near each other start near each other, so training need not discover this.
 
 Random unit vectors are smoothed over the graph of tracks kept near each other in one sequence (Cleora, Rychalska et al.
 2021):

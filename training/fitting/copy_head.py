@@ -1,14 +1,14 @@
-"""Learning a copy head (`model.nets.copy_head`) beside a network that is trained already, from the validation part.
+"""Trains a copy head (`model.nets.copy_head`) on the validation part, next to a network that is already trained.
 
-A network is far too sure of what comes next on the plays that it has learned by heart. Whatever is weighed against it there
-comes out too light. Learned from training states of six listeners, the head gave the network's score a share of .4 and had
-HR@20 .23 on validation plays. Learned from half of those plays, the share was .2, and HR@20 .30 on the other half. So the
-network stays as it is, and the head's weights minimise the cross-entropy of the mixture on validation cases:
+A network is far too confident on the plays that it was trained on, because it has memorised them. A head that is trained on
+these plays gets too little weight. Trained on the training states of six listeners, the head gave the network's score a share
+of .4, and HR@20 was .23 on validation plays. Trained on half of the validation plays, the share was .2, and HR@20 was .30 on
+the other half. So the network stays as it is, and the head minimises the cross-entropy of the mixture on validation cases:
 
     L = log( Z_new + sum over own i of exp(T score(i)) ) - T score(target),   Z_new = sum of exp(T s(i)) over tracks not own
 
 Targets that neither half can propose are left out. The temperature T is chosen before, by the likelihood of new tracks: their
-part of L does not depend on the head. `shift` is chosen after: the best NDCG@10 of those that keep HR@20.
+part of L does not depend on the head. `shift` is chosen after: the best NDCG@10 among the shifts that keep HR@20.
 
 Cost: the cases' features once, in half precision (2,000 cases of 1,000 plays: at most 92 MB), and a few seconds of steps.
 
@@ -37,16 +37,18 @@ from training.recipe import CopyHeadRule
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 64, 1e-2, 1e-3
 TEMPERATURES = (1.0, 0.7, 0.5, 0.35, 0.25)
 AT_LEAST = 200
-"""Cases that can teach a head; from fewer none is learned."""
+"""Smallest number of cases to train a head on. With fewer there is no head."""
 HIT_LOSS = 0.005
 """The share of HR@20 that a shift may cost."""
 _AT_A_TIME = 128
-"""Cases whose features are computed together: 70 MB at 1,000 plays."""
+"""Number of cases whose features are computed together: 70 MB at 1,000 plays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyHeadChoice:
-    """A shift of the gate and what came of it on the cases: hr@20, ndcg@10. The head's weights by name, with the one taken."""
+    """A shift of the gate with its scores on the cases: hr@20, ndcg@10. The chosen one also carries the head's weights by
+    name.
+    """
 
     shift: float
     scores: Mapping[str, float]
@@ -54,19 +56,19 @@ class CopyHeadChoice:
 
 
 class _Case(NamedTuple):
-    """What a case needs of a network that does not change."""
+    """All values of a case that stay constant while the head is trained."""
 
     features_LF: Tensor  # float16
     case_G: Tensor
     share_L: Tensor  # the network's scores of own tracks
-    target: int  # the place of the target among the own tracks, -1 where it is none
+    target: int  # the target's place among the own tracks, -1 if it is not one of them
     score: float  # the network's score of the target
     new: tuple[float, ...]  # log Z_new at each of `TEMPERATURES`
     best_N: Tensor  # the scores of the best tracks that are not own
 
 
 class _Batch(NamedTuple):
-    """Cases at one temperature: the network's scores are multiplied by it."""
+    """Cases at one temperature, by which the network's scores are already multiplied."""
 
     features_BLF: Tensor
     case_BG: Tensor
@@ -79,8 +81,9 @@ class _Batch(NamedTuple):
 
 
 def fit_copy_head(network: Network, cases: Cases, rule: CopyHeadRule, *, length: int, seed: int = 1) -> list[CopyHeadChoice]:
-    """Give a network a copy head, learned from `cases`. Returns the shifts that were tried, the one taken first. Nothing is
-    done where the rule has no length, or fewer than `AT_LEAST` cases have a target that can be proposed.
+    """Train a copy head on `cases` and give it to the network. Returns the shifts that were tried, the chosen one first.
+
+    Nothing is done if the rule has no length, or if fewer than `AT_LEAST` cases have a target that can be proposed.
     """
     if not rule.length:
         return []
@@ -103,14 +106,14 @@ def fit_copy_head(network: Network, cases: Cases, rule: CopyHeadRule, *, length:
 
 
 def restored(choice: CopyHeadChoice, rows: int, length: int) -> CopyHead:
-    """The head of a choice that was made."""
+    """Rebuild the head of an earlier choice."""
     head = CopyHead(rows, length)
     head.load_state_dict({name: torch.tensor(choice.weights[name]).view_as(value) for name, value in head.state_dict().items()})
     return head.eval()
 
 
 def _asked(cases: Cases, count: int, seed: int) -> Cases:
-    """At most `count` of the wanted cases."""
+    """Draw at most `count` of the cases whose target was kept."""
     wanted = np.flatnonzero(cases.wanted)
     if len(wanted) > count:
         wanted = np.sort(np.random.default_rng(seed).choice(wanted, count, replace=False))
@@ -118,7 +121,7 @@ def _asked(cases: Cases, count: int, seed: int) -> Cases:
 
 
 def _given(network: Network, head: CopyHead, cases: Cases, length: int) -> list[_Case]:
-    """The cases whose target is an own track, or a track that the network knows."""
+    """Collect the cases whose target is an own track, or a track that the network knows."""
     found: list[_Case] = []
     with torch.no_grad():
         items_VQ = network.item_matrix()
@@ -138,7 +141,7 @@ def _given(network: Network, head: CopyHead, cases: Cases, length: int) -> list[
 
 
 def _case(own: tuple[Tensor, Tensor, Tensor, Tensor], scores_V: Tensor, target: int) -> _Case | None:
-    """None where the target is a request-local track that the long history does not reach."""
+    """Collect the values of one case. None if its target is a request-local track that the long history does not reach."""
     features_LF, case_G, rows_L, stands_L = own
     rows = rows_L[stands_L]
     known = torch.where(rows < len(scores_V), rows, PADDING)
@@ -158,20 +161,20 @@ def _case(own: tuple[Tensor, Tensor, Tensor, Tensor], scores_V: Tensor, target: 
 
 
 def likeliest_temperature(given: Sequence[_Case]) -> float:
-    """The temperature at which the network gives targets that are not own the highest likelihood among such tracks."""
+    """Return the temperature at which the network gives new targets the highest likelihood among new tracks."""
     new = [case for case in given if case.target < 0]
     likelihood = [sum(one * case.score - case.new[at] for case in new) for at, one in enumerate(TEMPERATURES)]
     return TEMPERATURES[int(np.argmax(likelihood))]
 
 
 def _place(temperature: Tensor) -> int:
-    """The place of a head's temperature among `TEMPERATURES`."""
+    """Return the place of a head's temperature among `TEMPERATURES`."""
     return int(np.argmin(np.abs(np.array(TEMPERATURES) - temperature.item())))
 
 
 def _learn(head: CopyHead, given: Sequence[_Case], steps: int) -> None:
     at = _place(head.temperature)
-    with torch.no_grad():  # half for the own tracks, half for the others
+    with torch.no_grad():  # start with half for own tracks and half for others
         head.gate.bias.fill_(float(np.median([case.new[at] for case in given])))
     optimiser = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 1 / steps, total_iters=steps)
@@ -185,7 +188,7 @@ def _learn(head: CopyHead, given: Sequence[_Case], steps: int) -> None:
 
 
 def cross_entropy(own_BL: Tensor, new_B: Tensor, target_B: Tensor, score_B: Tensor) -> Tensor:
-    """Mean of L above, from own scores, log Z_new, the target's place among the own tracks or -1, and else its score."""
+    """Mean of L (see the module) from own scores, log Z_new, the target's place among the own tracks (or -1), and its score."""
     total_B = torch.logsumexp(torch.cat([own_BL, new_B[:, None]], dim=1), dim=1)
     return (total_B - _target_scores(own_BL, target_B, score_B)).mean()
 
@@ -216,7 +219,7 @@ def _batch(cases: Sequence[_Case], at: int) -> _Batch:
 
 
 def _ranks(head: CopyHead, given: Sequence[_Case], shift: float) -> Int64s:
-    """The rank of each target among own tracks and the best of the others; right down to `LIST`."""
+    """Return the rank of each target among own tracks and the best others. It is exact down to place `LIST`."""
     found, at = [], _place(head.temperature)
     with torch.no_grad():
         for start in range(0, len(given), _AT_A_TIME):

@@ -40,8 +40,8 @@ class Ranks:
         return self.number == 0
 
     def shares(self, counts: Sequence[int]) -> list[float]:
-        """Return each of this rank's counts as a share of the sum over ranks, by which means of ranks add up to the mean of
-        all.
+        """Return each of this rank's counts as a share of the sum over ranks. Means weighted by these shares add up to the
+        overall mean.
 
         A single process gets 1. A count that is 0 on every rank gets 0.
         """
@@ -95,7 +95,7 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """Return this process's place among the processes that `joined`, or that it is alone."""
+    """Return this process's place among the processes that `joined`, or rank 0 of 1 if it is alone."""
     if distributed.is_available() and distributed.is_initialized():
         return Ranks(distributed.get_rank(), distributed.get_world_size())
     return Ranks()

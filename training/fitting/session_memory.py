@@ -43,7 +43,7 @@ class SessionMemoryChoice:
 def build_session_memory(
     split: Split, rule: SessionMemoryRule, *, parts: Collection[int] = (TRAIN,), weight: float = 0.0
 ) -> SessionMemory:
-    """Return a memory of the wanted tracks of the newest sessions in `parts`. TrainingError where there are none."""
+    """Return a memory of the wanted tracks of the newest sessions in `parts`. TrainingError if there are none."""
     entries, number, _, ended_ms = by_session(split, parts)
     if not len(entries):
         raise TrainingError("the log has no kept play of a track that the network knows; a session memory needs at least one")
@@ -56,10 +56,11 @@ def build_session_memory(
 def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size: int) -> Tables:
     """Return the memory's tables for entries in the order in which they were heard.
 
-    `row` [N] is below `size`. `number` [N] is the number of the entry's session, 0 for the newest. `ended_ms` [S] is when each
-    session ended.
+    `row` [N] is below `size`. `number` [N] is the number of the entry's session, 0 for the newest. `ended_ms` [S] is the time
+    at which each session ended.
     """
-    last = len(row) - 1 - np.unique((number * size + row)[::-1], return_index=True)[1]  # of equal pairs it finds the first
+    # np.unique finds the first of equal pairs
+    last = len(row) - 1 - np.unique((number * size + row)[::-1], return_index=True)[1]
     last = last[np.lexsort((last, number[last]))]
     row, number = row[last].astype(np.int64), number[last]
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=size))])
@@ -74,7 +75,7 @@ def choose_session_memory(
     """Try the rule's weights and return all of them, the one with the best NDCG@10 first. The network stays as it is.
 
     The memory that is tried knows the training part and half of the sessions of the validation part. The `cases` are those of
-    the other half. Returns an empty list where the rule has no weights, no case is left, or there is nothing to remember.
+    the other half. Returns an empty list if the rule has no weights, no case is left, or there is nothing to remember.
 
     NDCG decides because hits alone hardly differ between a weight that puts the right track third and one that puts it tenth.
     """

@@ -1,6 +1,6 @@
-"""Real cases of the test part, so that a person sees what the figures are about: heard, proposed, then done.
+"""Random cases of the test part, to show a person what the figures are about: tracks heard, proposals, and the next play.
 
-They are drawn at random, not chosen. So the share of hits among them is about that of the report.
+The share of hits among them is about the report's, because they are drawn at random and not chosen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ COUNT, HEARD, PROPOSED = 10, 5, 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Play:
-    """A track, and what became of it: played, skipped, liked, disliked; empty where it was only proposed."""
+    """A track and its outcome: played, skipped, liked or disliked; empty if it was only proposed."""
 
     title: str
     artist: str = ""
@@ -31,9 +31,9 @@ class Play:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
-    """One case: the last tracks heard, oldest first, the first proposals, what the listener played then, and its rank.
+    """One case: the last tracks heard, oldest first; the first proposals; the track played next, and its rank.
 
-    The rank is None where the track was not among the first twenty proposals.
+    The rank is None if the track was not among the first twenty proposals.
     """
 
     heard: Sequence[Play]
@@ -43,7 +43,7 @@ class Example:
 
 
 def draw_examples(ranker: Ranker, cases: Cases, log: Log, *, length: int, count: int = COUNT) -> list[Example]:
-    """Draw `count` of the cases that have a history, the same ones each time, and ask the ranker about them."""
+    """Draw `count` of the cases that have a history, the same ones each time, and rank the tracks for them."""
     split = cases.split
     read = np.flatnonzero(cases.lengths > 0)
     drawn = np.sort(np.random.default_rng(1).choice(read, min(count, len(read)), replace=False))

@@ -1,7 +1,7 @@
-"""The report as one HTML file that needs nothing else: no script, no font, no network; light or dark as the reader's system.
+"""The report as one self-contained HTML file: no script, no font, no network. It is light or dark like the reader's system.
 
-It begins with the verdict in words and at most six columns. Everything else follows, or is folded away. It fits 1,000 pixels
-and prints without cut columns.
+It begins with the verdict in words and a table of at most six columns. The rest follows or is folded. It fits 1,000 pixels and
+prints without cut columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ BAR_METRICS = ("hr@20", "skipped_hits@20", "hr@20_new", "hr@20_repeat")
 BUCKET_METRICS = ("hr@20", "ndcg@10")
 CURVE_METRICS = ("ndcg@10", "hr@20", "auc", "pairwise", "refused@20")
 _ENOUGH = 30
-"""Cases of a bucket that is drawn: fewer say little."""
+"""Smallest number of cases of a bucket that is drawn, because fewer mean little."""
 THIRDS = ("most played", "middle", "rarely played")
 _COLOURS = "".join(
     f".c{number} {{ --mine: var(--c{number}); }} rect.c{number}, .c{number} circle {{ fill: var(--c{number}); }} "
@@ -72,7 +72,7 @@ def _verdict(report: Report) -> str:
 
 
 def _table(report: Report, keys: Sequence[str]) -> str:
-    """Return a table of some metrics; the heading of each says in words what it is."""
+    """Return a table of some metrics. Each heading describes its metric in words."""
     if not keys:
         return ""
     head = "".join(f'<th scope="col" title="{escape(_meaning(key))}">{escape(_label(key))}</th>' for key in keys)
@@ -159,7 +159,7 @@ def _by_length(report: Report, key: str) -> str:
 
 
 def _by_popularity(report: Report, key: str) -> str:
-    """Return a line for each ranker over the thirds of all plays; the ticks say how many tracks a third holds."""
+    """Return a line for each ranker over the thirds of all plays. The ticks give the number of tracks in a third."""
     whole = [ranker for ranker in report.rankers if len(ranker.by_popularity) == len(THIRDS)]
     if not whole:
         return ""
@@ -174,9 +174,9 @@ def _enough(buckets: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]
 
 
 def _shown(report: Report, points: Mapping[str, plots.Points]) -> dict[str, plots.Points]:
-    """Keep the points of the rankers that a plot of lines has room for; the others keep their colour.
+    """Keep the points of the rankers that a line plot has room for. The others keep their colours.
 
-    Of a report about one model these are the model, what the verdict compares it with, and the best other baseline.
+    In a report about one model these are the model, the rankers of its verdict, and the best other baseline.
     """
     named = (report.model, BEST_POSSIBLE, POPULAR, SESSION_KNN)
     others = [ranker for ranker in report.rankers if ranker.name not in named and "hr@20" in ranker.values]

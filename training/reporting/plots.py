@@ -11,7 +11,7 @@ from math import ceil, floor, log10
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 28, 14, 40
 COLOURS = 8
-_FITS = 26  # characters of a name beside a bar
+_FITS = 26  # number of characters that fit beside a bar
 
 Points = Sequence[tuple[float, float]]
 
@@ -104,7 +104,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _anchor(x: float) -> str:
-    """Return where a label at x is held, so that one at the edge of the plot is not cut."""
+    """Return the anchor of a label at x, so that a label at the edge of the plot is not cut."""
     return "start" if x < 2 * LEFT else "end" if x > WIDTH - 2 * RIGHT else "middle"
 
 

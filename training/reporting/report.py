@@ -81,9 +81,9 @@ METRICS: Mapping[str, Metric] = {
     "seconds": Metric("s", False, "seconds of training steps in all", "{:.0f}"),
 }
 COLUMNS = ("hr@20", "ndcg@10", "skipped_hits@20", "hr@20_new", "hr@20_repeat", "hr@20_of_best", "coverage@20")
-"""The metrics that are shown first, as many as there is room for."""
+"""The metrics that are shown first, as many as fit."""
 WIDEST = 6
-"""Columns that 80 characters of a terminal have room for, and 1,000 pixels of a page."""
+"""Number of columns that fit into 80 characters of a terminal, or 1,000 pixels of a page."""
 GROUPS: Mapping[str, Sequence[str]] = {
     "What is found": ("hr@1", "hr@5", "hr@10", "hr@20", "ndcg@10", "mrr@20", "map@10"),
     "What is refused": ("skipped_hits@20", "refused@20", "refused_mrr@20", "auc", "gauc", "auc_frozen", "ndcg_own", "pairwise"),
@@ -112,28 +112,28 @@ class Epoch(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """A comparison of rankers on the same cases, with the training curves of those that were trained."""
+    """A comparison of rankers on the same cases, with the training curves of trained ones."""
 
     title: str
     rankers: Sequence[Measured]
     model: str = ""
-    """The name of the ranker that the report is about; empty where several are compared."""
+    """The name of the ranker that the report is about; empty if several are compared."""
     examples: Sequence[Example] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Epoch]] = field(default_factory=dict)
     spreads: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """By ranker and metric the standard deviation over seeds, if values are means."""
+    """Standard deviation over seeds, by ranker and metric, if values are means."""
 
     def metrics(self) -> list[str]:
         """Return the metrics that at least one ranker has, in the order of `METRICS`."""
         return [key for key in METRICS if any(key in ranker.values for ranker in self.rankers)]
 
     def columns(self) -> list[str]:
-        """The metrics that are shown first."""
+        """Return the metrics that are shown first."""
         return [key for key in COLUMNS if key in self.metrics()][:WIDEST]
 
     def verdict(self) -> list[str]:
-        """Sentences about the model; none where several are compared."""
+        """Return sentences about the model; none if several are compared."""
         return verdict(self.rankers, self.model)
 
     def best(self, key: str) -> float | None:
@@ -185,7 +185,7 @@ def print_table(report: Report, console: Console, *, further: Sequence[str] = ()
     table.width = console.measure(table, options=console.options.update(width=1_000)).maximum
     for sentence in report.verdict():
         console.print(sentence, markup=False, highlight=False)
-    console.print(table, crop=False)  # as wide as its figures: a line that wraps can be read, one cut off cannot
+    console.print(table, crop=False)  # at full width: a wrapped line can be read, a truncated figure cannot
     for key in shown:
         console.print(f"[dim]{METRICS[key].label}: {METRICS[key].meaning}[/dim]", highlight=False)
 

@@ -1,8 +1,8 @@
-"""The rows of a comparison: saved as JSON lines, and summed up over seeds.
+"""The rows of a comparison: saved as JSON lines, and averaged over seeds.
 
-A row is one ranker with one seed on one log, measured under a *protocol*: the cases, the split, and the choice of epoch and
-start. Rows of different protocols are never compared. Lines are only added. Of rows with the same log, name and seed the last
-one counts.
+A row is one ranker with one seed on one log, measured under a *protocol*: the cases, the split, and the rules for choosing the
+epoch and the start. Rows of different protocols are never compared. Lines are only appended. Among rows with the same log, name
+and seed the last one counts.
 """
 
 import json
@@ -54,7 +54,8 @@ class Row:
 
 
 def protocol_of(content: str, recipe: Recipe, cap: int | None) -> dict[str, Any]:
-    """Return what figures must share to be compared: a log of this `content` (`Log.content`), split and measured alike.
+    """Return the settings that comparable figures share: a log of this `content` (`Log.content`), split and measured in one
+    way.
 
     The length of the history that a model reads may differ.
     """
@@ -93,7 +94,7 @@ def append_row(path: Path, row: Row) -> None:
 
 
 def by_name(rows: Sequence[Row], log: str) -> dict[str, list[Row]]:
-    """Sum up the rows of a log under its newest protocol, seeds together: the best possible, trained rankers, baselines."""
+    """Group the rows of a log under its newest protocol by name, seeds together: best possible, trained rankers, baselines."""
     mine = [row for row in rows if row.log == log]
     mine = [row for row in mine if row.protocol == mine[-1].protocol]
     grouped: dict[str, list[Row]] = {}

@@ -1,4 +1,4 @@
-"""What a report's figures mean, in sentences that need no knowledge of the metrics."""
+"""Puts a report's figures into sentences that a reader understands without knowing the metrics."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,13 +6,13 @@ from training.evaluation.evaluate import Measured
 
 POPULAR, BEST_POSSIBLE, SESSION_KNN = "popular", "best possible", "session-kNN"
 GATE = ("hr@20", "ndcg@10")
-"""What a model must find at least as much of as popularity does."""
+"""The metrics in which a model must reach at least popularity's value."""
 
 
 def verdict(rankers: Sequence[Measured], model: str) -> list[str]:
-    """Return two sentences about the ranker named `model`: what it finds, and how much of that is skipped.
+    """Return two sentences about the ranker named `model`: how often it is right, and how much of that is skipped.
 
-    Empty where there is no such ranker, or where the test part has no kept track.
+    Empty if there is no such ranker, or if the test part has no kept track.
     """
     named = {one.name: one for one in rankers}
     if model not in named or "hr@20" not in named[model].values:
@@ -21,9 +21,9 @@ def verdict(rankers: Sequence[Measured], model: str) -> list[str]:
 
 
 def worse_than_popularity(rankers: Sequence[Measured], model: str) -> str | None:
-    """Return a sentence if the ranker named `model` finds less than popularity on the same cases; None if it does not.
+    """Return a sentence if the ranker named `model` finds less than popularity on the same cases, else None.
 
-    A test part without a kept track gives no figures. It says nothing for the model, so this is a sentence too.
+    It also returns one if the test part has no kept track, because then no figure supports the model.
     """
     values = {one.name: one.values for one in rankers}
     if model not in values or POPULAR not in values or any(key not in values[model] for key in GATE):

@@ -14,7 +14,7 @@ import numpy as np
 from training.simulator.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Int64s, World
 
 LONGEST = 200
-"""Most plays in a session: half a day of music, so that a session ends before that of the next day begins."""
+"""Largest number of plays in a session: half a day of music. So a session ends before the next day's begins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,9 @@
-"""Made-up artists and titles, so that the demo reads like a record shop and not like a database.
+"""Invented artists and titles, so that the demo looks like music and not like a database.
 
-Each mood has its own words. A person can therefore see in a list of titles whether a recommendation keeps the mood. Surnames
-are invented, so no artist here has the name of a real person.
+Each mood has its own words. So a person can see in a list of titles whether a recommendation keeps the mood. Surnames are
+invented, so no artist here has the name of a real person.
 
-Some 3,200 titles and 800 artists are unique. Beyond that, names come again with a number: "Neon Taxi (Part 2)".
+About 3,200 titles and 800 artists are unique. Beyond that, names are repeated with a number: "Neon Taxi (Part 2)".
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _SHORT = (
     *("Back to the {t}", "Beyond the {t}", "Not Your {t}", "{t} in Blue"),
 )
 _LONG = ("My {q} {t}", "{q} {t} Blues", "No More {q} {t}", "{q} {t} at Dawn", "Another {q} {t}", "{q} {t} for Two")
-"""Forms of titles, with a quality and a thing of a mood. The short ones are used up first."""
+"""Forms of titles, with a quality and a thing of a mood. The short ones are used first."""
 _GIVEN = ("Mira", "Odin", "Juno", "Ezra", "Lila", "Silas", "Noor", "Ivo", "Tamsin", "Rafa", "Saskia", "Anouk", "Dario", "Wren")
 _SURNAMES = (
     *("Vantolo", "Marravec", "Ostrande", "Belloway", "Finnisque", "Cassoray", "Thistlemere", "Quillander", "Harrowyn"),
@@ -45,7 +45,7 @@ _BANDS = ("The {0} {1}s", "{0} {1} Club", "{0} {1} Theory", "{0} {1} and the Ech
 
 
 def artist_names(count: int, rng: np.random.Generator) -> list[str]:
-    """Different names of `count` artists: people and bands, about as many of each as long as there are people left."""
+    """Return different names of `count` artists. People and bands are about equally frequent until people's names run out."""
     people = _shuffled([f"{given} {surname}" for given, surname in product(_GIVEN, _SURNAMES)], rng)
     bands = _shuffled([form.format(*pair) for form in _BANDS for pair in product(_ADJECTIVES, _NOUNS)], rng)
     pairs = [name for both in zip(people, bands, strict=False) for name in both]
@@ -53,7 +53,7 @@ def artist_names(count: int, rng: np.random.Generator) -> list[str]:
 
 
 def track_titles(moods: np.ndarray[tuple[int], np.dtype[np.int64]], rng: np.random.Generator) -> list[str]:
-    """Different titles, one for each track, in the words of its mood."""
+    """Return different titles, one for each track, in the words of its mood."""
     titles = np.full(len(moods), "", dtype=object)
     for number, words in enumerate(_MOODS):
         short, long = ([form.format(q=q, t=t) for form in forms for q, t in product(*words)] for forms in (_SHORT, _LONG))
@@ -63,12 +63,12 @@ def track_titles(moods: np.ndarray[tuple[int], np.dtype[np.int64]], rng: np.rand
 
 
 def _shuffled(names: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """The different names among `names`, in random order."""
+    """Return the distinct names among `names`, in random order."""
     different = list(dict.fromkeys(names))
     return [different[place] for place in rng.permutation(len(different))]
 
 
 def _take(names: Sequence[str], count: int) -> list[str]:
-    """The first `count` names in order; past the end of the list they come again with a number."""
+    """Return the first `count` names in order. After the end of the list, names are repeated with a number."""
     turns = [divmod(index, len(names)) for index in range(count)]
     return [names[place] + (f" (Part {turn + 1})" if turn else "") for turn, place in turns]

@@ -1,11 +1,11 @@
-"""Simulates a log of listeners whose best possible ranking is known: for the demo, for tests, and as a yardstick.
+"""Simulates a log of listeners whose best possible ranking is known, for the demo, for tests, and to measure models against.
 
-`training.simulator.world` describes the listeners' world, and `training.simulator.listening` plays their sessions. This
+`training.simulator.world` describes the listeners' world, and `training.simulator.listening` simulates their sessions. This
 module adds dates and writes the events that a player would have posted: a play, then a skip or an end with `played_ms`, and
 sometimes an opinion. It also writes `truth.npz` beside the log, from which `training.simulator.truth` computes the best
 possible ranking.
 
-The default world makes some 200,000 plays in a second or two. All plays are held in memory, half a gigabyte for a million.
+The default world makes about 200,000 plays in a second or two. All plays are held in memory, half a gigabyte for a million.
 
 Shapes: S sessions, N plays, U listeners, V tracks.
 """

@@ -2,11 +2,10 @@
 
 A listener's mood is hidden, but everything else about the world is known here. The forward filter of a hidden Markov model
 therefore gives the exact probability of each mood before each play. From these follows the probability that each track is
-played next and kept. Ranking by it is optimal for every metric of the next kept track's rank. No model can be expected to do
-better, and the distance to it is left for a model to learn. The filter knows each listener's taste and the starts of
-sessions; a model must infer both.
+played next and kept. Ranking by it is optimal for every metric of the next kept track's rank. So no model can be expected to do
+better. The filter knows each listener's taste and the starts of sessions; a model must infer both.
 
-Shapes: N plays, U listeners, M moods, V tracks of the world, B cases, R track ids asked for.
+Shapes: N plays, U listeners, M moods, V tracks of the world, B cases, R requested track ids.
 """
 
 from collections.abc import Sequence

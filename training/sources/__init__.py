@@ -1,8 +1,7 @@
-"""The log formats that `import` reads: what each is, what counts as a skip in it, and under which licence its data is.
+"""The log formats that `import` reads: a description of each, its definition of a skip, and the licence of its data.
 
-A new format is a line in `SOURCES`, and a module of that name with a function `read`
-(`training.sources.reading.Reader`). `training.data.import_log` checks, sorts and writes what it reads. This table needs
-no other module, so that `--help` is quick.
+A new format needs a line in `SOURCES`, and a module of that name with a function `read` (`training.sources.reading.Reader`).
+`training.data.import_log` checks, sorts and writes the events. This table imports no other module, so that `--help` is quick.
 """
 
 from dataclasses import dataclass
@@ -13,10 +12,10 @@ class Source:
     """What `--help` and `log.json` say about a log format."""
 
     about: str
-    skips: str  # what counts as a skip
+    skips: str  # the format's definition of a skip
     licence: str
-    takes: tuple[str, ...] = ()  # of the options that not all sources have a use for
-    database: bool = False  # whether a path is the URL of a database
+    takes: tuple[str, ...] = ()  # options that only some sources accept
+    database: bool = False  # a path is the URL of a database
 
 
 SOURCES: dict[str, Source] = {

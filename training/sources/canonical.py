@@ -1,22 +1,21 @@
-"""Logs in nexttrack's own columns: CSV, JSON Lines, JSON or Parquet; a file, several, a glob, a zip archive, or a folder.
+"""Logs in nexttrack's own columns: CSV, JSON Lines, JSON or Parquet; one file or several, a glob, a zip archive, or a folder.
 
 | column | |
 |---|---|
-| user_id, track_id | required; text or whole numbers. `--user NAME` stands for user_id |
+| user_id, track_id | required; text or whole numbers. `--user NAME` replaces user_id |
 | at, at_s or at_ms | one is required: a time (`training.sources.times`), Unix seconds, Unix milliseconds |
 | type | play, skip, complete, like, dislike. `--type` gives one to all rows |
 | played_ms, track_ms, session_id, asked, part | optional, see `training.data.log` |
 | title, artist, album, group, duration_ms | optional; the first row of a track that has one of them counts |
 
-`--column track_id=song` reads a column under another name. Columns that are not needed are ignored. Everything is read
-as text first, so that one odd value breaks one row and not the file.
+`--column track_id=song` reads a column under another name. Columns that are not needed are ignored. Everything is read as text
+first, so that one odd value breaks one row and not the file.
 
-Skips: the event's type, and `played_ms` where it is given (`model.events.SkipRule`). In a file without types a row is a
-whole play. With played_ms, the rule's defaults make it a `skip` or a `complete`; without, it is a `play`. Licence: the
-log's own.
+Skips: the event's type, and `played_ms` if it is given (`model.events.SkipRule`). In a file without types each row is a whole
+play. With played_ms, the rule's defaults make it a `skip` or a `complete`; without, it is a `play`. Licence: the log's own.
 
-Files need not agree on columns or types. A folder `type=skip/` gives its files a column of that name, if it is one of
-ours. All files' columns are checked before a row is read.
+Files may have different columns and types. A folder `type=skip/` gives its files a column `type`, if that is one of our
+columns. The columns of all files are checked before any row is read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +43,7 @@ _RULE = SkipRule()
 
 
 def read(request: Request) -> Iterator[Part | Ignored]:
-    """Read files; the request's `columns` say which of their columns stands for one of ours."""
+    """Read files. The request's `columns` map our column names to the files'."""
     theirs = names(request)
     files, ignored = find(request.places, KINDS)
     opened = [open_table(file, request.encoding, booleans=(theirs["asked"],)) for file in files]
@@ -57,7 +56,7 @@ def read(request: Request) -> Iterator[Part | Ignored]:
 
 
 def names(request: Request) -> dict[str, str]:
-    """The log's name of each of our columns. LogError where the request names a column that we do not have."""
+    """Return the log's name of each of our columns. LogError if the request names a column that we do not have."""
     if unknown := sorted(set(request.columns) - set(COLUMNS)):
         raise LogError(f"--column {unknown[0]}=…: no such column; the columns are {', '.join(COLUMNS)}")
     if request.type is not None and request.type not in TYPES:
@@ -66,10 +65,10 @@ def names(request: Request) -> dict[str, str]:
 
 
 def canonical_part(table: Table, request: Request) -> Part:
-    """The part that a table makes. LogError that names all columns that it lacks."""
+    """Make a part from a table. LogError that names all missing columns."""
     theirs = names(request)
     found = (*table.columns, *(name for name in table.file.keys if name not in table.columns))
-    if table.columns or not table.open:  # a file without any JSON object has its own faults
+    if table.columns or not table.open:  # a file without any JSON object gets its own error
         _check_columns(table, theirs, found, request)
     if request.type is not None or theirs["type"] in found:
         return part(table, _rows(table, theirs, request))
@@ -95,7 +94,7 @@ def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str]
 
 
 def _rows(table: Table, theirs: Mapping[str, str], request: Request, untyped: str | None = None) -> Iterator[pl.DataFrame]:
-    """Frames in our columns. In a file without types, `untyped` is the type of a row that is no skip."""
+    """Yield frames in our columns. In a file without types, `untyped` is the type of a row that is no skip."""
     keys = {name: value for name, value in table.file.keys.items() if name not in table.columns}
     wanted = {ours: name for ours, name in theirs.items() if name in table.columns or (table.open and name not in keys)}
     given = {"user_id": request.user, "type": request.type}
@@ -109,7 +108,7 @@ def _rows(table: Table, theirs: Mapping[str, str], request: Request, untyped: st
 
 
 def _typed(frame: pl.DataFrame, untyped: str) -> pl.DataFrame:
-    """Give whole plays the type that the skip rule's defaults see in them."""
+    """Set the type of whole plays by the skip rule's defaults."""
     absent = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in _PLAY if name not in frame.columns)
     played, track = (present(pl.col(name).cast(pl.String)).cast(pl.Float64, strict=False) for name in _PLAY[:2])
     skipped = (played < _RULE.limit_ms) & (track.is_null() | (played < _RULE.end_share * track))
@@ -121,7 +120,7 @@ _PLAY = ("played_ms", "track_ms", "type")
 
 
 def _timed(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
-    """Put `at_ms` in the place of the log's own times, which stay in one column to be shown with a broken row."""
+    """Replace the log's own times by `at_ms`. They stay in one column, to be shown with a broken row."""
     read = []
     for name in (name for name in TIMES if name in frame.columns):
         values = frame[name]

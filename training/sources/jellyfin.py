@@ -3,9 +3,9 @@
 Columns of the table PlaybackActivity, and of the TSV, which has no header: DateCreated (when the playback began, by the
 server's clock), UserId, ItemId, ItemType, ItemName, PlaybackMethod, ClientName, DeviceName, PlayDuration (seconds).
 
-Rows whose ItemType is not Audio (films, episodes) are passed over. Times have no zone, so `--timezone` must say where
-the server stands. Listeners and tracks: the ids of user and item. Skips: under 30 s heard. The database is opened for
-reading only. Licence: the server's own data.
+Rows whose ItemType is not Audio (films, episodes) are passed over. Times have no zone, so `--timezone` must give the server's.
+Listeners and tracks: the ids of user and item. Skips: heard for less than 30 s. The database is opened for reading only.
+Licence: the server's own data.
 """
 
 from collections.abc import Iterator

@@ -1,14 +1,13 @@
-"""KuaiRand-Pure (Gao et al., CIKM 2022): short videos, shown and watched or passed over, with real refusals.
+"""KuaiRand-Pure (Gao et al., CIKM 2022): short videos that were shown, and watched or skipped. The skips are real refusals.
 
 A folder with `events.parquet` (user_id, video_id, time_ms, tab, long_view, is_like, is_hate, …) and, optionally,
-`history.parquet` (user_id, pos, video_id, long_view): what the same users met before 2022-04-25, in order but without times.
+`history.parquet` (user_id, pos, video_id, long_view): videos of the same users before 2022-04-25, in order but without times.
 
-Skips: not `long_view`, which is watched to the end, or for 18 s where the video is longer. That is the data's own
-definition, so `play_time_ms` is not handed on: another rule would decide anew from it. A like or hate is an event of
-its own.
+Skips: not `long_view`, which means watched to the end, or for 18 s if the video is longer. This is the data's own definition,
+so `play_time_ms` is not imported: the skip rule would decide again from it. A like or hate is an event of its own.
 
-The history's events are put one minute apart, the newest a minute before any event, and are context only. Of the
-others the evaluation asks where `tab` is 1: the feed in which videos start by themselves, where passing over is a real skip.
+The history's events are put one minute apart, the newest a minute before any event, and are context only. Among the other
+events, cases are those with `tab` 1: the feed in which videos start by themselves, so that passing over is a real skip.
 """
 
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from training.sources.reading import EXTRA, Part, Request, part, require, tables
 from training.sources.tables.files import Ignored
 from training.sources.tables.table import ABOUT_ROWS, Table
 
-EVENTS_FROM_MS = 1_650_812_400_000  # 2022-04-24 23:00 in Beijing (+08:00): the first event comes five minutes later
+EVENTS_FROM_MS = 1_650_812_400_000  # 2022-04-24 23:00 in Beijing (+08:00), five minutes before the first event
 EVENTS = ("user_id", "video_id", "time_ms", "tab", "long_view", "is_like", "is_hate")
 _HISTORY = ("user_id", "pos", "video_id", "long_view")
 
@@ -45,7 +44,7 @@ def read(request: Request) -> Iterator[Part | Ignored]:
 
 
 def shown(table: Table) -> Iterator[pl.DataFrame]:
-    """An event a row, and one more where the video was liked or hated too."""
+    """Yield one event for each row, and one more for each like or hate."""
     kinds = {"like": pl.col("is_like") == "1", "dislike": pl.col("is_hate") == "1"}
     for frame in table.rows(EVENTS):
         rows = frame.with_columns(

@@ -1,11 +1,11 @@
 """KuaiRand-1K and KuaiRand-27K (Gao et al., CIKM 2022): all videos that listeners met, as CSV or Parquet.
 
-The files `log_standard_*` and `log_random_*`, with user_id, video_id, time_ms, is_like, is_hate, long_view, tab and
-is_rand among their columns. The files of features are ignored and listed. KuaiRand-Pure in this project's Parquet form
-has a reader of its own.
+The files `log_standard_*` and `log_random_*`, with user_id, video_id, time_ms, is_like, is_hate, long_view, tab and is_rand
+among their columns. The files of features are ignored and listed. KuaiRand-Pure in this project's Parquet form has a reader of
+its own.
 
-Skips: not `long_view`, as with KuaiRand-Pure; what was heard is not handed on. A like or hate is an event of its own. The
-evaluation asks where `tab` is 1: the feed in which videos start by themselves. Licence: CC BY-SA 4.0.
+Skips: not `long_view`, as with KuaiRand-Pure; the time watched is not imported. A like or hate is an event of its own. Cases of
+the evaluation are events with `tab` 1: the feed in which videos start by themselves. Licence: CC BY-SA 4.0.
 """
 
 from collections.abc import Iterator

@@ -6,13 +6,13 @@
 | CSV without a header (lastfm-to-csv) | artist, album, track, date |
 | userid-timestamp-artid-artname-traid-traname.tsv | as its name says; no header, no quotes |
 
-Times are UTC, as Last.fm gives them: `31 Jan 2026, 10:00`, or Unix time. A row without a time is what was playing during the
-export, and one of 1970 is a scrobble whose time was lost; both are passed over.
+Times are UTC, as Last.fm gives them: `31 Jan 2026, 10:00`, or Unix time. A row without a time is a track that was playing
+during the export. A row of 1970 is a scrobble whose time was lost. Both are passed over.
 
-Listeners: the TSV names them. Of a CSV it is `--user`, the name in the header (`Date#rj`), or the file's name
-(`rj.csv`, `recenttracks-rj-1769853600.csv`). Tracks: `Artist - Title`, since the MusicBrainz ids are often missing.
-Skips: none are known; a track is scrobbled once half of it or four minutes were heard, so each row is a `complete`.
-Licence: the person's own data, or non-commercial for the data set.
+Listeners: the TSV names them. In a CSV the listener is `--user`, the name in the header (`Date#rj`), or the file's name
+(`rj.csv`, `recenttracks-rj-1769853600.csv`). Tracks: `Artist - Title`, since the MusicBrainz ids are often missing. Skips: none
+are known. A track is scrobbled once half of it or four minutes were heard, so each row is a `complete`. Licence: the person's
+own data, or non-commercial for the data set.
 """
 
 import re
@@ -65,7 +65,7 @@ def read(request: Request) -> Iterator[Part | Ignored]:
 
 
 def _columns(found: tuple[str, ...]) -> dict[str, str]:
-    """The file's name of each of our columns that it has, whatever its case; a listener's name may stand behind a `#`."""
+    """Find our columns in a file. Returns the file's names, whose case may differ. A listener's name may follow a `#`."""
     plain = {name.partition("#")[0].strip().lower(): name for name in found}
     there = {ours: [plain[name] for name in names if name in plain] for ours, names in _NAMES.items()}
     return {ours: names[0] for ours, names in there.items() if names}

@@ -60,7 +60,7 @@ def read(request: Request) -> Iterator[Part | Ignored]:
 
 
 def _first(file: File, request: Request) -> Mapping[str, Any]:
-    """The first object of a file."""
+    """Return the first object of a file."""
     found = (record.value for record in chain.from_iterable(record_blocks(file, request.encoding)))
     return next((value for value in found if value is not None), {})
 
@@ -99,7 +99,7 @@ def _listens(file: File, listener: str, request: Request) -> Iterator[pl.DataFra
 
 
 def _flat(record: Record) -> Record:
-    """A listen whose nested values stand beside each other."""
+    """Flatten the nested values of a listen."""
     if record.value is None:
         return record
     listen = record.value

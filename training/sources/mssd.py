@@ -1,12 +1,12 @@
 """Spotify's Music Streaming Sessions Dataset (Brost, Mehrotra & Jehan, WWW 2019): sessions of 10 to 20 tracks, with skips.
 
-CSV files, a row a playback: session_id, session_position (from 1), session_length, track_id_clean, skip_1 (left very
-early), skip_2 (left early), skip_3 (left, most of it heard), not_skipped, context_switch, …, hour_of_day, date, and
-more. Track features lie in files of their own, which this reader does not need. Tested on made-up rows: the data is not
-to be had freely.
+CSV files with one row for each playback: session_id, session_position (from 1), session_length, track_id_clean, skip_1 (left
+very early), skip_2 (left early), skip_3 (left, most of it heard), not_skipped, context_switch, …, hour_of_day, date, and more.
+Track features are in separate files, which this reader does not need. It was tested on invented rows only, because the data is
+not freely available.
 
-Skips: `skip_2`, as in the papers that use the data. Nobody's sessions can be tied together, so each session is a listener.
-Only the date and the hour are known: a playback is put three minutes after the one before, within that hour.
+Skips: `skip_2`, as in the papers that use the data. Sessions cannot be assigned to people, so each session is a listener. Only
+the date and the hour are known, so playbacks are put three minutes apart, within that hour.
 """
 
 from collections.abc import Iterator

@@ -6,7 +6,7 @@ import polars as pl
 
 from training.data.checks import LONGEST_ID
 
-_KEPT = 40  # characters of an id that is too long; at most four bytes each
+_KEPT = 40  # length in characters to which a long id is cut; a character has at most four bytes
 
 
 def named_tracks(artists: pl.Series, titles: pl.Series) -> pl.Series:

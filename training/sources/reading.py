@@ -1,4 +1,4 @@
-"""What the importer asks a reader of a log format for, and what the reader gives."""
+"""The interface between the importer and the readers of log formats: a request, and the parts that a reader returns."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ EXTRA = "__extra"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What to read and how, in the words of the command line."""
+    """The files or databases to read, and the options of the command line."""
 
     places: Mapping[str, str]  # local path -> path or URL as the person gave it
     columns: Mapping[str, str] = field(default_factory=dict)  # our column -> the log's column
     user: str | None = None  # the listener of all rows
     type: str | None = None  # the type of all rows
-    query: str | None = None  # what to ask a database for
-    encoding: str | None = None  # of text files. None: UTF-8, or as a byte order mark says
+    query: str | None = None  # the query for a database
+    encoding: str | None = None  # of text files. None: UTF-8, or the encoding of a byte order mark
     clock: Clock = field(default_factory=Clock)
 
 
@@ -34,23 +34,24 @@ class Request:
 class Part:
     """The rows of one file.
 
-    `rows` are frames in canonical columns (`training.data.log`), as text or typed, null where a value cannot be read, and with
-    the columns `ABOUT_ROWS`. Optional columns may be absent. title, artist, album, group and duration_ms make the catalogue.
-    Other columns are shown with a broken row. `count` gives the rows in the file, counted without the code that reads them.
+    `rows` are frames in canonical columns (`training.data.log`), as text or typed, null for values that cannot be read, and
+    with the columns `ABOUT_ROWS`. Optional columns may be absent. title, artist, album, group and duration_ms make the
+    catalogue. Other columns are shown with a broken row. `count` gives the rows in the file, counted without the code that
+    reads them.
     """
 
     name: str
     rows: Iterator[pl.DataFrame]
     count: Callable[[], int]
     unit: str = "row"
-    note: str | None = None  # what the person should know of how the rows were read
+    note: str | None = None  # a remark for the person on how the rows were read
 
 
 Reader = Callable[[Request], Iterator[Part | Ignored]]
 
 
 def tables(request: Request, kinds: Sequence[str], *, form: Delimited | None = None) -> Iterator[Table | Ignored]:
-    """The files of a request as tables, and those that are passed over."""
+    """Yield the files of a request as tables, and the files that are ignored."""
     files, ignored = find(request.places, kinds)
     yield from ignored
     for file in files:
@@ -59,17 +60,17 @@ def tables(request: Request, kinds: Sequence[str], *, form: Delimited | None = N
 
 
 def part(table: Table, rows: Iterator[pl.DataFrame], note: str | None = None) -> Part:
-    """The part of a log that a table's rows make."""
+    """Make a part from a table and its rows."""
     return Part(name=table.file.name, rows=rows, count=table.count, unit=table.unit, note=note)
 
 
 def require(table: Table, names: Sequence[str]) -> None:
-    """LogError where the table lacks some of these columns; it names all of them."""
+    """LogError if the table lacks some of these columns. It names all of them."""
     if missing := [name for name in names if name not in table.columns]:
         raise missing_columns(table.file, missing, table.columns)
 
 
 def missing_columns(file: File, missing: Sequence[str], found: Sequence[str], hint: str = "") -> LogError:
-    """The error that names the columns that a file lacks, and those that it has."""
+    """Make the error that names the columns that a file lacks, and those that it has."""
     shown = ", ".join(map(printable, found[:30])) + (f" and {len(found) - 30} more" if len(found) > 30 else "")
     return LogError(f"{file.name}: wanted columns {', '.join(missing)}; found {shown or 'none'}{hint and f'; {hint}'}")

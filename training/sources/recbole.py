@@ -46,7 +46,7 @@ def read(request: Request) -> Iterator[Part | Ignored]:
 
 
 def _typed(table: Table) -> Table:
-    """The table with its columns' names alone."""
+    """Remove the types from the names of a table's columns."""
     names = {name.partition(":")[0]: name for name in table.columns}
 
     def rows(wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -59,7 +59,7 @@ def _typed(table: Table) -> Table:
 
 
 def _titles(table: Table) -> pl.DataFrame:
-    """Ids, titles and artists of a file of items."""
+    """Read ids, titles and artists from a file of items."""
     require(table, ("item_id",))
     given = {
         "title": next((name for name in _TITLES if name in table.columns), "title"),

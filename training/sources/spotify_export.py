@@ -1,23 +1,21 @@
 """Personal Spotify exports, of one person or of several, extended and basic: the .zip as downloaded, JSON files, or folders.
 
-*Extended streaming history* (Streaming_History_Audio_*.json, endsong_*.json): a JSON array of playbacks. Fields used:
-ts (when the playback ended, UTC), ms_played, spotify_track_uri, master_metadata_track_name,
-master_metadata_album_artist_name, reason_end, skipped, and username where it is there. *Account data*
-(StreamingHistory_music_*.json): endTime (UTC, to the minute), artistName, trackName, msPlayed. Podcasts, audiobooks and
-playbacks that name no track are passed over by reason. Other files of an export are ignored and listed. What a file is,
-its keys say, not its name.
+*Extended streaming history* (Streaming_History_Audio_*.json, endsong_*.json): a JSON array of playbacks. Fields used: ts (when
+the playback ended, UTC), ms_played, spotify_track_uri, master_metadata_track_name, master_metadata_album_artist_name,
+reason_end, skipped, and username if present. *Account data* (StreamingHistory_music_*.json): endTime (UTC, to the minute),
+artistName, trackName, msPlayed. Podcasts, audiobooks and playbacks that name no track are passed over by reason. Other files of
+an export are ignored and listed. The keys of a file's objects decide its kind, not its name.
 
-Listeners: `--user`, else the username, else the folder or archive of a person's files. Exports of several people want a
-folder each. Folders that Spotify itself names (`MyData`, `Spotify Extended Streaming History`) and
-`my_spotify_data.zip` do not count.
+Listeners: `--user`, else the username, else the folder or archive of a person's files. Exports of several people need a folder
+each. Folders that Spotify itself names (`MyData`, `Spotify Extended Streaming History`) and `my_spotify_data.zip` do not count.
 
-Tracks: the URI. The basic history has none: a track gets the URI that an extended history in the same import gives the same
-artist and title, else `Artist - Title`. Playbacks of the basic history in a time that the same listener's extended history
-covers are there twice, and are passed over.
+Tracks: the URI. The basic history has none. A track gets the URI that an extended history in the same import has for this
+artist and title, else `Artist - Title`. Playbacks of the basic history are passed over if the same listener's extended history
+covers their time, because they are in it too.
 
-Skips: `skipped` where it says something. It is null in 79 % of rows; then, and in the basic history, a playback was
-left if it lasted under 30 s and is not known to have ended by itself (`reason_end` is trackdone). `ms_played` is handed
-on. A file is read whole, some 12 MB each.
+Skips: `skipped` if it has a value. It is null in 79 % of rows. Then, and in the basic history, a playback is a skip if it
+lasted less than 30 s and is not known to have ended by itself (`reason_end` is trackdone). `ms_played` is imported. A file, of
+about 12 MB, is read whole.
 """
 
 import re
@@ -71,11 +69,11 @@ _SPOTIFYS_OWN = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
-    """What the extended histories of an import tell about the basic ones."""
+    """Facts from the extended histories of an import that are needed for the basic ones."""
 
-    uris: dict[tuple[str, str], str] = field(default_factory=dict)  # of an artist and a title
-    usernames: dict[str, str] = field(default_factory=dict)  # of the person whose files lie in a folder
-    times: dict[str, tuple[int, int]] = field(default_factory=dict)  # first and last playback of a listener, ms
+    uris: dict[tuple[str, str], str] = field(default_factory=dict)  # by artist and title
+    usernames: dict[str, str] = field(default_factory=dict)  # by the name of the person's folder
+    times: dict[str, tuple[int, int]] = field(default_factory=dict)  # time of the first and last playback of each listener, ms
 
 
 def read(request: Request) -> Iterator[Part | Ignored]:
@@ -103,7 +101,7 @@ def read(request: Request) -> Iterator[Part | Ignored]:
 
 
 def _form(file: File, request: Request) -> str | None:
-    """Which of the two forms a file has; None for other files. LogError where a file that should have one is damaged."""
+    """Return the form of a file, `extended` or `basic`; None for other files. LogError if a history is damaged."""
     try:
         for record in chain.from_iterable(record_blocks(file, request.encoding)):
             for form, (_, keys) in _FORMS.items():
@@ -116,7 +114,7 @@ def _form(file: File, request: Request) -> str | None:
 
 
 def _listeners(files: Sequence[File], user: str | None) -> dict[tuple[str, ...], str]:
-    """A name for the person of each folder: `user`, or as many of its last folders as tell it from the others'."""
+    """Name the person of each folder: `user`, or the shortest end of the folder's path that no other person's folder has."""
     if user is not None:
         return {file.folders: user for file in files}
     people = {file.folders: tuple(name for name in file.folders if not _SPOTIFYS_OWN.fullmatch(name)) for file in files}

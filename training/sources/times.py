@@ -1,4 +1,4 @@
-"""Reads moments as databases, spreadsheets and programs write them, into Unix time in milliseconds.
+"""Converts times, as databases, spreadsheets and programs write them, into Unix time in milliseconds.
 
 | written as | by |
 |---|---|
@@ -10,7 +10,7 @@
 | 46053.4166667 | Excel, as a number of days: a time zone must be given |
 | 1769853600, 1769853600000, … | Unix time; its size tells seconds, milliseconds, microseconds and nanoseconds apart |
 
-Of an hour that a clock shows twice in autumn the first is taken; one that it leaves out in spring is no time.
+If clocks show an hour twice in autumn, the first one is meant. A time in the hour that they leave out in spring is invalid.
 """
 
 from dataclasses import dataclass
@@ -38,20 +38,20 @@ _NAMED = (
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAY_MS = 86_400_000
-_EXCEL_DAY_0 = 25_569  # of 1 January 1970
+_EXCEL_DAY_0 = 25_569  # Excel's number for 1 January 1970
 _FIRST_S, _LAST_S = 631_152_000, 4_102_444_800  # 1990 to 2100
 _RESULT = pl.Schema({"at_ms": pl.Int64(), "fault": pl.String()})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clock:
-    """How to read times that do not say all: the time zone of those without one, and the order of day and month."""
+    """How to read incomplete times: the time zone of times without one, and the order of day and month."""
 
     zone: str | None = None
     dates: str | None = None  # DAY_FIRST or MONTH_FIRST
 
     def __post_init__(self) -> None:
-        """LogError where there is no such time zone."""
+        """LogError if there is no such time zone."""
         if self.zone is not None:
             try:
                 ZoneInfo(self.zone)
@@ -60,7 +60,10 @@ class Clock:
 
 
 def read_times(values: pl.Series, clock: Clock) -> pl.DataFrame:
-    """Columns `at_ms` and `fault`, a row a value: both null where there is none, the first null where it cannot be read."""
+    """Convert times. Returns the columns `at_ms` and `fault`, one row for each value.
+
+    Both are null for a null or empty value. If a value cannot be read, `at_ms` is null and `fault` gives the reason.
+    """
     if isinstance(values.dtype, pl.Datetime):
         zoned = values if values.dtype.time_zone else _in_zone(values, clock)
         return pl.DataFrame({"at_ms": zoned.dt.epoch("ms"), "fault": _clock_fault(values, zoned, clock)}, schema=_RESULT)
@@ -79,7 +82,7 @@ def read_times(values: pl.Series, clock: Clock) -> pl.DataFrame:
 
 
 def read_unix(values: pl.Series, *, milliseconds: bool) -> pl.DataFrame:
-    """The same of Unix seconds or milliseconds."""
+    """Convert Unix seconds or milliseconds in the same way."""
     text = values.cast(pl.String).str.strip_chars().replace("", None)
     number = text.cast(pl.Float64, strict=False) * (1 if milliseconds else 1000)
     unit = "milliseconds" if milliseconds else "seconds"
@@ -89,7 +92,7 @@ def read_unix(values: pl.Series, *, milliseconds: bool) -> pl.DataFrame:
 
 
 def _in_zone(naive: pl.Series, clock: Clock) -> pl.Series:
-    """Times without a zone in that of `clock`; null without one."""
+    """Interpret times without a zone in the clock's zone. They become null if the clock has none."""
     if clock.zone is None:
         return naive.clear(len(naive)).dt.replace_time_zone("UTC")
     return naive.dt.replace_time_zone(clock.zone, ambiguous="earliest", non_existent="null")
@@ -102,7 +105,7 @@ def _clock_fault(naive: pl.Series, zoned: pl.Series, clock: Clock) -> pl.Series:
 
 
 def _read_odd(text: pl.Series, clock: Clock) -> pl.DataFrame:
-    """What is not plain RFC 3339, by its parts."""
+    """Convert times that are not plain RFC 3339, by their parts."""
     parts = _parts(text.to_frame("text").lazy(), clock).collect()
     naive = parts["local"].str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="ms", strict=False)
     parts = parts.with_columns(naive.alias("naive"), _in_zone(naive, clock).dt.epoch("ms").alias("zoned"))
@@ -127,7 +130,7 @@ def _read_odd(text: pl.Series, clock: Clock) -> pl.DataFrame:
 
 
 def _parts(frame: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
-    """Year to second as one text, milliseconds, and minutes from UTC, where the text says them."""
+    """Extract the parts of a time: the local time from year to second as text, milliseconds, and minutes from UTC if stated."""
     text = pl.col("text")
     forms = {"first": _YEAR_FIRST, "last": _YEAR_LAST, "named": _NAMED}
     frame = frame.with_columns(text.str.extract_groups(form).alias(name) for name, form in forms.items())
@@ -171,7 +174,7 @@ def _parts(frame: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
 
 
 def _numbers(frame: pl.DataFrame, clock: Clock) -> pl.DataFrame:
-    """Numbers by their size: Unix time in one of four units, or Excel's days."""
+    """Convert numbers by their size: Unix time in one of four units, or Excel's days."""
     number = pl.col("number")
     units = {1: 1000.0, 1_000: 1.0, 1_000_000: 1e-3, 1_000_000_000: 1e-6}
     unix = pl.coalesce(

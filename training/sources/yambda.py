@@ -1,12 +1,12 @@
 """Yambda (Ploshkin et al., RecSys 2025): listening and opinions of listeners of Yandex Music, in its flat form.
 
-Parquet or CSV files: listens (uid, item_id, timestamp, is_organic, played_ratio_pct, track_length_seconds); likes and
-dislikes (uid, item_id, timestamp, is_organic); unlikes and undislikes, which are passed over; multi_event, which has
-all of them and a column event_type, and is ignored where listens lies beside it.
+Parquet or CSV files: listens (uid, item_id, timestamp, is_organic, played_ratio_pct, track_length_seconds), likes and dislikes
+(uid, item_id, timestamp, is_organic). Unlikes and undislikes are passed over. multi_event has all of these and a column
+event_type; it is ignored if listens is in the same folder.
 
-Times count seconds from an unknown day, in steps of five. They are put after 1 January 2024, so dates mean nothing, but
-order and gaps do. Skips: under half of the track heard, as the authors count a listen. So what was heard is not handed
-on: another rule would decide anew from it. Licence: Apache 2.0.
+Times count seconds from an unknown day, in steps of five. The import counts them from 1 January 2024, so dates mean nothing,
+but order and gaps do. Skips: less than half of the track heard, which is the authors' definition of a listen. So the time heard
+is not imported: the skip rule would decide again from it. Licence: Apache 2.0.
 """
 
 from collections.abc import Iterator

@@ -28,12 +28,12 @@ class Shape:
     layers: int = 2
     heads: int = 2
     dropout: float = 0.2
-    loss: Literal["sampled", "full"] = "sampled"  # of the softmax
+    loss: Literal["sampled", "full"] = "sampled"  # kind of softmax
     negatives: int = 256  # for the sampled softmax: RecTools draws them for each position, we for a batch
     batch: int = 128
     learning_rate: float = 1e-3
     epochs: int = 5
-    patience: int = 5  # epochs without a better one that end a run
+    patience: int = 5  # epochs without a better one before a run ends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class Trained:
     epochs: int
     best_epoch: int  # counted from 1
     sequences_per_second: float  # of training steps over all epochs; for ours with the start before the first
-    seconds_to_best: float  # the same up to the end of the best epoch
+    seconds_to_best: float  # seconds of the same until the end of the best epoch
     peak_mb: float  # resident memory of the whole process, evaluation included
 
 

@@ -17,7 +17,7 @@ def drawing(mask_SS: torch.Tensor) -> list[str]:
 
 
 def test_there_is_always_a_free_slot_on_the_left() -> None:
-    """It is the start token's place, also in a full history."""
+    """It is the place of the start token, also in a full history."""
     assert slots_of(HISTORIES).tolist() == [[False, False, False, True], [False, True, True, True], [False] * 4]
 
 
@@ -27,7 +27,7 @@ def test_positions_count_from_the_oldest_entry() -> None:
 
 
 def test_entry_reads_itself_what_came_before_and_the_start() -> None:
-    """Nothing on its right. Padding reads only itself, so that no line of the mask is empty."""
+    """It reads nothing on its right. Padding reads only itself, so that no row of the mask is empty."""
     masks = causal_mask(slots_of(HISTORIES))[:, 0]
 
     assert drawing(masks[0]) == ["x...", ".x..", "..x.", "..xx"]
@@ -36,7 +36,7 @@ def test_entry_reads_itself_what_came_before_and_the_start() -> None:
 
 
 def test_entries_and_the_start_hold_something() -> None:
-    """The start stands directly before the oldest entry, and alone in an empty history."""
+    """The start is directly before the oldest entry; in an empty history it is alone."""
     assert held_of(slots_of(HISTORIES)).tolist() == [[False, False, True, True], [True] * 4, [False] * 3 + [True]]
 
 
@@ -101,7 +101,7 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 def test_width_that_the_heads_cannot_share_is_refused() -> None:
-    """With a sentence that has both numbers, before torch complains about a shape."""
+    """The error has both numbers, and comes before torch complains about a shape."""
     with pytest.raises(ValueError, match="width 10 is not a multiple of 3 heads"):
         Block(width=10, heads=3, feed_forward=8, dropout=0.0)
 

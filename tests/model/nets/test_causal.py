@@ -104,7 +104,7 @@ def test_batch_gives_the_answers_of_its_lines(name: str) -> None:
 
 @each_network
 def test_no_length_gives_nan(name: str) -> None:
-    """Neither forward nor backward, from the empty to the full history, in padded states too."""
+    """The forward and backward pass give none, from the empty to the full history, in padded states too."""
     network = network_of(name).train()
     tracks, outcomes = histories(*range(LENGTH + 1))
     states = network.states(tracks, outcomes)
@@ -340,8 +340,7 @@ def test_distances_lean_the_same_way_at_every_place() -> None:
 def test_pause_leans_on_whatever_came_before_it() -> None:
     """A pause between two entries changes the weight of the entries before it.
 
-    If the listener is just back from a pause, all entries are before it; without a pause none is. Both weigh all entries
-    alike.
+    Just after a pause, all entries are before it; without a pause none is. In both cases all entries get the same weight.
     """
     network = network_of("distances")
     assert isinstance(network, CausalNetwork)
@@ -362,14 +361,16 @@ def test_pause_leans_on_whatever_came_before_it() -> None:
 
 
 def test_artist_of_the_newest_kept_track_echoes() -> None:
-    """Its extra dimensions raise tracks of similar artists. A refused track's artist raises none, nor does a missing one."""
+    """Its extra dimensions raise tracks of similar artists. A refused track's artist raises none, and a missing artist raises
+    none.
+    """
     network = network_of("artist transition")
     assert isinstance(network, CausalNetwork)
     tracks, outcomes = torch.tensor([[0, 2, 4, 7]]), torch.tensor([[0, int(Outcome.PLAYED), 3, int(Outcome.SKIPPED)]])
     with torch.no_grad():
         states = network.states(tracks, outcomes)[0]
         loud = functional.softplus(network.transition_gate(states[:, :8]))
-        newest = torch.tensor([0, 0, 2, 4, 4])  # before each entry, and after the last; 0 is nobody
+        newest = torch.tensor([0, 0, 2, 4, 4])  # before each entry, and after the last; 0 means no artist
         by_hand = loud * network.artist.weight[ARTISTS[newest], 8:] * (newest > 0)[:, None]
 
     assert torch.allclose(states[:, 8:], by_hand, atol=1e-6)

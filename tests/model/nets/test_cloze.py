@@ -64,7 +64,7 @@ def test_what_is_not_hidden_is_read_from_both_sides() -> None:
 
 
 def test_hidden_entries_are_real_and_every_history_has_one() -> None:
-    """Half of the histories hide their last entry alone, the others about the given share. Padding is never hidden."""
+    """Half of the histories hide only their last entry, the others about the given share. Padding is never hidden."""
     network = network_of()
     tracks = torch.cat([history_of(2, 3, 4, 5, padding=3)[0]] * 4_000)
     torch.manual_seed(0)
@@ -73,7 +73,8 @@ def test_hidden_entries_are_real_and_every_history_has_one() -> None:
 
     assert not hidden[:, :3].any()
     assert hidden.any(dim=1).all()
-    # Half by design; of the rest 1 of 16 draws hides the last alone and 1 of 16 nothing, which means the last.
+    # Half hide the last by design. Of the rest, 1 of 16 draws hides only the last, and 1 of 16 hides nothing and so gets the
+    # last.
     assert only_last.float().mean().item() == pytest.approx(0.5 + 0.5 * 2 / 16, abs=0.03)
     assert hidden[~only_last].float()[:, 3:].mean().item() == pytest.approx((0.5 * 16 - 0.25) / 14, abs=0.03)
 

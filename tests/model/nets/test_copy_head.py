@@ -1,4 +1,4 @@
-"""The copy head's features and scores, by hand and against going through the past play by play."""
+"""The copy head's features and scores agree with values by hand and with loops over all plays."""
 
 from math import exp, log, log1p
 
@@ -21,7 +21,7 @@ KNOWN = 6
 def _own(
     tracks: list[int], outcomes: list[int], minutes: list[int], *, session: int = 2, now: int | None = None
 ) -> LongHistories:
-    """The long history of plays, the last `session` of which belong to the session that goes on."""
+    """Make the long history of plays. The last `session` plays belong to the current session."""
     count = len(tracks)
     plays = Plays(
         np.array(tracks),
@@ -47,7 +47,7 @@ def _tensors(own: LongHistories) -> tuple[Tensor, ...]:
 
 
 def _by_hand(tracks: list[int], outcomes: list[int], minutes: list[int], session: int) -> dict[int, list[float]]:
-    """The features of each track, in the order of `CopyHead.features`, by the definition."""
+    """Compute the features of each track by their definition, in the order of `CopyHead.features`."""
     count, now = len(tracks), minutes[-1]
     kept = [place for place in range(count) if outcomes[place] != S]
     order = [tracks[place] for place in kept]
@@ -91,12 +91,12 @@ def _by_hand(tracks: list[int], outcomes: list[int], minutes: list[int], session
 
 
 def test_features_agree_with_the_definition() -> None:
-    """30 random pasts of all lengths: repeated sequences, refused tracks, tracks without a row, pauses."""
+    """The 30 random pasts have all lengths, repeated sequences, refused tracks, tracks without a row, and pauses."""
     random = np.random.default_rng(1)
     for _ in range(30):
         count, session = int(random.integers(1, 90)), int(random.integers(0, 5))
         tracks = random.integers(0, 9, count).tolist()
-        if count > 30:  # an album, heard twice
+        if count > 30:  # an album that was heard twice
             tracks[-10:] = tracks[5:15]
         outcomes = random.choice([P, S], count, p=[0.7, 0.3]).tolist()
         minutes = np.cumsum(random.choice([3, 500], count, p=[0.9, 0.1])).tolist()
@@ -109,7 +109,7 @@ def test_features_agree_with_the_definition() -> None:
 
 
 def test_an_album_heard_before_goes_on() -> None:
-    """After 0 1 2 for the second time, 3 has followed one, two and three tracks; nothing else has followed two."""
+    """After 0 1 2 for the second time, 3 has followed one, two and three of these tracks; no other track has followed two."""
     album = [0, 1, 2, 3, 5, 2, 4, 0, 1, 2]
     found, case = CopyHead(ROWS, 1000).features(_tensors(_own(album, [P] * 10, [3 * place for place in range(10)])))
 
@@ -119,7 +119,9 @@ def test_an_album_heard_before_goes_on() -> None:
 
 
 def test_scores_of_own_tracks_are_the_gates_share_of_the_softmax() -> None:
-    """Over own tracks exp(T score) sums to exp(gate - shift), whatever the features say; a share of the network's is added."""
+    """Over own tracks, exp(T score) sums to exp(gate - shift), whatever the features are. A share of the network's score is
+    added.
+    """
     torch.manual_seed(0)
     head = CopyHead(ROWS, 1000)
     for parameter in head.parameters():
@@ -143,7 +145,7 @@ def test_scores_of_own_tracks_are_the_gates_share_of_the_softmax() -> None:
 
 
 def test_padding_and_other_listeners_change_nothing() -> None:
-    """A past has the same scores alone and beside a longer one; beside it, nobody gets another listener's tracks."""
+    """A past has the same scores alone and in a batch with a longer one. No listener gets another listener's tracks."""
     torch.manual_seed(0)
     head = CopyHead(ROWS, 1000)
     torch.nn.init.normal_(head.out.weight)
@@ -163,5 +165,5 @@ def test_padding_and_other_listeners_change_nothing() -> None:
 
 
 def test_there_are_as_many_features_as_weights() -> None:
-    """The sums, and what the newest entry tells."""
+    """They are the sums and the features of the newest entry."""
     assert CopyHead(ROWS, 1000).linear.in_features == SUMS + NEWEST

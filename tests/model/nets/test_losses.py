@@ -12,7 +12,7 @@ import torch
 from model.nets.losses import feedback, full_softmax, hardest_negative, kept, pairwise, refused, sampled_softmax
 
 QUERY_MQ = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-ITEMS_VQ = torch.tensor([[9.0, 9.0], [0.0, 0.5], [1.0, 0.0], [3.0, -1.0]])  # row 0 would win, were it not padding
+ITEMS_VQ = torch.tensor([[9.0, 9.0], [0.0, 0.5], [1.0, 0.0], [3.0, -1.0]])  # row 0 would be best if it were not padding
 TARGETS_M = torch.tensor([3, 1])
 SCORES = ([0.0, 1.0, 3.0], [1.0, 0.0, -2.0])  # of rows 1 to 3
 
@@ -76,7 +76,7 @@ def test_sampled_softmax_over_all_rows_is_the_full_softmax() -> None:
 
 
 def test_negative_that_is_the_target_does_not_count_against_it() -> None:
-    """Row 3 is the first state's target and a negative of the second: masked in one line and not in the other."""
+    """Row 3 is the first state's target and a negative of the second. It is masked in one line only."""
     wanted = (surprise([3.0, 1.0], 0) + surprise([1.0, 0.0, -2.0], 0)) / 2
 
     assert sampled([2, 3]) == pytest.approx(wanted, rel=1e-6)
@@ -122,7 +122,7 @@ def test_nothing_to_learn_from_costs_nothing() -> None:
 
 
 def test_hardest_negative_by_hand() -> None:
-    """One state, scores 2 for the target and 1, -1 for two random tracks: -log s(2) - log(1 - s(1))."""
+    """One state has score 2 for the target and 1 and -1 for two random tracks: -log s(2) - log(1 - s(1))."""
     loss = hardest_negative(torch.tensor([2.0]), torch.tensor([[1.0, -1.0]]))
 
     assert loss.item() == pytest.approx(math.log1p(math.exp(-2)) + math.log1p(math.exp(1)))
@@ -136,7 +136,7 @@ def test_a_track_left_out_is_not_the_hardest_negative() -> None:
 
 
 def test_refused_by_hand() -> None:
-    """Scores 0 and 1 of refused tracks: the mean of log(1 + e^s). Without refused tracks there is no loss."""
+    """Scores 0 and 1 of refused tracks give the mean of log(1 + e^s). Without refused tracks there is no loss."""
     assert refused(torch.tensor([0.0, 1.0])).item() == pytest.approx((math.log(2) + math.log1p(math.e)) / 2)
     assert refused(torch.zeros(0)).item() == 0.0
 

@@ -37,7 +37,7 @@ def test_padding_left_out_changes_no_state(kind: Literal["causal", "cloze", "sin
     with torch.no_grad():
         whole, packed = (network.train(mode).states(tracks, outcomes) for mode in (True, False))
     read = held_of(slots_of(tracks))
-    if kind == "cloze":  # whose other states are not asked for
+    if kind == "cloze":  # whose other states are not used
         read = torch.tensor([[False] * 4 + [True]] * 3)
 
     assert torch.allclose(whole[read], packed[read], atol=1e-6)
@@ -45,7 +45,7 @@ def test_padding_left_out_changes_no_state(kind: Literal["causal", "cloze", "sin
 
 @pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
 def test_without_repeats_what_was_read_is_not_proposable(kind: Literal["causal", "cloze", "sine"]) -> None:
-    """Each history for itself. With repeats, the default, scores are unchanged."""
+    """Each history masks its own tracks. With repeats, the default, scores are unchanged."""
     tracks, scores = torch.tensor([[0, 4, 5], [0, 0, 0]]), torch.arange(12.0).view(2, 6)
     plain, fresh = (build(NetworkConfig(kind=kind, width=8, repeats=repeats), 6, 3) for repeats in (True, False))
 

@@ -110,7 +110,7 @@ def test_scores_are_the_formulas(seed: int) -> None:
 
 
 def test_what_followed_stands_before_what_came_before() -> None:
-    """With one session in memory, the next track is first, and the heard track itself is last of the near ones."""
+    """With one session in memory, the next track is best, and the heard track itself is the last of the near ones."""
     found = remembered(memory_of([[5, 6, 7, 8], [20, 21]]), 6)
 
     assert max(found, key=lambda row: found[row]) == 7
@@ -127,7 +127,7 @@ def test_a_session_that_has_more_of_the_history_counts_more() -> None:
 
 @pytest.mark.parametrize("rows", [(), (30,)], ids=["nothing heard", "a track that no session has"])
 def test_nothing_remembered_changes_nothing(rows: tuple[int, ...]) -> None:
-    """No NaN and no bonus: the scores are the network's."""
+    """There is no NaN and no bonus, so the scores are the network's."""
     memory, scores = memory_of([[5, 6], [7, 8]]), torch.randn(1, ROWS)
 
     assert torch.equal(memory.add(scores, *history(*rows)), scores)
@@ -159,7 +159,7 @@ def test_only_the_newest_sessions_of_a_track_are_looked_at() -> None:
 
 
 def test_newest_distinct_rows_come_newest_first() -> None:
-    """Each at its last place. Refused and missing tracks are left out."""
+    """Each track has its latest place. Refused and missing tracks are left out."""
     [rows] = newest_distinct(*history(5, 6, 5, 7, 8, outcomes=[P, P, P, P, S])).tolist()
 
     assert rows == [7, 5, 6] + [0] * (REACH - 3)

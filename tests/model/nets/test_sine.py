@@ -101,7 +101,7 @@ def test_state_has_read_nothing_of_what_it_predicts() -> None:
 
 @pytest.mark.parametrize("outcomes", [[], [KEPT], [SKIPPED], [SKIPPED, SKIPPED, KEPT]])
 def test_padding_changes_nothing_and_nothing_is_nan(outcomes: list[int]) -> None:
-    """An empty history and one of skips alone get an answer, whatever the padding."""
+    """An empty history and one with skips only get an answer, whatever the padding."""
     network = network_of()
     tracks = [2, 3, 4][: len(outcomes)]
     plain = answer(network, tracks, outcomes, padding=1)

@@ -20,7 +20,7 @@ def _made_up(states: int = 13, classes: int = 7) -> tuple[Tensor, Tensor, Tensor
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("at_a_time", [1, 5, 13, 100])
 def test_loss_and_gradients_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, at_a_time: int, smoothing: float) -> None:
-    """For every number of states at a time, with a smaller last part, and within a loss that has other terms."""
+    """They agree for every chunk size, with a smaller last chunk, and within a loss that has other terms."""
     query_MQ, items_VQ, targets_M = _made_up()
     monkeypatch.setattr(softmax, "SCORES", at_a_time * len(items_VQ))
     wanted = functional.cross_entropy(query_MQ @ items_VQ.T, targets_M, label_smoothing=smoothing)

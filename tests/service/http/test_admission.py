@@ -1,4 +1,4 @@
-"""The limit on requests in flight follows the pace at which a saturated service answers."""
+"""The limit on requests in flight follows the rate at which a saturated service answers."""
 
 from service.http.admission import MOST, START, Admission
 
@@ -19,7 +19,7 @@ class Saturated:
             self.admission.enter()
 
     def answer(self, replies: int, *, pace: float) -> None:
-        """Answer so many at a pace in replies a second."""
+        """Answer this many requests at a rate of `pace` replies a second."""
         for _ in range(replies):
             self.now += 1 / pace
             self.admission.leave()
@@ -27,7 +27,9 @@ class Saturated:
 
 
 def test_limit_is_what_the_service_answers_in_the_target_time() -> None:
-    """A fast service may have more in flight than at the start, a slow one less: by Little's law, pace times target."""
+    """By Little's law it is rate times target time. So a fast service may have more in flight than at the start, a slow one
+    less.
+    """
     fast, slow = Saturated(), Saturated()
     fast.answer(50_000, pace=5_000)
     slow.answer(20_000, pace=1_000)
@@ -37,7 +39,7 @@ def test_limit_is_what_the_service_answers_in_the_target_time() -> None:
 
 
 def test_limit_has_a_floor_of_two_batches_and_a_ceiling() -> None:
-    """Even the slowest service gets batches to score; even the fastest has an end."""
+    """Even the slowest service gets batches to score, and the limit of the fastest is finite."""
     slow, fast = Saturated(), Saturated(target_s=10.0)
     slow.answer(5_000, pace=10)
     fast.answer(200_000, pace=10_000)
@@ -47,11 +49,13 @@ def test_limit_has_a_floor_of_two_batches_and_a_ceiling() -> None:
 
 
 def test_limit_recovers_when_the_service_becomes_faster() -> None:
-    """Also from the floor, where a batch's replies leave nobody waiting: the service then runs dry beside refused requests."""
+    """It also recovers from the floor. There a batch's replies leave no request waiting, so the service is idle although it
+    refuses some.
+    """
     service = Saturated()
     service.answer(5_000, pace=10)
     for _ in range(4_000):
-        for _ in range(2 * BATCH):  # all in flight are answered in one turn of the event loop
+        for _ in range(2 * BATCH):  # all requests in flight are answered in one turn of the event loop
             service.now += 1 / 5_000
             service.admission.leave()
         service.fill()
@@ -60,7 +64,7 @@ def test_limit_recovers_when_the_service_becomes_faster() -> None:
 
 
 def test_idle_service_shows_nothing() -> None:
-    """Few requests are answered a second when few arrive; that is no reason to admit fewer."""
+    """If few requests arrive, few are answered. The limit must not fall because of that."""
     now = 0.0
     admission = Admission(0.1, BATCH, clock=lambda: now)
     for _ in range(2_000):

@@ -1,4 +1,4 @@
-"""Pages of other origins: which may call, and what they can read of the replies."""
+"""Pages of other origins: which may call the API, and what they can read of the replies."""
 
 import pytest
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ EVENT = {"event_id": "e1", "user_id": "u", "track_id": "t3", "type": "play"}
 
 
 def preflight(origin: str, method: str = "POST", headers: str = "authorization,content-type") -> dict[str, str]:
-    """What a browser asks before a request that is not simple."""
+    """Make the headers of a preflight request."""
     return {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
 
 
@@ -30,7 +30,7 @@ def test_pages_of_other_origins_may_not_call_by_default(artifact: Artifact) -> N
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/users/u/next", "/v1/users/u/blocks/tracks/t1"])
 def test_named_origin_may_call_with_a_key(artifact: Artifact, path: str) -> None:
-    """Its preflight requests are answered for each method, and those of another origin are not."""
+    """Its preflight requests are answered for each method. Preflight requests of another origin are not."""
     with running(artifact, cors_origins=f"{PLAYER},http://localhost:5173") as client:
         allowed = [client.options(path, headers=preflight(PLAYER, method)) for method in ("GET", "POST", "PUT", "DELETE")]
         local = client.options(path, headers=preflight("http://localhost:5173"))
@@ -44,7 +44,9 @@ def test_named_origin_may_call_with_a_key(artifact: Artifact, path: str) -> None
 
 
 def test_page_can_read_every_kind_of_reply(artifact: Artifact) -> None:
-    """Of the fast path, of the framework, of a guard, and errors; with the headers that a client acts on."""
+    """It can read replies of the fast path, of the framework and of a guard, and errors, with the headers that a client
+    needs.
+    """
     reached: list[str] = []
     with running(artifact, cors_origins=PLAYER, reached_framework=reached) as client:
         client.headers["Origin"] = PLAYER
@@ -70,7 +72,7 @@ def test_page_can_read_every_kind_of_reply(artifact: Artifact) -> None:
     "origins", ["player.example", "https://player.example/", "https://Player.example", "ftp://a", "https://a b"]
 )
 def test_origin_that_no_browser_sends_is_refused(origins: str) -> None:
-    """It would never match, and nobody would know why."""
+    """Such a setting would never match, without any message."""
     with pytest.raises(ValidationError, match="an origin is a scheme and a host"):
         Settings.model_validate({"cors_origins": origins})
 

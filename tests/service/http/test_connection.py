@@ -1,4 +1,4 @@
-"""What a connection may cost, on real sockets: limits of size, time and number, and what a client that leaves ends."""
+"""Limits of a connection in size, time and number, and the effects of a client that leaves, on real sockets."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 
 @dataclass
 class Reply:
-    """A reply as it was read."""
+    """A reply as the client read it."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,7 +35,7 @@ class Reply:
 
     @property
     def detail(self) -> str:
-        """What a problem says."""
+        """Return the `detail` of a problem."""
         assert self.headers["content-type"] == "application/problem+json"
         said: str = json.loads(self.body)["detail"]
         return said
@@ -52,19 +52,19 @@ class Client:
         self.writer.write(data)
 
     async def reply(self, *, head: bool = False) -> Reply:
-        """The next reply; without its body where the request was HEAD."""
+        """Read the next reply; without its body if the request was HEAD."""
         lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:-2])}
         body = b"" if head else await self.reader.readexactly(int(headers.get("content-length", 0)))
         return Reply(int(lines[0].split()[1]), headers, body)
 
     async def ask(self, data: bytes) -> Reply:
-        """Send and read one reply."""
+        """Send bytes and read one reply."""
         self.send(data)
         return await self.reply()
 
     async def ended(self) -> bytes:
-        """What is still to be read before the server closes the connection."""
+        """Read until the server closes the connection."""
         rest = b""
         try:
             while data := await self.reader.read(65536):
@@ -74,13 +74,13 @@ class Client:
         return rest
 
     def leave(self) -> None:
-        """Hang up at once."""
+        """Close the connection at once."""
         self.writer.transport.abort()
 
 
 @dataclass
 class Server:
-    """A listening server around an application that notes what reaches it."""
+    """A listening server around an application that records the requests that reach it."""
 
     port: int = 0
     connections: Connections = field(default_factory=lambda: Connections(Limits(connections=100), Admission(0.1, 32)))
@@ -91,17 +91,17 @@ class Server:
     clients: list[Client] = field(default_factory=list)
 
     async def client(self) -> Client:
-        """A new connection."""
+        """Open a new connection."""
         self.clients.append(Client(*await asyncio.open_connection("127.0.0.1", self.port)))
         return self.clients[-1]
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers with the body; words refusals as the real application does."""
+        """Reply with the request's body. Refusals get the text of the real application."""
         if REFUSAL in scope:
             return await problem(*scope[REFUSAL])(scope, receive, send)
         path, body = scope["path"], (await receive())["body"]
         self.reached.append((path, body))
-        assert (b"x-a", b"b") not in scope["headers"]  # a trailer
+        assert (b"x-a", b"b") not in scope["headers"]  # this was a trailer
         scope[ON_END](lambda: self.left.append(path))
         if path == "/batch" and not scope[COSTS](int(body)):
             return await problem(HTTPStatus.SERVICE_UNAVAILABLE, "too many")(scope, receive, send)
@@ -111,7 +111,7 @@ class Server:
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:
-    """The configuration of uvicorn around an application."""
+    """Make uvicorn's configuration for an application."""
     config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", interface="asgi3", proxy_headers=False)
     config.load()
     return config
@@ -119,7 +119,7 @@ def configuration(app: ASGIApp) -> uvicorn.Config:
 
 @asynccontextmanager
 async def serving(*, admission: Admission | None = None, **limits: Any) -> AsyncIterator[Server]:
-    """A server with other limits than the real ones; its ticks are short."""
+    """Run a server with other limits than the real ones, and short ticks."""
     server, loop = Server(), asyncio.get_running_loop()
     given = Limits(**{"connections": 100, "tick_s": 0.01, "retry_after_s": 0.01} | limits)
     server.connections = Connections(
@@ -147,20 +147,20 @@ async def serving(*, admission: Admission | None = None, **limits: Any) -> Async
 
 
 async def until(done: Callable[[], object]) -> None:
-    """Let the loop run until a condition holds."""
+    """Run the loop until a condition holds."""
     async with asyncio.timeout(30):
         while not done():  # noqa: ASYNC110  # any condition
             await asyncio.sleep(0.001)
 
 
 def post(body: bytes, *headers: str) -> bytes:
-    """A request with a body."""
+    """Make a request with a body."""
     lines = ["POST /a HTTP/1.1", "host: x", f"content-length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
 
 async def test_head_over_the_limit_is_refused_with_a_problem() -> None:
-    """Also one that arrives at once; what is below the limit is answered."""
+    """It holds for a head that arrives at once, too. Smaller heads are answered."""
     async with serving(head_bytes=1_000) as server:
         fields, url, fits = await server.client(), await server.client(), await server.client()
         by_fields = await fields.ask(b"GET /a HTTP/1.1\r\nlong: " + b"x" * 1_000 + b"\r\n\r\n")
@@ -175,7 +175,7 @@ async def test_head_over_the_limit_is_refused_with_a_problem() -> None:
 
 
 async def test_endless_head_is_not_read_on() -> None:
-    """A client that never stops to send one header gets its refusal, and then nobody reads."""
+    """A client that sends one header without end gets a refusal, and the server stops reading."""
     async with serving(head_bytes=1_000, linger_bytes=10_000) as server:
         client = await server.client()
         client.send(b"GET /a HTTP/1.1\r\nlong: ")
@@ -202,7 +202,7 @@ async def test_head_that_does_not_arrive_is_a_408() -> None:
 
 
 async def test_body_that_does_not_arrive_is_a_408() -> None:
-    """The application words it, so that it gets an id and a log line; it never sees half a body."""
+    """The application writes the reply, so it has an id and a log line. The application never sees half a body."""
     async with serving(arrive=3) as server:
         client = await server.client()
         reply = await client.ask(b"POST /a HTTP/1.1\r\ncontent-length: 10\r\n\r\nhalf")
@@ -213,7 +213,7 @@ async def test_body_that_does_not_arrive_is_a_408() -> None:
 
 
 async def test_idle_connection_is_closed() -> None:
-    """One that never said a word, and one between two requests."""
+    """One connection has never sent anything, and the other is between two requests."""
     async with serving(idle=3) as server:
         silent, used = await server.client(), await server.client()
         reply = await used.ask(GET)
@@ -224,7 +224,7 @@ async def test_idle_connection_is_closed() -> None:
 
 
 async def test_body_over_the_limit_is_a_413_before_it_is_sent() -> None:
-    """Its announced length is enough; the client that sends it even so can use the connection again."""
+    """The announced length is enough to refuse it. A client that sends it anyway can use the connection again."""
     async with serving(body_bytes=1_000) as server:
         client = await server.client()
         refused = await client.ask(b"POST /a HTTP/1.1\r\ncontent-length: 5000\r\n\r\n")
@@ -237,7 +237,7 @@ async def test_body_over_the_limit_is_a_413_before_it_is_sent() -> None:
 
 
 async def test_endless_body_in_chunks_is_refused_and_dropped() -> None:
-    """It is counted as it arrives; a client that does not stop is cut off."""
+    """The body is counted as it arrives. A client that does not stop is disconnected."""
     async with serving(body_bytes=1_000, message_bytes=100_000) as server:
         client = await server.client()
         client.send(b"POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -257,7 +257,7 @@ async def test_endless_body_in_chunks_is_refused_and_dropped() -> None:
 
 
 async def test_refusal_reaches_a_client_that_still_sends_and_wants_to_close() -> None:
-    """To close at once would reset the connection, and the client would lose the reply."""
+    """Closing at once would reset the connection, and the client would lose the reply."""
     async with serving(body_bytes=1_000) as server:
         client = await server.client()
         client.send(post(b"x" * 500_000, "connection: close"))
@@ -267,7 +267,7 @@ async def test_refusal_reaches_a_client_that_still_sends_and_wants_to_close() ->
 
 
 async def test_bodies_of_all_connections_are_bounded_together() -> None:
-    """A thousand half bodies may not take a thousand times the limit of one; their memory comes back as clients leave."""
+    """A thousand half bodies must not take a thousand times one body's limit. Memory is free again when clients leave."""
     async with serving(bodies_bytes=10_000) as server:
         first, second = await server.client(), await server.client()
         first.send(post(b"x" * 20_000)[:8_000])
@@ -281,7 +281,7 @@ async def test_bodies_of_all_connections_are_bounded_together() -> None:
 
 
 async def test_application_gets_whole_bodies_only() -> None:
-    """In one message, however many pieces they came in; a client that asks is told to go on."""
+    """They arrive in one message, whatever pieces they had. A client that sends `Expect` is told to continue."""
     async with serving() as server:
         client = await server.client()
         client.send(b"POST /a HTTP/1.1\r\ncontent-length: 6\r\nexpect: 100-continue\r\n\r\n")
@@ -296,7 +296,7 @@ async def test_application_gets_whole_bodies_only() -> None:
 
 
 async def test_trailers_do_not_become_headers() -> None:
-    """The application does not see what follows a body, and the next request is answered."""
+    """The application does not see trailers, and the next request is answered."""
     async with serving() as server:
         client = await server.client()
         chunked = b"POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-a: b\r\n\r\n"
@@ -315,7 +315,7 @@ async def test_requests_sent_ahead_are_answered_in_order() -> None:
 
 
 async def test_too_many_requests_ahead_end_the_connection_after_their_replies() -> None:
-    """What was taken is answered, the last of it with the word that the connection ends."""
+    """All accepted requests are answered. The last reply says that the connection ends."""
     async with serving(ahead=3) as server:
         client = await server.client()
         client.send(GET * 50)
@@ -328,7 +328,7 @@ async def test_too_many_requests_ahead_end_the_connection_after_their_replies() 
 
 
 async def test_client_that_leaves_ends_all_of_its_requests() -> None:
-    """The one that is answered hears of it, also with others behind it, and those never begin."""
+    """The request in progress is told, also if others wait behind it. Those never begin."""
     async with serving() as server:
         client = await server.client()
         client.send(b"GET /wait HTTP/1.1\r\n\r\n" + GET * 5)
@@ -362,7 +362,7 @@ async def test_client_that_left_before_its_request_began_is_noticed() -> None:
 
 
 async def test_request_too_many_is_refused_at_once() -> None:
-    """With a problem and Retry-After, HEAD without its body; health is answered all the same."""
+    """The reply is a problem with Retry-After, without a body for HEAD. Health checks are answered all the same."""
     admission = Admission(0.1, 1)
     admission.limit = 0
     async with serving(admission=admission) as server:
@@ -382,7 +382,7 @@ async def test_request_too_many_is_refused_at_once() -> None:
 
 
 async def test_refused_connection_is_read_again_when_its_time_has_come() -> None:
-    """A client that does not wait as it was told has to."""
+    """So a client that ignores Retry-After has to wait."""
     admission = Admission(0.1, 1)
     admission.limit = 0
     async with serving(admission=admission, retry_after_s=0.3) as server:
@@ -419,19 +419,20 @@ async def test_batch_counts_as_its_requests_until_it_is_answered() -> None:
 
 
 async def test_page_of_another_origin_is_refused_by_the_application() -> None:
-    """It can read the reply only with the headers that the application adds."""
+    """The page can read the reply only with headers that the application adds."""
     admission = Admission(0.1, 1)
     admission.limit = 0
     async with serving(admission=admission) as server:
         client = await server.client()
         reply = await client.ask(GET[:-2] + b"origin: http://example.org\r\n\r\n")
 
-    assert (reply.status, "retry-after" in reply.headers) == (503, False)  # this application adds none, the server would
+    # this application adds no such header, the server would
+    assert (reply.status, "retry-after" in reply.headers) == (503, False)
     assert server.reached == []
 
 
 async def test_full_table_closes_the_connection_that_is_idle_longest() -> None:
-    """Whoever holds connections without a use for them keeps nobody out."""
+    """Connections that are not used do not keep others out."""
     async with serving(connections=3, tick_s=0.05) as server:
         idle = [await server.client() for _ in range(3)]
         for client in idle[1:]:
@@ -447,7 +448,7 @@ async def test_full_table_closes_the_connection_that_is_idle_longest() -> None:
 
 
 async def test_full_table_of_busy_connections_still_answers_health() -> None:
-    """And refuses the rest with a word. Beyond the spare places connections are closed."""
+    """Other requests are refused with an error. Beyond the spare places, connections are closed."""
     async with serving(connections=2, spare=2) as server:
         busy = [await server.client() for _ in range(2)]
         for client in busy:
@@ -478,7 +479,7 @@ async def test_connection_beyond_the_spare_places_is_closed() -> None:
 
 
 async def test_client_that_does_not_read_is_closed_and_takes_no_place_in_flight() -> None:
-    """Its replies fill the socket's buffers, and then wait; the service is not slow for that."""
+    """Its replies fill the socket's buffers and then wait. The service does not become slower by that."""
     async with serving(unread=5) as server:
         client = await server.client()
         cast("asyncio.Transport", client.writer.transport).pause_reading()
@@ -493,7 +494,7 @@ async def test_client_that_does_not_read_is_closed_and_takes_no_place_in_flight(
 
 
 async def test_upgrade_that_is_not_wanted_leaves_the_connection_usable() -> None:
-    """Java's client offers HTTP/2 in its first request; that and the next are answered by HTTP/1.1."""
+    """Java's client offers HTTP/2 in its first request. This request and the next are answered by HTTP/1.1."""
     offer = GET[:-2] + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n"
     async with serving() as server:
         client = await server.client()
@@ -504,7 +505,7 @@ async def test_upgrade_that_is_not_wanted_leaves_the_connection_usable() -> None
 
 
 async def test_what_is_no_http_is_a_problem() -> None:
-    """And the end of the connection."""
+    """The connection is closed after it."""
     async with serving() as server:
         client = await server.client()
         reply = await client.ask(b"hello there\r\n\r\n")

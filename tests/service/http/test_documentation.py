@@ -7,7 +7,7 @@ from tests.service.applications import running
 
 
 def test_page_needs_no_other_host(artifact: Artifact) -> None:
-    """All that it refers to is served here, and is not empty; no reference names a host."""
+    """All files that it refers to are served here and are not empty. No reference names another host."""
     with running(artifact) as client:
         page = client.get("/docs")
         references = re.findall(r"""(?:src|href|url)["']?\s*[=:]\s*["']([^"']+)["']""", page.text)
@@ -18,4 +18,4 @@ def test_page_needs_no_other_host(artifact: Artifact) -> None:
     assert all(reference.startswith("/") and not reference.startswith("//") for reference in references)
     assert all(reply.status_code == 200 and reply.content for reply in found.values())
     assert not re.findall(r"https?://", page.text)
-    assert '"validatorUrl": null' in page.text  # else the page sends the document to a host of its makers
+    assert '"validatorUrl": null' in page.text  # otherwise the page sends the document to a validator of its makers

@@ -1,4 +1,4 @@
-"""Bodies read by msgspec: whatever is taken there, pydantic takes too, and reads the same."""
+"""Bodies read by msgspec: pydantic accepts each of them, too, and reads the same."""
 
 import json
 import random
@@ -40,7 +40,7 @@ ODD: list[Any] = [
 
 
 def mutated(body: Any, random: random.Random) -> Any:
-    """A body with one of its values, at any depth, replaced, left out, or another put beside it."""
+    """Replace or remove a value of the body at any depth, or add another one."""
     if isinstance(body, list) and body:
         place = random.randrange(len(body))
         return [*body[:place], mutated(body[place], random), *body[place + 1 :]]
@@ -53,7 +53,7 @@ def mutated(body: Any, random: random.Random) -> Any:
 
 
 def bodies(*sound: Any) -> list[bytes]:
-    """Sound bodies, many that are nearly so, and some that no JSON encoder writes."""
+    """Make sound bodies, many that are nearly sound, and some that no JSON encoder writes."""
     chance = random.Random(1)
     made = [json.dumps(mutated(body, chance)) for body in sound for _ in range(3_000)]
     made += [json.dumps(body) for body in sound] + [json.dumps(body, ensure_ascii=False) for body in sound]
@@ -65,7 +65,7 @@ def bodies(*sound: Any) -> list[bytes]:
 
 
 def pydantics(adapter: TypeAdapter[Any], body: bytes) -> Any:
-    """What pydantic reads; None where it refuses."""
+    """Return pydantic's result, None if it refuses the body."""
     try:
         return adapter.validate_json(body)
     except ValidationError:
@@ -73,7 +73,7 @@ def pydantics(adapter: TypeAdapter[Any], body: bytes) -> Any:
 
 
 def test_events_are_read_as_pydantic_reads_them() -> None:
-    """Of thousands of nearly sound bodies none is taken that it refuses, and each is read to the same fields."""
+    """Among thousands of nearly sound bodies, none is accepted that pydantic refuses, and each gives the same fields."""
     taken = 0
     for body in bodies(EVENT, FULL, {"events": [EVENT, FULL]}):
         read = read_events(body, NOW_MS)
@@ -96,7 +96,7 @@ def test_events_are_read_as_pydantic_reads_them() -> None:
 
 
 def test_wishes_are_read_as_pydantic_reads_them() -> None:
-    """The same for what to play next."""
+    """The same holds for requests for next tracks."""
     taken = 0
     for body in bodies(ASKED, {"history": ASKED["history"]}, {}):
         read = read_next(body)
@@ -117,6 +117,6 @@ def test_wishes_are_read_as_pydantic_reads_them() -> None:
 
 @pytest.mark.parametrize("size", [1, 1_000])
 def test_plain_bodies_need_no_pydantic(size: int) -> None:
-    """What players send is taken here; else nothing would be gained."""
+    """Bodies that players usually send are read by msgspec; otherwise it would save no time."""
     assert read_events(json.dumps({"events": [FULL] * size}).encode(), NOW_MS) is not None
     assert read_next(json.dumps({"history": [{"track_id": f"é{number}"} for number in range(size)]}).encode()) is not None

@@ -1,4 +1,4 @@
-"""HEAD: on every path that answers GET, with the same status and headers and no body."""
+"""HEAD works on every path that answers GET, with the same status and headers and no body."""
 
 import pytest
 from fastapi.routing import APIRoute
@@ -19,7 +19,7 @@ CHANGING = {"x-request-id", "content-length"}  # metrics grow between two reques
 @pytest.mark.parametrize("fast_path", [True, False])
 @pytest.mark.parametrize("path", [*PATHS, "/docs", "/openapi.json", "/v1/users/u/next?count=3&exclude=t1"])
 def test_head_is_get_without_its_body(artifact: Artifact, path: str, fast_path: bool) -> None:
-    """Whichever way answers the GET."""
+    """It holds on the fast path and in the framework."""
     with running(artifact, fast_path=fast_path) as client:
         head, got = client.head(path, follow_redirects=False), client.get(path, follow_redirects=False)
 
@@ -33,7 +33,7 @@ def test_head_is_get_without_its_body(artifact: Artifact, path: str, fast_path: 
 
 @pytest.mark.parametrize(("path", "status"), [("/v1/users/u/next?count=0", 422), ("/nowhere", 404), ("/v1/events", 405)])
 def test_head_that_is_wrong_is_refused_as_get_is(artifact: Artifact, path: str, status: int) -> None:
-    """With the same code, and no body either."""
+    """The status is the same, and there is no body either."""
     with running(artifact) as client:
         head, got = client.head(path), client.get(path)
 
@@ -41,7 +41,7 @@ def test_head_that_is_wrong_is_refused_as_get_is(artifact: Artifact, path: str, 
 
 
 def test_head_is_counted_as_what_it_is(artifact: Artifact) -> None:
-    """Under its route and its own method."""
+    """The metrics count it under its route and its own method."""
     with running(artifact) as client:
         client.head("/v1/users/u/next")
         exposed = client.get("/metrics").text

@@ -1,4 +1,4 @@
-"""What happens to every request: its id, its guards, its mistakes, its client going away."""
+"""The handling of every request: its id, guards, errors, and a client that leaves."""
 
 import asyncio
 import gzip
@@ -23,22 +23,22 @@ from tests.service.fakes import MemorySessions
 
 
 def front(app: ASGIApp) -> RequestMiddleware:
-    """The outermost layer around `app`."""
+    """Put the outermost layer around `app`."""
     return RequestMiddleware(app, Metrics(), RequestLog("error", "json"))
 
 
 def http(method: str, **more: object) -> Scope:
-    """A request's scope."""
+    """Make a request's scope."""
     return {"type": "http", "method": method, "path": "/", "headers": [], **more}
 
 
 async def nothing() -> Message:
-    """A `receive` that nobody may call."""
+    """A `receive` that must not be called."""
     raise AssertionError("nothing is read here")
 
 
 class BuggySessions(MemorySessions):
-    """A store with a mistake of ours in it."""
+    """A store with a programming error."""
 
     async def forget(self, user_id: str) -> int:
         raise ZeroDivisionError(f"the secret of {user_id}")
@@ -46,13 +46,13 @@ class BuggySessions(MemorySessions):
 
 @pytest.fixture
 def client(artifact: Artifact) -> Iterator[Client]:
-    """A client of an application whose store has a mistake in it."""
+    """Yield a client of an application whose store has a programming error."""
     with running(artifact, store=BuggySessions(artifact.manifest.history)) as client:
         yield client
 
 
 def test_sane_request_id_is_kept_and_another_is_made(client: Client) -> None:
-    """A client can follow its request through the logs; nobody can write lines of their own into them."""
+    """A client can follow its request through the logs. An id that could forge log lines is replaced."""
     kept = client.get("/healthz", headers={"X-Request-ID": "abc-123"}).headers["x-request-id"]
     insane = client.get("/healthz", headers={"X-Request-ID": 'x" forged="yes'}).headers["x-request-id"]
     made = {client.get("/healthz").headers["x-request-id"] for _ in range(5)}
@@ -63,7 +63,7 @@ def test_sane_request_id_is_kept_and_another_is_made(client: Client) -> None:
 
 
 def test_mistake_of_ours_is_a_500_that_leaks_nothing(client: Client, logged: list[dict[str, Any]]) -> None:
-    """The client gets a problem and an id, the log the cause under the same id, the metrics a 500."""
+    """The client gets a problem and an id. The log has the cause under the same id, and the metrics count a 500."""
     reply = client.delete("/v1/users/u", headers={"X-Request-ID": "abc-123"})
     [line] = [line for line in logged if line["log_level"] == "error"]
     exposed = client.get("/metrics").text
@@ -80,7 +80,7 @@ def test_mistake_of_ours_is_a_500_that_leaks_nothing(client: Client, logged: lis
     ("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/v1/next", 405), ("GET", "/v1/events", 405)]
 )
 def test_errors_of_the_framework_are_problems_too(client: Client, method: str, path: str, status: int) -> None:
-    """One shape for everything that is not a success."""
+    """Every error has the same form."""
     reply = client.request(method, path)
 
     assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json")
@@ -88,7 +88,7 @@ def test_errors_of_the_framework_are_problems_too(client: Client, method: str, p
 
 
 def test_what_the_server_refuses_is_worded_here() -> None:
-    """So that it has an id, a log line and a metric as every reply has; the application never sees it."""
+    """So the refusal has an id, a log line and a metric like every reply. The application never sees the request."""
     reached, sent = list[Scope](), list[Message]()
 
     async def app(scope: Scope, _: Receive, __: Send) -> None:
@@ -108,7 +108,7 @@ def test_what_the_server_refuses_is_worded_here() -> None:
 
 
 def test_compressed_body_is_refused_by_name(client: Client) -> None:
-    """Nothing here unpacks it, and a parser's complaint about its bytes would help nobody."""
+    """The service cannot decompress it, and a parser's complaint about its bytes would help nobody."""
     body, typed = gzip.compress(b'{"count": 1}'), {"content-type": "application/json"}
     refused = client.post("/v1/next", content=body, headers=typed | {"content-encoding": "gzip"})
     plain = client.post("/v1/next", json={"count": 1}, headers=typed | {"content-encoding": "identity"})
@@ -129,7 +129,7 @@ def test_compressed_body_is_refused_by_name(client: Client) -> None:
     ],
 )
 async def test_client_that_leaves_ends_what_only_reads(method: str, path: str, cancelled: bool) -> None:
-    """Quietly. An event is stored even so: a player sends its last one as it closes."""
+    """No error is logged. Events are stored all the same, because a player sends its last one as it closes."""
     leave: list[Callable[[], object]] = []
     finished: list[bool] = []
 
@@ -167,7 +167,7 @@ async def test_client_that_leaves_after_its_reply_ends_nothing() -> None:
 
 
 def test_guards_stand_before_everything() -> None:
-    """They are asked in order, and the first that refuses answers."""
+    """They are called in order, and the first one that refuses answers."""
     asked, sent = list[str](), list[Message]()
 
     def guard(name: str, status: HTTPStatus | None) -> Guard:
@@ -193,7 +193,7 @@ def test_guards_stand_before_everything() -> None:
 
 @pytest.mark.anyio
 async def test_cancellation_from_elsewhere_is_passed_on() -> None:
-    """A server that shuts down cancels in earnest; that is not swallowed."""
+    """A server that shuts down cancels requests, and this must not be swallowed."""
 
     async def wait_forever(_: Scope, __: Receive, ___: Send) -> None:
         await asyncio.Event().wait()
@@ -211,7 +211,7 @@ async def test_cancellation_from_elsewhere_is_passed_on() -> None:
 
 
 def test_half_a_reply_is_not_mended() -> None:
-    """A mistake after the head is out is the server's to end: what follows would not be a reply."""
+    """After an error in the middle of a reply, only the server can end the connection; more bytes would not be a reply."""
 
     async def half(_: Scope, __: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})

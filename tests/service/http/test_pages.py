@@ -1,4 +1,4 @@
-"""The demo player as it is served; `tests/browser` uses it."""
+"""The demo player as it is served. `tests/browser` tests its use."""
 
 import re
 from importlib.resources import files

@@ -21,7 +21,7 @@ EVENT = {"event_id": "e", "user_id": "u", "track_id": "t", "type": "play"}
     ],
 )
 def test_unknown_parameter_is_refused_by_name(artifact: Artifact, method: str, path: str, body: object) -> None:
-    """422 says which one, and nothing is done: a mistyped one would be ignored without a word."""
+    """The 422 names it, and nothing is done. Otherwise a mistyped parameter would be silently ignored."""
     with running(artifact) as client:
         reply = client.request(method, path, params={"cuont": "5"}, json=body)
         left = client.get("/v1/users/u/session").json()["session"]
@@ -32,7 +32,7 @@ def test_unknown_parameter_is_refused_by_name(artifact: Artifact, method: str, p
 
 
 def test_refusal_says_what_was_expected(artifact: Artifact) -> None:
-    """The parameters that there are."""
+    """It lists the parameters of the route."""
     with running(artifact) as client:
         reply = client.get("/v1/users/u/next", params={"count": 5, "limit": 5})
 
@@ -42,6 +42,6 @@ def test_refusal_says_what_was_expected(artifact: Artifact) -> None:
 
 
 def test_pages_take_any_parameters(artifact: Artifact) -> None:
-    """A link to the player may carry some; they are no part of the API."""
+    """A link to the player may carry some, which are no part of the API."""
     with running(artifact) as client:
         assert client.get("/", params={"utm": "x"}).status_code == 200

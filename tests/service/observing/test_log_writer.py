@@ -1,4 +1,4 @@
-"""The log's writer, over pipes and files that stall, break and fill up."""
+"""The log's writer, on pipes and files that stall, break and fill up."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ DROPPED = "log lines were dropped: they came faster than stdout took them, or it
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe that is closed in the end; a test may close its ends before."""
+    """Make a pipe that is closed in the end. A test may close its ends before."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -26,7 +26,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def fill(writing: int) -> int:
-    """Write to a pipe until it takes no more; returns the bytes written."""
+    """Write to a pipe until it is full. Returns the number of bytes."""
     os.set_blocking(writing, False)
     written = 0
     try:
@@ -38,7 +38,7 @@ def fill(writing: int) -> int:
 
 
 def read(reading: int, size: int) -> bytes:
-    """Read exactly so many bytes."""
+    """Read exactly this many bytes."""
     found = b""
     while len(found) < size:
         found += os.read(reading, size - len(found))
@@ -46,7 +46,7 @@ def read(reading: int, size: int) -> bytes:
 
 
 def test_lines_leave_in_order_and_whole(pipe: tuple[int, int]) -> None:
-    """Short lines, text, and one that is longer than a write."""
+    """There are short lines, text, and a line that is longer than one write."""
     writer = LogWriter(pipe[1])
     lines = [b"first\n", b"second\nthird\n", b"x" * 10_000 + b"\n", b"last\n"]
     for line in lines:
@@ -60,7 +60,7 @@ def test_lines_leave_in_order_and_whole(pipe: tuple[int, int]) -> None:
 def test_stalled_reader_blocks_nobody_and_lines_beyond_the_queue_are_counted(
     pipe: tuple[int, int], logged: list[MutableMapping[str, Any]]
 ) -> None:
-    """A reader that reads again gets the queued lines, and a line that counts the missing ones."""
+    """Once the reader continues, it gets the queued lines, and a line with the number of missing ones."""
     filled = fill(pipe[1])
     counted: list[int] = []
     writer = LogWriter(pipe[1], limit_bytes=100)
@@ -76,7 +76,7 @@ def test_stalled_reader_blocks_nobody_and_lines_beyond_the_queue_are_counted(
 
 
 def test_drain_ends_within_its_bound_when_nobody_reads(pipe: tuple[int, int]) -> None:
-    """A second call, or a line after it, waits no further."""
+    """A second call, or a line after it, waits no longer."""
     fill(pipe[1])
     writer = LogWriter(pipe[1])
     writer.put(b"line\n")
@@ -94,7 +94,7 @@ def test_drain_ends_within_its_bound_when_nobody_reads(pipe: tuple[int, int]) ->
 
 
 def test_reader_that_has_gone_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
-    """A broken pipe is counted, whatever was lost before the count was asked for."""
+    """A broken pipe counts as lost lines, also those lost before anybody asked."""
     os.close(pipe[0])
     counted: list[int] = []
     writer = LogWriter(pipe[1])
@@ -108,7 +108,7 @@ def test_reader_that_has_gone_costs_lines_and_nothing_else(pipe: tuple[int, int]
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_full_disk_costs_lines_and_nothing_else(logged: list[MutableMapping[str, Any]]) -> None:
-    """As long as every write fails there is nobody to tell."""
+    """While every write fails, the loss cannot be reported."""
     counted: list[int] = []
     with Path("/dev/full").open("wb") as full:
         writer = LogWriter(full.fileno())
@@ -122,7 +122,7 @@ def test_full_disk_costs_lines_and_nothing_else(logged: list[MutableMapping[str,
 def test_line_after_one_that_was_cut_begins_on_its_own(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    """A disk that fills up within a line: the next line is not joined to its beginning, and the loss is told."""
+    """The disk becomes full within a line. The next line is not appended to the half one, and the loss is reported."""
     real, sizes = os.write, [3, None]
 
     def write(descriptor: int, data: bytes) -> int:
@@ -132,7 +132,7 @@ def test_line_after_one_that_was_cut_begins_on_its_own(
         return real(descriptor, data[:size])
 
     writer = LogWriter(pipe[1])
-    writer.put(b"")  # nothing to write, so that the thread is known to be idle when the next line comes
+    writer.put(b"")  # writes nothing; afterwards the thread is known to be idle
     writer.drain(1_000)
     monkeypatch.setattr("os.write", write)
     for line in (b"first\n", b"second\n"):
@@ -143,7 +143,7 @@ def test_line_after_one_that_was_cut_begins_on_its_own(
 
 
 def test_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[int, int]) -> None:
-    """Terminals are shared with other programs, some of which do that."""
+    """Terminals are shared with other programs, some of which make them non-blocking."""
     filled = fill(pipe[1])
     os.set_blocking(pipe[1], False)
     writer = LogWriter(pipe[1])
@@ -153,7 +153,7 @@ def test_descriptor_that_somebody_made_non_blocking_loses_nothing(pipe: tuple[in
 
 
 def test_metric_that_fails_fails_no_log_call(pipe: tuple[int, int]) -> None:
-    """Lines are dropped all the same."""
+    """Lines are still dropped when the queue is full."""
 
     def fail(_: int) -> None:
         raise OSError("no space for metrics either")

@@ -1,4 +1,4 @@
-"""What the log says and how, and that no log call fails whatever it is given."""
+"""The content and form of the log. No log call fails, whatever it is given."""
 
 import json
 import logging
@@ -21,20 +21,20 @@ ESCAPES = "\x1b]0;owned\x07 \x9b31m \u202eabc \ud800 a\nfake line"
 
 
 class Odd:
-    """A value that cannot be shown."""
+    """A value that cannot be converted to text."""
 
     def __repr__(self) -> str:
         raise ZeroDivisionError("no representation")
 
 
 def http(method: str, path: str = "/") -> Scope:
-    """A request's scope."""
+    """Make a request's scope."""
     return {"type": "http", "method": method, "path": path, "headers": []}
 
 
 @pytest.fixture
 def configured() -> Iterator[Configure]:
-    """Set up logging to a pipe; gives its writer and a function that reads the log so far. The old set-up is restored."""
+    """Set up logging to a pipe. Yields its writer and a function that reads the log so far, and restores the old set-up."""
     root = logging.getLogger()
     before = (root.handlers[:], root.level, structlog.get_config())
     ends = os.pipe()
@@ -42,7 +42,7 @@ def configured() -> Iterator[Configure]:
 
     def configure(format: Format) -> tuple[LogWriter, Read]:
         writer = logs.configure("info", format, ends[1])
-        structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})  # else it cannot be restored
+        structlog.configure(**structlog.get_config() | {"cache_logger_on_first_use": False})  # otherwise it cannot be restored
 
         def read() -> str:
             writer.drain(1_000)
@@ -58,7 +58,7 @@ def configured() -> Iterator[Configure]:
 
 
 def fail(depth: int) -> None:
-    """Fail so deep, with local variables that are nobody's business."""
+    """Fail at this depth of calls, with local variables that must not be logged."""
     listener = "listener ann"
     if depth:
         fail(depth - 1)
@@ -66,7 +66,7 @@ def fail(depth: int) -> None:
 
 
 def caught(depth: int) -> ValueError:
-    """The error of `fail`."""
+    """Return the error of `fail`."""
     try:
         fail(depth)
     except ValueError as error:
@@ -76,7 +76,9 @@ def caught(depth: int) -> ValueError:
 
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_control_characters_are_escaped(configured: Configure, format: Format) -> None:
-    """In values, events, exceptions and lines of `logging`: nothing but line breaks between lines reaches a terminal."""
+    """It holds in values, events, exceptions and lines of `logging`. The only control characters in a terminal's output are
+    line ends.
+    """
     writer, read = configured(format)
     logger = structlog.get_logger()
     logger.error("failed", path=ESCAPES, paths=[ESCAPES], exc_info=caught(1))
@@ -91,7 +93,7 @@ def test_control_characters_are_escaped(configured: Configure, format: Format) -
 
 
 def test_json_keeps_what_it_escapes(configured: Configure) -> None:
-    """A machine reads the very text, half a surrogate pair included; ours, `logging`'s and requests' lines alike."""
+    """A program that reads the line gets the exact text, even a lone surrogate, in our lines, `logging`'s and requests'."""
     writer, read = configured("json")
     structlog.get_logger().error("failed", path=ESCAPES)
     logging.getLogger("uvicorn.error").error("%s", ESCAPES)
@@ -104,7 +106,7 @@ def test_json_keeps_what_it_escapes(configured: Configure) -> None:
 
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_traceback_is_short_and_without_local_variables(configured: Configure, format: Format) -> None:
-    """Though rich, which the trainer brings, is installed: its tracebacks show all of them and take seconds."""
+    """It holds although rich is installed by the trainer. Its tracebacks show all variables and take seconds."""
     _, read = configured(format)
     structlog.get_logger().error("failed", exc_info=caught(100))
     text = read()
@@ -121,7 +123,7 @@ def test_line_that_cannot_be_rendered_is_counted_and_raises_nothing(
     format: Format,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Neither from us nor from `logging`, which would print a traceback on stderr for it."""
+    """It holds for our lines and for `logging`, which would print a traceback on stderr."""
     writer, read = configured(format)
     dropped: list[int] = []
     writer.report_to(dropped.append)
@@ -150,7 +152,7 @@ def test_console_has_no_colours_when_it_is_no_terminal(
 def test_line_of_a_request_carries_its_id_and_notes(
     configured: Configure,
 ) -> None:
-    """Time in milliseconds; status 0 where there was no reply."""
+    """Times are in milliseconds. The status is 0 if there was no reply."""
     writer, read = configured("json")
     log = RequestLog("info", "json", writer)
     log({**http("GET"), "proposal": "p1", "source": "model"}, b"id-1", 200, 0.0015)
@@ -165,7 +167,7 @@ def test_line_of_a_request_carries_its_id_and_notes(
 def test_lines_of_requests_for_people_take_the_general_way(
     configured: Configure,
 ) -> None:
-    """On a terminal a request looks like all other lines."""
+    """On a terminal, a request's line looks like all other lines."""
     writer, _ = configured("console")
     with structlog.testing.capture_logs() as logged:
         RequestLog("info", "console", writer)({**http("GET"), "source": "popular"}, b"id-1", 200, 0.0015)
@@ -176,7 +178,7 @@ def test_lines_of_requests_for_people_take_the_general_way(
 def test_trouble_is_told_at_once_and_then_now_and_again(
     logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its cause, and with how often it came where it was not told each time."""
+    """The message has the cause, and the number of times since the last message."""
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
     trouble = Trouble("the cellar is wet")

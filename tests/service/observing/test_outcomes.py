@@ -1,4 +1,4 @@
-"""Which events tell what became of a proposal, and how it ended."""
+"""Which events report the outcome of a proposal, and which outcome that is."""
 
 import pytest
 
@@ -22,7 +22,7 @@ EVENT = Event(1, EventType.COMPLETE, "e", "t2", request_id=REQUEST_ID)
     ],
 )
 def test_outcome_is_what_the_skip_rule_says(changes: dict[str, object], outcome: str) -> None:
-    """The same rule that decides in a history; of the version, arm and rank that the id names."""
+    """It is the rule that also decides in a history. Version, arm and rank come from the id."""
     assert outcome_of(EVENT._replace(**changes), SkipRule()) == ProposalOutcome("demo-2", "challenger", "2", outcome)  # type: ignore[arg-type]
 
 

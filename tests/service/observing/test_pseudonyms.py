@@ -1,4 +1,4 @@
-"""User ids in log lines become pseudonyms: in no line is an id left, and the key finds a listener's lines."""
+"""User ids in log lines become pseudonyms. No line has an id, and with the key a listener's lines can be found."""
 
 import hmac
 from pathlib import Path
@@ -17,7 +17,7 @@ IDS = ["ann", "a/b c", "{é}", "\ud800", "x" * 256]
 
 @pytest.mark.parametrize("user_id", IDS)
 def test_pseudonym_is_the_hmac_of_the_id(user_id: str) -> None:
-    """By the standard library's one-call function, in a line's `user_id` and percent-encoded in its path."""
+    """It equals the standard library's one-call function, in a line's `user_id` and, percent-encoded, in its path."""
     names = Pseudonyms(KEY)
     raw = user_id.encode(errors="surrogatepass")
     expected = hmac.digest(KEY.encode(), raw, "sha256").hex()[:16]
@@ -29,19 +29,19 @@ def test_pseudonym_is_the_hmac_of_the_id(user_id: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/users/", "/v1/users", "/", "/web/v1/users/ann"])
 def test_path_without_a_listener_stays_as_it_is(path: str) -> None:
-    """Operators still see which route it was."""
+    """Operators can still see the route."""
     assert Pseudonyms(KEY).path(path) == path
 
 
 def test_without_a_key_ids_are_logged_as_they_are() -> None:
-    """The default."""
+    """It is the default."""
     assert pseudonyms(None) is None
     assert isinstance(pseudonyms(SecretStr(KEY)), Pseudonyms)
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
 def test_no_line_of_a_service_names_a_listener(artifact: Artifact, tmp_path: Path, format: str) -> None:
-    """Whatever is asked about the listener, well or badly; and the pseudonym is in the lines of the requests and the audit."""
+    """It holds for good and bad requests. Lines of requests and of the audit contain the pseudonym."""
     port, log = free_port(), tmp_path / "log"
     settings = {"artifact": artifact.folder, "state_dir": tmp_path, "log_user_key": KEY, "log_format": format}
     event = {"event_id": "e1", "user_id": "listener é", "track_id": "t1", "type": "play"}

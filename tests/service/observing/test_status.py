@@ -1,4 +1,4 @@
-"""Status is made from the metrics: counts as they are, quantiles within a bucket, outcomes by model."""
+"""The status is computed from the metrics: counts, quantiles to within a bucket, and outcomes by model."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ from service.observing.status import outcomes_by_model, traffic
 
 
 def test_traffic_and_degraded_replies_are_counted() -> None:
-    """By route, method and status; the share of degraded replies is of all replies with proposals, of all models."""
+    """They are counted by route, method and status. The share of degraded replies is over all replies with proposals of all
+    models.
+    """
     metrics = Metrics()
     scope = {"type": "http", "method": "GET", "path": "/healthz"}
     for status in (200, 200, 404, 0):
@@ -28,7 +30,7 @@ def test_traffic_and_degraded_replies_are_counted() -> None:
 
 
 def test_nothing_has_happened_yet() -> None:
-    """No division by nothing."""
+    """Nothing is divided by zero."""
     assert traffic(Metrics().families()) == {
         "requests": [],
         "latency": [],
@@ -37,7 +39,7 @@ def test_nothing_has_happened_yet() -> None:
 
 
 def test_latency_is_near_the_true_quantiles() -> None:
-    """Of a thousand times: off by less than the bucket in which the true one lies, which numpy finds."""
+    """For a thousand times, each quantile is off by less than the bucket that holds the true one, as computed by numpy."""
     metrics, random = Metrics(), np.random.default_rng(1)
     times = random.lognormal(np.log(0.004), 0.7, 1_000)
     for elapsed_s in times:
@@ -50,7 +52,7 @@ def test_latency_is_near_the_true_quantiles() -> None:
 
 
 def test_latency_past_the_last_bucket_is_its_limit() -> None:
-    """Five seconds or more is all that the histogram knows."""
+    """The histogram only knows that a time was five seconds or more."""
     metrics = Metrics()
     metrics.answered({"type": "http", "method": "GET", "path": "/"}, 200, 60.0)
     [latency] = traffic(metrics.families())["latency"]
@@ -59,7 +61,9 @@ def test_latency_past_the_last_bucket_is_its_limit() -> None:
 
 
 def test_outcomes_are_added_up_by_model_and_rank() -> None:
-    """Over hours; models with the most first, ranks in their order, and each outcome that never came is 0."""
+    """They are summed over hours. Models with the most come first, ranks are in order, and an outcome that never occurred
+    is 0.
+    """
     counts = [
         (ProposalOutcome("v1", "current", "4-5", "skipped"), 2),
         (ProposalOutcome("v1", "current", "1", "completed"), 3),
@@ -84,7 +88,7 @@ def test_outcomes_are_added_up_by_model_and_rank() -> None:
 
 
 def test_made_up_versions_do_not_fill_the_metrics() -> None:
-    """A client can name any version; past so many they count together."""
+    """A client can name any version. Beyond a limit, they are counted together."""
     metrics = Metrics()
     for number in range(100):
         metrics.outcome(ProposalOutcome(f"v{number}", "current", "1", "liked"))
@@ -96,7 +100,7 @@ def test_made_up_versions_do_not_fill_the_metrics() -> None:
 
 
 def test_latest_warnings_and_errors_are_remembered() -> None:
-    """Not what is no trouble, without causes, the newest first and so many at most."""
+    """Only warnings and errors are kept, without their causes, newest first and up to a limit."""
     trouble = RecentTrouble()
     trouble(None, "info", {"level": "info", "event": "request"})
     for number in range(KEPT + 5):

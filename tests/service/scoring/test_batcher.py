@@ -1,4 +1,4 @@
-"""The batcher: alone at once, together when busy, bounded, and nothing spent on who has gone."""
+"""The batcher: lone requests run at once, others in batches within bounds, and requests of clients that left are not run."""
 
 import asyncio
 import itertools
@@ -27,12 +27,12 @@ def scorer(runner: GatedRunner, **settings: object) -> BatchingScorer:
 
 
 def metrics_of_model() -> ModelMetrics:
-    """Metrics that nobody reads."""
+    """Return metrics that no test reads."""
     return Metrics().of_model("tiny", "tiny-1", "current")
 
 
 class SteppedRunner(GatedRunner):
-    """A batch runner that a test lets through a batch at a time."""
+    """A batch runner that waits until a test lets the next batch through."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class SteppedRunner(GatedRunner):
 
 
 async def entered(runner: GatedRunner) -> None:
-    """Return once a batch is in the runner."""
+    """Wait until a batch is in the runner."""
     await asyncio.to_thread(runner.entered.acquire)
 
 
@@ -55,7 +55,7 @@ async def handed_over() -> None:
 
 
 async def test_who_waits_is_scored_together_and_gets_own_answer() -> None:
-    """The first request runs alone at once; all that come meanwhile are one batch; answers find their askers."""
+    """The first request runs alone at once. All requests that arrive meanwhile are one batch, and each gets its own reply."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner) as batching:
         first = asyncio.create_task(batching.best(RowHistory([100], [1]), [], 1))
@@ -70,7 +70,7 @@ async def test_who_waits_is_scored_together_and_gets_own_answer() -> None:
 
 
 async def test_batch_is_no_larger_than_allowed() -> None:
-    """`max_batch` bounds memory and the wait of those in the batch."""
+    """`max_batch` limits memory, and the wait within a batch."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner, max_batch=4) as batching:
         asks = [asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(1)]
@@ -85,12 +85,12 @@ async def test_batch_is_no_larger_than_allowed() -> None:
 
 @pytest.mark.parametrize(("run_s", "batches"), [(7.9, [1, 1, 4]), (8.1, [1, 1, 8])])
 async def test_batch_leaves_half_to_the_next_where_a_run_costs_less_than_the_loop(run_s: float, batches: list[int]) -> None:
-    """By what both were found to take: here a second of the loop for each request."""
+    """It decides by the measured costs: here each request takes a second of the loop."""
     loop, run = itertools.count(), itertools.count()
     pace = Pace(LoopTime(lambda: float(next(loop))), lambda: run_s * next(run))
     runner = GatedRunner()
     async with BatchingScorer(runner, Settings(), Metrics().of_model("m", "1", "current"), pace=pace) as batching:
-        for _ in range(2):  # the loop's time is known from the second on
+        for _ in range(2):  # the loop's time is known from the second request on
             await batching.best(RowHistory([2], [1]), [], 1)
         await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(8)))
 
@@ -99,7 +99,7 @@ async def test_batch_leaves_half_to_the_next_where_a_run_costs_less_than_the_loo
 
 
 async def test_those_who_come_in_turns_of_the_loop_one_behind_the_other_are_one_batch() -> None:
-    """An idle thread is not given the first alone while more are coming."""
+    """An idle thread does not take the first request alone while more are about to arrive."""
     runner = GatedRunner()
 
     async def after(turns: int) -> None:
@@ -114,7 +114,7 @@ async def test_those_who_come_in_turns_of_the_loop_one_behind_the_other_are_one_
 
 
 async def test_an_idle_thread_waits_for_no_more_than_a_batch() -> None:
-    """However many are coming."""
+    """It starts with a full batch, however many more are about to arrive."""
     runner = GatedRunner()
     async with scorer(runner, max_batch=4) as batching:
         await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(9)))
@@ -179,7 +179,7 @@ async def test_a_failing_run_fails_the_explanation() -> None:
 
 
 async def test_ranking_and_proposing_share_the_queue() -> None:
-    """Both kinds of request may wait together; each is answered in its way."""
+    """Requests of both kinds may be in the queue together. Each gets its kind of reply."""
     runner = GatedRunner()
     async with scorer(runner) as batching:
         best, ranked = await asyncio.gather(
@@ -191,7 +191,7 @@ async def test_ranking_and_proposing_share_the_queue() -> None:
 
 
 async def test_large_request_runs_alone_and_others_of_its_batch_together() -> None:
-    """Nobody is padded to 1,000 rows, and nobody who came later waits for more than one large run."""
+    """No request is padded to 1,000 rows, and none waits for more than one large run."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner) as batching:
         first = asyncio.create_task(batching.best(RowHistory([1], [1]), [], 1))
@@ -206,7 +206,7 @@ async def test_large_request_runs_alone_and_others_of_its_batch_together() -> No
 
 
 async def test_others_wait_for_one_large_request_and_not_for_all() -> None:
-    """Small ones that came after three large ones run after the first of them; none starves."""
+    """Small requests that arrived after three large ones run after the first of these, and no large one waits for ever."""
     runner, order = GatedRunner(is_open=False), list[int]()
     async with scorer(runner) as batching:
 
@@ -225,7 +225,7 @@ async def test_others_wait_for_one_large_request_and_not_for_all() -> None:
 
 
 async def test_batch_allocates_no_more_than_allowed() -> None:
-    """All are padded to the largest, so it counts for all; who wants more than is allowed runs alone."""
+    """All requests of a batch are padded to the largest, so its size counts for all. A request beyond the limit runs alone."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner, batch_memory_mb=20) as batching:
         first = asyncio.create_task(batching.rank(RowHistory([1], [1]), [5]))
@@ -241,7 +241,7 @@ async def test_batch_allocates_no_more_than_allowed() -> None:
 
 
 async def test_model_that_needs_more_for_one_request_runs_each_alone_and_says_so(logged: list[dict[str, Any]]) -> None:
-    """Ten million tracks with one score for each of eight interests: it is slow, and not refused."""
+    """With ten million tracks and a score for each of eight interests, requests are slow but not refused."""
     runner = GatedRunner(cost_mb=50)
     async with scorer(runner, batch_memory_mb=16) as batching:
         await asyncio.gather(*(batching.best(RowHistory([2], [1]), [], 1) for _ in range(3)))
@@ -252,7 +252,7 @@ async def test_model_that_needs_more_for_one_request_runs_each_alone_and_says_so
 
 
 async def test_full_queue_refuses_at_once() -> None:
-    """Beyond the limit nobody waits; those who wait are served all the same."""
+    """Beyond the limit no request is queued. Queued requests are answered all the same."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner, queue_limit=2) as batching:
         asks = [asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(2)]
@@ -266,7 +266,7 @@ async def test_full_queue_refuses_at_once() -> None:
 
 
 async def test_request_whose_client_has_gone_costs_nothing() -> None:
-    """A cancelled request that still waits never reaches the graph, and its place in the queue is free again."""
+    """A cancelled request in the queue never reaches the graph, and its place is free again."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner, queue_limit=3) as batching:
         first = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
@@ -284,7 +284,7 @@ async def test_request_whose_client_has_gone_costs_nothing() -> None:
 
 
 async def test_request_that_waited_too_long_is_refused_unscored() -> None:
-    """An answer that comes too late is not computed."""
+    """A reply that would come too late is not computed."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner, queue_patience=timedelta(microseconds=1)) as batching:
         first = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
@@ -296,7 +296,7 @@ async def test_request_that_waited_too_long_is_refused_unscored() -> None:
 
 
 async def test_failing_graph_is_said_to_who_waited_and_the_next_is_served(logged: list[dict[str, Any]]) -> None:
-    """One bad batch ends neither the thread nor the service, and the log has where it failed."""
+    """A failing batch ends neither the thread nor the service, and the log has the place of the failure."""
     runner = FailingRunner()
     async with scorer(runner) as batching:
         with pytest.raises(ScorerUnavailableError, match="the graph is broken"):
@@ -311,7 +311,7 @@ async def test_failing_graph_is_said_to_who_waited_and_the_next_is_served(logged
 
 
 async def test_who_comes_as_the_scorer_ends_is_answered() -> None:
-    """In the very turn of the loop in which the thread is told to end."""
+    """The request arrives in the same turn of the loop in which the thread is told to end."""
     async with scorer(GatedRunner()) as batching:
         last = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
         await asyncio.sleep(0)
@@ -321,7 +321,7 @@ async def test_who_comes_as_the_scorer_ends_is_answered() -> None:
 
 
 async def test_lone_request_waits_for_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits a moment for company: it is answered though timers never end, and the thread never sleeps."""
+    """It does not wait for others: it is answered although timers never end, and the thread never sleeps."""
     loop, runner = asyncio.get_running_loop(), GatedRunner()
     real = loop.call_at
 
@@ -342,7 +342,9 @@ async def test_lone_request_waits_for_no_timer(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_model_that_does_not_answer_is_noticed_and_nobody_waits_for_it() -> None:
-    """Whoever is in the batch or waits gets an error once the patience is over, who comes later at once; then all is well."""
+    """After the patience, requests in the batch or in the queue get an error. Later ones get it at once, until the model
+    answers again.
+    """
     runner = GatedRunner(is_open=False)
     async with scorer(runner, queue_patience=timedelta(milliseconds=20)) as batching:
         first = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
@@ -361,11 +363,11 @@ async def test_model_that_does_not_answer_is_noticed_and_nobody_waits_for_it() -
     assert [type(error) for error in failed] == [OverloadedError, OverloadedError]
     assert reason is not None
     assert list(answer.rows) == [5]
-    assert runner.batches == [1, 1]  # the second was dropped before it cost a run
+    assert runner.batches == [1, 1]  # the second was dropped before it ran
 
 
 async def test_busy_model_refuses_late_requests_and_is_not_at_fault() -> None:
-    """It answered somebody a moment ago: only a request that no batch took in time is refused, while the batch runs on."""
+    """The model answered a moment ago. Only a request that no batch took in time is refused, while the batch goes on."""
     runner, now = SteppedRunner(), 100.0
     settings = Settings(max_batch=1, queue_patience=timedelta(milliseconds=20))
     async with BatchingScorer(runner, settings, metrics_of_model(), clock=lambda: now) as batching:
@@ -375,7 +377,7 @@ async def test_busy_model_refuses_late_requests_and_is_not_at_fault() -> None:
         runner.steps.release()
         await first
         await entered(runner)
-        now += 0.015  # since the first answer; the others have waited for twice as long
+        now += 0.015  # after the first answer; the other requests have waited twice as long
 
         with pytest.raises(OverloadedError, match="was not free within"):
             await third
@@ -399,7 +401,7 @@ async def test_service_ends_though_the_model_does_not_answer() -> None:
 async def test_mistake_of_ours_in_the_thread_costs_one_batch(
     logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever fails outside of the model, such as a metric or the log: who waits hears of it, and the next is served."""
+    """A metric or the log may fail, for example. Waiting requests get the error, and the next request is answered."""
     metrics, fails = metrics_of_model(), [True]
     observe = metrics.waited.observe
 
@@ -419,7 +421,7 @@ async def test_mistake_of_ours_in_the_thread_costs_one_batch(
 
 
 async def test_scores_that_are_no_finite_numbers_are_a_failure_of_the_model(logged: list[dict[str, Any]]) -> None:
-    """Of the requests that have them alone; others of the same batch are answered."""
+    """Only requests with such scores fail. Others of the same batch are answered."""
     async with scorer(UnsoundRunner()) as batching:
         sound, unsound = await asyncio.gather(
             batching.best(RowHistory([2], [1]), [], 1), batching.best(RowHistory([13], [1]), [], 1), return_exceptions=True

@@ -1,4 +1,4 @@
-"""The pace of batches, in a simulation of clients, event loop and model: the better of both ways, whatever they cost."""
+"""The pace of batches in a simulation of clients, event loop and model: near the better of two fixed rules for all costs."""
 
 import itertools
 import math
@@ -10,12 +10,12 @@ from service.scoring.pace import LoopTime, Pace
 
 MAX_BATCH = 32
 COSTS = list(itertools.product((0.05, 0.2, 0.8, 2), (0.05, 0.3, 1, 5), (0.02, 0.1, 0.5, 2)))
-"""Milliseconds of the loop a request, of a run, and of the model a request."""
+"""Milliseconds that a request takes in the loop, that a run takes, and that a request takes in the model."""
 Most = Callable[[int, bool], int | None]
 
 
 class Clients:
-    """So many clients, each of whom asks again as soon as it is answered; an event loop; a model. Time is simulated."""
+    """Simulated clients that each ask again after a reply, with an event loop and a model. Time is simulated."""
 
     def __init__(self, clients: int, loop_ms: float, run_ms: float, request_ms: float) -> None:
         self._loop_ms, self._run_ms, self._request_ms = loop_ms, run_ms, request_ms
@@ -23,9 +23,9 @@ class Clients:
         self._loop_busy_ms = self._model_busy_ms = 0.0
 
     def answered_a_second(self, most: Most | None = None) -> float:
-        """How many requests are answered; by the pace of the service, or by another rule."""
+        """Return how many requests are answered in a second, by the service's pace or by another rule."""
         pace = Pace(LoopTime(lambda: self._loop_busy_ms / 1e3), lambda: self._model_busy_ms / 1e3)
-        for size in (1, 2, 4):  # the first requests that a service gets
+        for size in (1, 2, 4):  # the first requests of a new service
             with pace.running(size):
                 self._model_busy_ms += self._run_ms + self._request_ms * size
         now_ms, answered = 0.0, 0
@@ -58,20 +58,22 @@ class Clients:
 
 
 def whole(_: int, __: bool) -> int | None:
-    """Every batch takes all."""
+    """A rule: every batch takes all waiting requests."""
     return None
 
 
 def halves(under_way: int, _: bool) -> int | None:
-    """Every batch leaves half."""
+    """A rule: every batch leaves half of the requests."""
     return -(-under_way // 2)
 
 
 @pytest.mark.parametrize(("clients", "share"), [(1, 0.99), (2, 0.99), (4, 0.99), (8, 0.96), (16, 0.99), (32, 0.99), (64, 0.84)])
 def test_no_fixed_rule_answers_many_more(clients: int, share: float) -> None:
-    """Loop and model fast or slow, runs dear or cheap. No luck: each fixed rule loses a quarter to a half somewhere.
+    """Loop and model are fast or slow, and runs expensive or cheap. It is no luck: each fixed rule loses a quarter to a half
+    somewhere.
 
-    Beyond `MAX_BATCH` clients whole batches run beside the loop as well, and one of the costs makes halves of them dear.
+    With more than `MAX_BATCH` clients, whole batches also run in parallel with the loop, and one of the costs makes half
+    batches expensive.
     """
     shares, worst = [], {whole: 1.0, halves: 1.0}
     for costs in COSTS:
@@ -84,7 +86,7 @@ def test_no_fixed_rule_answers_many_more(clients: int, share: float) -> None:
 
 
 def test_time_of_the_loop_is_averaged_over_the_latest_requests() -> None:
-    """What was before the first answer is no request's time; a slow moment among many requests changes little."""
+    """Time before the first reply does not count. One slow moment among many requests changes little."""
     now = 100.0
     loop = LoopTime(lambda: now)
     loop.answered(1)
@@ -98,7 +100,7 @@ def test_time_of_the_loop_is_averaged_over_the_latest_requests() -> None:
 
 
 def test_fixed_cost_of_a_run_is_told_from_runs_of_different_sizes() -> None:
-    """From runs of one size it is at most the shortest of them; runs that fail say nothing."""
+    """If all runs have one size, it is at most the shortest run. Runs that fail are ignored."""
     now = 0.0
     pace = Pace(LoopTime(lambda: 0.0), lambda: now)
 

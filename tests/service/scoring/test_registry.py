@@ -1,4 +1,4 @@
-"""The registry: models are replaced whole, refused ones change nothing, and nobody in flight notices."""
+"""The registry replaces models as a whole. A refused model changes nothing, and requests in flight are not affected."""
 
 import asyncio
 import os
@@ -51,7 +51,7 @@ class Parts:
 
 
 async def started(parts: Parts, root: Path, challenger: Path | None = None, **options: Any) -> ModelRegistry:
-    """A registry that serves what `current` names."""
+    """Start a registry that serves the artifact of `current`."""
     registry = ModelRegistry(parts.load, root / "current", challenger, **options)
     await registry.start(parts.load(root / "current"), (root / "current").resolve())
     return registry
@@ -59,7 +59,7 @@ async def started(parts: Parts, root: Path, challenger: Path | None = None, **op
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder of two artifacts, `current` names v1."""
+    """Make a folder of two artifacts in which `current` names v1."""
     artifacts.build(tmp_path, version="v2")
     artifacts.build(tmp_path, version="v1")
     return tmp_path
@@ -109,7 +109,7 @@ async def test_a_refused_artifact_changes_nothing(root: Path) -> None:
 
 
 async def test_the_watch_follows_current_past_a_damaged_artifact(root: Path) -> None:
-    """A damaged one is refused once, not at every look; a sound one afterwards is taken."""
+    """A damaged artifact is refused once, not at every check. A sound one afterwards is used."""
     parts, refusals, looked = Parts(), list[int](), asyncio.Event()
     registry = await started(parts, root)
     (root / "broken").mkdir()

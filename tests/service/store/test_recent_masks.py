@@ -1,4 +1,4 @@
-"""The masks of recent listeners: what passes through is known, other things are not, and memory is bounded."""
+"""The masks of recent listeners hold the events that this process has seen, in bounded memory."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from service.store.recent_masks import KEPT_S, Masks, RecentMasks
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that a test sets."""
 
     now = 0.0
 
@@ -24,28 +24,28 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The clock of `masks`."""
+    """Make the clock of `masks`."""
     return Clock()
 
 
 @pytest.fixture
 def masks(clock: Clock) -> RecentMasks:
-    """Masks of a process that waits half a second for its store."""
+    """Make the masks of a process that waits half a second for its store."""
     return RecentMasks(SkipRule(), timedelta(seconds=0.5), clock=clock)
 
 
 def event(type: EventType, track_id: str, *, played_ms: int | None = None, track_ms: int | None = None) -> Event:
-    """An event; only its type, its track and what was heard matter here."""
+    """Make an event. Only its type, its track and the times heard matter here."""
     return Event(1, type, f"{type} {track_id}", track_id, played_ms=played_ms, track_ms=track_ms)
 
 
 def known(masks: RecentMasks, user_id: str = "u") -> Masks:
-    """What is known of a listener, as lists."""
+    """Return the masks of a listener as lists."""
     return Masks(*map(list, masks.of(user_id)))
 
 
 def test_posted_events_are_known_at_once(masks: RecentMasks) -> None:
-    """By reason, each track once; a listener of whom nothing was posted has no masks."""
+    """They are listed by reason, each track once. A listener without events has no masks."""
     posted = [EventType.PLAY, EventType.SKIP, EventType.COMPLETE, EventType.DISLIKE, EventType.SKIP]
     tracks = ["played", "skipped", "completed", "disliked", "skipped"]
     masks.post({"u": [event(type, track) for type, track in zip(posted, tracks, strict=True)]})
@@ -55,7 +55,7 @@ def test_posted_events_are_known_at_once(masks: RecentMasks) -> None:
 
 
 def test_skip_rule_decides_what_is_a_skip(masks: RecentMasks) -> None:
-    """A skip after a minute is a play, and an end after ten seconds of three minutes is a skip."""
+    """A skip after a minute counts as a play, and an end after ten seconds of three minutes counts as a skip."""
     late = event(EventType.SKIP, "heard", played_ms=60_000)
     early = event(EventType.COMPLETE, "left", played_ms=10_000, track_ms=180_000)
     masks.post({"u": [late, early]})
@@ -64,7 +64,7 @@ def test_skip_rule_decides_what_is_a_skip(masks: RecentMasks) -> None:
 
 
 def test_like_takes_back_a_dislike_and_no_skip(masks: RecentMasks) -> None:
-    """Of that very track: one whose name ends or begins alike stays disliked."""
+    """It takes back the dislike of this track only. A track whose name begins or ends alike stays disliked."""
     masks.post({"u": [event(EventType.DISLIKE, track) for track in ("t1", "t11", "at1")]})
     masks.post({"u": [event(EventType.SKIP, "t1"), event(EventType.LIKE, "t1")]})
 
@@ -72,7 +72,7 @@ def test_like_takes_back_a_dislike_and_no_skip(masks: RecentMasks) -> None:
 
 
 def test_read_replaces_what_was_known(masks: RecentMasks, clock: Clock) -> None:
-    """Once the store must have every event that was posted here: what it does not say any more is over."""
+    """Once the store must have every event that was posted here, masks that it does not report have ended."""
     masks.post({"u": [event(EventType.SKIP, "old"), event(EventType.DISLIKE, "liked elsewhere since")]})
     clock.now = 1.1
     masks.read("u", Masks(skipped=["new"], played=["new"], disliked=[]))
@@ -81,7 +81,7 @@ def test_read_replaces_what_was_known(masks: RecentMasks, clock: Clock) -> None:
 
 
 def test_read_that_may_have_missed_an_event_does_not_undo_it(masks: RecentMasks, clock: Clock) -> None:
-    """An event posted a moment ago may not have been written when the store was asked."""
+    """An event posted a moment ago may not have been written when the store was read."""
     masks.post({"u": [event(EventType.SKIP, "just now"), event(EventType.DISLIKE, "too")]})
     clock.now = 0.9
     masks.read("u", Masks(skipped=["before"], played=["before"], disliked=[]))
@@ -106,7 +106,7 @@ def test_blocks_are_known_until_they_are_removed(masks: RecentMasks, clock: Cloc
 
 
 def test_forgotten_listener_is_unknown(masks: RecentMasks) -> None:
-    """Deleting a listener deletes their masks, and nobody else's."""
+    """Deleting a listener deletes only this listener's masks."""
     masks.post({user: [event(EventType.SKIP, "t1")] for user in ("u", "v")})
     masks.forget(digest_of("u"))
 
@@ -115,7 +115,7 @@ def test_forgotten_listener_is_unknown(masks: RecentMasks) -> None:
 
 
 def test_masks_end_a_day_after_the_listener_was_seen(masks: RecentMasks, clock: Clock) -> None:
-    """They are not used any more, and the next listener who comes makes room of them."""
+    """They are no longer used, and the next listener takes their place."""
     masks.post({"u": [event(EventType.SKIP, "t1")]})
     size = masks.size_bytes
     clock.now = KEPT_S + 1
@@ -127,7 +127,7 @@ def test_masks_end_a_day_after_the_listener_was_seen(masks: RecentMasks, clock: 
 
 
 def test_listeners_seen_longest_ago_make_room(clock: Clock) -> None:
-    """A read or an event is a sight. The bound holds at every moment."""
+    """A read or an event counts as seeing a listener. The limit is never exceeded."""
     one = RecentMasks(SkipRule(), timedelta(seconds=0.5), clock=clock)
     one.post({"u0": [event(EventType.SKIP, "t1")]})
     masks = RecentMasks(SkipRule(), timedelta(seconds=0.5), capacity_bytes=3 * one.size_bytes, clock=clock)
@@ -141,14 +141,14 @@ def test_listeners_seen_longest_ago_make_room(clock: Clock) -> None:
 
 
 def test_listener_of_whom_nothing_is_masked_takes_no_room(masks: RecentMasks) -> None:
-    """A million listeners who only ask push nobody out."""
+    """A million listeners without masks displace nobody."""
     masks.read("u", Masks())
 
     assert masks.size_bytes == 0
 
 
 def test_one_listener_cannot_take_everything(masks: RecentMasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a listener with very many tracks the newest are kept, as whole ids."""
+    """A listener with very many tracks keeps the newest, with complete ids."""
     monkeypatch.setattr(recent_masks, "LISTENER_CHARACTERS", 100)
     tracks = [f"track {number:04d}" for number in range(1_000)]
     masks.post({"u": [event(EventType.SKIP, track) for track in tracks]})
@@ -159,7 +159,7 @@ def test_one_listener_cannot_take_everything(masks: RecentMasks, monkeypatch: py
 
 @pytest.fixture
 def traced() -> Iterator[None]:
-    """Python counts what it allocates."""
+    """Let Python count its allocations."""
     tracemalloc.start()
     yield
     tracemalloc.stop()
@@ -167,7 +167,7 @@ def traced() -> Iterator[None]:
 
 @pytest.mark.usefixtures("traced")
 def test_memory_is_what_is_counted(masks: RecentMasks) -> None:
-    """What the interpreter allocated for 2,000 listeners is at most what the bound counts, and at least three quarters."""
+    """For 2,000 listeners the interpreter allocated at most the counted bytes, and at least three quarters of them."""
     before = tracemalloc.get_traced_memory()[0]
     for user in range(2_000):
         tracks = [f"track {user}-{number}" for number in range(20)]

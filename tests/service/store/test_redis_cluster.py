@@ -30,20 +30,20 @@ PRIVATE = Event(2, EventType.PLAY, "e2", "t2", private=True)
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[list[Node]]:
-    """A cluster of three for one test, which may break it."""
+    """Make a cluster of three nodes for one test, which may break it."""
     with clusters.running(tmp_path, 3) as started:
         yield started
 
 
 def users_of(node: Node) -> list[str]:
-    """Those of `USERS` that `node` has, by its share of the slots."""
+    """Return the users among `USERS` whose slots `node` has."""
     return [user for user in USERS if key_slot(user.encode()) in node.slots]
 
 
 @pytest.mark.parametrize("victim", [0, 2])
 async def test_dead_node_costs_its_own_users_alone(nodes: list[Node], victim: int) -> None:
-    """At once and later, asked one by one or together: its users hear that the store is unavailable and nothing else, all
-    others are served. The dead one may be the one in the URL. Nothing is left over of the requests that failed.
+    """It holds at once and later, alone or in a batch: its users get the error that the store is unavailable, and all others
+    are served. The dead node may be the one in the URL. Failed requests leave nothing behind.
     """
     forgotten: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: forgotten.append(context))
@@ -68,7 +68,7 @@ async def test_dead_node_costs_its_own_users_alone(nodes: list[Node], victim: in
 
 
 async def test_node_that_is_back_is_used_again(nodes: list[Node]) -> None:
-    """What its users heard while it was gone is over when it listens again, without a restart of the service."""
+    """When it listens again, its users are served again, without a restart of the service."""
     user = users_of(nodes[1])[0]
     client = connect(clusters.url(nodes[0]), LONG)
     store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
@@ -80,7 +80,7 @@ async def test_node_that_is_back_is_used_again(nodes: list[Node]) -> None:
     recorded = await _patiently(store, user)
     await client.close()
 
-    assert recorded == {user: [True]}  # these nodes keep nothing on disk
+    assert recorded == {user: [True]}  # these nodes store nothing on disk
 
 
 async def _patiently(store: RedisSessions, user: str) -> object:
@@ -92,7 +92,7 @@ async def _patiently(store: RedisSessions, user: str) -> object:
 
 
 async def test_moved_slot_is_followed(nodes: list[Node]) -> None:
-    """While a slot is on its way to another node, and afterwards, its users are served, and what they did before is known."""
+    """While a slot moves to another node, and afterwards, its users are served, and their earlier events are there."""
     user = users_of(nodes[0])[0]
     slot, names = key_slot(user.encode()), [node.ask("MYID").decode() for node in nodes[:2]]
     client = connect(clusters.url(nodes[0]), LONG)
@@ -115,7 +115,7 @@ async def test_moved_slot_is_followed(nodes: list[Node]) -> None:
 
 
 async def test_cluster_that_is_down_is_not_ready(nodes: list[Node]) -> None:
-    """A node without most of the others refuses all keys, though it answers; the service is not ready then, and says why."""
+    """A node without most of the others refuses all keys, though it answers. The service is then not ready, and says why."""
     nodes[0].redis.config_set("cluster-node-timeout", 200)
     client = connect(clusters.url(nodes[0]), LONG)
     await client.ping()
@@ -134,7 +134,7 @@ async def _ping_as_long_as_ready(client: RedisClient) -> None:
 
 
 async def test_cluster_is_ready_while_a_node_accepts_writes(nodes: list[Node]) -> None:
-    """A full node affects its own listeners alone, like one that is down; with all nodes full the service is not ready."""
+    """A full node affects its own listeners only, like a node that is down. If all nodes are full, the service is not ready."""
     client = connect(clusters.url(nodes[0]), LONG)
     for node in nodes[1:]:
         node.redis.config_set("maxmemory", 1)

@@ -1,4 +1,4 @@
-"""What any session store promises, held against Valkey, a cluster of Valkeys, and the tests' own stand-in."""
+"""The promises of every session store, tested on Valkey, on a cluster of Valkeys, and on the tests' own fake."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -24,20 +24,20 @@ PLAY, SKIP, LIKE, DISLIKE = EventType.PLAY, EventType.SKIP, EventType.LIKE, Even
 
 
 class Where(NamedTuple):
-    """Which store to test; no URL means the stand-in."""
+    """The store to test. Without a URL it is the fake."""
 
     url: str | None
 
 
 @pytest.fixture(params=["valkey", "cluster", "memory"])
 def where(request: pytest.FixtureRequest) -> Where:
-    """Each store in turn."""
+    """Yield each store in turn."""
     return Where(None if request.param == "memory" else request.getfixturevalue(request.param))
 
 
 @asynccontextmanager
 async def opened(where: Where, **changes: object) -> AsyncIterator[SessionStore]:
-    """The store, with small limits so that trimming happens."""
+    """Open the store with small limits, so that it trims."""
     limits = Settings.model_validate(
         {"history_events": KEEP, "opinions": KEEP_OPINIONS, "redis_timeout": timedelta(seconds=10), **changes}
     )
@@ -52,17 +52,17 @@ async def opened(where: Where, **changes: object) -> AsyncIterator[SessionStore]
 
 
 def user() -> str:
-    """A listener that no other test knows."""
+    """Return a listener that no other test uses."""
     return f"user {uuid4().hex}"
 
 
 def play(number: int, *, track: str | None = None, type: EventType = PLAY) -> Event:
-    """Event `number`, a second after the one before."""
+    """Make event `number`, a second after the one before."""
     return Event(1_000 * number, type, f"e{number}", track or f"t{number}")
 
 
 async def test_unknown_listener_has_an_empty_history(where: Where) -> None:
-    """Who was never seen is no error."""
+    """A listener who was never seen is no error."""
     async with opened(where) as store:
         found = await store.read(user(), NOW_MS)
 
@@ -70,7 +70,7 @@ async def test_unknown_listener_has_an_empty_history(where: Where) -> None:
 
 
 async def test_recorded_events_are_read_as_the_history_they_fold_to(where: Where) -> None:
-    """All fields of an event survive, so that reading gives what folding the events themselves gives."""
+    """All fields of an event are stored, so reading gives the same history as folding the events themselves."""
     events = [
         Event(1, PLAY, "e1", "täglich", session_id="s1", request_id="r1"),
         Event(2, EventType.COMPLETE, "e2", "täglich", 7, 29_999, 200_000, "s1"),
@@ -81,11 +81,11 @@ async def test_recorded_events_are_read_as_the_history_they_fold_to(where: Where
         found = await store.read(listener, NOW_MS)
 
     assert found.history == fold(events, RULE)
-    assert found.history.entries[0].skipped  # by the skip rule, so the durations came through
+    assert found.history.entries[0].skipped  # by the skip rule, so the durations were stored
 
 
 async def test_repeated_event_is_a_duplicate_and_changes_nothing(where: Where) -> None:
-    """Sending again is safe: within a batch, in another one, and with other contents."""
+    """Events may be sent again within a batch, in another one, or with other contents."""
     listener = user()
     async with opened(where) as store:
         first = await store.record({listener: [play(1), play(1), play(2)]})
@@ -98,7 +98,7 @@ async def test_repeated_event_is_a_duplicate_and_changes_nothing(where: Where) -
 
 
 async def test_one_batch_may_hold_many_users_and_mixes_none(where: Where) -> None:
-    """Each user's events go to that user and results come back in place, whatever slots or nodes the users are on."""
+    """Each user's events are stored for that user, and results come in order, whatever slots or nodes the users have."""
     listeners = [user() for _ in range(20)]
     async with opened(where) as store:
         await store.record({listeners[0]: [play(0)]})
@@ -110,7 +110,7 @@ async def test_one_batch_may_hold_many_users_and_mixes_none(where: Where) -> Non
 
 
 async def test_only_the_newest_events_show(where: Where) -> None:
-    """However many events come, the newest `history_events` by time are the history, none more."""
+    """However many events arrive, the history holds the newest `history_events` by time."""
     listener = user()
     async with opened(where) as store:
         for number in (*range(5, 30), *range(5)):
@@ -121,7 +121,7 @@ async def test_only_the_newest_events_show(where: Where) -> None:
 
 
 async def test_tracks_that_the_model_cannot_read_fill_no_history(valkey: str) -> None:
-    """Old sessions are left out once the newer ones hold enough known plays, and not before."""
+    """Old sessions are left out only when the newer ones hold enough known plays."""
     listener, rule = user(), HistoryRule(length=2, gap_ms=1)
     events = [play(1, track="known"), play(2, track="known"), *(play(number, track="new") for number in range(3, 6))]
     link = connect(valkey, timedelta(seconds=10))
@@ -136,7 +136,7 @@ async def test_tracks_that_the_model_cannot_read_fill_no_history(valkey: str) ->
 
 
 async def test_dislike_holds_until_a_later_like(where: Where) -> None:
-    """The newest opinion by the player's clock counts, not the one that arrived last."""
+    """The newest opinion by the player's clock counts, not the last one to arrive."""
     listener = user()
     async with opened(where) as store:
         await store.record({listener: [play(5, track="a", type=DISLIKE), play(3, track="b", type=DISLIKE)]})
@@ -147,7 +147,9 @@ async def test_dislike_holds_until_a_later_like(where: Where) -> None:
 
 
 async def test_private_events_count_in_their_session_only(where: Where) -> None:
-    """While it goes on they are plays, skips and opinions like others. Afterwards neither they nor their opinions are known."""
+    """While the session goes on, they are plays, skips and opinions like others. Afterwards they and their opinions are
+    gone.
+    """
     listener = user()
     events = [
         play(1),
@@ -172,7 +174,7 @@ async def test_private_events_count_in_their_session_only(where: Where) -> None:
 
 
 async def test_dislike_outlives_the_history(where: Where) -> None:
-    """A disliked track stays out after the event itself has been trimmed from the history."""
+    """A disliked track is excluded even after the event has been trimmed from the history."""
     listener = user()
     async with opened(where) as store:
         await store.record({listener: [play(0, track="bad", type=DISLIKE)]})
@@ -184,7 +186,9 @@ async def test_dislike_outlives_the_history(where: Where) -> None:
 
 
 async def test_everything_stored_can_be_exported(where: Where) -> None:
-    """All fields of each event, private ones too, and the newest opinion of each track; of an unknown listener nothing."""
+    """The export has all fields of each event, private ones too, and the newest opinion of each track. An unknown listener has
+    nothing.
+    """
     listener = user()
     full = Event(3_000, LIKE, "e3", "täglich", 7, 29_999, 200_000, "s1", "r1")
     events = [play(1), play(2, type=DISLIKE), full, play(4, type=LIKE)._replace(private=True)]
@@ -200,7 +204,7 @@ async def test_everything_stored_can_be_exported(where: Where) -> None:
 
 
 async def test_forgetting_leaves_nothing(where: Where) -> None:
-    """After forgetting, a listener is as one never seen, opinions included."""
+    """Afterwards the listener is unknown, opinions included."""
     listener = user()
     async with opened(where) as store:
         await store.record({listener: [play(1), play(2, type=DISLIKE)]})
@@ -215,7 +219,7 @@ async def test_forgetting_leaves_nothing(where: Where) -> None:
 
 @pytest.mark.parametrize("pair", [("{a}", "a"), ("a}b", "a"), ("}", ""), ("%7B", "{"), ("a:events", "a"), ("{}x", "{}y")])
 async def test_ids_with_braces_are_users_of_their_own(where: Where, pair: tuple[str, str]) -> None:
-    """No id can be mistaken for another's, nor break the rule that a user's keys share a cluster slot."""
+    """No id can be mistaken for another's, or break the rule that a user's keys share a cluster slot."""
     one, other = (part + suffix for part, suffix in zip(pair, [user()] * 2, strict=True))
     async with opened(where) as store:
         await store.record({one: [play(1, type=DISLIKE)], other: [play(2)]})
@@ -226,7 +230,7 @@ async def test_ids_with_braces_are_users_of_their_own(where: Where, pair: tuple[
 
 
 async def test_only_writing_prolongs_what_is_kept(valkey: str) -> None:
-    """Each key expires as set, from the last write on; reading prolongs nothing."""
+    """Each key expires as set, counted from the last write. Reading prolongs nothing."""
     listener = user()
     keys = [f"nexttrack:{{{listener}}}:{kind}" for kind in ("events", "opinions", "private")]
     with Redis.from_url(valkey) as redis:
@@ -250,7 +254,7 @@ async def test_only_writing_prolongs_what_is_kept(valkey: str) -> None:
 
 
 async def test_memory_of_a_listener_is_bounded(valkey: str) -> None:
-    """After any number of events no more than the limit and its slack are in Redis, and no more opinions than set."""
+    """After any number of events, Redis has no more than the limit plus some slack, and no more opinions than allowed."""
     listener = user()
     async with opened(Where(valkey)) as store:
         for start in range(0, 200, 10):
@@ -265,7 +269,7 @@ async def test_memory_of_a_listener_is_bounded(valkey: str) -> None:
 
 
 async def test_what_redis_refuses_is_in_the_log(valkey: str, logged: list[dict[str, Any]]) -> None:
-    """Full memory: 503 to the player, and the reason where whoever looks after Redis finds it."""
+    """If its memory is full, the player gets a 503, and the log has the reason."""
     with Redis.from_url(valkey) as redis:
         redis.config_set("maxmemory", 1)
         try:
@@ -280,7 +284,7 @@ async def test_what_redis_refuses_is_in_the_log(valkey: str, logged: list[dict[s
 
 
 async def test_scripts_are_loaded_again_after_redis_lost_them(valkey: str) -> None:
-    """SCRIPT FLUSH, or a restart, between two requests is not noticed by anybody."""
+    """After SCRIPT FLUSH or a restart between two requests, callers notice nothing."""
     listener = user()
     async with opened(Where(valkey)) as store:
         await store.record({listener: [play(1)]})

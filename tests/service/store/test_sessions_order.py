@@ -1,4 +1,4 @@
-"""The property that the session store stands on: what is kept depends neither on the order nor on the repetition of events."""
+"""The property on which the session store relies: neither the order nor the repetition of events changes the stored state."""
 
 from collections.abc import Sequence
 
@@ -29,9 +29,9 @@ EVENTS = st.builds(
 @given(events=st.lists(EVENTS, min_size=1, max_size=40, unique_by=lambda event: event.event_id), data=st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_order_and_repetition_change_nothing(valkey: str, events: Sequence[Event], data: st.DataObject) -> None:
-    """Any order, any repetition, any division into batches gives the state of recording all at once, trimming included.
+    """Any order, repetition and division into batches gives the same state as one batch of all events, trimming included.
 
-    No luck: with 40 events of 10 instants and room for 6, each example trims, and many tie at the edge of what is kept.
+    It is no luck: with 40 events at 10 times and room for 6, each example trims, and many events tie at the limit.
     """
     orders = [data.draw(st.permutations([*events, *data.draw(st.lists(st.sampled_from(events)))])) for _ in range(2)]
 

@@ -1,4 +1,4 @@
-"""Values that another version wrote, or that are broken: the listener is served, and the trouble is counted and logged once."""
+"""Values of another version, or broken ones: the listener is served, and the trouble is counted, and logged once."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -25,14 +25,14 @@ SKIP, LIKE, DISLIKE = EventType.SKIP, EventType.LIKE, EventType.DISLIKE
 
 @pytest.fixture
 def redis(valkey: str) -> Iterator[Redis]:
-    """A client that writes what the service does not."""
+    """Yield a client that writes values as the service does not."""
     with Redis.from_url(valkey) as client:
         yield client
 
 
 @asynccontextmanager
 async def counting(url: str, **settings: Any) -> AsyncIterator[tuple[RedisSessions, Counter[tuple[str, str]]]]:
-    """A store, and what it counts as unreadable."""
+    """Open a store, with its counts of unreadable values."""
     counts = Counter[tuple[str, str]]()
     link = connect(url, timedelta(seconds=10))
     try:
@@ -51,14 +51,16 @@ async def counting(url: str, **settings: Any) -> AsyncIterator[tuple[RedisSessio
 
 
 def key(listener: str, kind: str) -> str:
-    """The key that holds `kind` of a listener."""
+    """Return the key that holds `kind` of a listener."""
     return f"nexttrack:{{{listener}}}:{kind}"
 
 
 async def test_events_of_another_version_are_skipped_and_the_others_read(
     valkey: str, redis: Redis, logged: list[dict[str, Any]]
 ) -> None:
-    """Counted at each read by kind and reason. The log has each kind and reason once, and nothing of the listener."""
+    """They are counted at each read by kind and reason. The log has each kind and reason once, and nothing about the
+    listener.
+    """
     listener = user()
     newer = b"\x01" + msgspec.msgpack.encode([*play(3, type=SKIP), "one more field"])
     values = {"v2": b"\x02" + pack_event(play(1))[1:], "cut": pack_event(play(2))[:-2], "newer": newer, "": b""}
@@ -79,7 +81,7 @@ async def test_events_of_another_version_are_skipped_and_the_others_read(
 
 
 async def test_opinions_of_another_version_are_skipped_and_the_others_read(valkey: str, redis: Redis) -> None:
-    """A value of another form, and a track id that is no UTF-8."""
+    """One has another form, and one has a track id that is not UTF-8."""
     listener = user()
     async with counting(valkey) as (store, counts):
         await store.record({listener: [play(1, type=DISLIKE)]})
@@ -94,7 +96,7 @@ async def test_opinions_of_another_version_are_skipped_and_the_others_read(valke
 
 
 async def test_what_cannot_be_read_is_exported_as_it_is(valkey: str, redis: Redis) -> None:
-    """Everything means everything: values of other versions, and a key of another kind as Redis dumps it."""
+    """The export is complete: it has values of other versions, and a key of another type as Redis dumps it."""
     listener = user()
     async with counting(valkey) as (store, _):
         await store.record({listener: [play(1, type=LIKE)]})
@@ -114,7 +116,7 @@ async def test_what_cannot_be_read_is_exported_as_it_is(valkey: str, redis: Redi
 
 
 async def test_key_of_another_kind_is_read_as_empty_and_replaced_by_the_next_write(valkey: str, redis: Redis) -> None:
-    """Neither does a listener lose all further events, nor do the listener's other keys suffer."""
+    """The listener loses neither further events nor other keys."""
     listener = user()
     async with counting(valkey) as (store, counts):
         await store.record({listener: [play(1, type=DISLIKE)]})
@@ -130,7 +132,7 @@ async def test_key_of_another_kind_is_read_as_empty_and_replaced_by_the_next_wri
 
 
 async def test_key_that_redis_refuses_is_not_taken_for_a_broken_one(valkey: str, redis: Redis) -> None:
-    """Without the right to a command, the store is unavailable. Otherwise the listener would seem to have no history."""
+    """Without permission for a command, the store is unavailable. Otherwise the listener would seem to have no history."""
     listener = user()
     redis.acl_setuser("narrow", enabled=True, passwords=["+pass"], keys=["*"], commands=["+@all", "-hvals", "-hlen"])
     async with counting(valkey.replace("://", "://narrow:pass@")) as (store, counts):
@@ -143,7 +145,7 @@ async def test_key_that_redis_refuses_is_not_taken_for_a_broken_one(valkey: str,
 
 
 async def test_what_cannot_be_read_is_the_first_to_be_trimmed(valkey: str, redis: Redis) -> None:
-    """The newest events that can be read are kept. Those of another version are placed by their time."""
+    """The newest readable events are kept. Events of another version are ordered by their time."""
     listener = user()
     redis.hset(key(listener, "events"), mapping={f"broken{number}": b"\xc1" for number in range(20)})
     redis.hset(key(listener, "events"), mapping={"v2": b"\x02" + msgspec.msgpack.encode([50_000, 9, "more"])})
@@ -156,7 +158,7 @@ async def test_what_cannot_be_read_is_the_first_to_be_trimmed(valkey: str, redis
 
 
 def test_fields_of_an_event_may_only_be_added_at_the_end() -> None:
-    """Or services of two versions would misread each other's events. A change here needs a new `formats.VERSION`."""
+    """Otherwise services of two versions would misread each other's events. Such a change needs a new `formats.VERSION`."""
     assert Event._fields[:10] == (
         *("at_ms", "type", "event_id", "track_id", "delay_ms", "played_ms", "track_ms", "session_id", "request_id", "private"),
     )

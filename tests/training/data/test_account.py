@@ -14,7 +14,7 @@ from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED, RAW
 
 
 def frame(rows: int, **columns: object) -> pl.DataFrame:
-    """Sound rows, but for what is said."""
+    """Make sound rows, except for the given columns."""
     sound = {"user_id": "u", "track_id": "t", "at_ms": 1_700_000_000_000, "type": "play"} | dict.fromkeys(ABOUT_ROWS)
     whole = pl.DataFrame({LINE: range(1, rows + 1)}, schema={LINE: pl.Int64()})
     literal = {name: pl.lit(value, ABOUT_ROWS.get(name)) for name, value in sound.items() if name != LINE}
@@ -22,17 +22,17 @@ def frame(rows: int, **columns: object) -> pl.DataFrame:
 
 
 def taken(folder: Path, *parts: Part | Ignored) -> Account:
-    """The account of some parts."""
+    """Return the account of some parts."""
     return take(parts, folder / "rows", folder / "titles")
 
 
 def part(frames: Iterator[pl.DataFrame], count: int) -> Part:
-    """A file of so many rows."""
+    """Make a part for a file with this many rows."""
     return Part(name="log.csv", rows=frames, count=lambda: count)
 
 
 def test_rows_add_up(tmp_path: Path) -> None:
-    """What is read, broken and passed over is what is in the files; a second event of one row is no row."""
+    """Rows read, broken and passed over add up to the rows in the files. A second event of one row does not count as a row."""
     place = pl.int_range(pl.len())
     frames = [
         frame(5, **{PASSED: pl.when(place == 0).then(pl.lit("blank line")), FAULT: pl.when(place == 1).then(pl.lit("torn"))}),
@@ -50,13 +50,13 @@ def test_rows_add_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("in_file", [2, 4])
 def test_a_file_whose_rows_do_not_add_up_is_refused(tmp_path: Path, in_file: int) -> None:
-    """A reader that loses rows, or makes some up, must not pass."""
+    """A reader that loses or invents rows must not pass."""
     with pytest.raises(LogError, match=rf"log.csv: the file has {in_file} rows, but 3 were read, so nothing was written"):
         taken(tmp_path, part(iter([frame(3)]), in_file))
 
 
 def test_an_engines_exception_names_the_file(tmp_path: Path) -> None:
-    """Whatever polars found, a person reads which file it was."""
+    """Whatever exception polars raises, the error names the file."""
 
     def frames() -> Iterator[pl.DataFrame]:
         yield frame(1)
@@ -67,7 +67,7 @@ def test_an_engines_exception_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_broken_row_is_shown_with_its_place(tmp_path: Path) -> None:
-    """The first of each reason: file, number, and what it says."""
+    """For each reason the first broken row is shown: file, number, and values."""
     frames = [frame(3, type=pl.when(pl.col(LINE) == 1).then(pl.lit("play")).otherwise(pl.lit("paused")))]
 
     account = taken(tmp_path, part(iter(frames), 3))
@@ -78,14 +78,14 @@ def test_a_broken_row_is_shown_with_its_place(tmp_path: Path) -> None:
 
 
 def test_a_line_is_shown_without_its_control_characters(tmp_path: Path) -> None:
-    """A terminal would obey them."""
+    """A terminal would execute them."""
     torn = frame(1).with_columns(pl.lit("torn").alias(FAULT), pl.lit("a\x1b[31m\0").alias(RAW))
 
     assert taken(tmp_path, part(iter([torn]), 1)).examples == {"torn": "log.csv, row 1: a\\x1b[31m\\x00"}
 
 
 def test_what_rows_say_of_tracks_is_kept_once_a_lot(tmp_path: Path) -> None:
-    """For the catalogue, the first row that says something."""
+    """The catalogue gets the first row of a track that has a title or another value."""
     titles = pl.Series(["", "Song", "Other"])
     taken(tmp_path, part(iter([frame(3).with_columns(titles.alias("title"))]), 3))
 

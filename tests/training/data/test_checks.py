@@ -1,4 +1,4 @@
-"""What makes a row a sound event, and one value one id."""
+"""Conditions of a sound event, and the rule that an id is the same in every format."""
 
 import polars as pl
 import pytest
@@ -8,7 +8,7 @@ from training.data.log import SCHEMA
 
 
 def judged(**columns: object) -> tuple[object, str | None]:
-    """The track id of a sound row but for these columns, and the reason why it is broken."""
+    """Return the track id of a sound row with the given columns changed, and the reason if it is broken."""
     sound = {"user_id": "u", "track_id": "t", "at_ms": 1_700_000_000_000, "type": "play", "fault": None}
     row = pl.DataFrame({name: [value] for name, value in {**sound, **columns}.items()}, schema_overrides={"fault": pl.String()})
     found = checked(row, "fault")
@@ -35,19 +35,19 @@ def judged(**columns: object) -> tuple[object, str | None]:
     ],
 )
 def test_an_id_is_its_text(given: object, id: str) -> None:
-    """Whole numbers without decimals; all else as it is, with spaces and leading zeros."""
+    """A whole number has no decimals. Every other text stays as it is, with spaces and leading zeros."""
     assert judged(track_id=given) == (id, None)
 
 
 @pytest.mark.parametrize("word", [*MISSING, " ", "\t", " NULL "])
 def test_a_missing_value_is_no_id(word: str) -> None:
-    """All listeners without an id are not one listener called NULL."""
+    """Otherwise all listeners without an id would be one listener called NULL."""
     assert judged(track_id=word) == (None, "missing track_id")
 
 
 @pytest.mark.parametrize("text", ["1.23457E+17", "1e+16", "-1.5e+300"])
 def test_a_number_that_lost_its_digits_is_no_id(text: str) -> None:
-    """Spreadsheets write many ids as one such number."""
+    """Spreadsheets write many different ids as one such number."""
     assert judged(track_id=text)[1] == "track_id like 1.2E+17: a number that lost its digits (write ids as text)"
 
 
@@ -76,11 +76,11 @@ def test_a_number_that_lost_its_digits_is_no_id(text: str) -> None:
     ],
 )
 def test_a_column_is_read_or_the_row_is_broken(column: str, value: object, reason: str | None) -> None:
-    """A missing optional value is none; an odd one is a reason."""
+    """A missing optional value is null. A value that cannot be read makes the row broken, with a reason."""
     assert judged(**{column: value})[1] == reason
 
 
 def test_the_first_reason_counts() -> None:
-    """What the reader of the format found stands first."""
+    """A reason found by the reader of the format comes first."""
     assert judged(user_id=None, type="stopped", fault="torn")[1] == "torn"
     assert judged(user_id=None, type="stopped")[1] == "missing user_id"

@@ -1,4 +1,4 @@
-"""Logs from a store: `memory://` stands for any that fsspec knows, and a partitioned log for what a warehouse leaves."""
+"""Logs from a remote store. `memory://` represents any store that fsspec knows."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -16,7 +16,7 @@ SOUND = {"user_id": ["ann", "bob"], "track_id": ["t1", "t2"], "at_s": [1_700_000
 
 @pytest.fixture
 def store() -> Iterator[fsspec.AbstractFileSystem]:
-    """An empty store in memory."""
+    """Make an empty store in memory."""
     found = fsspec.filesystem("memory")
     found.store.clear()
     yield found
@@ -24,7 +24,7 @@ def store() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 def put(store: fsspec.AbstractFileSystem, name: str, **columns: object) -> None:
-    """A Parquet file; a column that is None is left out."""
+    """Write a Parquet file into the store. A column that is None is left out."""
     data = {key: value for key, value in {**SOUND, **columns}.items() if value is not None}
     into = BytesIO()
     pl.DataFrame(data).write_parquet(into)
@@ -32,13 +32,13 @@ def put(store: fsspec.AbstractFileSystem, name: str, **columns: object) -> None:
 
 
 def imported(tmp_path: Path, *paths: str) -> Log:
-    """The log of the canonical source."""
+    """Import paths with the source `canonical`, and return the log."""
     return import_log("canonical", paths, tmp_path / "log")
 
 
 @pytest.mark.parametrize("path", ["memory://lake/log/**/*.parquet", "memory://lake/log", "memory://lake/log/day=1/a.parquet"])
 def test_log_is_read_from_a_store(tmp_path: Path, store: fsspec.AbstractFileSystem, path: str) -> None:
-    """By glob, folder or file; what was fetched does not stay, and the log says where it came from."""
+    """The address may be a glob, a folder or a file. Copies are deleted afterwards, and the log names the address."""
     put(store, "/lake/log/day=1/a.parquet")
     if not path.endswith("a.parquet"):
         put(store, "/lake/log/day=2/a.parquet", user_id=["cid", "dan"])
@@ -57,7 +57,7 @@ def test_file_url_is_read_in_place(tmp_path: Path) -> None:
 
 
 def test_folder_that_names_a_column_gives_it(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
-    """Hive's way: the type stands in the path alone."""
+    """As in Hive, the type is in the path only."""
     put(store, "/lake/type=like/a.parquet", type=None)
     put(store, "/lake/type=skip/a.parquet", type=None, user_id=["cid", "dan"])
 
@@ -65,7 +65,7 @@ def test_folder_that_names_a_column_gives_it(tmp_path: Path, store: fsspec.Abstr
 
 
 def test_partitions_may_differ_in_type(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
-    """Ids that one job wrote as numbers and another as text are the same ids."""
+    """One job wrote ids as numbers and another as text; they are the same ids."""
     put(store, "/lake/1.parquet", track_id=["7", "8"])
     put(store, "/lake/2.parquet", track_id=[7, 9], user_id=["cid", "dan"], session_id=["s", "s"])
     log = imported(tmp_path, "memory://lake")
@@ -84,7 +84,7 @@ def test_partitions_may_differ_in_type(tmp_path: Path, store: fsspec.AbstractFil
 def test_bad_partition_is_named(
     tmp_path: Path, store: fsspec.AbstractFileSystem, columns: dict[str, object], words: str
 ) -> None:
-    """The one file of many, under the address that a person knows."""
+    """The error names this one file by its address in the store."""
     put(store, "/lake/day=1/good.parquet")
     put(store, "/lake/day=2/bad.parquet", **columns)
 
@@ -94,7 +94,7 @@ def test_bad_partition_is_named(
 
 
 def test_file_that_is_no_parquet_is_named(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
-    """An upload that broke off."""
+    """The file is an upload that broke off."""
     store.pipe_file("/lake/broken.parquet", b"PAR1 and no more")
 
     with pytest.raises(LogError, match=r"memory://lake/broken\.parquet cannot be read as Parquet"):
@@ -103,7 +103,7 @@ def test_file_that_is_no_parquet_is_named(tmp_path: Path, store: fsspec.Abstract
 
 @pytest.mark.parametrize("path", ["memory://lake/none/*.parquet", "memory://lake/none"])
 def test_place_where_nothing_lies_is_refused(tmp_path: Path, store: fsspec.AbstractFileSystem, path: str) -> None:
-    """By the path that was typed."""
+    """The error names the path that was typed."""
     put(store, "/lake/a.parquet")
 
     with pytest.raises(LogError, match="found no file there"):
@@ -111,13 +111,13 @@ def test_place_where_nothing_lies_is_refused(tmp_path: Path, store: fsspec.Abstr
 
 
 def test_local_glob_that_matches_nothing_is_refused(tmp_path: Path) -> None:
-    """Before anything is read."""
+    """The error comes before anything is read."""
     with pytest.raises(LogError, match=r"wanted a name that ends in .*; found no file"):
         imported(tmp_path, f"{tmp_path}/**/*.parquet")
 
 
 def test_missing_driver_is_named(tmp_path: Path) -> None:
-    """With the package to install, in the driver's own words."""
+    """The error names the package to install, in the driver's own words."""
     fsspec.register_implementation("cupboard", "no_such_package.Cupboard", errtxt="Install cupboardfs to open it", clobber=True)
 
     with pytest.raises(LogError, match="cupboard://shelf/log wants a driver that is not installed: Install cupboardfs"):
@@ -125,6 +125,6 @@ def test_missing_driver_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_protocol_is_said(tmp_path: Path) -> None:
-    """A slip of the pen."""
+    """The protocol is a typing error."""
     with pytest.raises(LogError, match=r"s4://bucket cannot be fetched.*s4"):
         imported(tmp_path, "s4://bucket")

@@ -1,4 +1,4 @@
-"""From rows in any state to a canonical log, or to a refusal that says why."""
+"""Rows in any state become a canonical log, or the import is refused with a reason."""
 
 import json
 import random
@@ -73,7 +73,7 @@ def test_a_repeated_event_is_counted_and_kept_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_row_is_counted_under_its_reason(tmp_path: Path, row: str, reason: str) -> None:
-    """Each way to be broken has its own line, so that a person can find what to mend."""
+    """Each kind of fault has its own line, so that a person can find what to correct."""
     path = _csv(tmp_path, SOUND, row)
 
     log = import_log("canonical", [path], tmp_path / "log", max_broken=0.5, console=_quiet())
@@ -90,7 +90,7 @@ def test_an_id_of_exactly_256_bytes_is_sound(tmp_path: Path) -> None:
 
 
 def test_too_many_broken_rows_refuse_the_log_and_write_nothing(tmp_path: Path) -> None:
-    """Over the limit something is wrong with the log as a whole: better no log than half of one."""
+    """Too many broken rows mean that the whole log is wrong, so nothing is imported."""
     path = _csv(tmp_path, SOUND, SOUND, SOUND, "u,t,1700000000,paused,")
 
     with pytest.raises(LogError, match=r"1 of 4 rows are broken, 20\.00% may be.*unreadable type: 1"):
@@ -109,7 +109,7 @@ def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
 
 
 def test_each_reason_is_shown_with_a_row(tmp_path: Path) -> None:
-    """The table on the terminal names a row to look at, markup in it taken literally."""
+    """The table on the terminal shows an example row. Markup in it is printed literally."""
     console = _quiet()
     path = _csv(tmp_path, SOUND, "nina,[bold]song,1700000000,paused,")
 
@@ -122,13 +122,13 @@ def test_each_reason_is_shown_with_a_row(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_refused(tmp_path: Path) -> None:
-    """A header without rows is a mistake, said in a sentence."""
+    """A header without rows is a mistake, and the error is a sentence."""
     with pytest.raises(LogError, match="no rows"):
         import_log("canonical", [_csv(tmp_path)], tmp_path / "log")
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    """A typing error in --source names what would have been right."""
+    """After a typing error in --source, the error lists the right names."""
     with pytest.raises(LogError, match="the sources are canonical, sql, kuairand"):
         import_log("canonicle", ["x.csv"], tmp_path / "log")
 
@@ -162,7 +162,7 @@ def test_the_log_says_where_it_came_from(tmp_path: Path) -> None:
 
 
 def test_a_catalogue_has_each_track_of_the_log_once(tmp_path: Path) -> None:
-    """Titles come along where the source has them, for tracks that were played, all columns there."""
+    """The catalogue has the titles of played tracks if the source has them, and all of its columns."""
     playbacks = [
         {
             "ts": f"2024-01-01T00:0{minute}:00Z",

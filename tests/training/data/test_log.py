@@ -1,4 +1,4 @@
-"""The canonical log on disk: found, refused, replaced whole or not at all."""
+"""The canonical log on disk is found, refused, or replaced as a whole."""
 
 import signal
 import subprocess
@@ -22,13 +22,13 @@ def _write_half(folder: Path) -> None:
 
 
 def test_a_folder_without_a_log_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
-    """A newcomer who names the wrong folder reads what was wanted and what to do."""
+    """For a newcomer who names the wrong folder, the error says what was expected and what to do."""
     with pytest.raises(LogError, match="python -m training import"):
         open_log(tmp_path)
 
 
 def test_a_log_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """Nothing stands at the final place while the log is being written; then all of it does."""
+    """While the log is being written, nothing is at its final place."""
     out = tmp_path / "log"
     with replacing(out, force=False) as folder:
         _write(folder, "new")
@@ -40,7 +40,7 @@ def test_a_log_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_failed_import_leaves_the_old_log_and_no_litter(tmp_path: Path) -> None:
-    """An error half way, even with --force, costs nothing that was there before."""
+    """An error half way, even with --force, deletes nothing that was there before."""
     out = tmp_path / "log"
     with replacing(out, force=False) as folder:
         _write(folder, "old")
@@ -63,7 +63,7 @@ def test_force_replaces_a_log(tmp_path: Path) -> None:
 
 
 def test_an_existing_log_is_not_replaced_without_force(tmp_path: Path) -> None:
-    """A log is an hour's work for someone: it goes only when asked for."""
+    """A log is an hour's work for someone, so it is replaced only on request."""
     (tmp_path / ABOUT).write_text("{}")
 
     with pytest.raises(LogError, match="--force"), replacing(tmp_path, force=False):
@@ -71,7 +71,7 @@ def test_an_existing_log_is_not_replaced_without_force(tmp_path: Path) -> None:
 
 
 def test_force_deletes_nothing_but_logs(tmp_path: Path) -> None:
-    """`--out ~ --force` does not delete a home."""
+    """`--out ~ --force` does not delete a home directory."""
     (tmp_path / "letters.txt").write_text("dear")
 
     with pytest.raises(LogError, match="no log"), replacing(tmp_path, force=True):
@@ -81,7 +81,7 @@ def test_force_deletes_nothing_but_logs(tmp_path: Path) -> None:
 
 
 def test_a_description_counts_and_dates_the_events() -> None:
-    """log.json's figures, by hand on three events."""
+    """The figures of log.json equal a count by hand of three events."""
     events = pl.LazyFrame(
         {
             "user_id": ["a", "a", "b"],
@@ -102,7 +102,7 @@ def test_a_description_counts_and_dates_the_events() -> None:
 
 
 def _killed(out: Path, *, when: str) -> None:
-    """An import in a process of its own that is killed while it writes, or between its two last steps."""
+    """Start an import in another process, which is killed while it writes, or between its two last steps."""
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
@@ -125,7 +125,7 @@ def _killed(out: Path, *, when: str) -> None:
 @pytest.mark.parametrize("when", ["writing", "moving"])
 @pytest.mark.parametrize("before", [True, False])
 def test_what_a_killed_import_left_is_cleared(tmp_path: Path, when: str, before: bool) -> None:
-    """By the next one. A log that was just being replaced is put back."""
+    """The next import deletes it. A log that was about to be replaced is put back."""
     out = tmp_path / "log"
     if before:
         with replacing(out, force=False) as folder:
@@ -143,7 +143,7 @@ def test_what_a_killed_import_left_is_cleared(tmp_path: Path, when: str, before:
 
 
 def test_drafts_of_running_imports_and_other_folders_stay(tmp_path: Path) -> None:
-    """Only what nobody holds is deleted, and only if it is a draft of this log."""
+    """Only drafts of this log that no running process holds are deleted."""
     (tmp_path / ".log-backup_1").mkdir()
     (tmp_path / ".log-abcdefgh").mkdir()
     (tmp_path / ".other-abcdefgh").mkdir()

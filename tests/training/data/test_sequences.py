@@ -1,4 +1,4 @@
-"""From a log to everyone's histories, end to end."""
+"""A log's events are folded into the histories of all listeners."""
 
 from itertools import groupby
 from operator import itemgetter
@@ -34,21 +34,21 @@ def _lines(sequences: Sequences) -> list[tuple[str, list[str]]]:
 
 
 def test_a_listener_is_one_sequence(tmp_path: Path) -> None:
-    """With the history of a listener, sessions follow each other in one sequence, in the order of time."""
+    """With the listener's whole history, sessions follow each other in one sequence, in order of time."""
     log = _log(tmp_path, _row("b", "x", 0), _row("a", "z", 500), _row("a", "x", 0), _row("a", "y", 5))
 
     assert _lines(build(log, HistoryRule())) == [("a", ["x", "y", "z"]), ("b", ["x"])]
 
 
 def test_a_session_is_a_sequence_where_the_recipe_says_so(tmp_path: Path) -> None:
-    """With the history of a session, a gap of more than 30 minutes cuts."""
+    """With the session as history, a gap of more than 30 minutes begins a new sequence."""
     log = _log(tmp_path, _row("a", "x", 0), _row("a", "y", 30), _row("a", "z", 61))
 
     assert _lines(build(log, HistoryRule(scope="session"))) == [("a", ["x", "y"]), ("a", ["z"])]
 
 
 def test_a_play_and_its_skip_are_one_entry(tmp_path: Path) -> None:
-    """Events fold as they do in the service: the play's time, the skip's outcome."""
+    """Events fold as in the service: the entry has the play's time and the skip's outcome."""
     log = _log(tmp_path, _row("a", "x", 0), _row("a", "x", 1, "skip", "9000,,"), _row("a", "y", 2, "complete"))
 
     sequences = build(log, HistoryRule())
@@ -58,7 +58,7 @@ def test_a_play_and_its_skip_are_one_entry(tmp_path: Path) -> None:
 
 
 def test_what_is_context_only_stays_so(tmp_path: Path) -> None:
-    """`asked` and `part` of an event reach its entry, and no other; without them an entry is asked about and has no part."""
+    """`asked` and `part` of an event reach its entry and no other. Without them an entry is asked about and has no part."""
     log = _log(tmp_path, _row("a", "x", 0, "complete", ",false,train"), _row("a", "x", 1, "complete"))
 
     sequences = build(log, HistoryRule())
@@ -68,14 +68,14 @@ def test_what_is_context_only_stays_so(tmp_path: Path) -> None:
 
 
 def test_flags_do_not_pass_to_the_next_listener(tmp_path: Path) -> None:
-    """Two listeners may meet the same track at the same moment: the flags are each one's own."""
+    """Two listeners may play the same track at the same moment. Each keeps its own flags."""
     log = _log(tmp_path, _row("a", "x", 0, "complete", ",false,"), _row("b", "x", 0, "complete"))
 
     assert build(log, HistoryRule()).asked.tolist() == [False, True]
 
 
 def test_each_entry_knows_its_sequence(tmp_path: Path) -> None:
-    """`sequence` and `starts` are the offsets, spelled out entry by entry."""
+    """`sequence` and `starts` equal a loop over the offsets."""
     log = _log(tmp_path, _row("a", "x", 0), _row("a", "y", 5), _row("b", "x", 0))
 
     sequences = build(log, HistoryRule())
@@ -87,8 +87,8 @@ def test_each_entry_knows_its_sequence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("slice_rows", [7, 1000])
 def test_any_log_is_folded_as_the_service_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slice_rows: int) -> None:
-    """Made-up events of all types, many at one moment, some in named sessions: listener by listener the entries are those of
-    `fold`, and an entry's flags are those of the first event of its time and track that has any.
+    """The events are random: all types, many at one moment, some in named sessions. Each listener's entries equal the entries
+    of `fold`. An entry has the flags of the first event of its time and track that has flags.
     """
     monkeypatch.setattr(module, "_SLICE", slice_rows)
     random = Random(1)
@@ -135,7 +135,9 @@ def test_reading_in_slices_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_outcomes_reported_late_are_known_from_the_next_entry_on(tmp_path: Path) -> None:
-    """A skip some milliseconds after the next play, and a like two tracks on; for the second listener all is in time."""
+    """A skip arrives some milliseconds after the next play, and a like two tracks later. The second listener has no late
+    report.
+    """
     rows = [_row("a", "x", 0), _row("a", "y", 1), _row("a", "x", 2, "skip"), _row("a", "z", 3), _row("a", "x", 4, "like")]
     log = _log(tmp_path, *rows, _row("b", "x", 0), _row("b", "x", 1, "skip"), _row("b", "y", 2))
 
@@ -150,7 +152,9 @@ def test_outcomes_reported_late_are_known_from_the_next_entry_on(tmp_path: Path)
 
 
 def test_a_sessions_late_reports_stand_among_its_own_entries(tmp_path: Path) -> None:
-    """Two sessions in turn: what is reported after the other session's play is in time, and is late only for one's own."""
+    """Two sessions alternate. A report after the other session's play is not late; only later plays of its own session
+    count.
+    """
     (tmp_path / "log.csv").write_text(
         "user_id,track_id,at_ms,type,session_id\n"
         + "".join(

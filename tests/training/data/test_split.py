@@ -1,4 +1,4 @@
-"""What is learned from, what chooses, what measures."""
+"""Which entries train a model, which choose its settings, and which measure it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -40,7 +40,7 @@ def test_the_last_shares_by_time_are_held_out() -> None:
 
 
 def test_moments_cut_where_they_say() -> None:
-    """An entry of exactly the moment belongs to the part that begins there."""
+    """An entry at exactly the moment belongs to the part that begins there."""
     rule = SplitRule(valid_from=datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC), test_from=datetime(1970, 1, 1, 0, 0, 3, tzinfo=UTC))
 
     part = split(_sequences([0] * 4, [1_999, 2_000, 2_999, 3_000]), rule).part
@@ -49,27 +49,27 @@ def test_moments_cut_where_they_say() -> None:
 
 
 def test_a_published_split_goes_before_shares() -> None:
-    """Where a log brings its own split, figures are comparable with others' only if it is kept."""
+    """If a log has its own split, figures are comparable with published ones only if it is kept."""
     part = [TEST, TRAIN, VALID, TRAIN]
 
     assert split(_sequences([0] * 4, [1, 2, 3, 4], part), SplitRule()).part.tolist() == part
 
 
 def test_a_published_split_with_a_gap_is_refused_and_not_passed_over() -> None:
-    """One entry without a part, and shares by time would take the place of the split that figures are to be compared by."""
+    """One entry has no part. Using shares by time instead would make figures incomparable without notice."""
     with pytest.raises(LogError, match="found 1 of 4 entries without a part"):
         split(_sequences([0] * 4, [1, 2, 3, 4], [TEST, TRAIN, NO_PART, TRAIN]), SplitRule())
 
 
 def test_moments_of_the_recipe_go_before_a_published_split() -> None:
-    """Who writes moments into the recipe means them."""
+    """Moments in a recipe are deliberate, so they take precedence."""
     rule = SplitRule(valid_from=datetime(1970, 1, 1, 0, 0, 2, tzinfo=UTC), test_from=datetime(1970, 1, 1, 0, 0, 3, tzinfo=UTC))
 
     assert split(_sequences([0] * 3, [1_000, 2_000, 3_000], [TEST, TEST, TRAIN]), rule).part.tolist() == [TRAIN, VALID, TEST]
 
 
 def test_the_vocabulary_sees_the_training_part_only() -> None:
-    """A track that came out after the training part is unknown, and so a miss, not left out."""
+    """A track that was released after the training part is unknown. It counts as a miss and is not left out."""
     parts = split(_sequences([0, 1, 0, 2], [1, 2, 3, 4], [TRAIN, TRAIN, VALID, TEST]), SplitRule())
 
     assert list(parts.vocabulary.tracks) == ["t0", "t1"]
@@ -77,7 +77,7 @@ def test_the_vocabulary_sees_the_training_part_only() -> None:
 
 
 def test_a_rare_track_is_unknown() -> None:
-    """Below the recipe's count in the training part, a track's own row would be noise."""
+    """If a track occurs too rarely in the training part, its own row would be noise."""
     rule = SplitRule(min_count=2)
 
     parts = split(_sequences([0, 0, 1, 1], [1, 2, 3, 4], [TRAIN, TRAIN, TRAIN, TEST]), rule)
@@ -86,14 +86,14 @@ def test_a_rare_track_is_unknown() -> None:
 
 
 def test_counts_are_of_the_training_part() -> None:
-    """By row, padding and unknown included, nothing of the other parts."""
+    """Counts are by row, padding and unknown included, and contain nothing of the other parts."""
     parts = split(_sequences([0, 1, 1, 0], [1, 2, 3, 4], [TRAIN, TRAIN, TRAIN, TEST]), SplitRule())
 
     assert parts.counts.tolist() == [0, 0, 1, 2]
 
 
 def test_the_validation_part_can_be_learned_from_as_well() -> None:
-    """No test entry is, and rows stay: what came out in the validation part is unknown as before."""
+    """Test entries are not added, and rows stay the same. A track that is new in the validation part stays unknown."""
     parts = split(_sequences([0, 1, 0, 2], [1, 2, 3, 4], [TRAIN, VALID, VALID, TEST]), SplitRule())
     known = with_valid(parts)
 
@@ -103,7 +103,7 @@ def test_the_validation_part_can_be_learned_from_as_well() -> None:
 
 
 def test_a_split_without_a_test_part_is_refused() -> None:
-    """A moment after the log's end leaves nothing to measure with, and the refusal counts what is left."""
+    """A moment after the log's end leaves nothing to measure. The error counts the entries of each part."""
     rule = SplitRule(valid_from=datetime(2030, 1, 1, tzinfo=UTC), test_from=datetime(2030, 1, 2, tzinfo=UTC))
 
     with pytest.raises(LogError, match="4 entries in the training part and 0 in the test part"):
@@ -111,7 +111,7 @@ def test_a_split_without_a_test_part_is_refused() -> None:
 
 
 def test_a_min_count_that_nothing_reaches_is_refused() -> None:
-    """An empty vocabulary is a mistake of the recipe, and the refusal says what would do."""
+    """An empty vocabulary is a mistake of the recipe. The error says which value would do."""
     sequences = _sequences([0] * 8 + [1] * 2, list(range(10)))
 
     with pytest.raises(LogError, match=r"min_count = 99 times in the training part; the most is 8"):
@@ -120,7 +120,7 @@ def test_a_min_count_that_nothing_reaches_is_refused() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1 - 0.1 - 0.1, 0.9, 1.0])
 def test_moment_is_numpys_quantile(share: float) -> None:
-    """Ties and all, of sizes around a lot and tiny ones."""
+    """Ties are included, with sizes around a lot's and very small ones."""
     random = np.random.default_rng(0)
     for size in (1, 2, 11, 1000):
         at_ms = random.integers(1_700_000_000_000, 1_700_000_000_000 + 5 * size, size)
@@ -129,7 +129,7 @@ def test_moment_is_numpys_quantile(share: float) -> None:
 
 
 def test_another_log_takes_the_rows_that_are_there() -> None:
-    """By its tracks' ids, whatever their order there; what the vocabulary has not got is unknown, and nothing is held out."""
+    """Tracks are matched by their ids, in any order. A track without a row is unknown, and nothing is held out."""
     found = numbered(_sequences([2, 0, 1, 2], [1, 2, 3, 4]), Vocabulary(["t1", "t9", "t2"]))
 
     assert found.row.tolist() == [FIRST + 2, UNKNOWN, FIRST, FIRST + 2]
@@ -138,7 +138,7 @@ def test_another_log_takes_the_rows_that_are_there() -> None:
 
 
 def _of_users(lengths: list[int]) -> Sequences:
-    """Listeners u0, u1, … with so many entries each, in time order, one listener after the other."""
+    """Make listeners u0, u1, … with these numbers of entries, in time order, one listener after the other."""
     count = sum(lengths)
     whole = _sequences([0] * count, list(range(count)))
     return replace(
@@ -150,7 +150,7 @@ def _of_users(lengths: list[int]) -> Sequences:
 
 
 def test_each_listener_can_be_cut_by_their_own_times() -> None:
-    """The newest tenth of each is the test part, also of one who stopped before the other began."""
+    """The newest tenth of each listener is the test part, also for one who stopped before the other began."""
     parts = split(_of_users([10, 20]), SplitRule(shares_of="listener")).part
 
     assert parts[:10].tolist() == [TRAIN] * 8 + [VALID, TEST]
@@ -158,7 +158,7 @@ def test_each_listener_can_be_cut_by_their_own_times() -> None:
 
 
 def test_cutting_by_listener_agrees_with_cutting_each_alone() -> None:
-    """Whatever stands together in a lot, and in any order of times within a listener."""
+    """It does not matter which listeners are processed together, or in which order their entries are."""
     random = np.random.default_rng(2)
     sequences = _of_users(random.integers(1, 40, 12).tolist())
     sequences = replace(sequences, at_ms=random.integers(0, 500, len(sequences.track)))
@@ -171,7 +171,7 @@ def test_cutting_by_listener_agrees_with_cutting_each_alone() -> None:
 
 
 def test_a_share_of_the_listeners_is_tested_and_never_trained_on() -> None:
-    """Their newest entries are the whole test part; of the others the newest are nobody's."""
+    """Their newest entries are the whole test part. The newest entries of the other listeners are unused."""
     sequences = _of_users([10] * 5)
     found = split(sequences, SplitRule(shares_of="listener", listeners=0.4)).part.reshape(5, 10)
     apart = kept_apart(sequences.users, 0.4)
@@ -182,7 +182,7 @@ def test_a_share_of_the_listeners_is_tested_and_never_trained_on() -> None:
 
 
 def test_who_is_kept_apart_depends_on_the_id_alone() -> None:
-    """Another order of the same listeners keeps the same ones apart."""
+    """In another order, the same listeners are kept apart."""
     users = [f"listener {number}" for number in range(20)]
 
     assert kept_apart(users, 0.25).tolist() == kept_apart(users[::-1], 0.25)[::-1].tolist()
@@ -190,19 +190,19 @@ def test_who_is_kept_apart_depends_on_the_id_alone() -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.99])
 def test_keeping_nobody_or_everybody_apart_is_refused(share: float) -> None:
-    """Two listeners have no twentieth."""
+    """One twentieth of two listeners is nobody."""
     with pytest.raises(LogError, match=r"keeps \d of 2 listeners apart"):
         split(_of_users([10, 10]), SplitRule(listeners=share))
 
 
 def test_moments_and_shares_of_listeners_are_refused_together() -> None:
-    """One rule would silently win over the other."""
+    """Otherwise one rule would silently win over the other."""
     with pytest.raises(ValueError, match="one or the other"):
         SplitRule(valid_from=datetime(2030, 1, 1, tzinfo=UTC), test_from=datetime(2030, 1, 2, tzinfo=UTC), shares_of="listener")
 
 
 def test_a_small_or_unknown_test_part_is_doubtful() -> None:
-    """One listener, half of the tested tracks unknown; many listeners with known tracks raise no doubt."""
+    """It warns about one listener with half of the tested tracks unknown, and not about many listeners with known tracks."""
     few = split(_sequences([0, 0, 0, 1], [1, 2, 3, 4], [TRAIN, VALID, TEST, TEST]), SplitRule())
     many = split(_of_users([10] * 100), SplitRule(shares_of="listener"))
 

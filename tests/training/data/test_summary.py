@@ -17,7 +17,7 @@ Row = tuple[str, str, int, str, str]
 
 
 def log_of(folder: Path, *rows: Row) -> Log:
-    """A log of (listener, track, minutes after New Year, type, played_ms) rows."""
+    """Import a log of (listener, track, minutes after New Year, type, played_ms) rows."""
     text = "".join(f"{user},{track},{NEW_YEAR_MS + at * MINUTE_MS},{type},{played}\n" for user, track, at, type, played in rows)
     (folder / "log.csv").write_text("user_id,track_id,at_ms,type,played_ms\n" + text)
     return import_log("canonical", [str(folder / "log.csv")], folder / "log")
@@ -28,15 +28,15 @@ MIXED: tuple[Row, ...] = (
     ("a", "x", 2, "skip", "5000"),
     ("a", "y", 3, "play", ""),
     ("a", "y", 6, "complete", "180000"),
-    ("a", "x", 60, "play", ""),  # another session, and x once more
+    ("a", "x", 60, "play", ""),  # another session, with x again
     ("b", "x", 61, "play", ""),
-    ("b", "x", 62, "skip", "45000"),  # late: it counts as heard
+    ("b", "x", 62, "skip", "45000"),  # skipped late, so it counts as heard
 )
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 1000])
 def test_figures_are_those_counted_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """However the log is cut into slices."""
+    """They do not depend on how the log is cut into slices."""
     log = log_of(tmp_path, *MIXED)
     monkeypatch.setattr(summary, "_SLICE", size)
 
@@ -49,7 +49,7 @@ def test_figures_are_those_counted_by_hand(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_summary_is_read_in_sentences(tmp_path: Path) -> None:
-    """With a bar for each stretch of time, whose plays add up."""
+    """It has a bar for each period, and the plays of the bars add up."""
     rows = [("a", f"t{n}", n * 3 * 24 * 60 + 5, "complete", "") for n in range(30)]
     text = lines(summarise(log_of(tmp_path, *rows), NOW))
 
@@ -60,7 +60,7 @@ def test_a_summary_is_read_in_sentences(tmp_path: Path) -> None:
 
 
 def test_plays_that_carry_what_was_heard_are_told(tmp_path: Path) -> None:
-    """A row that is a whole play must not be a play: a later skip of the track would swallow it."""
+    """A row that is a whole play must not have the type play, because a later skip of the track would be merged with it."""
     rows = [("a", "x", 1, "play", "180000"), ("a", "y", 5, "play", "180000"), ("a", "x", 9, "skip", "2000")]
 
     [warning] = [one for one in warnings(summarise(log_of(tmp_path, *rows), NOW)) if "played_ms" in one]
@@ -81,12 +81,12 @@ def test_plays_that_carry_what_was_heard_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_what_seems_wrong_is_said(tmp_path: Path, rows: list[Row], words: str) -> None:
-    """In words, with what to look at."""
+    """The warning is a sentence that says what to check."""
     assert any(words in warning for warning in warnings(summarise(log_of(tmp_path, *rows), NOW)))
 
 
 def test_a_sound_log_has_no_warning(tmp_path: Path) -> None:
-    """A person stops to read what is always there."""
+    """If a warning were always there, people would stop reading it."""
     rows = [
         (f"u{user}", f"t{(user * 3 + place) % 7}", 5 + place, "skip" if place % 3 == 0 else "complete", "")
         for user in range(25)
@@ -97,7 +97,7 @@ def test_a_sound_log_has_no_warning(tmp_path: Path) -> None:
 
 
 def test_the_log_keeps_its_figures(tmp_path: Path) -> None:
-    """For whoever reads log.json later."""
+    """They are in log.json for later readers."""
     about = log_of(tmp_path, *MIXED).about
 
     assert about["summary"] == {"plays": 4, "sessions": 3, "skip_share": 0.25, "repeat_share": 0.25}

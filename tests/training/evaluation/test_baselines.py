@@ -45,7 +45,7 @@ def test_popularity_of_the_last_days_halves_with_age() -> None:
 
 
 def test_item_rate_is_drawn_towards_the_mean() -> None:
-    """Mean 3/4; a: (2 + 4 * 3/4) / (2 + 4), b: (1 + 4 * 3/4) / (2 + 4)."""
+    """The mean is 3/4. Track a has (2 + 4 * 3/4) / (2 + 4), track b has (1 + 4 * 3/4) / (2 + 4)."""
     split = split_of([("u", "a", P, "train"), ("u", "a", L, "train"), ("u", "b", P, "train"), ("u", "b", D, "train"), END])
 
     found = _scores(item_rate(split, strength=4), split, [])
@@ -71,7 +71,7 @@ def test_markov_counts_what_followed_the_last_wanted_track() -> None:
 
 
 def test_markov_without_a_wanted_track_falls_back_on_popularity() -> None:
-    """An empty history, and one with skips alone, get a list by popularity."""
+    """An empty history, and one with skips only, get a list by popularity."""
     split = split_of([("u", "a", P, "train"), ("u", "b", P, "train"), ("u", "b", P, "train"), END])
 
     for history in ([], [("a", S)]):
@@ -120,7 +120,7 @@ def test_session_knn_by_hand() -> None:
 
 
 def test_session_knn_takes_the_newest_sessions_and_the_nearest_neighbours() -> None:
-    """With one session a track and one neighbour, only the newest session with b counts."""
+    """With one session for each track and one neighbour, only the newest session with b counts."""
     lines = [("u", track, P, "train") for track in "bc"] + [("v", track, P, "train") for track in "bd"]
     split = split_of([*lines, ("w", "e", P, "train"), END])
 
@@ -142,7 +142,9 @@ def test_session_knn_keeps_a_listeners_sessions_apart() -> None:
 
 
 def test_session_knn_agrees_with_the_formulas_read_literally() -> None:
-    """Random sessions and histories with skips and repeats, against loops over dictionaries. The cases need several batches."""
+    """Random sessions and histories with skips and repeats give the same scores as loops over dictionaries. They need several
+    batches.
+    """
     rng = np.random.default_rng(5)
     lines = [
         (f"u{user:02}", f"t{rng.integers(12):02}", (P, P, S, L)[rng.integers(4)], "train")

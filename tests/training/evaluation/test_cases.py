@@ -1,4 +1,4 @@
-"""Which questions the evaluation asks, and what may be known when it asks them."""
+"""Which cases the evaluation selects, and what each case may know."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,21 +17,21 @@ from training.evaluation.cases import select_cases
 
 
 def test_history_is_what_came_before_in_all_parts_with_outcomes() -> None:
-    """A case reads everything known before it, and never itself or what follows."""
+    """A case reads everything known before it, but neither itself nor later entries."""
     split = split_of([("u", "a", P, "train"), ("u", "b", S, "valid"), ("u", "a", L, "test"), ("u", "b", P, "test")])
     row = split.vocabulary.row
 
     cases = select_cases(split, TEST)
     encoded = cases.encode(length=2)
 
-    assert row("b") == UNKNOWN  # met in the validation part only
+    assert row("b") == UNKNOWN  # b occurs in the validation part only
     assert encoded.tracks.tolist() == [[0, row("a")], [row("a"), row("a")]]
     assert encoded.outcomes.tolist() == [[0, P], [P, L]]
     assert cases.target.tolist() == [row("a"), UNKNOWN]
 
 
 def test_history_does_not_reach_into_another_listener() -> None:
-    """The first case of a listener has an empty history, whoever stands before in the log."""
+    """A listener's first case has an empty history, whichever listener comes before in the log."""
     split = split_of([("u", "a", P, "train"), ("v", "a", P, "test")])
 
     cases = select_cases(split, TEST)
@@ -41,7 +41,7 @@ def test_history_does_not_reach_into_another_listener() -> None:
 
 
 def test_entries_about_which_nothing_is_asked_are_context_only() -> None:
-    """`asked` False leaves an entry in later histories and makes no case of it."""
+    """An entry with `asked` False is in later histories, but no case."""
     split = split_of([("u", "a", P, "train"), ("u", "a", P, "test"), ("u", "a", P, "test")], asked=[True, False, True])
 
     cases = select_cases(split, TEST)
@@ -51,7 +51,7 @@ def test_entries_about_which_nothing_is_asked_are_context_only() -> None:
 
 
 def test_repeat_says_whether_the_track_stands_earlier() -> None:
-    """Also for a track that the vocabulary does not have."""
+    """It also holds for a track that the vocabulary does not have."""
     lines = [("u", "a", P, "train"), ("u", "b", P, "test"), ("u", "b", S, "test"), ("u", "a", P, "test"), ("v", "a", P, "test")]
 
     cases = select_cases(split_of(lines), TEST)
@@ -60,7 +60,9 @@ def test_repeat_says_whether_the_track_stands_earlier() -> None:
 
 
 def test_disliked_until_a_later_like() -> None:
-    """A dislike excludes the track from the next case on, until an entry says that it is liked; others' do not count."""
+    """A dislike excludes the track from the next case on, until a later entry likes it. Dislikes of other listeners do not
+    count.
+    """
     lines = [
         ("u", "a", P, "train"),
         ("u", "b", D, "train"),
@@ -78,7 +80,7 @@ def test_disliked_until_a_later_like() -> None:
 
 
 def test_disliked_agrees_with_going_through_the_log_entry_by_entry() -> None:
-    """The vectorised intervals against the plain definition, on 40 random logs with many opinions."""
+    """The vectorised intervals equal the plain definition, on 40 random logs with many opinions."""
     rng = np.random.default_rng(3)
     for _ in range(40):
         lines = [
@@ -103,7 +105,7 @@ def test_disliked_agrees_with_going_through_the_log_entry_by_entry() -> None:
 
 
 def test_cap_takes_the_same_cases_each_time() -> None:
-    """Epochs are compared on the same sample, and another seed takes another."""
+    """So epochs are compared on the same sample. Another seed draws another sample."""
     split = split_of([("u", "a", P, "train")] + [("u", "a", P, "test")] * 200)
 
     first, again, other = (select_cases(split, TEST, cap=20, seed=seed).entry.tolist() for seed in (1, 1, 2))
@@ -114,7 +116,7 @@ def test_cap_takes_the_same_cases_each_time() -> None:
 
 
 def test_taking_some_keeps_what_belongs_to_each() -> None:
-    """A batch is the same cases, exclusions too."""
+    """A subset has the same cases, with their exclusions."""
     lines = [("u", "a", D, "train"), ("u", "b", D, "train"), ("v", "a", P, "test"), ("v", "b", P, "test")]
     split = split_of([*lines[:2], ("u", "a", P, "test"), *lines[2:]])
     cases = select_cases(split, TEST)
@@ -129,13 +131,13 @@ def test_taking_some_keeps_what_belongs_to_each() -> None:
 
 
 def test_ranges_stand_end_to_end() -> None:
-    """Also where some are empty."""
+    """Some ranges are empty."""
     assert ranges(np.array([5, 9, 1]), np.array([2, 0, 3])).tolist() == [5, 6, 1, 2, 3]
 
 
 def test_gaps_of_a_case_are_what_the_service_would_count() -> None:
-    """`rows_of` over the entries before it, asked at its time, gives the same rows, outcomes and gaps: pauses, an unknown track
-    among the entries or as the target, a first case without any.
+    """`rows_of` over the entries before a case, with the case's time, gives the same rows, outcomes and gaps. The histories
+    have pauses and unknown tracks, and one is empty.
     """
     lines = [
         ("v", "a", P, "train"),
@@ -164,7 +166,7 @@ def test_gaps_of_a_case_are_what_the_service_would_count() -> None:
 
 
 def test_outcome_reported_late_is_not_known_before() -> None:
-    """A skip and a dislike that came two tracks later: the case in between reads a play, and excludes nothing."""
+    """A skip and a dislike were reported two tracks later. The case in between reads a play, and excludes nothing."""
     lines = [("u", "a", D, "train"), ("u", "b", S, "train"), *[("u", track, P, "test") for track in "bab"]]
     split = split_of(lines, late=[(0, 3, P), (1, 4, P)])
     row = split.vocabulary.row("a")
@@ -179,7 +181,7 @@ def test_outcome_reported_late_is_not_known_before() -> None:
 
 
 def test_what_cases_know_agrees_with_going_through_the_log_entry_by_entry() -> None:
-    """Histories, kept entries and dislikes against the plain definition, on 30 random logs with many late reports."""
+    """Histories, kept entries and dislikes equal the plain definition, on 30 random logs with many late reports."""
     random = Random(5)
     for _ in range(30):
         lines, late = late_lines(random)
@@ -213,7 +215,7 @@ def test_what_cases_know_agrees_with_going_through_the_log_entry_by_entry() -> N
 
 
 def disliked_before(lines: Sequence[Line], late: Sequence[Late], line: int, split: Split) -> set[int]:
-    """The rows that a listener dislikes when `line` begins: each opinion counts from when it is known on."""
+    """Return the rows that a listener dislikes when `line` begins. Each opinion counts from the time of its report."""
     said = []
     for place, (user, track, outcome, _) in enumerate(lines):
         if user != lines[line][0]:

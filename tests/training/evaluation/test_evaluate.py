@@ -1,4 +1,4 @@
-"""From scores to metrics: the full catalogue, exclusions, sums."""
+"""From scores to metrics: the full catalogue is ranked, exclusions are masked, and figures are summed."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ TRAINED = [("u", track, P, "train") for track in "abcd"]  # rows 2 to 5
 
 
 def test_padding_unknown_and_disliked_are_never_proposed() -> None:
-    """Whatever scores the ranker gives them. A disliked target is a miss."""
+    """It holds whatever scores the ranker gives them. A disliked target is a miss."""
     split = split_of([*TRAINED, ("u", "b", D, "train"), ("u", "b", P, "test"), ("u", "c", P, "test")])
 
     answers = answer(Fixed([9, 9, 1, 8, 2, 3]), select_cases(split, TEST), length=5)
@@ -61,7 +61,7 @@ def test_heard_tracks_are_not_masked() -> None:
 
 
 def test_network_without_repeats_proposes_nothing_that_it_read_and_misses_what_comes_again() -> None:
-    """A repeated target stays a case, and this network misses it."""
+    """A target that was heard before stays a case, and such a network misses it."""
     split = split_of([*TRAINED, ("u", "d", P, "test"), ("v", "a", P, "train"), ("v", "c", P, "test")])
     network = build(NetworkConfig(width=8, repeats=False), 6, 5)
     answers = answer(NetworkRanker.of("fresh", network), select_cases(split, TEST), length=5)
@@ -73,7 +73,9 @@ def test_network_without_repeats_proposes_nothing_that_it_read_and_misses_what_c
 
 
 def test_figures_by_hand() -> None:
-    """Two wanted targets, one at rank 1 and one unknown; two refused ones at ranks 1 and 2; one listener."""
+    """The cases are of one listener: two wanted targets, one at rank 1 and one unknown, and two refused ones at ranks 1 and
+    2.
+    """
     lines = [("u", "a", P, "test"), ("u", "new", P, "test"), ("u", "a", S, "test"), ("u", "b", D, "test")]
     split = split_of([*TRAINED, *lines])
 
@@ -82,7 +84,7 @@ def test_figures_by_hand() -> None:
     assert found.values["hr@1"] == found.values["hr@20"] == found.values["mrr@20"] == 0.5
     assert found.values["refused@20"] == 1
     assert found.values["refused_mrr@20"] == 0.75
-    assert found.values["auc"] == 0.75  # wanted 9 against refused 9 (a tie) and 5; the unknown one has no score
+    assert found.values["auc"] == 0.75  # the wanted 9 ties with the refused 9 and beats 5; the unknown target has no score
     assert found.values["pairwise"] == 0.5
     assert (found.values["hr@20_repeat"], found.values["hr@20_new"]) == (1, 0)
     assert (found.counts["cases"], found.counts["unknown"]) == (4, 1)
@@ -98,7 +100,7 @@ def test_what_could_not_be_measured_is_left_out() -> None:
 
 
 def test_size_of_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit of memory does not change the result."""
+    """The memory limit sets the size of batches, and must not change the result."""
     outcomes = [P, S, D]
     lines = [("u", "abcd"[number % 4], outcomes[number % 3], "test") for number in range(50)]
     cases = select_cases(split_of([*TRAINED, *lines]), TEST)
@@ -127,7 +129,7 @@ def test_share_of_best_is_the_way_from_popular() -> None:
 
 
 def test_rows_get_their_share_of_best_only_where_the_best_is_known() -> None:
-    """A real log has no best possible ranker, so nothing is added."""
+    """A real log has no best possible ranker, so no share is added."""
     rows = [
         Measured(name=name, values={"hr@20": value}, counts={}, by_length=[])
         for name, value in (("best possible", 0.5), ("sasrec", 0.4), ("popular", 0.1))
@@ -140,7 +142,7 @@ def test_rows_get_their_share_of_best_only_where_the_best_is_known() -> None:
 
 
 def test_no_cases_give_no_figures() -> None:
-    """An empty part is no error here."""
+    """An empty part is no error in this function."""
     cases = select_cases(split_of([*TRAINED, ("u", "a", P, "test")]), TEST).take(slice(0))
 
     assert evaluate(Fixed([0] * 6), cases, length=5).counts["cases"] == 0
@@ -157,7 +159,7 @@ class Moody:
 
 
 def test_frozen_auc_sees_through_a_ranker_that_knows_no_tracks() -> None:
-    """Where skips come in runs, its ordinary AUC is high. In one state all tracks tie."""
+    """If skips come in runs, its ordinary AUC is high. In one state all tracks tie."""
     outcomes = [P, P, P, P, S, S, S, S] * 2
     lines = [("u", "abcd"[number % 4], outcome, "test") for number, outcome in enumerate(outcomes)]
 
@@ -168,7 +170,7 @@ def test_frozen_auc_sees_through_a_ranker_that_knows_no_tracks() -> None:
 
 
 def test_frozen_scores_are_those_of_the_first_state() -> None:
-    """Each listener has a state of their own, in batches of any size. An unknown target has no score."""
+    """Each listener has a state of their own, whatever the size of batches. An unknown target has no score."""
     lines = [
         ("u", "b", P, "test"),
         ("u", "new", S, "test"),

@@ -20,7 +20,7 @@ def test_rank_counts_ties_against_the_target() -> None:
 
 
 def test_rank_agrees_with_sorting() -> None:
-    """Against the last place among equals in a sorted list. Few distinct scores make many ties."""
+    """It equals the last place among equals in a sorted list. Few distinct scores make many ties."""
     rng = np.random.default_rng(1)
     scores = rng.integers(0, 6, (200, 30)).astype(np.float32)
     targets = rng.integers(2, 30, 200)
@@ -43,14 +43,14 @@ def test_rank_in_a_list_is_the_rank_in_the_catalogue_where_it_can_be_seen() -> N
 
     expected = metrics.ranks(scores, targets)
     seen = (lists == targets[:, None]).any(axis=1)
-    cut = seen & (expected > 10)  # a tie over the list's end
+    cut = seen & (expected > 10)  # ties with rows below the end of the list
     assert found[seen & ~cut].tolist() == expected[seen & ~cut].tolist()
     assert (found[~seen] == MISS).all()
     assert 10 < seen.sum() < 90
 
 
 def test_hit_rate_ndcg_and_mrr_by_hand() -> None:
-    """Ranks 1, 2, 4 and a miss."""
+    """The ranks are 1, 2, 4 and a miss."""
     rank = np.array([1, 2, 4, MISS])
 
     assert metrics.hit_rate(rank, 1) == 1 / 4
@@ -61,7 +61,7 @@ def test_hit_rate_ndcg_and_mrr_by_hand() -> None:
 
 
 def test_auc_by_hand() -> None:
-    """Listener 0 has 1 of 2 pairs right and listener 1 a tie. Listener 2 refused nothing and does not count."""
+    """Listener 0 has 1 of 2 pairs right, and listener 1 has a tie. Listener 2 refused nothing and does not count."""
     score = np.array([2, 1, 3, 5, 5, 9], np.float32)
     wanted = np.array([True, False, False, True, False, True])
     user = np.array([0, 0, 0, 1, 1, 2])
@@ -71,7 +71,7 @@ def test_auc_by_hand() -> None:
 
 
 def test_auc_and_pairs_agree_with_comparing_every_pair() -> None:
-    """300 cases of 20 listeners in random order, with few distinct scores, some of them -inf."""
+    """The data are 300 cases of 20 listeners in random order, with few distinct scores, some of them -inf."""
     rng = np.random.default_rng(4)
     score = rng.integers(0, 5, 300).astype(np.float32)
     score[score == 0] = -np.inf
@@ -112,7 +112,9 @@ def test_nothing_to_measure_is_not_a_number() -> None:
 
 
 def test_gauc_weighs_listeners_by_their_targets() -> None:
-    """One listener has one of two pairs right with three targets, one all right with two. The third refused nothing."""
+    """One listener has one of two pairs right with three targets, one all pairs right with two targets. The third refused
+    nothing.
+    """
     score = np.array([2, 1, 3, 5, 4, 9], np.float32)
     wanted = np.array([True, False, False, True, False, True])
     user = np.array([0, 0, 0, 1, 1, 2])
@@ -121,8 +123,8 @@ def test_gauc_weighs_listeners_by_their_targets() -> None:
 
 
 def test_ndcg_among_own_by_hand() -> None:
-    """A kept 2 stands below one of two refused (rank 2), a kept 5 ties with its one (rank 2), the third listener refused
-    nothing.
+    """A kept 2 ranks below one of two refused tracks (rank 2). A kept 5 ties with the only one (rank 2). The third listener
+    refused nothing.
     """
     score = np.array([2, 1, 3, 5, 5, 9], np.float32)
     wanted = np.array([True, False, False, True, False, True])

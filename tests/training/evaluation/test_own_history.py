@@ -1,4 +1,4 @@
-"""What a listener's own past says, counted by hand and by going through it play by play."""
+"""The baselines of a listener's own past equal counts by hand and loops over all plays."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,12 +35,12 @@ def _kept(track: Sequence[int], session: Sequence[int] | None = None) -> Kept:
 
 
 def test_the_newest_kept_play_of_a_track_decides_its_recency() -> None:
-    """A stands where it was kept last, before B and C; X was never kept."""
+    """A's latest play is later than those of B and C, so A is best. X was never kept."""
     assert recency(_kept([A, B, C, A]), 4).tolist() == [1.0, 0.5, 0.75, 0.0]
 
 
 def test_counts_halve_with_age() -> None:
-    """A hundred kept plays later a play counts half."""
+    """A play counts half after a hundred later kept plays."""
     found = counts(_kept([A, *[B] * 99, C]), 4)
 
     assert found[A] == pytest.approx(0.5)
@@ -48,7 +48,7 @@ def test_counts_halve_with_age() -> None:
 
 
 def test_markov_counts_what_followed_the_same_context() -> None:
-    """After A came B twice and C once; after C, A only X; the end itself has no follower."""
+    """B followed A twice and C once. After the context (C, A) only X followed. The last play has no follower."""
     track = _kept([A, B, A, C, A, X, A, B, C, A])
 
     assert markov(track, 4).tolist() == [0, 2, 1, 1]
@@ -57,18 +57,19 @@ def test_markov_counts_what_followed_the_same_context() -> None:
 
 
 def test_a_context_longer_than_the_past_says_nothing() -> None:
-    """One kept play has no predecessor."""
+    """One kept play has no predecessor, so all scores are 0."""
     assert markov(_kept([A]), 4, 3).tolist() == [0, 0, 0, 0]
 
 
 def test_own_sessions_by_hand() -> None:
-    """The last track A was kept two places before C in another session; B, the second newest, one before it.
+    """The last track A was kept two places before C in another session. B, the second newest track, was kept one place before
+    C.
 
-    The plays of the session that is going on are matched as well: A stands one place behind B, B one before A.
+    Plays of the current session are matched as well: A is one place after B, and B one before A.
     """
     found = own_sessions(_kept([A, B, C, B, A], [0, 0, 0, 1, 1]), 4)
 
-    other = 0.72  # lag 1; lag 2 is C
+    other = 0.72  # lag 1; C has lag 2
     third = 0.72 * exp(-1 / 3)
     after, before = [distance**-0.55 for distance in (1, 2)], [0.65 * distance**-0.5 for distance in (1, 2)]
     assert found[C] == pytest.approx(after[1] + other * after[0], rel=1e-5)
@@ -78,7 +79,7 @@ def test_own_sessions_by_hand() -> None:
 
 
 def test_own_sessions_agree_with_going_through_all_pairs() -> None:
-    """Against the definition: each match with each play of its session up to 15 places away, on 20 random pasts."""
+    """On 20 random pasts the result equals the definition: each match with each play of its session up to 15 places away."""
     random = np.random.default_rng(4)
     for _ in range(20):
         size = int(random.integers(1, 60))
@@ -99,7 +100,7 @@ def test_own_sessions_agree_with_going_through_all_pairs() -> None:
 
 
 def test_back_off_is_the_weighted_sum_of_shares() -> None:
-    """A past in which every part speaks."""
+    """The past is chosen so that every part of the sum is positive."""
     kept = _kept([A, B, C, X, A, B, C], [0, 0, 0, 0, 1, 1, 1])
     parts = [markov(kept, 4, 3), markov(kept, 4, 2), markov(kept, 4), own_sessions(kept, 4), counts(kept, 4)]
 
@@ -110,7 +111,7 @@ def test_back_off_is_the_weighted_sum_of_shares() -> None:
 
 
 def _unknown() -> tuple[Split, Cases]:
-    """A listener who met `new` and `newer` after the training part, and hears a, new and never in a session of their own."""
+    """Make a listener who met `new` and `newer` after the training part. The last session holds a, new and never."""
     lines = [("u", "a", P, "train"), ("u", "new", P, "valid"), ("u", "newer", P, "valid"), ("u", "a", P, "test")]
     split = split_of([*lines, ("u", "new", P, "test"), ("u", "never", P, "test")])
     split = replace(split, sequences=replace(split.sequences, session=np.array([0, 0, 0, 1, 1, 1], np.int32)))
@@ -118,7 +119,7 @@ def _unknown() -> tuple[Split, Cases]:
 
 
 def test_unknown_own_tracks_have_rows_after_the_last_one() -> None:
-    """Numbered from the one heard last; a track that nobody knows stays unknown."""
+    """They are numbered from the one heard last. A track that the listener has not heard stays unknown."""
     split, cases = _unknown()
     names = [split.sequences.tracks[track] for track in own_unknown_tracks(cases, 1).tolist()]
 
@@ -128,17 +129,17 @@ def test_unknown_own_tracks_have_rows_after_the_last_one() -> None:
 
 
 def test_an_unknown_own_track_is_a_hit_for_who_proposes_it_and_a_miss_for_the_rest() -> None:
-    """Own Markov has `new` first, since it followed `a`; popularity cannot have it."""
+    """Own Markov ranks `new` first, because it followed `a`. Popularity cannot rank it."""
     split, cases = _unknown()
     own = {ranker.name: answer(ranker, cases, length=5).rank.tolist() for ranker in own_history(split)}
 
     assert own["own Markov"][1] == 1
-    assert own["most recent"][1] == 3  # a, newer, new
+    assert own["most recent"][1] == 3  # after a and newer
     assert own["own Markov"][2] == MISS
 
 
 def test_what_this_session_has_heard_can_be_masked() -> None:
-    """Of the last case's session `a` and `new` are masked, under the rows that the case gives them."""
+    """In the last case `a` and `new` are masked, by the rows that they have in this case."""
     split, cases = _unknown()
 
     assert [rows.tolist() for rows in session_rows(cases)] == [
@@ -149,7 +150,7 @@ def test_what_this_session_has_heard_can_be_masked() -> None:
 
 
 def test_reports_tell_targets_of_the_session_from_those_heard_before() -> None:
-    """Most recent finds what was just heard, and masking what the session has played takes it away."""
+    """`most recent` finds tracks that were just heard. If tracks of the session are masked, these hits disappear."""
     lines = [
         ("u", "a", P, "train"),
         ("u", "b", P, "train"),

@@ -1,4 +1,4 @@
-"""The response to a skip, measured on rankers whose response is known."""
+"""The response to a skip is right for rankers whose response is known."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ def world() -> Split:
 
 @dataclass
 class Follower:
-    """Proposes the tracks after the last one. If it listens to skips, it proposes distant tracks after a skip."""
+    """A ranker that proposes the tracks after the last one. If it listens to skips, it proposes distant tracks after a skip."""
 
     listens: bool
     name: str = "follower"
@@ -38,14 +38,16 @@ class Follower:
 
 @pytest.mark.parametrize(("listens", "falls"), [(False, 0.0), (True, 1.0)])
 def test_neighbours_fall_for_who_listens(*, listens: bool, falls: float) -> None:
-    """All neighbours leave the list or none, whatever the real outcome was."""
+    """All neighbours leave the list of a ranker that listens, and none leaves the list of the other, whatever the real outcome
+    was.
+    """
     split = world()
 
     assert response(Follower(listens), select_cases(split, TEST), markov(split), length=5) == falls
 
 
 def test_no_more_scores_are_held_than_the_evaluations_own_bound_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred cases at a time over ten million tracks would be 4 GB. Smaller batches give the same result."""
+    """A hundred cases at a time over ten million tracks would take 4 GB. Smaller batches give the same result."""
     split = split_of(
         [*(("u", f"t{number}", P, "train") for number in range(ROWS)), *(("u", "t7", S, "test") for _ in range(40))]
     )
@@ -64,14 +66,14 @@ def test_no_more_scores_are_held_than_the_evaluations_own_bound_allows(monkeypat
 
 
 def test_neighbours_are_what_followed_most_often() -> None:
-    """B twice, then c once. Rows count from 2 in the order of first hearing."""
+    """B followed twice, c once. Rows count from 2 in the order of first hearing."""
     split = split_of([("u", track, P, "train") for track in "abacab"] + [("u", "a", P, "test")])
 
     assert neighbours(markov(split), 2).tolist() == [3, 4]
 
 
 def test_nothing_to_answer_is_not_a_number() -> None:
-    """No case has a history."""
+    """No case has a history, so the response is NaN."""
     split = split_of([("u", "a", P, "train"), ("v", "a", P, "test")])
 
     assert np.isnan(response(Follower(True), select_cases(split, TEST), markov(split), length=5))

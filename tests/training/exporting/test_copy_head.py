@@ -1,4 +1,4 @@
-"""The graphs of a network with a copy head: torch's answers, own tracks without a row, golden cases in the service's graphs."""
+"""The graphs of a network with a copy head: they agree with torch, score own tracks without a row, and pass golden cases."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ LENGTH = 40
 
 
 def _network() -> Network:
-    """Random weights and everything that a network can have beside it; a head that is sure of itself."""
+    """Make a network with random weights, all optional parts, and a confident copy head."""
     torch.manual_seed(3)
     config = NetworkConfig(width=16, layers=1, heads=2, feed_forward=32, gaps=True, wanted_head=True)
     rows = len(TRACKS) + FIRST
@@ -38,14 +38,14 @@ def _network() -> Network:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-        network.copy_head.gate.bias.fill_(10.0)  # own tracks come first
+        network.copy_head.gate.bias.fill_(10.0)  # own tracks rank first
     heard, number = np.random.default_rng(0).integers(FIRST, rows, 60), np.repeat(np.arange(6), 10)
     network.session_memory = SessionMemory(tables(heard, number, np.arange(6)[::-1], rows), recent=20, weight=2.0)
     return network.eval()
 
 
 def _history(track_ids: list[str], vocabulary: Vocabulary) -> RowHistory:
-    """What the service makes of plays a minute apart, the last three in the session that goes on."""
+    """Encode plays a minute apart, as the service would. The last three are in the current session."""
     entries = [
         Entry(
             track_id,
@@ -65,7 +65,7 @@ def _history(track_ids: list[str], vocabulary: Vocabulary) -> RowHistory:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact; export compares its graphs with torch on random long histories, request-local rows among them."""
+    """Export the artifact. The export compares its graphs with torch on random long histories, also with request-local rows."""
     vocabulary = Vocabulary(TRACKS)
     samples = [_history([*TRACKS[:size], "mine", *TRACKS[:size], "mine", TRACKS[0]], vocabulary) for size in range(9)]
     return export(
@@ -81,7 +81,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_manifest_tells_the_service_what_to_read(exported: Path) -> None:
-    """How many plays, and under which names."""
+    """The manifest has the length of the long history and the names of the inputs."""
     manifest = artifact.load(exported).manifest
 
     assert manifest.long_history == LENGTH
@@ -90,7 +90,7 @@ def test_the_manifest_tells_the_service_what_to_read(exported: Path) -> None:
 
 
 def test_golden_cases_hold_own_tracks_without_a_row(exported: Path) -> None:
-    """The runtime that serves replays them when it loads; one proposes a track that the vocabulary has not got."""
+    """The service's graphs replay them when they load. One case proposes a track without a row."""
     found = artifact.load(exported)
     Graphs(found, threads=1)
 
@@ -98,7 +98,9 @@ def test_golden_cases_hold_own_tracks_without_a_row(exported: Path) -> None:
 
 
 def test_lists_and_candidates_have_the_same_scores(exported: Path) -> None:
-    """Whoever names the listed tracks as candidates gets their scores, request-local rows included, in a batch with others."""
+    """If the listed tracks are sent as candidates, they get the list's scores. Request-local rows do too, in a batch with
+    others.
+    """
     found = artifact.load(exported)
     graphs = Graphs(found, threads=1)
     history = _history(["mine", *TRACKS[:6], "mine", "yours", *TRACKS[2:5]], found.vocabulary)
@@ -107,14 +109,14 @@ def test_lists_and_candidates_have_the_same_scores(exported: Path) -> None:
     best = graphs.best(beside, [[], [], []], [30, 30, 30])
     ranked = graphs.rank(beside, [one.rows for one in best])
 
-    assert max(best[1].rows) == len(found.vocabulary) + 1  # two unknown tracks
-    assert max([*best[0].rows, *best[2].rows]) < len(found.vocabulary)  # nobody gets another listener's
+    assert max(best[1].rows) == len(found.vocabulary) + 1  # the listener has two unknown tracks
+    assert max([*best[0].rows, *best[2].rows]) < len(found.vocabulary)  # no listener gets another's tracks
     for one, again in zip(best, ranked, strict=True):
         assert again.scores == pytest.approx(one.scores, rel=1e-4, abs=1e-4)
 
 
 def test_an_own_track_without_a_row_can_be_masked(exported: Path) -> None:
-    """The request-local row in `excluded` takes it off the list, and nothing else changes."""
+    """A request-local row in `excluded` is removed from the list, and nothing else changes."""
     found = artifact.load(exported)
     graphs, size = Graphs(found, threads=1), len(found.vocabulary)
     history = _history(["mine", *TRACKS[:6], "mine", *TRACKS[:2]], found.vocabulary)

@@ -24,7 +24,7 @@ from training.exporting.export import ExportError, check_parity, export
 
 
 class Fickle(Network):
-    """A network that is the mean of the heard tracks, but computes another mean in the graph: like a broken exporter."""
+    """A network that averages the heard tracks, but computes another mean in the graph, as a broken exporter would."""
 
     rows = 9
 
@@ -40,22 +40,22 @@ class Fickle(Network):
         *,
         last: bool = False,  # noqa: ARG002  # there is only one
     ) -> Tensor:
-        """One state is enough."""
+        """Return one state, which is enough here."""
         kept_BT = tracks_BT * outcomes_BT.gt(0)
         mean_BD = self.table(kept_BT).mean(dim=1)
         factor = 2 if torch.compiler.is_exporting() else 1
         return torch.unsqueeze(factor * mean_BD, 1)
 
     def training_states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Never called: the network is not trained."""
+        """Not called, because the network is not trained."""
         raise NotImplementedError
 
     def queries(self, states_MD: Tensor) -> Heads:
-        """The query is the state itself."""
+        """Use the state as the query."""
         return Heads(states_MD, None)
 
     def items(self, rows: Tensor | None = None) -> Heads:
-        """The items are the input table."""
+        """Use the input table as the items."""
         return Heads(self.table.weight if rows is None else self.table(rows), None)
 
 
@@ -104,7 +104,7 @@ def altered(network: Network, name: str, value: float) -> Iterator[NetworkRanker
     ],
 )
 def test_parity_notices_a_single_number(exported: Exported, name: str) -> None:
-    """Also one for the longest distance, which only a full history reads."""
+    """It includes a number for the longest distance, which only a full history reads."""
     for ranker in altered(exported.network, name, 3.0):
         with pytest.raises(ExportError, match="differ by up to"):
             check_parity(ranker, exported.folder, length=exported.length)
@@ -150,7 +150,7 @@ def test_artifact_says_what_it_is(exported: Exported) -> None:
 
 
 def test_artifact_is_current_and_nothing_else_is_left(exported: Exported) -> None:
-    """No draft is left beside it."""
+    """No unfinished draft is left beside it."""
     root = exported.folder.parent
 
     assert sorted(path.name for path in root.iterdir()) == sorted(["current", exported.folder.name])
@@ -174,7 +174,7 @@ def test_no_file_tells_of_the_machine(exported: Exported) -> None:
 def test_graph_without_its_weights_does_not_open(exported: Exported, tmp_path: Path) -> None:
     """The weights are in their own file only."""
     (tmp_path / artifact.MODEL).write_bytes((exported.folder / artifact.MODEL).read_bytes())
-    with pytest.raises(Exception, match=r"weights\.bin"):  # onnxruntime raises a class of its own for each status
+    with pytest.raises(Exception, match=r"weights\.bin"):  # onnxruntime raises another class for each status
         onnxruntime.InferenceSession(str(tmp_path / artifact.MODEL), providers=["CPUExecutionProvider"])
 
 

@@ -81,7 +81,7 @@ BATCHES = {
 
 @pytest.mark.parametrize("lengths", BATCHES.values(), ids=BATCHES)
 def test_best_rows_are_torchs(exported: Exported, model: onnxruntime.InferenceSession, lengths: list[int]) -> None:
-    """Row by row and score by score, at batch sizes and lengths that the exporter never saw."""
+    """They agree row by row and score by score, at batch sizes and lengths that the exporter never saw."""
     batch = batch_of(*lengths)
     wanted = torch_scores(exported, batch)
     wanted[:, :FIRST] = -np.inf
@@ -116,7 +116,7 @@ def test_excluded_rows_are_not_proposed(model: onnxruntime.InferenceSession, col
 
 
 def test_nothing_excluded_may_be_an_empty_array(model: onnxruntime.InferenceSession) -> None:
-    """Either no column at all or a column of zeros."""
+    """The array may have no column at all, or a column of zeros."""
     batch = batch_of(0, 4)
     empty, zeros = (answers(model, batch, excluded=np.zeros((2, columns))) for columns in (0, 3))
 
@@ -124,7 +124,7 @@ def test_nothing_excluded_may_be_an_empty_array(model: onnxruntime.InferenceSess
 
 
 def test_lines_exclude_for_themselves(model: onnxruntime.InferenceSession) -> None:
-    """A track that one listener skipped may be proposed to another."""
+    """A track that one listener of a batch skipped may be proposed to another."""
     batch = batch_of(4, 4)
     same = Encoded(*(array[[0, 0]] for array in batch))
     [first, _], _ = answers(model, same, count=1)
@@ -136,7 +136,7 @@ def test_lines_exclude_for_themselves(model: onnxruntime.InferenceSession) -> No
 
 @pytest.mark.parametrize("count", [ROWS, ROWS + 1, 10_000])
 def test_count_past_the_catalogue_gives_all_of_it(model: onnxruntime.InferenceSession, count: int) -> None:
-    """Never an error. Rows that may not be proposed come last with -inf: padding, unknown and excluded rows."""
+    """It is no error. Rows that may not be proposed come last with -inf: padding, unknown and excluded rows."""
     rows, scores = answers(model, batch_of(3), count=count, excluded=[[5, 7]])
 
     assert rows.shape == scores.shape == (1, ROWS)
@@ -183,7 +183,7 @@ def test_shapes_around_the_mask_are_stated_and_alike(exported: Exported) -> None
     stated = {value.name: [size.dim_param for size in value.type.tensor_type.shape.dim] for value in graph.graph.value_info}
     written = {node.output[0]: node for node in graph.graph.node if node.op_type == "ScatterElements"}
 
-    for name in ("scores_BV", "masked_BV"):  # with what is remembered, and without what is excluded
+    for name in ("scores_BV", "masked_BV"):  # scores with the session memory, then without excluded rows
         assert stated[written[name].input[0]] == stated[name] == ["B", "V"]
 
 
@@ -222,7 +222,7 @@ def test_weights_in_the_file_are_the_networks(exported: Exported) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 2.0, -1.5])
 def test_weight_of_the_wanted_head_is_an_input(exported: Exported, model: onnxruntime.InferenceSession, weight: float) -> None:
-    """With that weight the graph ranks like torch, whatever weight the network was exported with."""
+    """With the given weight the graph ranks like torch, whatever weight the network was exported with."""
     batch, given = batch_of(0, 3, 9), np.array(weight, np.float32)
     wanted = torch_scores(exported, batch, given)
     wanted[:, :FIRST] = -np.inf
@@ -242,7 +242,7 @@ def test_gaps_are_read(model: onnxruntime.InferenceSession) -> None:
 
 
 def test_the_tracks_vectors_are_in_memory_once() -> None:
-    """Torch and ONNX Runtime read them as columns of the items: the same answer without a copy."""
+    """Torch and ONNX Runtime read them as columns of the items, so the answer needs no copy."""
     recipe = small_recipe("once")
     network = build(recipe.network, 12, recipe.history.length).eval()
     history = torch.tensor([[2, 5, 11]]), torch.tensor([[1, 2, 1]])

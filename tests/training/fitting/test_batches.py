@@ -154,7 +154,7 @@ def test_entry_is_met_at_many_places_over_the_epochs() -> None:
 def test_newest_windows_are_the_ends_of_the_training_part_the_same_in_each_epoch(
     listeners: list[list[tuple[Outcome, int, bool]]],
 ) -> None:
-    """Each listener with training entries has one window, no longer than a window may be."""
+    """Each listener with training entries has one window, of the usual length or shorter."""
     world = numbered(listeners)
     windows = Windows(split_into(world), length=3, targets="wanted", newest=True)
     ends = sorted([play[0] for play in mine[-4:]] for mine in trained_on(world) if mine)
@@ -166,7 +166,7 @@ def test_newest_windows_are_the_ends_of_the_training_part_the_same_in_each_epoch
 
 
 def test_windows_of_like_length_share_a_batch() -> None:
-    """Little is padding. With lengths from 1 to 9 in random order, unsorted batches would be almost half padding."""
+    """Little of a batch is padding. With lengths from 1 to 9 in random order, unsorted batches would be almost half padding."""
     world = numbered([[(PLAYED, TRAIN, True)] * (1 + number % 9) for number in range(160)])
     batches = list(Windows(split_into(world), length=9, targets="wanted").batches(8, seed=1, epoch=0))
     padding = sum(int((batch.tracks == 0).sum()) for batch in batches) / sum(batch.tracks.numel() for batch in batches)
@@ -175,7 +175,7 @@ def test_windows_of_like_length_share_a_batch() -> None:
 
 
 def test_batches_do_not_come_sorted_by_length() -> None:
-    """Sorting short before long would be a schedule that nobody asked for."""
+    """Batches from short to long would change the order of training, which nobody asked for."""
     world = numbered([[(PLAYED, TRAIN, True)] * (1 + number % 9) for number in range(160)])
     batches = Windows(split_into(world), length=9, targets="wanted").batches(8, seed=1, epoch=0)
     widths = [batch.tracks.shape[1] for batch in batches]
@@ -234,9 +234,10 @@ def test_windows_tell_how_long_after_each_entry_the_next_one_came() -> None:
 
 
 def test_a_network_reads_outcomes_as_they_were_known_when_the_next_entry_began() -> None:
-    """Against the plain definition, on random logs with many late reports, whose other tracks and parts are no entries here.
+    """Outcomes agree with the plain definition, on random logs with many late reports, unknown tracks and entries of other
+    parts.
 
-    No luck: in these logs a third of all outcomes is read otherwise than the last word says.
+    This is not luck: in these logs a third of all outcomes differ from the final ones.
     """
     random, differ = Random(3), 0
     for _ in range(20):

@@ -69,7 +69,8 @@ def test_rate_prior_by_hand() -> None:
 
     assert rate_prior(split, 0.2)[2:] == pytest.approx(np.log((kept_rate - 0.2) / kept_rate), rel=1e-5)
     assert rate_prior(split, 0.9)[2:] == pytest.approx(np.log(0.01 / kept_rate), rel=1e-5)
-    assert rate_prior(split, 0.2, "all")[2:] == pytest.approx(np.log(kept_rate - 0.2), rel=1e-5)  # the main head knows no p
+    # the main head has not learned p
+    assert rate_prior(split, 0.2, "all")[2:] == pytest.approx(np.log(kept_rate - 0.2), rel=1e-5)
     assert not rate_prior(split, 0.0).any()
     assert not rate_prior(split, 0.0, "all").any()
     assert item_rate(split).values_V[2:] == pytest.approx(kept_rate, rel=1e-6)
@@ -79,7 +80,7 @@ def test_rate_prior_by_hand() -> None:
 def test_scores_of_each_pair_are_those_of_a_network_that_was_given_the_pair(
     monkeypatch: pytest.MonkeyPatch, scores_held: int, repeats: bool, targets: Targets
 ) -> None:
-    """In many batches as in one, and equal to the evaluation's own figures."""
+    """The scores are the same in one batch and in many, and equal to the evaluation's own figures."""
     monkeypatch.setattr(evaluation, "SCORES", scores_held)
     split = split_of(crowded(), rows=32)
     cases = select_cases(split, VALID)
@@ -113,7 +114,7 @@ def test_choosing_leaves_the_network_as_it_is_and_applying_adds_the_prior_once()
 
 
 def test_nothing_to_choose_leaves_the_network_alone() -> None:
-    """With the default rule, and with a validation part without cases."""
+    """It holds for the default rule, and for a validation part without cases."""
     split = rings_split(4)
     small = build(NetworkConfig(kind="sine", width=8, heads=2), 14, 10)
 

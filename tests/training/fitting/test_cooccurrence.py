@@ -1,4 +1,4 @@
-"""Embeddings that start near those of tracks that were kept close by."""
+"""Track embeddings that start near each other if their tracks were kept near each other."""
 
 from itertools import combinations
 from typing import Literal
@@ -18,7 +18,7 @@ from training.fitting.cooccurrence import REACH, STEPS, smoothed_vectors
 
 
 def test_vectors_agree_with_the_formula_read_literally() -> None:
-    """Random sessions with skips and repeats, compared with loops over pairs and a dense matrix."""
+    """Vectors of random sessions with skips and repeats equal those of loops over pairs and a dense matrix."""
     rng = np.random.default_rng(3)
     lines = [
         (f"u{user}", f"t{rng.integers(9)}", (P, P, S, L)[rng.integers(4)], "train") for user in range(6) for _ in range(14)

@@ -1,4 +1,6 @@
-"""A copy head learns from the validation part which tracks of a listener's past come next, and leaves the network alone."""
+"""A copy head learns from the validation part which tracks of a listener's past are played next, and does not change the
+network.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ RULE = CopyHeadRule(length=100, steps=120, shifts=(0.0, -1.0))
 
 
 def _habits(listeners: int = 30) -> Split:
-    """Listeners who each play an order of their own over and over, one track of six being any other."""
+    """Make listeners who each repeat an order of their own; one play of six is any other track."""
     random = np.random.default_rng(0)
     made = []
     for _ in range(listeners):
@@ -44,7 +46,9 @@ def _first_hits(network: Network, split: Split) -> float:
 
 
 def test_habits_are_found_beside_a_network_that_knows_nothing() -> None:
-    """A fresh network is right once in sixty; the own order decides five cases of six, a track before may be any."""
+    """A fresh network is right once in sixty. The listener's own order decides five cases of six; one track before it is
+    random.
+    """
     split, network = _habits(), _fresh()
     before = _first_hits(network, split)
     weights = {name: value.clone() for name, value in network.state_dict().items()}
@@ -58,7 +62,7 @@ def test_habits_are_found_beside_a_network_that_knows_nothing() -> None:
 
 
 def test_a_choice_that_was_made_is_the_same_head() -> None:
-    """What a later command reads from the run's folder scores as the one that was learned."""
+    """A head that a later command reads from the run's folder gives the same scores."""
     split, network = _habits(), _fresh()
     tried = fit_copy_head(network, select_cases(split, VALID), RULE, length=10)
     learned = _first_hits(network, split)
@@ -68,7 +72,7 @@ def test_a_choice_that_was_made_is_the_same_head() -> None:
 
 
 def test_the_same_seed_gives_the_same_head() -> None:
-    """And torch's own random numbers go on as if nothing had been learned."""
+    """Training a head does not change torch's global random state."""
     split, network = _habits(), _fresh()
     torch.manual_seed(5)
     wanted = torch.rand(1).item()
@@ -80,7 +84,7 @@ def test_the_same_seed_gives_the_same_head() -> None:
 
 
 def test_too_few_cases_teach_no_head() -> None:
-    """Nor does a recipe without a length ask for one."""
+    """With a recipe without a length, no head is trained either."""
     split, network = _habits(), _fresh()
     cases = select_cases(split, VALID)
 
@@ -90,7 +94,7 @@ def test_too_few_cases_teach_no_head() -> None:
 
 
 def test_cross_entropy_by_hand() -> None:
-    """One target is an own track at place 1, the other a track that is not own."""
+    """One target is an own track at place 1, the other is a new track."""
     own = torch.tensor([[0.0, 1.0], [2.0, -1e4]])
     new, score = torch.tensor([1.0, 3.0]), torch.tensor([0.0, 2.5])
 

@@ -51,16 +51,16 @@ class Rising:
 
 
 class Scripted:
-    """A validation that gives the scores of a script, and raises at a None: this is how a kill looks."""
+    """A validation that returns given scores in order. A None raises an error, as if the run had been killed."""
 
     def __init__(self, script: Sequence[float | None]) -> None:
         self.script = iter(script)
         self.weights: list[dict[str, Tensor]] = []
 
     def __call__(self, network: Network) -> Mapping[str, float]:
-        """The next score; remembers the weights that it was given for."""
+        """Return the next score, and store the weights that it was called with."""
         self.weights.append(weights_of(network))
-        torch.rand(3)  # a validation may draw random numbers of its own
+        torch.rand(3)  # a validation may draw random numbers, too
         score = next(self.script)
         if score is None:
             raise KeyboardInterrupt
@@ -79,7 +79,7 @@ def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 def trained(recipe: Recipe, folder: Path, validate: Validate | None = steady) -> Fitted:
     """Train on the rings without output."""
-    torch.set_num_threads(1)  # these tensors are too small to share out
+    torch.set_num_threads(1)  # these tensors are too small for several threads
     return fit(recipe, SPLIT, validate, folder=folder, console=Console(file=StringIO()))
 
 
@@ -97,7 +97,7 @@ def learner(tmp_path_factory: pytest.TempPathFactory) -> Network:
 
 
 def test_sparse_tables_learn_it_as_well(tmp_path: Path) -> None:
-    """With sampled negatives, as large catalogues are trained."""
+    """The losses are sampled negatives, as for large catalogues."""
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
     loss = LossRule(targets="all", main="sampled", negatives=8)
     recipe = small_recipe(network=network, loss=loss, fit=replace(TO_THE_END, tables="sparse"))
@@ -106,7 +106,7 @@ def test_sparse_tables_learn_it_as_well(tmp_path: Path) -> None:
 
 
 def test_states_in_bfloat16_learn_it_as_well(tmp_path: Path) -> None:
-    """The default of a GPU, run on a CPU: the loss falls, and the weights stay float32."""
+    """It is the default of a GPU, run on a CPU: the loss falls, and the weights stay float32."""
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0)
     recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=replace(TO_THE_END, precision="bfloat16"))
     fitted = trained(recipe, tmp_path, Rising())
@@ -130,7 +130,7 @@ def test_bfloat16_is_really_used(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def blind(tmp_path_factory: pytest.TempPathFactory) -> Network:
-    """The same network, but blind to outcomes."""
+    """A network that is trained in the same way but does not read outcomes."""
     network = NetworkConfig(width=32, layers=1, heads=2, feed_forward=64, dropout=0.0, outcomes=False)
     recipe = small_recipe(network=network, loss=EVERY_TRACK, fit=TO_THE_END)
     return trained(recipe, tmp_path_factory.mktemp("blind"), Rising()).network
@@ -159,14 +159,14 @@ def share_right(network: Network) -> float:
 
 
 def test_network_learns_a_world_whose_next_track_is_certain(learner: Network) -> None:
-    """A guess is right in one case of twelve; 38 of 40 by luck is less likely than 1e-35."""
+    """A guess is right in one case of twelve. That 38 of 40 are right by luck is less likely than 1e-35."""
     assert share_right(learner) >= 0.95
 
 
 def test_network_that_is_blind_to_skips_cannot_learn_it(blind: Network) -> None:
-    """It learns that the ring continues, and errs after refused tracks, which are three cases of ten.
+    """It learns that the ring continues, and is wrong after refused tracks, which are three cases of ten.
 
-    So the test above is a test of reading outcomes.
+    So the test above shows that outcomes are read.
     """
     histories, _ = unseen()
     refused = [history.outcomes[-1] == SKIPPED for history in histories]
@@ -213,7 +213,7 @@ def test_track_that_everybody_refuses_is_not_proposed(tmp_path: Path, loss: Loss
 
 
 def test_loss_falls(tmp_path: Path) -> None:
-    """From about the loss of a guess among twelve rows and the unknown one."""
+    """It starts at about the loss of a guess among twelve rows and the unknown one."""
     curve = [epoch.losses["loss"] for epoch in trained(small_recipe(fit=epochs(4)), tmp_path).epochs]
 
     assert curve[0] < np.log(2 * RING + 1) + 0.2
@@ -231,7 +231,9 @@ def test_loss_falls(tmp_path: Path) -> None:
     ],
 )
 def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(tmp_path: Path, killed_after: int, rule: FitRule) -> None:
-    """Equal bit for bit, with dropout and sampled negatives. The kill is in validation, before the epoch is saved."""
+    """The weights are equal bit for bit, with dropout and sampled negatives. The kill comes in validation, before the epoch is
+    saved.
+    """
     recipe = small_recipe(loss=LossRule(main="sampled", negatives=5, pair=0.5), fit=rule)
     script = [0.1, 0.3, 0.2, 0.25]
     whole = trained(recipe, tmp_path / "whole", Scripted(script))
@@ -245,8 +247,8 @@ def test_killed_run_ends_with_the_very_weights_of_one_that_was_not(tmp_path: Pat
 
 
 def test_average_of_the_weights_is_what_is_measured_and_kept(tmp_path: Path) -> None:
-    """The steps are those of a run without an average. Validation and the fitted network get the mean of the formula."""
-    recipe = small_recipe(fit=replace(epochs(2), batch=10_000))  # one step an epoch
+    """The steps are the same as in a run without an average. Validation and the fitted network get the mean by the formula."""
+    recipe = small_recipe(fit=replace(epochs(2), batch=10_000))  # one step in an epoch
     steps, means = Scripted([0.1, 0.2]), Scripted([0.1, 0.2])
     trained(recipe, tmp_path / "steps", steps)
     fitted = trained(replace(recipe, fit=replace(recipe.fit, average=True)), tmp_path / "means", means)
@@ -281,7 +283,7 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 
 
 def test_without_a_validation_all_epochs_are_taken(tmp_path: Path) -> None:
-    """The last epoch's weights are kept, whatever the patience."""
+    """All epochs are run and the last epoch's weights are kept, whatever the patience."""
     rule = epochs(3, patience=1)
     whole = trained(small_recipe(fit=rule), tmp_path / "whole", None)
     scored = trained(small_recipe(fit=rule), tmp_path / "scored", Rising())
@@ -315,7 +317,7 @@ def test_killed_without_a_validation_it_goes_on_to_the_same_weights(tmp_path: Pa
 
 
 def test_another_number_of_processes_may_read_a_run_but_not_go_on_with_it(tmp_path: Path) -> None:
-    """Each process has its own random numbers. With more or fewer processes the result would be that of neither run."""
+    """Each process has its own random numbers, so with more or fewer processes the result would belong to neither run."""
     recipe = small_recipe(fit=epochs(2))
     with pytest.raises(KeyboardInterrupt):
         trained(recipe, tmp_path / "half", Scripted([0.1, None]))
@@ -330,7 +332,7 @@ def test_another_number_of_processes_may_read_a_run_but_not_go_on_with_it(tmp_pa
 
 
 def test_same_seed_gives_the_same_weights(tmp_path: Path) -> None:
-    """Whatever state torch's random numbers had before."""
+    """It does not matter what state torch's random numbers had before."""
     one = trained(small_recipe(), tmp_path / "one")
     torch.rand(7)
     two = trained(small_recipe(), tmp_path / "two")
@@ -361,7 +363,7 @@ def test_another_log_in_the_runs_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_checkpoint_of_the_same_windows_with_other_outcomes_is_refused(tmp_path: Path) -> None:
-    """The log has as many rows and entries, but one play of the training part is now a skip."""
+    """The log has as many rows and entries as before, but one play of the training part is now a skip."""
     trained(small_recipe(), tmp_path)
     split = rings_split()
     outcomes = np.array(split.sequences.outcome)
@@ -375,7 +377,7 @@ def test_checkpoint_of_the_same_windows_with_other_outcomes_is_refused(tmp_path:
 @pytest.mark.parametrize("name", [CHECKPOINT, "best-*.pt"])
 @pytest.mark.parametrize("damage", ["nothing left", "half of it", "no tensors", "a list"])
 def test_damaged_checkpoint_is_said_in_a_sentence(tmp_path: Path, name: str, damage: str) -> None:
-    """The sentence names the file and what to do. There is no traceback."""
+    """The sentence names the file and says what to do. There is no traceback."""
     trained(small_recipe(), tmp_path)
     [path] = tmp_path.glob(name)
     if damage == "a list":
@@ -388,7 +390,7 @@ def test_damaged_checkpoint_is_said_in_a_sentence(tmp_path: Path, name: str, dam
 
 
 def test_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
-    """The run ends at that step with a hint, and leaves no checkpoint to continue from."""
+    """The run ends at that step with advice, and leaves no checkpoint to continue from."""
     recipe = small_recipe(fit=FitRule(epochs=3, learning_rate=1e30, warmup=0, batch=16))
     with pytest.raises(RunError, match=r"the loss became (nan|inf) at step \d+; a lower learning rate may help"):
         trained(recipe, tmp_path)
@@ -397,7 +399,7 @@ def test_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_training_stops_when_patience_runs_out(tmp_path: Path) -> None:
-    """After two epochs without a better score. An equal score is not better."""
+    """Training stops after two epochs without a better score. An equal score is not better."""
     fitted = trained(small_recipe(fit=epochs(9, patience=2)), tmp_path, Scripted([0.1, 0.4, 0.4, 0.3, 0.9]))
 
     assert [epoch.scores["ndcg@10"] for epoch in fitted.epochs] == [0.1, 0.4, 0.4, 0.3]

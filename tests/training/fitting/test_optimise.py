@@ -35,7 +35,7 @@ def network_after_backward(config: NetworkConfig, *, sparse: bool, loss: LossRul
 
 @pytest.mark.parametrize("kind", ["causal", "cloze", "sine"])
 def test_sparse_gradients_are_the_dense_ones(kind: str) -> None:
-    """Of every table, biases and artists included, through every term of the loss that reads tables."""
+    """It holds for every table, biases and artists included, through every term of the loss that reads tables."""
     config = NetworkConfig(**{**{field: getattr(EVERYTHING, field) for field in ("width", "layers", "heads")}, "kind": kind})
     loss = LossRule(main="bpr" if kind == "sine" else "sampled", negatives=4, pair=0.5)
     if kind == "causal":
@@ -53,14 +53,14 @@ def test_sparse_gradients_are_the_dense_ones(kind: str) -> None:
 
 
 def test_auto_computes_no_full_softmax_where_tables_are_sparse() -> None:
-    """It would reach every row and so make the gradients dense again."""
+    """A full softmax reaches every row, so it would make the gradients dense again."""
     network = network_after_backward(EVERYTHING, sparse=True, loss=LossRule())
 
     assert network.get_parameter("track.weight").grad.is_sparse  # type: ignore[union-attr] # it has one
 
 
 def by_hand(table: Tensor, gradients: Sequence[Tensor], lr: float) -> Tensor:
-    """Compute Adam with beta1 = 0 and one moment a row, over the whole table in each step."""
+    """Compute Adam with beta1 = 0 and one moment for each row, over the whole table in each step."""
     square = torch.zeros(len(table), 1)
     for number, gradient in enumerate(gradients, 1):
         square = 0.999 * square + 0.001 * gradient.square().mean(1, keepdim=True)
@@ -69,7 +69,7 @@ def by_hand(table: Tensor, gradients: Sequence[Tensor], lr: float) -> Tensor:
 
 
 def test_rows_met_now_and_then_move_as_under_the_rule_for_the_whole_table() -> None:
-    """Each row has a gradient in a third of 30 steps, sometimes twice in one. The decay that it missed is made up for."""
+    """Each row has a gradient in a third of 30 steps, sometimes twice in one. The decay of the other steps is made up for."""
     torch.manual_seed(0)
     start = torch.randn(9, 4)
     table = nn.Parameter(start.clone())
@@ -85,7 +85,7 @@ def test_rows_met_now_and_then_move_as_under_the_rule_for_the_whole_table() -> N
 
 
 def test_rows_that_were_not_met_stay_as_they_are() -> None:
-    """Equal bit for bit, so a step costs only what its batch costs."""
+    """They are equal bit for bit, so a step costs only what its batch costs."""
     table = nn.Parameter(torch.ones(5, 2))
     table.grad = torch.sparse_coo_tensor(torch.tensor([[3]]), torch.ones(1, 2), (5, 2), check_invariants=True)
     RowAdam([table], lr=0.1).step()
@@ -95,7 +95,7 @@ def test_rows_that_were_not_met_stay_as_they_are() -> None:
 
 
 def test_state_beside_a_table_is_eight_bytes_a_row() -> None:
-    """Two numbers a row, whatever the width."""
+    """The state is two numbers for each row, whatever the width."""
     network = network_after_backward(EVERYTHING, sparse=True)
     optimiser = Optimiser(network, FitRule())
     optimiser.step(1)
@@ -108,7 +108,7 @@ def test_state_beside_a_table_is_eight_bytes_a_row() -> None:
 def test_clipping_takes_dense_and_sparse_gradients_together() -> None:
     """The norm is over all gradients together. A row that occurs twice in a gradient counts as its sum.
 
-    Dense gradients are clipped like in torch's own function.
+    Dense gradients are clipped as by torch's own function.
     """
     dense, table = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3, 2))
     dense.grad = torch.tensor([3.0, 0.0])
@@ -126,7 +126,7 @@ def test_tables_are_sparse_from_so_many_rows_on_or_as_the_recipe_says() -> None:
 
 
 def test_rate_rises_with_the_first_steps_and_decays_with_epochs() -> None:
-    """Adam's first step moves each weight by the rate, whatever the gradient."""
+    """Adam's first step moves each weight by the learning rate, whatever the gradient."""
     moved = []
     for number, epoch in ((1, 0), (4, 0), (9, 0), (9, 2)):
         network = build(NetworkConfig(width=4, layers=1, heads=1, feed_forward=4), 5, 3)

@@ -90,9 +90,9 @@ def test_two_ranks_train_the_network_that_one_trains(tmp_path: Path) -> None:
 
 
 def test_gradients_add_up_and_a_rank_that_dies_ends_the_others(said: Said) -> None:
-    """By hand: dense gradients, one that only rank 0 has, and rows that one rank, the other or both have.
+    """Computed by hand: dense gradients, one that only rank 0 has, and rows that one rank, the other or both have.
 
-    Of counts 2 and 1, 0 and 5, 0 and 0 each rank gets its share.
+    For the counts 2 and 1, 0 and 5, 0 and 0, each rank gets its share.
     """
     (found, shares, word, _), (others, other_shares, other_word, _) = said.plain
     plain, unused, table = found
@@ -111,9 +111,10 @@ def test_gradients_add_up_and_a_rank_that_dies_ends_the_others(said: Said) -> No
 @pytest.mark.parametrize("windows", [9, 1])
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_step_of_two_ranks_is_that_of_one(said: Said, name: str, windows: int) -> None:
-    """Each term is weighted by what it counts, a different number for each term. Equal weights would be wrong by a tenth.
+    """Each term is weighted by its count, and each term has another count. With equal weights the result would be wrong by a
+    tenth.
 
-    The reported losses are those of the whole batch. A batch of one window gives rank 1 none.
+    The reported losses equal those of a single process. A batch of one window gives rank 1 none.
     """
     one = gradients(name, Ranks(), windows=windows)
 
@@ -122,7 +123,7 @@ def test_a_step_of_two_ranks_is_that_of_one(said: Said, name: str, windows: int)
 
 
 def test_a_rank_without_a_window_all_epoch_long_takes_part(said: Said, tmp_path: Path) -> None:
-    """A log may be that small. Both ranks report the epoch's losses, which are those of one process."""
+    """A small log can leave a rank without windows. Both ranks report the epoch's losses, which equal a single process's."""
     alone = losses_of_one_window(tmp_path)
 
     for *_, losses in said.plain:
@@ -143,7 +144,7 @@ def test_ranks_share_each_batch_among_them() -> None:
 
 @pytest.mark.parametrize(("place", "carries"), [("cpu", {"cpu": "gloo"}), ("cuda:1", {"cpu": "gloo", "cuda": "nccl"})])
 def test_numbers_on_the_cpu_travel_where_gradients_are_on_gpus(place: str, carries: dict[str, str]) -> None:
-    """Torch itself parses the group's backend name. An epoch's sums are on the CPU, and NCCL alone would refuse them."""
+    """Torch itself parses the name of the group's backend. An epoch's sums are on the CPU, and NCCL alone would refuse them."""
     group = distributed.distributed_c10d.BackendConfig(distributed.Backend(backend(torch.device(place))))
 
     assert carries.items() <= {str(kind): str(by) for kind, by in group.get_device_backend_map().items()}.items()

@@ -52,7 +52,7 @@ def test_tables_are_the_sessions_newest_first() -> None:
     ("parts", "sessions"), [((TRAIN,), [[5, 6], [4, 2]]), ((TRAIN, VALID), [[5, 6, 7], [4, 2]])], ids=["train", "both"]
 )
 def test_wanted_known_tracks_of_the_parts_are_remembered(parts: tuple[int, ...], sessions: list[list[int]]) -> None:
-    """No others are; the newest listener's session comes first."""
+    """Refused and unknown tracks and other parts are not stored. The newest listener's session comes first."""
     memory = build_session_memory(two_listeners(), RULE, parts=parts)
     real = memory.rows > 0
     found = [memory.rows[real & (memory.sessions == number)].tolist() for number in range(len(sessions))]
@@ -61,14 +61,14 @@ def test_wanted_known_tracks_of_the_parts_are_remembered(parts: tuple[int, ...],
 
 
 def test_only_the_newest_sessions_are_kept() -> None:
-    """As many as the rule allows."""
+    """The rule sets their number."""
     memory = build_session_memory(two_listeners(), replace(RULE, sessions=1))
 
     assert memory.rows[memory.rows > 0].tolist() == [5, 6]
 
 
 def test_every_second_session_of_the_validation_part_is_remembered() -> None:
-    """Whole sessions, of one listener or of several. Other parts are not affected."""
+    """Whole sessions are added, of one listener or of several. Other parts are not affected."""
     first = [(2, P, TRAIN), (3, P, VALID), (4, P, VALID), (5, P, VALID), (6, P, VALID), (7, P, TEST)]
     plain = split_of([first, [(2, P, VALID), (3, P, VALID)], [(4, P, VALID), (5, P, TEST)]], rows=8)
     sessions = np.array([0, 0, 1, 1, 2, 2, 0, 0, 0, 0], np.int32)
@@ -80,7 +80,9 @@ def test_every_second_session_of_the_validation_part_is_remembered() -> None:
 
 @pytest.mark.parametrize("repeats", [True, False], ids=["repeats", "no repeats"])
 def test_the_weight_that_scores_best_is_taken(*, repeats: bool) -> None:
-    """Scores are the evaluation's own, on cases of sessions that are not remembered. The network gets no memory."""
+    """Scores equal the evaluation's own, on cases whose sessions the memory does not hold. The network itself gets no
+    memory.
+    """
     split = rings_split()
     cases, rows = select_cases(split, VALID), FIRST + 2 * RING
     first, second, third, fourth = np.unique(cases.user)
@@ -106,10 +108,10 @@ def test_the_weight_that_scores_best_is_taken(*, repeats: bool) -> None:
 
 @pytest.mark.parametrize(("turn", "weight"), [(1, 50.0), (0, 0.0)], ids=["what the others show", "what is over"])
 def test_the_weight_minds_what_the_other_validation_sessions_show(turn: int, weight: float) -> None:
-    """In training one track followed each; in the validation sessions another one follows.
+    """In training one track followed each track; in the validation sessions another one follows.
 
-    A memory helps if the remembered validation sessions show the new track, and misleads if they show the old one. Then the
-    weight 0 is chosen: no memory.
+    A memory helps if its validation sessions contain the new track, and misleads if they contain the old one. Then the weight 0
+    is chosen, which means no memory.
     """
     heads, tails = np.arange(FIRST, FIRST + RING), np.arange(FIRST + RING, FIRST + 2 * RING)
 
@@ -135,7 +137,7 @@ def test_what_was_heard_together_is_found_without_training() -> None:
 
 
 def test_without_weights_nothing_is_remembered() -> None:
-    """Also if there are no cases to choose by."""
+    """There is none either if there are no cases to choose by."""
     split, plain = rings_split(), network(FIRST + 2 * RING)
     cases = select_cases(split, VALID)
 

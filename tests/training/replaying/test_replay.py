@@ -1,4 +1,4 @@
-"""The bridge between offline and online, over a small stand-in for the service that follows the same contract."""
+"""Replaying a log through a small fake of the service, which follows the same contract."""
 
 import asyncio
 import json
@@ -49,11 +49,13 @@ class Reader:
 
 @dataclass
 class StandIn:
-    """Keeps events and folds them with the shared function; proposes by `Reader`, without disliked tracks."""
+    """A fake of the service. It keeps events, folds them with the shared function, and proposes by `Reader` without disliked
+    tracks.
+    """
 
     split: Split
-    busy: int = 0  # requests answered with 503 before the first that works
-    broken: bool = False  # a service that forgets how plays ended
+    busy: int = 0  # number of requests answered with 503 before the first that succeeds
+    broken: bool = False  # the service forgets which plays were skipped
     events: dict[str, dict[str, Event]] = field(default_factory=dict)
     accepted: int = 0
     duplicates: int = 0
@@ -107,7 +109,7 @@ def _split() -> Split:
 
 
 def _split_with_lates() -> Split:
-    """Listeners whose opinions, and some of whose skips, are reported after later entries of other tracks have begun."""
+    """Make listeners whose opinions and skips are sometimes reported after later entries of other tracks have begun."""
     rng = np.random.default_rng(6)
     lines, late = list[Line](), list[Late]()
     for user in ("ann", "cy"):
@@ -132,7 +134,7 @@ def _replay(service: StandIn, cases: Cases, prefix: str = "replay-", *, just_now
 
 
 def test_service_that_sees_the_same_world_gives_the_same_lists_and_figures() -> None:
-    """Histories, outcomes, order, unknown tracks and dislikes all come through; the ranker depends on each of them."""
+    """The ranker depends on histories, outcomes, order, unknown tracks and dislikes, so all of them must be sent correctly."""
     split = _split()
     cases = select_cases(split, TEST)
     offline = answer(Reader(cases.size), cases, length=LENGTH)
@@ -141,7 +143,7 @@ def test_service_that_sees_the_same_world_gives_the_same_lists_and_figures() -> 
 
     assert same_lists(online, offline).all()
     assert online.score == pytest.approx(offline.score, nan_ok=True)
-    expected = summarise("offline", cases, offline._replace(rank_masked=None))  # nobody asks the service for masked lists
+    expected = summarise("offline", cases, offline._replace(rank_masked=None))  # the service does not compute masked lists
     found = summarise("online", cases, online)
     assert found.values == pytest.approx(expected.values)
     assert {"auc", "hr@20", "refused@20"} <= found.values.keys()
@@ -149,7 +151,9 @@ def test_service_that_sees_the_same_world_gives_the_same_lists_and_figures() -> 
 
 @pytest.mark.parametrize("just_now", [False, True])
 def test_what_was_reported_late_is_posted_late(*, just_now: bool) -> None:
-    """Each list is the trainer's although many outcomes change late, some twice. The last words alone give other lists."""
+    """Every list equals the trainer's, although many outcomes change late, some twice. With final outcomes only, lists
+    differ.
+    """
     split = _split_with_lates()
     cases = select_cases(split, TEST)
     offline = answer(Reader(cases.size), cases, length=LENGTH)
@@ -163,7 +167,7 @@ def test_what_was_reported_late_is_posted_late(*, just_now: bool) -> None:
 
 
 def test_service_that_sees_another_world_is_found_out() -> None:
-    """One that takes skips for plays: some lists differ, and the first of them are shown with their tracks."""
+    """The service counts skips as plays. Some lists differ, and the first of them are shown with their tracks."""
     split = _split()
     cases = select_cases(split, TEST)
     offline = answer(Reader(cases.size), cases, length=LENGTH)
@@ -176,8 +180,8 @@ def test_service_that_sees_another_world_is_found_out() -> None:
 
 
 def test_second_run_posts_nothing_but_duplicates() -> None:
-    """Ids depend on prefix and entry alone, so nothing is counted twice. Its lists are others: the service knows by now what
-    came after each case, which is what `--prefix` is for.
+    """Ids depend on prefix and entry only, so nothing is counted twice. Lists differ from the first run's, because the service
+    now knows later events of each case. Another `--prefix` avoids this.
     """
     service = StandIn(_split())
     cases = select_cases(service.split, TEST)
@@ -192,7 +196,7 @@ def test_second_run_posts_nothing_but_duplicates() -> None:
 
 
 def test_prefix_keeps_runs_apart() -> None:
-    """Another prefix, other listeners: a clean start on a service that is in use."""
+    """Another prefix means other listeners, which are new to a service that is in use."""
     service = StandIn(_split())
     cases = select_cases(service.split, TEST)
     first = _replay(service, cases)
@@ -204,7 +208,7 @@ def test_prefix_keeps_runs_apart() -> None:
 
 
 def test_busy_service_is_asked_again() -> None:
-    """503 with Retry-After is a pause, not an end."""
+    """A 503 with Retry-After is a pause, not an end."""
     service = StandIn(_split(), busy=3)
     cases = select_cases(service.split, TEST)
 
@@ -214,7 +218,7 @@ def test_busy_service_is_asked_again() -> None:
 
 
 def test_service_that_stays_busy_ends_the_replay() -> None:
-    """With what was asked and what was answered."""
+    """The error has the request and the reply."""
     service = StandIn(_split(), busy=1_000_000)
 
     with pytest.raises(ServiceError, match="POST /v1/events was answered with 503"):
@@ -238,19 +242,19 @@ def _answers(rows: list[int], scores: list[float]) -> Answers:
     ],
 )
 def test_lists_are_the_same_but_for_ties(rows: list[int], scores: list[float], *, same: bool) -> None:
-    """Order counts where scores differ; a shorter list is another list."""
+    """The order counts if scores differ. A shorter list is another list."""
     assert same_lists(_answers(rows, scores), _answers([5, 6, 7], [3, 2, 1])).tolist() == [same]
 
 
 def test_equal_scores_may_swap() -> None:
-    """Which of two tied tracks comes first is nobody's promise."""
+    """The order of two tied tracks is not defined."""
     one, other = _answers([5, 6, 7], [3, 3, 1]), _answers([6, 5, 7], [3, 3.00001, 1])
 
     assert same_lists(one, other).all()
 
 
 def test_ids_are_printed_as_they_are() -> None:
-    """Also where they look like marks that make letters bold, or the end of one: ids are anybody's strings."""
+    """Ids may contain any text, also text that looks like markup for bold letters."""
     nobody = Measured(name="online", values={}, counts={"cases": 2}, by_length=[])
     differing = Difference(entry=7, online=[("[b]one", 0.5)], offline=[("two[/b]", 0.25)])
     out = StringIO()
@@ -262,7 +266,7 @@ def test_ids_are_printed_as_they_are() -> None:
 
 
 def test_just_now_each_session_is_a_listener_with_the_opinions_of_the_sessions_before() -> None:
-    """A session's own entries happened within the last seconds, in their order; of the earlier ones only opinions are told."""
+    """A session's own entries happen within the last seconds, in order. Of earlier sessions only opinions are posted."""
     lines: list[Line] = [("u", "a", D, "train"), ("u", "b", P, "train"), ("u", "c", P, "test"), ("u", "d", S, "test")]
     split = split_of([*lines, ("v", "a", P, "test")])
     sessions = replace(
@@ -284,7 +288,7 @@ def test_just_now_each_session_is_a_listener_with_the_opinions_of_the_sessions_b
 
 
 def test_a_session_of_just_now_has_no_gaps_online_or_offline() -> None:
-    """The log's entries lie hours apart; as they are posted none does, and that is what the answers are held against."""
+    """The log's entries are hours apart, but as posted they are not. So the offline lists are computed without gaps, too."""
     split = _split()
     spread = replace(split.sequences, at_ms=split.sequences.at_ms * 10_000)
     service = StandIn(replace(split, sequences=spread))
@@ -303,7 +307,9 @@ def test_a_session_of_just_now_has_no_gaps_online_or_offline() -> None:
 
 
 def test_what_was_left_in_the_session_is_excluded_besides_dislikes() -> None:
-    """As the service masks it: skips of this history, none of another, each once; a liked one stays."""
+    """The service masks skips of the same history. Each is listed once, those of other histories are not, and a liked track
+    stays.
+    """
     lines: list[Line] = [("u", "a", S, "train"), ("u", "b", L, "train"), ("u", "a", S, "train"), ("u", "c", D, "train")]
     split = split_of([*lines, ("u", "b", P, "test"), ("v", "a", P, "test")])
     row = split.vocabulary.row
@@ -315,7 +321,7 @@ def test_what_was_left_in_the_session_is_excluded_besides_dislikes() -> None:
 
 
 def test_skipped_track_that_was_liked_later_stays_excluded_in_its_session() -> None:
-    """The service masks what was skipped, whatever is said of it afterwards; before the skip is known it does not."""
+    """The service masks a skipped track whatever is reported later. Before the skip is reported, it does not."""
     lines: list[Line] = [("u", "a", L, "train"), ("u", "b", P, "train"), *[("u", "b", P, "test")] * 3]
     split = split_of(lines, late=[(0, 3, P), (0, 4, S)])
 
@@ -325,9 +331,9 @@ def test_skipped_track_that_was_liked_later_stays_excluded_in_its_session() -> N
 
 
 def test_replayed_cases_are_asked_as_of_now() -> None:
-    """Each listener is back from as long a pause as the service will count; who has no history is back from nothing."""
+    """Each listener's gap is the pause that the service will see. A listener without a history has no gap."""
     lines: list[Line] = [("u", "a", P, "train"), ("u", "new", P, "test"), ("u", "a", P, "test"), ("v", "a", P, "test")]
-    split = split_of(lines)  # a second apart, from 1970 on
+    split = split_of(lines)  # entries are a second apart, from 1970 on
     cases = select_cases(split, TEST)
 
     now = asked_at(cases, split, 3 * 60 * 60 * 1000)
@@ -338,7 +344,7 @@ def test_replayed_cases_are_asked_as_of_now() -> None:
 
 
 def test_log_of_today_is_moved_back() -> None:
-    """By the same time for all, so that its newest session is over; an older log stays as it is."""
+    """All entries move by the same time, so that the newest session is over. An older log stays as it is."""
     split = _split()
     newest_ms = int(split.sequences.at_ms.max())
 
@@ -350,7 +356,7 @@ def test_log_of_today_is_moved_back() -> None:
 
 
 def test_drawn_listeners_keep_all_their_cases() -> None:
-    """Two of three: the first and the last, each with every case; 0 takes everybody."""
+    """Two of three listeners are the first and the last, each with every case. 0 means all listeners."""
     cases = select_cases(_split(), TEST)
 
     drawn = draw_listeners(cases, 2)
@@ -361,7 +367,7 @@ def test_drawn_listeners_keep_all_their_cases() -> None:
 
 
 def test_artifact_of_another_versions_recipe_is_refused(exported: Exported, tmp_path: Path) -> None:
-    """In a sentence that names the key."""
+    """The error is a sentence that names the key."""
     folder = copytree(exported.folder, tmp_path / "artifact")
     manifest = json.loads((folder / MANIFEST).read_text()) | {"recipe": {"name": "old", "networks": 3}}
     del manifest["sha256"]

@@ -1,4 +1,4 @@
-"""Real cases of a small log, told in titles and words."""
+"""Real cases of a small log, shown with titles and words."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +23,20 @@ RECIPE = Recipe(name="small")
 
 @dataclass(frozen=True, slots=True)
 class ByRow:
-    """Proposes the tracks in the order of their rows."""
+    """A ranker that proposes tracks in the order of their rows."""
 
     name: str = "by row"
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
-        """The lower the row the higher."""
+        """Score lower rows higher."""
         return np.tile(-np.arange(cases.size, dtype=np.float32), (len(batch.tracks), 1))
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    """Four listeners who go round thirty tracks; the newest track of each is new to all, and t5 has no title."""
+    """Make a log of four listeners who play thirty tracks in a circle. Each listener's newest track is new to all; t5 has no
+    title.
+    """
     root = tmp_path_factory.mktemp("examples")
     rows = [
         {
@@ -53,7 +55,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
 
 
 def test_examples_tell_what_was_heard_proposed_and_done(log: Log) -> None:
-    """Against the log itself: the last tracks before the case in their order, the first five rows, the track that came."""
+    """They equal the log: the last tracks before the case in order, the first five rows, and the next track."""
     cases = select_cases(split(build(log, RECIPE.history), RECIPE.split), TEST)
     examples = draw_examples(ByRow(), cases, log, length=20, count=8)
     catalogue = log.catalogue()
@@ -74,7 +76,7 @@ def test_examples_tell_what_was_heard_proposed_and_done(log: Log) -> None:
 
 
 def test_the_same_cases_are_drawn_each_time_and_none_twice(log: Log) -> None:
-    """A report that is made again shows the same; a part with few cases shows all of them."""
+    """A report that is made again shows the same cases. A part with few cases shows all of them."""
     cases = select_cases(split(build(log, RECIPE.history), RECIPE.split), TEST)
 
     assert draw_examples(ByRow(), cases, log, length=20, count=5) == draw_examples(ByRow(), cases, log, length=20, count=5)
@@ -83,7 +85,7 @@ def test_the_same_cases_are_drawn_each_time_and_none_twice(log: Log) -> None:
 
 
 def test_tracks_that_only_the_listener_knows_have_names_too(tmp_path: Path, log: Log) -> None:
-    """A ranker may propose tracks of the listener's own past that the vocabulary has not got. Without a catalogue ids do."""
+    """A ranker may propose tracks of the listener's own past that have no row. Without a catalogue their ids are shown."""
     for name in ("events.parquet", "log.json"):
         (tmp_path / name).write_bytes((log.folder / name).read_bytes())
     bare = Log(folder=tmp_path, about=log.about)

@@ -1,4 +1,4 @@
-"""Reports of a comparison for people and programs."""
+"""Reports of a comparison, for people and for programs."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from training.reporting.report import GROUPS, METRICS, Report, print_table, writ
 
 @dataclass
 class Passed:
-    """An epoch."""
+    """A finished epoch."""
 
     number: int
     losses: dict[str, float]
@@ -54,8 +54,8 @@ def test_table_shows_each_ranker_and_explains_its_columns() -> None:
     assert "popular" in text
     assert "0.4000" in text
     assert METRICS["skipped_hits@20"].meaning in text
-    assert METRICS["hr@20_new"].label not in text  # nobody has it
-    assert METRICS["refused@20"].label not in text  # folded away
+    assert METRICS["hr@20_new"].label not in text  # no ranker has it
+    assert METRICS["refused@20"].label not in text  # it is in a folded table
 
 
 def test_narrow_terminal_cuts_no_figure() -> None:
@@ -80,7 +80,7 @@ def test_a_title_is_printed_as_it_is() -> None:
 
 
 def test_best_goes_the_way_of_the_metric() -> None:
-    """More hits are better, and fewer refused tracks are. A single ranker is not marked as best."""
+    """More hits are better, and fewer refused tracks are better. A single ranker is not marked as best."""
     report = _report()
 
     assert report.best("hr@20") == 0.4
@@ -100,7 +100,7 @@ def test_json_has_everything(tmp_path: Path) -> None:
 
 
 def test_verdict_stands_first_in_the_terminal_on_the_page_and_in_the_json(tmp_path: Path) -> None:
-    """A product manager reads two sentences; the report is about one of the rankers."""
+    """A product manager reads two sentences. The report is about one of the rankers."""
     report = replace(_report(), model="<script>", title="Mine")
     sentence = (
         "<script> finds the next kept track among its first 20 proposals in 40 % of cases: 4.0 times as often as popularity."
@@ -117,7 +117,7 @@ def test_verdict_stands_first_in_the_terminal_on_the_page_and_in_the_json(tmp_pa
 
 
 def test_model_that_is_worse_than_popularity_is_marked_on_the_page() -> None:
-    """In the colour of a warning, below the verdict."""
+    """The mark is a sentence in the colour of a warning, below the verdict."""
     report = replace(_report(), rankers=[_measured("mine", 0.05, 0.1), _measured("popular", 0.1, 0.3)], model="mine")
 
     assert '<p class="warning">Mine is worse than popularity on its own test part' in page("", [report])
@@ -126,7 +126,7 @@ def test_model_that_is_worse_than_popularity_is_marked_on_the_page() -> None:
 
 
 def test_page_shows_six_columns_first_and_folds_the_rest_away() -> None:
-    """Each heading says in words what it is; the raw Refused@20 is in a folded table."""
+    """Each heading describes its metric in words. The raw Refused@20 is in a folded table."""
     values = dict.fromkeys([key for keys in GROUPS.values() for key in keys], 0.5)
     text = page("", [replace(_report(), rankers=[replace(_measured("a", 0.1, 0.2), values=values)], curves={})])
     first, rest = text.split("</table>", 1)
@@ -140,13 +140,13 @@ def test_page_shows_six_columns_first_and_folds_the_rest_away() -> None:
 
 
 def test_every_metric_is_in_one_of_the_folded_tables() -> None:
-    """A new one must not be forgotten, and none of the tables may be too wide for the page."""
+    """A new metric must not be forgotten, and no table may be too wide for the page."""
     assert sorted(key for keys in GROUPS.values() for key in keys) == sorted(METRICS)
     assert max(map(len, GROUPS.values())) <= 8
 
 
 def test_real_cases_say_what_was_heard_proposed_and_done() -> None:
-    """By title and artist, with the outcomes in words, and the rank of what was played next."""
+    """Tracks have title and artist, outcomes are words, and the track played next has its rank."""
     heard, proposed = [Play(title="One", artist="Ann", outcome="skipped")], [Play(title="Two & 3"), Play(title="Four")]
     hit = Example(heard=heard, proposed=proposed, then=Play(title="Four", outcome="liked"), rank=2)
     miss = Example(heard=heard, proposed=proposed, then=Play(title="Five", outcome="played"), rank=None)
@@ -161,7 +161,9 @@ def test_real_cases_say_what_was_heard_proposed_and_done() -> None:
 
 
 def test_lines_show_the_model_and_what_it_is_compared_with() -> None:
-    """Of a dozen rankers: the model, popularity, session-kNN, the best possible, and the best of the others."""
+    """There are a dozen rankers. Shown are the model, popularity, session-kNN, the best possible, and the best of the
+    others.
+    """
     names = ("best possible", "mine", "popular", "popular, 2 days", "session-kNN", "markov")
     rankers = [_measured(name, 0.6 - 0.1 * place, 0.2) for place, name in enumerate(names)]
     text = page("", [Report(title="", rankers=rankers, model="mine")])
@@ -179,7 +181,7 @@ def test_json_refuses_what_is_no_number(tmp_path: Path) -> None:
 
 
 def test_page_needs_nothing_else_and_escapes_names(tmp_path: Path) -> None:
-    """No script and no address of another file. A name from a log cannot become markup."""
+    """It has no script and no address of another file. A name from a log cannot become markup."""
     write_page("A page", [_report()], tmp_path / "report.html")
 
     text = (tmp_path / "report.html").read_text("utf-8")
@@ -206,7 +208,7 @@ def test_page_has_a_section_a_report_and_explains_each_column_once() -> None:
 
 
 def test_means_are_shown_with_their_spread() -> None:
-    """On the terminal and on the page. With one seed the value stands alone."""
+    """The spread is on the terminal and on the page. With one seed there is none."""
     report = replace(_report(), spreads={"popular": {"hr@20": 0.0123}})
     out = io.StringIO()
     print_table(report, Console(file=out, width=120))
@@ -228,7 +230,7 @@ def test_line_stands_where_its_values_are() -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    """Twice the value, twice the length."""
+    """Twice the value gives twice the length."""
     root = ET.fromstring(plots.bars({"a": 0.2, "b": 0.4}, {"b": 0.1}))  # noqa: S314 (our own text)
     short, long = (float(bar.attrib["width"]) for bar in root.iter("rect"))
     (spread,) = root.iter("line")
@@ -238,7 +240,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 
 def test_dots_stand_where_their_values_are() -> None:
-    """Larger values are further right and higher up, and all dots are inside, also if one value is shared."""
+    """Larger values are further right and higher up. All dots are inside, even if one value is shared."""
     text = plots.dots({"a": (0.1, 0.5), "b": (0.3, 0.5), "c": (0.2, 0.7)}, x_label="x", y_label="y")
     root = ET.fromstring(text.split("<ul")[0])  # noqa: S314 (our own text)
     a, b, c = ((float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter("circle"))
@@ -248,7 +250,7 @@ def test_dots_stand_where_their_values_are() -> None:
 
 
 def test_labels_at_the_edges_of_a_plot_are_not_cut() -> None:
-    """The first one begins at its place, the last one ends there."""
+    """The first label begins at its place, and the last one ends there."""
     text = plots.lines(
         {"a": [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]}, x_label="x", ticks=["a long first", "middle", "a long last"]
     )
@@ -259,7 +261,7 @@ def test_labels_at_the_edges_of_a_plot_are_not_cut() -> None:
 
 
 def test_lengths_with_few_cases_are_not_drawn() -> None:
-    """A handful of cases says little, and looks like much."""
+    """A handful of cases proves little but would look important."""
     few = replace(_measured("a", 0.1, 0.2), by_length=[{"from": 0, "cases": 3, "hr@20": 1.0, "ndcg@10": 1.0}])
     text = page("", [replace(_report(), rankers=[few, *_report().rankers])])
 
@@ -267,7 +269,7 @@ def test_lengths_with_few_cases_are_not_drawn() -> None:
 
 
 def test_axis_of_seconds_starts_at_zero_and_has_round_marks() -> None:
-    """Epochs end at odd moments, but marks should not read 0.343614 s."""
+    """Epochs end at odd times, but the axis should not have a mark at 0.343614 s."""
     text = plots.lines({"a": [(0.343614, 0.2), (1.9, 0.8)]}, x_label="seconds")
 
     assert ">0<" in text
@@ -285,7 +287,7 @@ def test_series_without_points_keeps_its_colour() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.37), (5.2, 5.9), (0.0, 0.0), (3.0, 3.0), (-0.2, 0.1), (0.0, 12_345.0)])
 def test_ticks_are_round_and_hold_the_values(low: float, high: float) -> None:
-    """Also if all values are equal."""
+    """It holds even if all values are equal."""
     ticks = plots.nice_ticks(low, high)
 
     assert ticks[0] <= low + 1e-9

@@ -27,7 +27,7 @@ def row(name: str = "one", seed: int | None = 1, *, hr: float = 0.2, curve: tupl
 
 
 def test_mean_and_spread_by_hand() -> None:
-    """.2 and .4: mean .3, sample standard deviation .1 * sqrt(2), for buckets too. One seed has no spread."""
+    """.2 and .4 have the mean .3 and the sample standard deviation .1 * sqrt(2), for buckets too. One seed has no spread."""
     mean, spread = mean_of([row(hr=0.2), row(seed=2, hr=0.4)])
 
     assert mean.values == {"hr@20": pytest.approx(0.3), "seconds": 6.0}
@@ -37,7 +37,7 @@ def test_mean_and_spread_by_hand() -> None:
 
 
 def test_epochs_and_seconds_to_a_score() -> None:
-    """Up to the end of the first epoch that reached it."""
+    """They count up to the end of the first epoch that reached it."""
     assert reached(row(), "ndcg@10", 0.1) == (1, 2.0)
     assert reached(row(), "ndcg@10", 0.25) == (2, 4.0)
     assert reached(row(), "ndcg@10", 0.31) is None
@@ -56,7 +56,7 @@ def test_time_is_to_the_best_of_the_reference_with_the_same_seed() -> None:
 
 
 def test_file_of_rows_is_read_as_it_was_written_the_last_of_a_key_counting(tmp_path: Path) -> None:
-    """Lines are only added, so the last line of a key is the newest measurement."""
+    """Lines are only appended, so the last line of a key is the newest measurement."""
     for one in (row(hr=0.1), row(seed=2), row(hr=0.3)):
         append_row(tmp_path / "rows.jsonl", one)
 
@@ -82,7 +82,7 @@ def test_rows_of_another_version_are_refused(tmp_path: Path, line: str) -> None:
 
 
 def test_rows_of_another_protocol_or_log_are_not_shown_together() -> None:
-    """Only those of the newest protocol are shown: the best possible first, baselines last."""
+    """Only rows of the newest protocol are shown: first the best possible, last the baselines."""
     old = replace(row("old"), protocol={"cases": 6})
     rows = [old, replace(row(), log="other"), row("popular", None), row("best possible", None), row("one"), row("one", 2)]
 

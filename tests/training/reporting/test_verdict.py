@@ -1,4 +1,4 @@
-"""Figures in words, by hand."""
+"""The sentences about a report's figures are right for figures by hand."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from training.reporting.verdict import percent, verdict, worse_than_popularity
 
 
 def measured(name: str, *, refused: int = 27, **values: float) -> Measured:
-    """A row of a report over 100 cases; `hr_20` stands for `hr@20`."""
+    """Make a row of a report over 100 cases; `hr_20` means `hr@20`."""
     named = {key.replace("_20", "@20").replace("_10", "@10"): value for key, value in values.items()}
     return Measured(name=name, values=named, counts={"cases": 100, "refused": refused}, by_length=[])
 
@@ -17,7 +17,7 @@ POPULAR = measured("popular", hr_20=0.2, ndcg_10=0.1)
 
 @pytest.mark.parametrize(("hits", "gain"), [(0.19, 0.2), (0.3, 0.09), (0.0, 0.0)])
 def test_model_that_finds_less_than_popularity_is_said_with_both_figures(hits: float, gain: float) -> None:
-    """In either of the two figures."""
+    """It may be worse in either of the two figures."""
     said = worse_than_popularity([measured("mine", hr_20=hits, ndcg_10=gain), POPULAR], "mine")
 
     assert said == (
@@ -33,14 +33,14 @@ def test_model_that_finds_as_much_as_popularity_is_not_worse() -> None:
 
 @pytest.mark.parametrize("rankers", [[measured("mine"), POPULAR], [POPULAR], [measured("mine", hr_20=0.2, ndcg_10=0.1)]])
 def test_report_without_figures_says_nothing_for_a_model(rankers: list[Measured]) -> None:
-    """A test part without a kept track, or a report of another model."""
+    """The test part has no kept track, or the report is about another model."""
     said = worse_than_popularity(rankers, "mine")
 
     assert said == "nothing says whether mine is better than popularity: the test part has no kept track to find"
 
 
 def test_verdict_says_what_is_found_and_what_is_skipped() -> None:
-    """Beside popularity and session-kNN, and beside the share of skips among all plays."""
+    """The figures stand beside popularity's and session-kNN's, and beside the share of skips among all plays."""
     rankers = [
         measured("mine", hr_20=0.19, skipped_hits_20=0.234),
         measured("popular", hr_20=0.056, skipped_hits_20=0.27),
@@ -55,7 +55,7 @@ def test_verdict_says_what_is_found_and_what_is_skipped() -> None:
 
 
 def test_verdict_leaves_out_what_cannot_be_compared() -> None:
-    """A popularity that finds nothing, a log in which nobody skipped, a model whose proposals nobody played."""
+    """Popularity may find nothing, nobody may have skipped, or nobody may have played a proposal."""
     alone = [measured("mine", hr_20=0.042, refused=0), measured("popular", hr_20=0.0, refused=0)]
     unheard = [measured("mine", hr_20=0.0, refused=5)]
 
@@ -72,5 +72,5 @@ def test_verdict_leaves_out_what_cannot_be_compared() -> None:
     ("share", "said"), [(1.0, "100 %"), (0.195, "20 %"), (0.0996, "10 %"), (0.0994, "9.9 %"), (0.004, "0.4 %"), (0.0, "0.0 %")]
 )
 def test_shares_read_as_people_say_them(share: float, said: str) -> None:
-    """Two digits."""
+    """They have two digits."""
     assert percent(share) == said

@@ -1,4 +1,4 @@
-"""Made-up names are different, read like names, and say the mood."""
+"""Invented names are unique, read like names, and show the mood."""
 
 import numpy as np
 import pytest
@@ -9,19 +9,19 @@ SMALL = {
     *("the", "for", "in", "to", "at", "My", "No", "Not", "Your", "One", "More", "Another", "Ask", "Back", "Beyond", "Under"),
     *("Waiting", "Goodbye,", "Hearts", "Blue", "Blues", "Dawn", "Two"),
 }
-"""The words of titles that every mood has."""
+"""Words that occur in the titles of every mood."""
 
 
 @pytest.mark.parametrize("count", [1, 200, 700, 3_000])
 def test_artists_have_different_names(count: int) -> None:
-    """Also where there are more artists than words for them."""
+    """It holds even if there are more artists than words for them."""
     names = artist_names(count, np.random.default_rng(1))
 
     assert len(set(names)) == len(names) == count
 
 
 def test_hundreds_of_artists_and_thousands_of_titles_need_no_number() -> None:
-    """The demo's 200 artists and 2,000 tracks are far below the limit; numbers would look made by a machine."""
+    """The demo's 200 artists and 2,000 tracks are far below the limit. Numbers would look made by a machine."""
     rng = np.random.default_rng(1)
     titles = track_titles(np.arange(3_000) % 12, rng)
 
@@ -30,14 +30,14 @@ def test_hundreds_of_artists_and_thousands_of_titles_need_no_number() -> None:
 
 
 def test_titles_stay_different_when_words_run_out() -> None:
-    """5,000 tracks of one mood, and moods beyond the twelve that have words."""
+    """There are 5,000 tracks of one mood, and moods beyond the twelve that have words."""
     titles = track_titles(np.repeat([0, 12, 25], [5_000, 300, 300]), np.random.default_rng(1))
 
     assert len(set(titles)) == 5_600
 
 
 def test_a_mood_has_words_of_its_own() -> None:
-    """No other word of a title stands in titles of two moods, so a person sees the mood."""
+    """Each word of a title, except small ones, occurs in one mood only, so a person recognises the mood."""
     moods = np.arange(2_400) % 12
     titles = track_titles(moods, np.random.default_rng(1))
     owners: dict[str, set[int]] = {}

@@ -1,4 +1,4 @@
-"""One import in a test, silent: the log, or the refusal."""
+"""Imports in a test, without output. They return the log, or raise the import's error."""
 
 from io import StringIO
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.sources.times import Clock
 def imported(
     source: str, out: Path, *paths: Path, user: str | None = None, zone: str | None = None, max_broken: float = 0.0
 ) -> Log:
-    """The log of some files or folders."""
+    """Import files or folders, and return the log."""
     return import_log(
         source,
         list(map(str, paths)),
@@ -26,5 +26,5 @@ def imported(
 
 
 def rows(log: Log, *columns: str) -> list[tuple[object, ...]]:
-    """Its events, in order."""
+    """Return the log's events in order, with these columns."""
     return log.events().collect().select(columns).rows()

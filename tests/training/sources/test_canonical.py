@@ -1,4 +1,4 @@
-"""Logs in our own columns, in each of the forms they come in."""
+"""Logs in nexttrack's own columns, in each supported format."""
 
 import bz2
 import gzip
@@ -47,14 +47,14 @@ def _times(log: Log) -> list[int]:
     ],
 )
 def test_a_time_may_be_written_in_several_ways(tmp_path: Path, column: str, value: str) -> None:
-    """RFC 3339 with its offset, Unix seconds and milliseconds are the same moment; the column's name says which."""
+    """RFC 3339 with its offset, Unix seconds and milliseconds are the same moment. The column's name says which."""
     (tmp_path / "log.csv").write_text(f"user_id,track_id,type,{column}\nu,t,play,{value}\n")
 
     assert _times(_import(tmp_path / "log.csv", tmp_path / "log")) == [NOON_MS]
 
 
 def test_a_time_without_offset_wants_a_time_zone(tmp_path: Path) -> None:
-    """Nobody can know whose noon it was; the refusal says how to say it."""
+    """The same noon is another moment in each zone. The error says how to give the zone."""
     (tmp_path / "log.csv").write_text("user_id,track_id,type,at\nu,t,play,2024-01-01T13:00:00\n")
 
     with pytest.raises(LogError, match=r"time without a zone \(wanted an offset as in RFC 3339.*--timezone Europe/Berlin"):
@@ -64,7 +64,7 @@ def test_a_time_without_offset_wants_a_time_zone(tmp_path: Path) -> None:
 
 
 def test_columns_may_have_other_names(tmp_path: Path) -> None:
-    """A log with its own names needs no rewriting; columns that are not needed are passed over."""
+    """A log with its own names needs no rewriting. Columns that are not needed are ignored."""
     (tmp_path / "log.csv").write_text(f"who,song,what,when,weather\nu,t,play,{NOON_MS},rain\n")
 
     log = _import(tmp_path / "log.csv", tmp_path / "log", user_id="who", track_id="song", type="what", at_ms="when")
@@ -73,7 +73,7 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    """The refusal says what was wanted and what was found."""
+    """The error says which columns were expected and which were found."""
     (tmp_path / "log.csv").write_text("user_id,song,type,at_ms\nu,t,play,1\n")
 
     with pytest.raises(LogError, match="wanted columns track_id; found user_id, song, type, at_ms"):
@@ -81,7 +81,7 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 
 
 def test_one_refusal_names_all_missing_columns(tmp_path: Path) -> None:
-    """Nobody wants to find them one by one."""
+    """A person need not correct them one by one."""
     (tmp_path / "log.csv").write_text("who,song\nu,t\n")
 
     with pytest.raises(LogError, match="wanted columns user_id, track_id, one of at, at_s, at_ms; found who, song; --column"):
@@ -89,7 +89,7 @@ def test_one_refusal_names_all_missing_columns(tmp_path: Path) -> None:
 
 
 def test_a_log_without_times_is_refused(tmp_path: Path) -> None:
-    """Without times there is no order to learn from; the refusal names the three forms."""
+    """Without times there is no order to learn from. The error names the three forms."""
     (tmp_path / "log.csv").write_text("user_id,track_id,type\nu,t,play\n")
 
     with pytest.raises(LogError, match="wanted columns one of at, at_s, at_ms; found user_id, track_id, type"):
@@ -105,7 +105,7 @@ def test_a_rename_to_a_column_that_is_not_there_is_refused(tmp_path: Path) -> No
 
 
 def test_an_unknown_column_of_ours_is_refused(tmp_path: Path) -> None:
-    """`--column track=song` names the columns that there are."""
+    """The error for `--column track=song` names the right columns."""
     (tmp_path / "log.csv").write_text("user_id,song,type,at_ms\nu,t,play,1\n")
 
     with pytest.raises(LogError, match=r"--column track=….*track_id"):
@@ -139,7 +139,7 @@ def test_a_line_that_is_no_json_breaks_one_row(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_parquet_parts_is_one_log(tmp_path: Path) -> None:
-    """Partitioned Parquet is read from its top folder; a datetime column is taken as it is."""
+    """Partitioned Parquet is read from its top folder. A column of datetimes needs no conversion."""
     for user in ("a", "b"):
         part = tmp_path / "parts" / f"day={user}"
         part.mkdir(parents=True)
@@ -152,7 +152,7 @@ def test_a_folder_of_parquet_parts_is_one_log(tmp_path: Path) -> None:
 
 
 def test_a_glob_and_several_formats_make_one_log(tmp_path: Path) -> None:
-    """Months in different forms are one log."""
+    """Months in different formats are one log."""
     (tmp_path / "may 1.csv").write_text(f"user_id,track_id,type,at_ms\nu,csv,play,{NOON_MS}\n")
     (tmp_path / "may 2.jsonl").write_text(f'{{"user_id": "u", "track_id": "json", "type": "play", "at_ms": {NOON_MS}}}\n')
 
@@ -162,13 +162,13 @@ def test_a_glob_and_several_formats_make_one_log(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    """A wrong path is said in a sentence."""
+    """The error is a sentence."""
     with pytest.raises(LogError, match="no such file or folder"):
         _import(tmp_path / "absent.csv", tmp_path / "log")
 
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    """The ending decides how a file is read; others are not guessed at."""
+    """The ending decides how a file is read, and no other ending is guessed at."""
     (tmp_path / "log.xlsx").write_bytes(b"PK")
 
     with pytest.raises(LogError, match=r"log.xlsx: wanted a name that ends in"):
@@ -176,7 +176,7 @@ def test_a_file_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
-    """A damaged file is said in a sentence, without a traceback."""
+    """The error is a sentence, without a traceback."""
     (tmp_path / "log.parquet").write_bytes(b"not at all")
 
     with pytest.raises(LogError, match=r"log.parquet cannot be read"):
@@ -188,7 +188,9 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     [("csv", pl.DataFrame.write_csv), ("jsonl", pl.DataFrame.write_ndjson), ("parquet", pl.DataFrame.write_parquet)],
 )
 def test_titles_and_artists_make_a_catalogue(tmp_path: Path, form: str, write: Callable[..., object]) -> None:
-    """A track's first row that names one of them counts; what is empty is no name, and who is never heard has no line."""
+    """A track's first row with a title or another value counts. An empty text is no title. Tracks that nobody heard have no
+    row.
+    """
     rows = [("t", "", ""), ("t", "Song", "Ann"), ("t", "Other", "Bob"), ("v", "", ""), ("w", None, "Ann"), (None, "Lost", "Cy")]
     frame = pl.DataFrame(rows, schema=["track_id", "name", "artist"], orient="row")
     frame = frame.with_columns(user_id=pl.lit("u"), type=pl.lit("play"), at_ms=NOON_MS + pl.int_range(pl.len()) * 60_000)
@@ -204,14 +206,14 @@ def test_titles_and_artists_make_a_catalogue(tmp_path: Path, form: str, write: C
 
 
 def test_a_log_without_titles_has_no_catalogue(tmp_path: Path) -> None:
-    """Then nothing is told apart by artists."""
+    """Then the model cannot distinguish artists."""
     (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n")
 
     assert _import(tmp_path / "log.csv", tmp_path / "log").catalogue() is None
 
 
 def _ids(folder: Path, form: str, frame: pl.DataFrame, max_broken: float = 0.0) -> list[str]:
-    """The track ids of a log that a program wrote in some form."""
+    """Write a table in some format, import it, and return the log's track ids."""
     write = {"csv": pl.DataFrame.write_csv, "jsonl": pl.DataFrame.write_ndjson, "parquet": pl.DataFrame.write_parquet}
     path = folder / f"log.{form}"
     write[form](frame, path)  # type: ignore[operator] # writers of different files
@@ -248,7 +250,7 @@ def test_the_same_value_is_the_same_id_in_every_form(tmp_path: Path, ids: list[o
     "ids", [[1, None], [1.0, None], ["1", None], ["1", ""], ["1", "NaN"], ["1", "NULL"], [1.0, float("nan")]]
 )
 def test_a_missing_id_is_missing_in_every_form(tmp_path: Path, ids: list[object]) -> None:
-    """Null, empty, NaN and the words for it; and a gap makes no other id of the values around it."""
+    """Null, empty, NaN and the words for them are missing. A gap in a column does not change the other ids."""
     frame = pl.DataFrame({"track_id": ids}).with_columns(
         user_id=pl.lit("u"), type=pl.lit("play"), at_ms=NOON_MS + pl.int_range(pl.len())
     )
@@ -259,7 +261,7 @@ def test_a_missing_id_is_missing_in_every_form(tmp_path: Path, ids: list[object]
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("form", ["csv", "jsonl", "json"])
 def test_every_unicode_encoding_is_read_in_every_form(tmp_path: Path, encoding: str, form: str) -> None:
-    """A mark before the text, or two bytes a letter, as Windows writes them."""
+    """The text may have a byte order mark, or two bytes for each letter, as on Windows."""
     row = {"user_id": "u", "track_id": "Für Elise", "type": "play", "at_ms": NOON_MS}
     texts = {
         "csv": ",".join(row) + "\r\n" + ",".join(map(str, row.values())) + "\r\n",
@@ -274,7 +276,9 @@ def test_every_unicode_encoding_is_read_in_every_form(tmp_path: Path, encoding: 
 
 
 def test_a_file_in_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> None:
-    """Unnamed, its lines break, and say what to do; no sign that stands for another is ever an id."""
+    """Without a name of the encoding, lines are broken, and the error says what to do. No replacement character gets into an
+    id.
+    """
     (tmp_path / "log.csv").write_bytes(
         f"user_id,track_id,type,at_ms\nu,Café,play,{NOON_MS}\nu,x,play,{NOON_MS}\n".encode("cp1252")
     )
@@ -287,7 +291,7 @@ def test_a_file_in_another_encoding_is_read_when_it_is_named(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("form", ["csv.gz", "csv.zst", "csv.xz", "csv.bz2", "zip"])
 def test_compressed_logs_are_read(tmp_path: Path, form: str) -> None:
-    """And archives, whose other files are listed."""
+    """So are archives, whose other files are listed."""
     text = f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n".encode()
     packers: dict[str, Callable[[bytes], bytes]] = {
         "csv.gz": gzip.compress,
@@ -310,7 +314,7 @@ def test_compressed_logs_are_read(tmp_path: Path, form: str) -> None:
 
 
 def test_empty_parts_are_listed(tmp_path: Path) -> None:
-    """A job that wrote nothing leaves such files."""
+    """A job that had nothing to write leaves such files."""
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "0.csv").write_text("")
     (tmp_path / "parts" / "1.csv").write_text(f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n")
@@ -320,7 +324,7 @@ def test_empty_parts_are_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["user_id,track_id\nu,t\n", "{'user_id': 'u'}\n", "[[1, 2]]"])
 def test_a_file_without_any_object_says_so(tmp_path: Path, text: str) -> None:
-    """That columns are missing would be a poor hint."""
+    """An error about missing columns would be misleading."""
     (tmp_path / "log.jsonl").write_text(text)
 
     with pytest.raises(LogError, match=r"rows are broken, none is left\. an? (line|element) that is no JSON"):
@@ -328,7 +332,7 @@ def test_a_file_without_any_object_says_so(tmp_path: Path, text: str) -> None:
 
 
 def test_a_key_that_is_half_a_character_can_be_shown(tmp_path: Path) -> None:
-    """The refusal can be printed."""
+    """The error can be printed."""
     (tmp_path / "log.jsonl").write_text('{"\\ud800": 1}\n')
 
     with pytest.raises(LogError, match=r"found \\ud800; "):
@@ -336,7 +340,7 @@ def test_a_key_that_is_half_a_character_can_be_shown(tmp_path: Path) -> None:
 
 
 def test_a_key_that_only_later_lines_have_is_read(tmp_path: Path) -> None:
-    """JSON Lines say nothing of their columns before they end."""
+    """In JSON Lines, any line can bring another column."""
     rows = [{"user_id": "u", "track_id": f"t{n}", "type": "skip", "at_ms": NOON_MS + n} for n in range(2)]
     (tmp_path / "log.jsonl").write_text(json.dumps(rows[0]) + "\n" + json.dumps({**rows[1], "played_ms": 900}) + "\n")
 
@@ -344,7 +348,7 @@ def test_a_key_that_only_later_lines_have_is_read(tmp_path: Path) -> None:
 
 
 def _told(path: Path, out: Path, **options: str) -> tuple[Log, str]:
-    """The log, and what the importer printed."""
+    """Import a file. Returns the log, and the printed output."""
     console = Console(file=StringIO(), width=300)
     log = import_log("canonical", [str(path)], out, console=console, **options)  # type: ignore[arg-type] # of several types
     assert isinstance(console.file, StringIO)
@@ -352,7 +356,7 @@ def _told(path: Path, out: Path, **options: str) -> tuple[Log, str]:
 
 
 def test_a_log_without_types_is_read_by_what_was_heard(tmp_path: Path) -> None:
-    """A row is a whole play: a skip under 30 seconds, unless nine tenths were heard; what is not known was heard."""
+    """A row is a whole play: a skip if under 30 seconds and under nine tenths were heard. If nothing is known, it was heard."""
     plays = [(29_999, None), (30_000, None), (5_000, 5_100), (5_000, 60_000), (None, None), ("long", None)]
     rows = "".join(f"u,t{n},{NOON_MS + n},{'' if p is None else p},{k or ''}\n" for n, (p, k) in enumerate(plays))
     (tmp_path / "log.csv").write_text("user_id,track_id,at_ms,played_ms,track_ms\n" + rows)
@@ -369,7 +373,7 @@ def test_a_log_without_types_is_read_by_what_was_heard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_a_log_without_types_and_times_heard_is_all_plays(tmp_path: Path, form: str) -> None:
-    """And says so, and warns that there are no skips."""
+    """The importer says so, and warns that there are no skips."""
     texts = {
         "csv": f"user_id,track_id,at_ms\nu,t,{NOON_MS}\n",
         "jsonl": f'{{"user_id": "u", "track_id": "t", "at_ms": {NOON_MS}}}\n',
@@ -384,7 +388,7 @@ def test_a_log_without_types_and_times_heard_is_all_plays(tmp_path: Path, form: 
 
 
 def test_constants_stand_for_columns(tmp_path: Path) -> None:
-    """One person's log need not name the person, nor a log of whole plays its type."""
+    """One person's log need not name the person, and a log of whole plays need not name the type."""
     (tmp_path / "log.csv").write_text(f"track_id,at_ms\nt,{NOON_MS}\n")
 
     log, _ = _told(tmp_path / "log.csv", tmp_path / "log", user="ann", type="complete")
@@ -402,7 +406,7 @@ def test_constants_stand_for_columns(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_contradict_the_log_are_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
-    """A constant over a column would make all listeners one."""
+    """If a constant replaced a column, all listeners would become one."""
     (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms\nu,t,play,{NOON_MS}\n")
 
     with pytest.raises(LogError, match=words):
@@ -410,7 +414,9 @@ def test_options_that_contradict_the_log_are_refused(tmp_path: Path, options: di
 
 
 def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
-    """Titles, artists, albums, groups, durations in seconds or milliseconds; only of tracks that were heard."""
+    """It has titles, artists, albums, groups, and durations in seconds or milliseconds. Only tracks that were heard are
+    kept.
+    """
     (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms,title\nu,7,play,{NOON_MS},Old\nu,8,play,{NOON_MS},Kept\n")
     (tmp_path / "tracks.tsv").write_text(
         "id\tname\tartist\talbum\tgroup\tduration_s\n"
@@ -451,7 +457,7 @@ def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
     ],
 )
 def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path: Path, text: str, columns: dict[str, str], words: str) -> None:
-    """By the same rules as the log."""
+    """It is checked by the same rules as the log."""
     (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms\nu,7,play,{NOON_MS}\n")
     (tmp_path / "tracks.csv").write_text(text)
 

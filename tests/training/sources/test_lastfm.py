@@ -1,4 +1,4 @@
-"""Scrobbles of Last.fm, on made-up rows of the forms that exporters write."""
+"""Scrobbles of Last.fm, with invented rows in the forms that exporters write."""
 
 from pathlib import Path
 
@@ -31,7 +31,9 @@ TEN_MS = 1_769_853_600_000  # 2026-01-31 10:00 UTC
     ],
 )
 def test_every_form_gives_the_same_play(tmp_path: Path, name: str, text: str, listener: str) -> None:
-    """With or without a header, in Last.fm's own times or Unix time; the listener is named in the file or by it."""
+    """With or without a header, in Last.fm's own times or Unix time. The listener's name is in the file or is the file's
+    name.
+    """
     (tmp_path / name).write_text(text, "utf-8")
 
     log = imported("lastfm", tmp_path / "log", tmp_path / name)
@@ -45,14 +47,14 @@ def test_every_form_gives_the_same_play(tmp_path: Path, name: str, text: str, li
 
 
 def test_a_person_may_be_named(tmp_path: Path) -> None:
-    """Instead of by the file."""
+    """`--user` takes precedence over the file's name."""
     (tmp_path / "export (1).csv").write_text("Band,Album,Song,31 Jan 2026 10:00\n")
 
     assert rows(imported("lastfm", tmp_path / "log", tmp_path / "export (1).csv", user="ann"), "user_id") == [("ann",)]
 
 
 def test_rows_without_a_time_are_passed_over_by_reason(tmp_path: Path) -> None:
-    """What was playing, and scrobbles whose time was lost; a time that is none breaks its row."""
+    """These are the track that was playing, and scrobbles whose time was lost. A time that cannot be read breaks its row."""
     lines = [
         "Band,Album,Now,",
         "Band,Album,Lost,01 Jan 1970 00:00",
@@ -69,7 +71,7 @@ def test_rows_without_a_time_are_passed_over_by_reason(tmp_path: Path) -> None:
 
 
 def test_quotes_in_the_data_set_are_letters(tmp_path: Path) -> None:
-    """The TSV quotes nothing, so an open quote at the start of a title closes nowhere."""
+    """The TSV quotes nothing, so a quote at the start of a title is a letter."""
     lines = [f'u\t2026-01-31T10:0{n}:00Z\t\tBand\t\t"Song {n}' for n in range(3)]
     (tmp_path / "1k.tsv").write_text("\n".join(lines) + "\n")
 
@@ -77,7 +79,7 @@ def test_quotes_in_the_data_set_are_letters(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """With what it has and what was wanted."""
+    """The error names the columns found and the columns expected."""
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
 
     with pytest.raises(LogError, match=r"x.csv: wanted columns artist, track and one of uts, date, utc_time; found a, b"):

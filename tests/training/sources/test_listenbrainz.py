@@ -1,4 +1,4 @@
-"""ListenBrainz' export, on made-up listens of the documented form."""
+"""ListenBrainz exports, with invented listens in the documented form."""
 
 import json
 import zipfile
@@ -16,7 +16,7 @@ TEN = 1_769_853_600  # 2026-01-31 10:00 UTC
 
 
 def listen(second: int, title: str, *, mbid: str | None = None, **more: Any) -> Mapping[str, Any]:
-    """A listen; `mbid` is what the server made of its names."""
+    """Make a listen. `mbid` is the id that the server found for its names."""
     return {
         "listened_at": TEN + second,
         "track_metadata": {
@@ -31,12 +31,12 @@ def listen(second: int, title: str, *, mbid: str | None = None, **more: Any) -> 
 
 
 def text(*objects: object) -> str:
-    """JSON Lines."""
+    """Write objects as JSON Lines."""
     return "".join(json.dumps(one) + "\n" for one in objects)
 
 
 def test_an_export_is_read_as_it_was_downloaded(tmp_path: Path) -> None:
-    """Listens of all months and feedback, named by `user.json`; the rest is listed."""
+    """Listens of all months and feedback are read, and `user.json` names the listener. Other files are listed."""
     feedback = [
         {"recording_mbid": "m1", "score": 1, "created": TEN + 9},
         {"recording_mbid": "m2", "score": -1, "created": TEN + 8},
@@ -71,7 +71,7 @@ def test_an_export_is_read_as_it_was_downloaded(tmp_path: Path) -> None:
 
 
 def test_a_listener_is_named_by_the_listen_the_archive_or_the_person(tmp_path: Path) -> None:
-    """In this order, from the last: `--user`, user_name, the name of the export."""
+    """`--user` takes precedence over user_name, and user_name over the name of the export."""
     (tmp_path / "listenbrainz_ben_5" / "listens" / "2026").mkdir(parents=True)
     path = tmp_path / "listenbrainz_ben_5" / "listens" / "2026" / "1.jsonl"
     path.write_text(text(listen(0, "Song"), listen(1, "Song", user_name="cid")))
@@ -82,7 +82,7 @@ def test_a_listener_is_named_by_the_listen_the_archive_or_the_person(tmp_path: P
 
 
 def test_odd_listens_break_and_are_counted(tmp_path: Path) -> None:
-    """Rows of another format among them too."""
+    """They include rows of another format."""
     odd = [
         {"listened_at": TEN, "track_metadata": None},
         {"listened_at": TEN},
@@ -100,7 +100,7 @@ def test_odd_listens_break_and_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_file_without_listens_is_refused(tmp_path: Path) -> None:
-    """With what was wanted."""
+    """The error says what was expected."""
     (tmp_path / "x.json").write_text('{"a": 1}')
 
     with pytest.raises(LogError, match=r"wanted listens with listened_at and track_metadata; found .*x.json"):

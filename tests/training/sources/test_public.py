@@ -1,4 +1,4 @@
-"""Readers of public data sets, on made-up rows of the documented form."""
+"""Readers of public data sets, with invented rows in the documented form."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def _kuairand(folder: Path) -> Path:
 
 
 def test_kuairand_gives_one_entry_a_row(tmp_path: Path) -> None:
-    """Folded, each shown video is one entry, in order, opinions joined to it; the same video again is a new entry."""
+    """Each shown video is one entry, in order, with its opinions. The same video later is a new entry."""
     log = import_log("kuairand", [str(_kuairand(tmp_path / "data"))], tmp_path / "log")
 
     sequences = build(log, HistoryRule())
@@ -53,14 +53,14 @@ def test_kuairand_gives_one_entry_a_row(tmp_path: Path) -> None:
 
 
 def test_kuairand_asks_only_where_passing_over_is_a_skip(tmp_path: Path) -> None:
-    """History and other tabs inform the model; the evaluation asks about the feed alone."""
+    """The model reads history and other tabs, but only events of the feed are cases."""
     log = import_log("kuairand", [str(_kuairand(tmp_path / "data"))], tmp_path / "log")
 
     assert build(log, HistoryRule()).asked.tolist() == [False, False, False, True, True, False]
 
 
 def test_kuairand_history_lies_before_all_events(tmp_path: Path) -> None:
-    """The made-up times keep the history's order, a minute apart, before anything that has a time."""
+    """The invented times keep the history's order, a minute apart, before every real time."""
     log = import_log("kuairand", [str(_kuairand(tmp_path / "data"))], tmp_path / "log")
 
     times = log.events().filter(~pl.col("asked")).collect()["at_ms"].to_list()[:3]
@@ -69,7 +69,7 @@ def test_kuairand_history_lies_before_all_events(tmp_path: Path) -> None:
 
 
 def test_kuairand_wants_its_folder(tmp_path: Path) -> None:
-    """The refusal says what was looked for."""
+    """The error says which files were expected."""
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "other.parquet")
 
     with pytest.raises(LogError, match=r"wanted one folder with an events.parquet"):
@@ -80,7 +80,7 @@ def test_kuairand_wants_its_folder(tmp_path: Path) -> None:
 
 
 def test_kuairand_counts_rows_and_opinions(tmp_path: Path) -> None:
-    """A like is an event more, but no row more: the rows add up to those in the files. Other files are listed."""
+    """A like adds an event but no row, so the rows add up to the files' rows. Other files are listed."""
     folder = _kuairand(tmp_path / "data")
     (folder / "README.md").write_text("")
 
@@ -92,7 +92,7 @@ def test_kuairand_counts_rows_and_opinions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["user_id", "time_ms"])
 def test_kuairand_counts_rows_without_a_value(tmp_path: Path, missing: str) -> None:
-    """A null is no listener and no time; the rows around it stay."""
+    """A null is neither a listener nor a time. The rows around it are read."""
     folder = _kuairand(tmp_path / "data")
     events = pl.read_parquet(folder / "events.parquet")
     events.with_columns(pl.when(pl.int_range(3) == 1).then(None).otherwise(missing).alias(missing)).write_parquet(
@@ -106,7 +106,7 @@ def test_kuairand_counts_rows_without_a_value(tmp_path: Path, missing: str) -> N
 
 
 def test_nowplaying_keeps_its_published_split(tmp_path: Path) -> None:
-    """Each file is a part, each session a listener, seconds become milliseconds."""
+    """Each file is a part, each session is a listener, and seconds become milliseconds."""
     for number, part in enumerate(("train", "valid", "test")):
         (tmp_path / f"{part}.csv").write_text(f"session_id\titem_id\ttimestamp\n{number}\t34\t170000000{number}\n")
 
@@ -120,7 +120,7 @@ def test_nowplaying_keeps_its_published_split(tmp_path: Path) -> None:
 
 
 def test_nowplaying_keeps_the_order_of_one_second_and_asks_from_the_second_track_on(tmp_path: Path) -> None:
-    """Three tweets of one second, one track twice in a row: all stay, in the file's order; the first is context only."""
+    """Three tweets of one second, one track twice in a row, all stay in the file's order. The first is context only."""
     for part, session in (("train", 1), ("valid", 2), ("test", 3)):
         lines = "".join(f"{session}\t{item}\t1700000000\n" for item in (9, 5, 5))
         (tmp_path / f"{part}.csv").write_text(f"session_id\titem_id\ttimestamp\n{lines}")
@@ -135,7 +135,7 @@ def test_nowplaying_keeps_the_order_of_one_second_and_asks_from_the_second_track
 
 
 def test_mssd_reads_skip_2_in_the_order_of_positions(tmp_path: Path) -> None:
-    """A session's playbacks keep their order though only the hour is known, across midnight too; skip_2 is the skip."""
+    """Playbacks keep their order though only the hour is known, also across midnight. skip_2 marks the skips."""
     (tmp_path / "log_0.csv").write_text(
         "session_id,session_position,session_length,track_id_clean,skip_1,skip_2,skip_3,not_skipped,hour_of_day,date\n"
         "0_a,3,3,t_z,false,false,true,false,0,2018-07-16\n"
@@ -159,7 +159,7 @@ _PLAYBACKS = [(1, 't"x', "true", 23), (2, "t_y", "false", 23), (3, "t_z", "perha
 
 
 def test_mssd_counts_what_it_cannot_read(tmp_path: Path) -> None:
-    """Stray quotes lose no row; odd values break theirs."""
+    """Stray quotes lose no row. A value that cannot be read breaks its row."""
     rows = [f"0_a,{n},4,{track},a,{skip},a,a,{hour},2018-07-15" for n, track, skip, hour in _PLAYBACKS]
     rows += ["", MSSD, "0_a,4,4,t_z"]
     (tmp_path / "log_0.csv").write_text("\n".join([MSSD, *rows]))
@@ -179,7 +179,7 @@ def test_mssd_counts_what_it_cannot_read(tmp_path: Path) -> None:
 
 
 def test_nowplaying_counts_what_it_cannot_read(tmp_path: Path) -> None:
-    """Of all three files together; a file that is no part of the split is listed."""
+    """The rows of all three files are counted together. A file that is no part of the split is listed."""
     for part in ("train", "valid", "test", "more"):
         rows = [f"{part}\t5\t1700000000", f"{part}\t\t1700000001", f'{part}\t12"\tnoon', ""]
         (tmp_path / f"{part}.csv").write_text("\n".join(["session_id\titem_id\ttimestamp", *rows]) + "\n")
@@ -194,13 +194,13 @@ def test_nowplaying_counts_what_it_cannot_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["kuairand", "nowplaying", "mssd", "spotify_export"])
 def test_formats_with_fixed_columns_refuse_renaming(tmp_path: Path, source: str) -> None:
-    """`--column` with such a format would do nothing: better to say so."""
+    """`--column` would have no effect with such a format, so it is an error."""
     with pytest.raises(LogError, match="fixed columns"):
         import_log(source, [str(tmp_path)], tmp_path / "log", columns={"track_id": "song"})
 
 
 def _yambda(folder: Path, name: str, form: str = "parquet", **columns: object) -> Path:
-    """A file of Yambda's flat form."""
+    """Write a file in Yambda's flat form."""
     folder.mkdir(exist_ok=True)
     frame = pl.DataFrame({"uid": [7, 7], "item_id": [5, 6], "timestamp": [0, 300], "is_organic": [1, 0], **columns})
     path = folder / f"{name}.{form}"
@@ -210,7 +210,7 @@ def _yambda(folder: Path, name: str, form: str = "parquet", **columns: object) -
 
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_yambda_is_read_in_its_parts(tmp_path: Path, form: str) -> None:
-    """Under half of a track is a skip; opinions are events; what was taken back is passed over, and all is counted."""
+    """Less than half of a track is a skip, and opinions are events. Withdrawn opinions are passed over and counted."""
     folder = tmp_path / "50m"
     _yambda(folder, "listens", form, played_ratio_pct=[49, 100], track_length_seconds=[200, 200])
     _yambda(folder, "likes", form, timestamp=[5, 305])
@@ -235,7 +235,7 @@ def test_yambda_is_read_in_its_parts(tmp_path: Path, form: str) -> None:
 
 
 def test_yambda_is_read_in_one_file(tmp_path: Path) -> None:
-    """`multi_event` says of each row what it is."""
+    """Each row of `multi_event` names its type."""
     kinds = pl.Series(["listen", "dislike"], dtype=pl.Categorical())
     path = _yambda(tmp_path / "50m", "multi_event", event_type=kinds, played_ratio_pct=[None, None])
 
@@ -247,7 +247,7 @@ def test_yambda_is_read_in_one_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_kuairand_full_is_read_from_its_logs(tmp_path: Path, form: str) -> None:
-    """All log files of a folder; the files of features are listed."""
+    """All log files of a folder are read. The files of features are listed."""
     (tmp_path / "data").mkdir()
     columns = {
         "user_id": [1, 1],
@@ -285,7 +285,7 @@ def test_kuairand_full_is_read_from_its_logs(tmp_path: Path, form: str) -> None:
 
 
 def test_recbole_reads_ratings_and_titles(tmp_path: Path) -> None:
-    """MovieLens as RecBole shares it: a rating below 3 is a skip, titles come from the file of items."""
+    """In RecBole's MovieLens, a rating below 3 is a skip, and titles come from the file of items."""
     (tmp_path / "ml").mkdir()
     (tmp_path / "ml" / "ml-100k.inter").write_text(
         "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -311,7 +311,7 @@ def test_recbole_reads_ratings_and_titles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("source", "name"), [("yambda", "x.parquet"), ("kuairand_full", "x.parquet"), ("recbole", "x.item")])
 def test_a_folder_without_the_files_that_matter_is_refused(tmp_path: Path, source: str, name: str) -> None:
-    """With what was wanted."""
+    """The error says which files were expected."""
     if name.endswith("parquet"):
         pl.DataFrame({"a": [1]}).write_parquet(tmp_path / name)
     else:

@@ -1,4 +1,4 @@
-"""Databases of music servers, with tables as their programs make them and made-up rows."""
+"""Databases of music servers, with tables as their programs make them and invented rows."""
 
 import sqlite3
 from pathlib import Path
@@ -13,7 +13,7 @@ TEN_MS = 1_769_853_600_000  # 2026-01-31 10:00 UTC
 
 
 def database(path: Path, *statements: str) -> Path:
-    """An SQLite file."""
+    """Make an SQLite file."""
     connection = sqlite3.connect(path)
     for statement in statements:
         connection.execute(statement)
@@ -33,7 +33,7 @@ NAVIDROME = (
 
 
 def test_navidromes_scrobbles_and_stars_are_a_log(tmp_path: Path) -> None:
-    """Listeners by name, tracks by the id that the Subsonic API has; a file or a user that is gone loses no row."""
+    """Listeners have their names, and tracks the id of the Subsonic API. Rows of a deleted file or user are not lost."""
     path = database(
         tmp_path / "navidrome.db",
         *NAVIDROME,
@@ -61,7 +61,7 @@ def test_navidromes_scrobbles_and_stars_are_a_log(tmp_path: Path) -> None:
 
 
 def test_a_database_without_scrobbles_is_refused(tmp_path: Path) -> None:
-    """In the database's words; a file that is none too, and one that is compressed."""
+    """The error has the database's words. A file that is no database and one that is compressed are refused too."""
     old = database(tmp_path / "navidrome.db", NAVIDROME[0])
     (tmp_path / "text.db").write_text("not a database, but text that is long enough to be looked at" * 20)
     (tmp_path / "packed.db.gz").write_bytes(b"")
@@ -85,7 +85,7 @@ PLAYBACK = (
 
 @pytest.mark.parametrize("form", ["db", "tsv"])
 def test_jellyfins_playback_is_a_log(tmp_path: Path, form: str) -> None:
-    """From the plugin's database or its backup: films are passed over, times are the server's clock."""
+    """The plugin's database and its backup are read. Films are passed over, and times follow the server's clock."""
     path = tmp_path / f"playback_reporting.{form}"
     if form == "tsv":
         path.write_text("\n".join(PLAYBACK) + "\n")
@@ -109,7 +109,7 @@ def test_jellyfins_playback_is_a_log(tmp_path: Path, form: str) -> None:
 
 
 def test_jellyfins_clock_must_be_known(tmp_path: Path) -> None:
-    """The database does not say where the server stands."""
+    """The database does not contain the server's time zone."""
     (tmp_path / "backup.tsv").write_text(PLAYBACK[0] + "\n")
 
     with pytest.raises(LogError, match=r"time without a zone.*--timezone"):

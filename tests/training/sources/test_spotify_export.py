@@ -1,4 +1,4 @@
-"""Personal Spotify exports, on made-up playbacks of the documented form: whose rows they are, and what became of each."""
+"""Personal Spotify exports, with invented playbacks in the documented form: listeners, tracks and skips."""
 
 import json
 import zipfile
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 def extended(minute: int, ms_played: int, reason_end: str | None, *, skipped: bool | None, **more: object) -> Row:
-    """A playback of the extended history that ended in a minute of New Year's morning."""
+    """Make a playback of the extended history that ended in this minute of New Year's morning."""
     return {
         "ts": f"2024-01-01T00:{minute:02d}:00Z",
         "platform": "android",
@@ -34,7 +34,7 @@ def extended(minute: int, ms_played: int, reason_end: str | None, *, skipped: bo
 
 
 def basic(minute: int, ms_played: int = 200_000, **more: object) -> Row:
-    """The same of the basic history."""
+    """Make a playback of the basic history."""
     return {
         "endTime": f"2024-01-01 00:{minute:02d}",
         "artistName": "Band",
@@ -45,19 +45,19 @@ def basic(minute: int, ms_played: int = 200_000, **more: object) -> Row:
 
 
 def write(path: Path, rows: Sequence[object]) -> None:
-    """A file of an export."""
+    """Write a file of an export."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(rows, indent=1))
 
 
 def imported(tmp_path: Path, *paths: Path, max_broken: float = 0.0) -> Log:
-    """The log of some files or folders."""
+    """Import files or folders, and return the log."""
     console = Console(file=StringIO())
     return import_log("spotify_export", list(map(str, paths)), tmp_path / "log", max_broken=max_broken, console=console)
 
 
 def listeners(log: Log) -> list[str]:
-    """Whose events there are."""
+    """Return the names of the log's listeners."""
     return log.events().collect()["user_id"].unique().sort().to_list()
 
 
@@ -75,14 +75,14 @@ def listeners(log: Log) -> list[str]:
 def test_a_skip_is_what_the_rows_say_or_how_they_ended(
     tmp_path: Path, ms_played: int, reason_end: str | None, skipped: bool | None, type: str
 ) -> None:
-    """`skipped` decides where it says something; else the 30 seconds, unless the track is known to have ended by itself."""
+    """`skipped` decides if it has a value. Otherwise less than 30 seconds is a skip, unless the track ended by itself."""
     write(tmp_path / "endsong_0.json", [extended(1, ms_played, reason_end, skipped=skipped)])
 
     assert imported(tmp_path, tmp_path / "endsong_0.json").events().collect()["type"].to_list() == [type]
 
 
 def test_a_playback_is_dated_by_its_start(tmp_path: Path) -> None:
-    """`ts` is when it ended."""
+    """The field `ts` is the time at which a playback ended."""
     write(tmp_path / "endsong_0.json", [extended(10, 60_000, "trackdone", skipped=None)])
 
     events = imported(tmp_path, tmp_path / "endsong_0.json").events().collect()
@@ -91,7 +91,7 @@ def test_a_playback_is_dated_by_its_start(tmp_path: Path) -> None:
 
 
 def test_what_names_no_track_is_passed_over_by_reason(tmp_path: Path) -> None:
-    """Podcasts, audiobooks, and playbacks of which Spotify knows nothing any more; in both formats."""
+    """These are podcasts, audiobooks, and playbacks of removed tracks, in both forms of history."""
     nothing = {"spotify_track_uri": None, "master_metadata_track_name": None, "master_metadata_album_artist_name": None}
     write(
         tmp_path / "nina" / "Streaming_History_Audio_2024.json",
@@ -114,7 +114,7 @@ def test_what_names_no_track_is_passed_over_by_reason(tmp_path: Path) -> None:
 
 
 def test_odd_rows_break_and_are_counted(tmp_path: Path) -> None:
-    """Rows of another format, values of another type, times that are none."""
+    """They have another format, values of another type, or times that cannot be read."""
     rows = [
         extended(1, 60_000, None, skipped=None),
         {"track": "Song"},
@@ -135,7 +135,7 @@ def test_odd_rows_break_and_are_counted(tmp_path: Path) -> None:
 
 
 def test_each_persons_folder_is_a_listener(tmp_path: Path) -> None:
-    """Named by that folder; folders that Spotify names, and the archive as it was downloaded, are looked through."""
+    """The folder's name is the listener's, unless Spotify chose it. So is the name of an archive."""
     write(tmp_path / "all/ann/Spotify Extended Streaming History/Streaming_History_Audio_2024_0.json", [_KEPT])
     write(tmp_path / "all/ann/MyData/StreamingHistory_music_0.json", [basic(59)])
     write(tmp_path / "all/ben/Streaming_History_Audio_2024_0.json", [_KEPT])
@@ -164,7 +164,7 @@ def test_people_whose_folders_have_one_name_stay_apart(tmp_path: Path) -> None:
 
 
 def test_a_username_counts_more_than_a_folder(tmp_path: Path) -> None:
-    """Older exports have one. The basic history in the same folder is the same person's."""
+    """Older exports have a username. It also applies to the basic history in the same folder."""
     write(tmp_path / "x" / "endsong_0.json", [extended(1, 60_000, None, skipped=None, username="nina")])
     write(tmp_path / "x" / "StreamingHistory0.json", [basic(30)])
 
@@ -172,7 +172,7 @@ def test_a_username_counts_more_than_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_basic_history_is_read(tmp_path: Path) -> None:
-    """With ids made of names, in the file's order within a minute; under 30 seconds is a skip."""
+    """Ids are made of names. Within a minute the file's order counts. Less than 30 seconds is a skip."""
     rows = [basic(5, 240_000), basic(5, 2_000, trackName="Intro"), basic(5, 1_000, trackName="Other"), basic(9)]
     write(tmp_path / "nina" / "StreamingHistory_music_0.json", rows)
 
@@ -190,7 +190,7 @@ def test_the_basic_history_is_read(tmp_path: Path) -> None:
 
 
 def test_both_histories_together_count_no_playback_twice(tmp_path: Path) -> None:
-    """Within the time of the extended one the basic rows are the same playbacks; later ones are new, of the same tracks."""
+    """Basic rows within the time of the extended history are in it already. Later ones are new, and get the same track ids."""
     write(tmp_path / "nina" / "Streaming_History_Audio_2024.json", [extended(m, 60_000, None, skipped=None) for m in (10, 20)])
     write(
         tmp_path / "nina" / "StreamingHistory_music_0.json", [basic(10), basic(15), basic(30, trackName="Song 20"), basic(31)]
@@ -208,7 +208,7 @@ def test_both_histories_together_count_no_playback_twice(tmp_path: Path) -> None
 
 
 def test_files_without_listening_are_ignored_and_listed(tmp_path: Path) -> None:
-    """An export has dozens of them, in all forms of JSON."""
+    """An export has dozens of such files, with all kinds of JSON."""
     write(tmp_path / "nina" / "Streaming_History_Audio_2024.json", [_KEPT])
     write(tmp_path / "nina" / "SearchQueries.json", [{"platform": "IPHONE", "searchTime": "2024-01-01T00:00:00Z"}])
     write(tmp_path / "nina" / "Playlist1.json", {"playlists": [{"name": "Mine"}]})  # type: ignore[arg-type] # an object
@@ -235,7 +235,7 @@ def test_a_damaged_history_is_refused(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("text", ['{"tracks": 5}', "[]", '[{"tracks": 5}]', ""])
 def test_a_file_that_is_no_export_is_refused(tmp_path: Path, text: str) -> None:
-    """If a path names the file itself; the refusal says what was wanted."""
+    """It holds if a path names the file itself. The error says what was expected."""
     (tmp_path / "library.json").write_text(text)
 
     with pytest.raises(LogError, match=r"wanted Spotify's streaming history.*ts and ms_played.*found .*library.json"):
@@ -246,7 +246,7 @@ _KEPT = extended(1, 60_000, "trackdone", skipped=None)
 
 
 def test_an_export_with_a_mark_or_in_utf_16_is_read(tmp_path: Path) -> None:
-    """An editor on Windows adds one."""
+    """An editor on Windows may add a byte order mark."""
     text = json.dumps([extended(1, 60_000, None, skipped=None, master_metadata_track_name="Für Elise")], ensure_ascii=False)
     (tmp_path / "endsong_0.json").write_bytes(text.encode("utf-8-sig"))
     (tmp_path / "endsong_1.json").write_bytes(text.replace("track:1", "track:2").encode("utf-16"))

@@ -17,7 +17,7 @@ QUERY = "SELECT listener AS user_id, song, heard AS played_ms, listened_at AS at
 
 
 def database(folder: Path) -> str:
-    """The URL of a database with a row of each odd kind."""
+    """Make a database with all kinds of odd rows, and return its URL."""
     with sqlite3.connect(folder / "plays.db") as connection:
         connection.execute("CREATE TABLE plays (listener INTEGER, song, heard, listened_at TEXT)")
         connection.executemany(
@@ -35,7 +35,7 @@ def database(folder: Path) -> str:
 
 
 def imported(url: str, out: Path, query: str = QUERY, **options: object) -> Log:
-    """The log of a query."""
+    """Import the rows of a query, and return the log."""
     given: dict[str, object] = {
         "columns": {"track_id": "song"},
         "clock": Clock(zone="Europe/Berlin"),
@@ -47,7 +47,7 @@ def imported(url: str, out: Path, query: str = QUERY, **options: object) -> Log:
 
 
 def test_a_query_is_a_log(tmp_path: Path) -> None:
-    """Renamed, read by what was heard, whole floats as ids without decimals; odd values break their rows."""
+    """Columns may be renamed, and ids that are whole floats have no decimals. Values that cannot be read break their rows."""
     log = imported(database(tmp_path), tmp_path / "log")
 
     assert log.events().collect().select("user_id", "track_id", "type").rows() == [
@@ -69,7 +69,7 @@ def test_a_query_is_a_log(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_database_refuses_is_said(tmp_path: Path, query: str, words: str) -> None:
-    """In its own words, without a traceback."""
+    """The error has the database's own words, without a traceback."""
     with pytest.raises(LogError, match=words):
         imported(database(tmp_path), tmp_path / "log", query)
 
@@ -87,18 +87,18 @@ def test_what_the_database_refuses_is_said(tmp_path: Path, query: str, words: st
     ],
 )
 def test_a_database_that_cannot_be_reached_is_said(tmp_path: Path, url: str, words: str) -> None:
-    """With what to install, and never with the password."""
+    """The error says what to install, and never contains the password."""
     with pytest.raises(LogError, match=words):
         imported(url, tmp_path / "log")
 
 
 def test_passwords_are_not_kept() -> None:
-    """log.json travels with artifacts."""
+    """log.json becomes part of artifacts."""
     assert hide_password("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
 
 
 def test_rows_are_counted_by_the_database(tmp_path: Path) -> None:
-    """Before they are read, in one transaction; what is not asked for is not fetched as a column."""
+    """They are counted before they are read, in one transaction. Columns that are not needed are not fetched."""
     table = open_query(database(tmp_path), "SELECT * FROM plays")
     [frame] = table.rows(["listener"])
 

@@ -1,4 +1,4 @@
-"""Moments in every form that databases, spreadsheets and programs write."""
+"""Times in every form that databases, spreadsheets and programs write."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -24,7 +24,7 @@ BERLIN = Clock(zone="Europe/Berlin")
 
 
 def moment(text: str | None, clock: Clock | None = None) -> datetime | str | None:
-    """When it was, or why that is not known."""
+    """Convert one time. Returns the moment, or the reason why it cannot be read."""
     at_ms, fault = read_times(pl.Series([text], dtype=pl.String), clock or Clock()).row(0)
     return fault if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
 
@@ -54,7 +54,7 @@ def moment(text: str | None, clock: Clock | None = None) -> datetime | str | Non
     ],
 )
 def test_a_time_that_says_all_is_read(text: str) -> None:
-    """ISO 8601, Postgres, pandas, BigQuery, e-mail, Unix time in four units: the same moment."""
+    """ISO 8601, Postgres, pandas, BigQuery, e-mail and Unix time in four units give the same moment."""
     assert moment(text) == TEN
 
 
@@ -71,21 +71,21 @@ def test_a_time_that_says_all_is_read(text: str) -> None:
     ],
 )
 def test_a_time_without_a_zone_wants_one(text: str) -> None:
-    """Nobody can know whose eleven o'clock it was, until the person says."""
+    """Eleven o'clock is another moment in each zone, so the person must give one."""
     assert moment(text) == NO_ZONE
     assert moment(text, BERLIN) == TEN
 
 
 @pytest.mark.parametrize("text", ["1/31/2026 11:00", "01/31/2026 11:00:00 AM", "1-31-2026 11:00"])
 def test_dates_with_slashes_want_their_order(text: str) -> None:
-    """America begins with the month."""
+    """In America, the month comes first."""
     assert moment(text, BERLIN) == NO_ORDER
     assert moment(text, Clock(zone="Europe/Berlin", dates=MONTH_FIRST)) == TEN
     assert moment(text, Clock(zone="Europe/Berlin", dates=DAY_FIRST)) == UNREADABLE
 
 
 def test_the_clock_of_twelve_hours_is_read() -> None:
-    """Noon and midnight are both twelve."""
+    """Noon and midnight are both written as 12."""
     clock = Clock(zone="UTC", dates=DAY_FIRST)
     hours = [moment(f"31/1/2026 {hour}", clock) for hour in ("12:00 AM", "12:00 PM", "1:05:09 pm", "13:00 pm")]
 
@@ -109,30 +109,30 @@ def test_the_clock_of_twelve_hours_is_read() -> None:
     ],
 )
 def test_what_is_no_time_says_so(text: str, fault: str) -> None:
-    """MySQL's zero date and Postgres' infinity too."""
+    """It includes MySQL's zero date and Postgres' infinity."""
     assert moment(text) == fault
 
 
 def test_a_missing_time_is_no_fault() -> None:
-    """It is missing, which is another reason."""
+    """A missing time is reported under another reason."""
     assert (moment(None), moment(" ")) == (None, None)
 
 
 def test_clocks_that_are_put_forward_or_back() -> None:
-    """Of an hour that comes twice the first is taken; one that never was is no time."""
+    """If an hour comes twice, the first one is meant. A time in an hour that was left out is invalid."""
     assert moment("2026-10-25 02:30:00", BERLIN) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert moment("2026-03-29 02:30:00", BERLIN) == LEFT_OUT
 
 
 def test_fractions_keep_their_milliseconds() -> None:
-    """However many digits there are, with a point or a comma."""
+    """They may have any number of digits, with a point or a comma."""
     texts = ["2026-01-31 10:00:00.5+00", "2026-01-31T10:00:00,123456789Z", "1769853600.25"]
 
     assert [moment(text) for text in texts] == [TEN + timedelta(milliseconds=ms) for ms in (500, 123, 250)]
 
 
 def test_times_that_are_typed_need_no_reading() -> None:
-    """Parquet's own: with a zone as they are, without one in the given zone."""
+    """Datetimes of Parquet keep their zone, or get the given one."""
     zoned = pl.Series([TEN.astimezone(timezone(timedelta(hours=1))), None])
     naive = pl.Series([TEN.replace(tzinfo=None, hour=11)])
 
@@ -142,7 +142,7 @@ def test_times_that_are_typed_need_no_reading() -> None:
 
 
 def test_odd_times_keep_their_places() -> None:
-    """Plain ones are read at once, the others after them."""
+    """Common forms are read first and the others afterwards, but the order of rows stays."""
     texts = ["x", "2026-01-31T10:00:00Z", None, "2026-01-31 10:00:00+00", "2026-01-31"]
 
     assert [moment(text) for text in texts] == [
@@ -154,12 +154,12 @@ def test_odd_times_keep_their_places() -> None:
     ("text", "milliseconds", "at_ms"), [("1.5", False, 1500), ("1500", True, 1500), ("1500.0", True, 1500)]
 )
 def test_unix_times_are_in_the_unit_that_their_column_names(text: str, milliseconds: bool, at_ms: int) -> None:
-    """`at_s` and `at_ms` are not guessed at."""
+    """The units of `at_s` and `at_ms` are not guessed from the size."""
     assert read_unix(pl.Series([text]), milliseconds=milliseconds).rows() == [(at_ms, None)]
 
 
 def test_what_is_no_unix_time_says_so() -> None:
-    """With the unit that was wanted."""
+    """The error names the expected unit."""
     assert read_unix(pl.Series(["noon", None]), milliseconds=False).rows() == [
         (None, "unreadable time (wanted Unix seconds)"),
         (None, None),
@@ -167,6 +167,6 @@ def test_what_is_no_unix_time_says_so() -> None:
 
 
 def test_an_unknown_zone_is_refused() -> None:
-    """With examples."""
+    """The error has examples."""
     with pytest.raises(LogError, match="--timezone CEST: no such time zone; examples are Europe/Berlin, UTC"):
         Clock(zone="CEST")

@@ -1,27 +1,27 @@
-"""An index of the catalogue inside the graph: items lie in blocks that score alike, and only the likeliest blocks are
+"""An index of the catalogue inside the graph: items with similar scores lie in one block, and only the best blocks are
 searched.
 
-The exhaustive search of `int8_search` reads every item. Here items lie in blocks of sixteen places (`clusters`), and blocks
-lie in groups of sixteen. The query is compared in int8 with the means of the groups, a ninetieth of the rows; then with the
-means of the blocks in the best groups; then with the items of the best blocks. Last, the best rows are scored exactly.
-Groups, blocks and rows are gathered from the memory-mapped file, so worker processes share them.
+The exhaustive search of `int8_search` reads every item. Here items lie in blocks of sixteen places (`clusters`), and blocks lie
+in groups of sixteen. The query is compared in int8 with the means of the groups, which are a ninetieth of the rows. Next it is
+compared with the means of the blocks in the best groups, then with the items of the best blocks. Last, the best rows are scored
+exactly. Groups, blocks and rows are gathered from the memory-mapped file, so worker processes share them.
 
 Blocks are cut so that a score differs little from its block's mean. Distances are weighted by the second moment of real
 queries: E[(q.x - q.y)^2] = (x - y)' E[q q'] (x - y). Blocks are small, because a mean says more about few members.
 
-An index misses tracks that no mean represents: popular tracks among unpopular ones, and tracks whose nearest block was full.
-So blocks have free places. The rows furthest from their block's mean leave it and stand alone; the query is compared with
-each of them, as with each group. docs/measurements/large-catalogues.md has the figures behind these choices. Of two blocks
-with the same mean, the block whose scores spread more has the better best item. So a block is represented by its mean, plus
-twice the spread in the column that is the same for every query (biases have one).
+An index misses tracks that no mean represents: popular tracks among unpopular ones, and tracks whose nearest block was full. So
+blocks have free places. The rows furthest from their block's mean leave it and stand alone; the query is compared with each of
+them, as with each group. docs/measurements/large-catalogues.md has the figures behind these choices. If two blocks have the
+same mean, the block whose scores spread more has the better best item. So a block is represented by its mean, plus twice the
+spread in the column that is the same for every query (biases have one).
 
 The index is part of the graph and not a library, so that exclusions, exact scores and the one ONNX contract stay as they are.
-Excluded rows are compared with the rows to be scored exactly. As many rows more are scored as are excluded, and as many
-blocks more are searched as these could fill. So no excluded row appears, and the list is as long as without exclusions.
+Excluded rows are compared with the rows to be scored exactly. For every excluded row, one more row is scored, and more blocks
+are searched accordingly. So no excluded row appears, and the list is as long as without exclusions.
 
-Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, G groups, C blocks, X searched blocks or groups,
-L places of one, P searched places, O rows that stand alone, M the best of them, S seen rows (in weights: samples), R rows
-scored exactly.
+Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, G groups, C blocks, X searched blocks or groups, L
+places of one, P searched places, O rows that stand alone, M the best of them, S seen rows (in weights: samples), R rows scored
+exactly.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ from training.exporting.search.int8_search import (
 from training.exporting.search.partition import Ints
 
 GROUPS = 4
-"""Groups that are searched for each block that is searched."""
+"""Number of groups that are searched for each block that is searched."""
 
 TOP = """
 top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores) {
@@ -134,7 +134,7 @@ def top(probes: int) -> str:
 
 
 def cut(items_VQ: Floats, queries_SQ: Floats) -> Weights:
-    """Return the weights that `TOP` needs beside `items`.
+    """Return the weights that `TOP` needs in addition to `items`.
 
     block_rows [C, L], blocks_int8 [C, W, L]     rows of each block, 0 in a free place, and their items
     group_blocks [G, L], groups_int8 [G, W, L]   blocks of each group (block 0 is empty), and their means and spreads

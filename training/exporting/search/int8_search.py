@@ -69,9 +69,10 @@ _BEST_PLACES = _BEST_PLACES.replace("DEPTHS", ", ".join(map(str, range(DEEP)))).
 
 
 def best_places(of: str) -> str:
-    """Return graph text that finds the `enough_OF` best places of `masked_OF` [B, P] by way of `enough_columns_OF` columns.
+    """Return a part of a graph's text that finds the best places of a tensor. `of` completes the names of its tensors.
 
-    Its results are the places `chosen_OF` [B, M] and their values `sums_OF`.
+    It reads `masked_{of}` [B, P] and searches its `enough_columns_{of}` best columns. It writes the `enough_{of}` best places
+    to `chosen_{of}` [B, M] and their values to `sums_{of}`.
     """
     return _BEST_PLACES.replace("OF", of)
 
@@ -118,8 +119,9 @@ TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", best_places
 
 
 def quantise(items_VQ: Floats) -> Weights:
-    """Return the weights that `TOP` needs beside `items`: int8 items [W, P], the query's column for each stored one [W], and
-    the mask.
+    """Return the weights that `TOP` needs in addition to `items`.
+
+    They are the int8 items [W, P], the query's column for each stored column [W], and the mask.
     """
     rows = len(items_VQ)
     padded = rows + -rows % DEEP

@@ -1,10 +1,14 @@
-"""Whether an artifact may look for the best tracks in a quicker way: measured at each export, on its own histories.
+"""Decides at each export whether the artifact may use a faster search than the exact scan, by measuring its own histories.
 
-There are two ways: the scan in eight bits, and, in a large catalogue, an index with as few probes as will do. One may be used
-where its lists are the exact scan's but for one place in a hundred, where the tracks that followed stand as high as before but
-for 0.2 % of NDCG@20, and where golden cases come out the same: all of them in eight bits; by an index, which misses a track
-here and there, half of them, and the others are left out. Else the artifact stays exact. What was measured goes into the
-manifest.
+There are two faster ways: the scan in int8, and for large catalogues an index with as few probes as are enough. A way is used
+if all of these hold:
+
+- its lists differ from the exact scan's in at most one place of a hundred;
+- NDCG@20 of the tracks that really followed drops by at most 0.2 %;
+- golden cases give the same answer: all of them in int8, and half of them by an index, which misses some tracks. Golden cases
+  with another answer are removed.
+
+Otherwise the artifact keeps the exact scan. The measurements go into the manifest.
 """
 
 import os
@@ -30,8 +34,10 @@ from training.exporting.search import index
 from training.exporting.search.int8_search import Floats, Weights, quantise
 
 EIGHT_BITS_FROM, INDEX_FROM = 20_000, 200_000
-"""Rows from which each way is tried. `python -m tests.load.retrieval`, CPU ms a request alone / in batches of 16, one thread of
-an EPYC with VNNI whose two cores others used too, 22 November 2026:
+"""Number of rows from which each way is tried.
+
+`python -m tests.load.retrieval`, CPU ms for each request, alone / in batches of 16. One thread of an EPYC with VNNI whose two
+cores were also used by others, 22 November 2026:
 
     rows        fp32          int8         index, fewest probes of recall .99
     100,000      2.5 / .29     1.3 / .18    .35 / .21   (32)
@@ -39,22 +45,23 @@ an EPYC with VNNI whose two cores others used too, 22 November 2026:
     500,000     11.9 / 1.5     5.7 / .76    1.5 / .54   (32)
     1,000,000   22.0 / 3.0     8.7 / 1.3    3.2 / .94  (256)
 
-The index was one of blocks without groups; with them a million rows cost .93 of it in batches and .72 alone, encoder included.
-At 20,000 .13 / .09 by fp32 and .42 / .11 by int8, at 50,000 1.3 / .16 and .19 / .11. What sets the limit is the batch, since a
-service under load has nothing else. Whole graphs in turns, alone / in batches of 4 / of 32, an EPYC without VNNI, 27 November
-2026:
+This index had blocks without groups. With groups a million rows cost .93 of it in batches and .72 alone, encoder included. At
+20,000 rows fp32 took .13 / .09 and int8 .42 / .11; at 50,000 they took 1.3 / .16 and .19 / .11. The time in batches sets the
+limits, because a service under load has nothing else. Whole graphs in turns, alone / in batches of 4 / of 32, an EPYC without
+VNNI, 27 November 2026:
 
     rows        int8                 index of 16 probes
     50,000      1.01 / .50 / .25      .76 / .58 / .28
     100,000     1.08 / .48 / .30      .67 / .41 / .31
 
-Through the whole service at 100,000 rows, in turns on a slow day, the index answered 1.14 to 1.38 times as often at one
-connection, .87 to .97 times at 16 and .87 to 1.01 times at 64.
+Through the whole service at 100,000 rows, in turns on a slow day, the index answered 1.14 to 1.38 times as many requests as
+int8 at one connection, .87 to .97 times at 16 and .87 to 1.01 times at 64.
 """
 SESSION_MEMORY_FROM = 500_000
-"""The same for either way and a network with a session memory, which also scores every remembered row. `python -m
-tests.load.retrieval --tracks 200000 500000 1000000 --probes 32 128 --remembered 4650`, an EPYC of family 26, 28 November 2026,
-alone / in batches of 16:
+"""The same limit for a network with a session memory, which also scores every remembered row. It holds for both ways.
+
+`python -m tests.load.retrieval --tracks 200000 500000 1000000 --probes 32 128 --remembered 4650`, an EPYC of family 26, 28
+November 2026, CPU ms for each request, alone / in batches of 16:
 
     rows        fp32          int8         index of 32     of 128
     200,000     1.4 / .34      .90 / .54    .52 / .52       .66 / .62
@@ -73,7 +80,7 @@ Lists = list[list[int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
-    """What was measured, where the weights lie now (None where nothing was replaced), the golden cases that hold."""
+    """The result: what was measured, where each weight is stored (None if nothing was replaced), and the valid golden cases."""
 
     found: RetrievalRecord
     records: dict[str, WeightRecord] | None
@@ -82,7 +89,9 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Way:
-    """One way to try: its tails by probes (0: none), the weights they need, and the share of golden cases that must hold."""
+    """One way to try: its scoring graphs by number of probes (0: no index), their weights, and the share of golden cases to
+    pass.
+    """
 
     tails: Mapping[int, ModelProto]
     weights: Callable[[], Weights]
@@ -91,7 +100,7 @@ class _Way:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trial:
-    """What each way is tried on: the samples with their exact lists, the golden cases, and the draft that it is to replace."""
+    """The data for trying a way: samples with their exact lists, golden cases, and the draft to replace."""
 
     encoder: Encoder
     rank: ModelProto
@@ -119,7 +128,7 @@ def select_retrieval(
     session_memory_from: int = SESSION_MEMORY_FROM,
     probes_tried: Sequence[int] = PROBES,
 ) -> Chosen:
-    """Replace the graphs and weights of `draft` by quicker ones, where that may be."""
+    """Replace the graphs and weights of `draft` by the fastest way that is allowed."""
     stays = Chosen(found=RetrievalRecord(), records=None, golden=golden)
     if isinstance(network, SineNetwork) or network.copy_head is not None or not samples:
         return stays
@@ -159,7 +168,11 @@ def select_retrieval(
 
 
 def _try(way: _Way, trial: _Trial) -> tuple[RetrievalRecord, Sequence[Case], dict[str, WeightRecord] | None]:
-    """What was measured last, the golden cases that held, where the weights lie now: None where the draft stays as it was."""
+    """Try a way with rising numbers of probes until one is allowed.
+
+    Returns the last measurement, the golden cases that passed, and where each weight is stored, or None if nothing was
+    replaced.
+    """
     length, weight = trial.length, trial.weight
     with TemporaryDirectory(prefix=".scan-", dir=trial.draft.parent) as name:
         folder = Path(name)
@@ -180,14 +193,14 @@ def _try(way: _Way, trial: _Trial) -> tuple[RetrievalRecord, Sequence[Case], dic
 
 
 def allowed(found: RetrievalRecord) -> bool:
-    """Whether the lists are near enough to the exact ones."""
+    """Say whether the lists are close enough to the exact ones."""
     return (found.overlap or 0.0) >= OVERLAP and (found.ndcg_loss or 0.0) <= LOSS
 
 
 def best_lists(
     session: onnxruntime.InferenceSession, histories: Sequence[RowHistory], *, length: int, weight: float = 0.0
 ) -> Lists:
-    """The best rows after each history without its last entry, nothing heard excluded."""
+    """Return the best rows after each history without its last entry. Nothing is excluded."""
     lists: Lists = []
     for start in range(0, len(histories), AT_A_TIME):
         encoded = encode_histories(_without_last(histories[start : start + AT_A_TIME]), length=length)
@@ -197,7 +210,7 @@ def best_lists(
 
 
 def compare(exact: Lists, rough: Lists, histories: Sequence[RowHistory]) -> RetrievalRecord:
-    """Two ways' lists for the same histories, each of whose last entries is the track to be found."""
+    """Compare two lists for each history. The last entry of each history is the track to be found."""
     shared, gains = [], []
     for one, other, history in zip(exact, rough, histories, strict=True):
         target = history.rows[-1] if history.rows else 0

@@ -1,1 +1,1 @@
-"""Tables of text, whatever file they lie in: the rows of CSV, JSON and Parquet files, each row accounted for."""
+"""Tables of text from files of any format: the rows of CSV, JSON and Parquet files, each row accounted for."""

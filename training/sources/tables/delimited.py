@@ -1,8 +1,9 @@
-"""CSV and its relatives: a header line, then a row a line, whatever the separator.
+"""CSV and similar formats: a header line, then one row in each line, with any separator.
 
 Quotes follow RFC 4180, with tolerance: a quote opens a field only at its start, and closes it only before a separator or the
-end of the line. So `12" Mix` and `"Song (12" Mix)"` are read as they are meant. A quoted field may hold line ends, but it never
-takes a line that looks like a row of its own. Then only the row with the open quote is broken, and the rows below are read.
+end of the line. So `12" Mix` and `"Song (12" Mix)"` are read as intended. A quoted field may contain line ends, but no line
+that looks like a row of its own. If such a line follows, only the row with the open quote is broken, and the rows below are
+read.
 
 polars reads the lines without a quote and those that are strict CSV. The few others are split one by one in Python.
 """
@@ -23,25 +24,25 @@ from training.sources.tables.table import ABOUT_ROWS, BLANK, FAULT, LINE, PASSED
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delimited:
-    """How a delimited file is written, where its format says so."""
+    """How a delimited file is written, if its format prescribes it."""
 
-    separator: str | None = None  # None: the one that the header has most of
-    names: tuple[str, ...] | None = None  # of the columns; None: the first line says them
-    quotes: bool = True  # whether a quote at the start of a field opens it
+    separator: str | None = None  # None: the most frequent one in the header
+    names: tuple[str, ...] | None = None  # of the columns; None: the first line has them
+    quotes: bool = True  # a quote at the start of a field opens it
 
 
 INSIDE = "line inside a quoted field"
 REPEATED = "header line repeated"
 _UNCLOSED = "a quote opens a field and nothing closes it"
 _SEPARATORS = (",", "\t", ";", "|")
-_MOST_LINES, _MOST_TEXT = 100, 1 << 20  # lines and characters that one row may take
+_MOST_LINES, _MOST_TEXT = 100, 1 << 20  # largest number of lines and characters in one row
 _QUOTED = '"(?:[^"]|"")*"'
 _TYPES = pl.Schema({**ABOUT_ROWS, "fields": pl.List(pl.String)})
 _HINT = re.compile(r'"?sep=(.)"?$')  # Excel's own first line
 
 
 def open_delimited(file: File, encoding: str | None, form: "Delimited | None" = None) -> Table | None:
-    """The table of a delimited file; None where it has no text at all."""
+    """Open a delimited file as a table. None if it has no text at all."""
     head = _head(file, encoding, form or Delimited())
     if head is None:
         return None
@@ -69,13 +70,13 @@ class _Head:
 
     @cached_property
     def quoted(self) -> re.Pattern[str]:
-        """A field in quotes, with the separator behind it. Possessive, so that no input makes it slow."""
+        """Match a field in quotes, with the separator after it. Possessive, so that no input makes it slow."""
         ends = rf" *(?:{re.escape(self.separator)}|\Z)"
         return re.compile(rf' *"((?:[^"]|""|"(?!{ends}))*+)"{ends}')
 
     @property
     def strict(self) -> str:
-        """A line that RFC 4180 allows and that ends all its quotes."""
+        """Match a line that is valid in RFC 4180 and closes all its quotes."""
         field = f'(?:{_QUOTED}|[^"{re.escape(self.separator)}]*)'
         return f"^{field}(?:{re.escape(self.separator)}{field})*$"
 
@@ -125,7 +126,7 @@ class _Row:
 
 
 def _frames(file: File, encoding: str | None, head: _Head, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """One frame a block. The lines of a quoted field that goes on wait for the next block."""
+    """Yield one frame for each block. Lines of a quoted field that continues are kept for the next block."""
     waiting: list[str] = []
     for block in line_blocks(file, encoding):
         lines, first = waiting + block.lines, block.first - len(waiting)
@@ -142,7 +143,7 @@ def _frames(file: File, encoding: str | None, head: _Head, names: Sequence[str])
 
 
 def _simple(lines: list[str], quoted: list[int], head: _Head) -> pl.DataFrame:
-    """The lines with quotes that are strict CSV and a row each: their text and place."""
+    """Return text and place of the lines with quotes that are strict CSV and one row each."""
     found = pl.DataFrame({RAW: [lines[place] for place in quoted], LINE: quoted}, schema={RAW: pl.String(), LINE: pl.Int64()})
     outside = pl.col(RAW).str.replace_all(_QUOTED, "")
     width = outside.str.count_matches(head.separator, literal=True) + 1
@@ -152,7 +153,7 @@ def _simple(lines: list[str], quoted: list[int], head: _Head) -> pl.DataFrame:
 def _add_odd(
     special: dict[int, _Row], lines: list[str], quoted: list[int], sound: Container[int], head: _Head, *, last: bool
 ) -> int:
-    """Add the rows of the other lines with quotes, by place; returns how many lines are whole rows."""
+    """Add the rows of the other lines with quotes, by place. Returns how many lines belong to complete rows."""
     below = 0
     for place in quoted:
         if place < below or place in sound:
@@ -168,7 +169,9 @@ def _add_odd(
 
 
 def _row(lines: list[str], place: int, sound: Container[int], head: _Head, *, last: bool) -> tuple[_Row | None, int]:
-    """The row that begins at `place`, None where only lines to come can tell; and the place below it."""
+    """Parse the row that begins at `place`. Returns the row and the place after it; no row if it may continue in a later
+    block.
+    """
     text, separators = lines[place], len(head.names) - 1
     fields, opened = _split(text, head)
     below = place + 1
@@ -187,7 +190,7 @@ def _row(lines: list[str], place: int, sound: Container[int], head: _Head, *, la
 
 
 def _split(text: str, head: _Head) -> tuple[list[str], bool]:
-    """The fields of a line, and whether the last one is in quotes that nothing closes."""
+    """Split a line into fields. Also returns whether the last field is in quotes that are not closed."""
     fields: list[str] = []
     place = 0
     while True:
@@ -209,7 +212,7 @@ def _split(text: str, head: _Head) -> tuple[list[str], bool]:
 def _plain(
     lines: list[str], simple: pl.DataFrame, special: Mapping[int, _Row], head: _Head, names: Sequence[str]
 ) -> pl.DataFrame:
-    """The rows of the other lines, split at each separator."""
+    """Split the other lines at each separator."""
     others: Sequence[int] = range(len(lines))
     if special or len(simple):
         taken = {*special, *simple[LINE]}
@@ -220,7 +223,7 @@ def _plain(
 
 
 def _read(simple: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFrame:
-    """The rows of strict lines, read by polars."""
+    """Read strict lines with polars."""
     columns = [str(number) for number in range(len(head.names))]
     text = "\n".join(simple[RAW]).encode()
     read = pl.read_csv(text, has_header=False, separator=head.separator, schema=dict.fromkeys(columns, pl.String))
@@ -231,7 +234,7 @@ def _read(simple: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFra
 
 
 def _parsed(lines: list[str], special: Mapping[int, _Row], head: _Head, names: Sequence[str]) -> pl.DataFrame:
-    """The rows that were split in Python, and the lines that are no rows."""
+    """Make rows of the lines that were split in Python, and of lines that are no rows."""
     given = {
         RAW: [printable(lines[place]) for place in special],
         LINE: list(special),
@@ -243,7 +246,7 @@ def _parsed(lines: list[str], special: Mapping[int, _Row], head: _Head, names: S
 
 
 def _columns(rows: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFrame:
-    """Selects the fields under `names`, and judges each row."""
+    """Select the fields under `names`, and judge each row."""
     width, fields = len(head.names), pl.col("fields")
     given = fields.list.len()
     empty = fields.list.eval(pl.element().str.strip_chars() == "").list.all()

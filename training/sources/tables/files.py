@@ -1,7 +1,7 @@
 """Finds the files of an import: single files, folders, globs and zip archives.
 
-A folder or an archive stands for all files of the wanted kinds in it, however deep. Its other files are ignored and listed. So
-are files inside it whose names, or whose folders' names, begin with `.` or `_`, as in Spark and Hive (`_delta_log/`).
+A folder or an archive stands for all files of the wanted kinds in it, at any depth. Its other files are ignored and listed.
+Files are also ignored if their name, or a folder's name, begins with `.` or `_`, as in Spark and Hive (`_delta_log/`).
 """
 
 import zipfile
@@ -26,17 +26,17 @@ class File:
     name: str  # path or URL as the person gave it; for a member of an archive also the member's name
     folders: tuple[str, ...]  # from the root down. An archive counts as a folder
     below: tuple[str, ...] = ()  # the part of the path below the folder or archive that was given
-    given: bool = False  # the person named this file itself
+    given: bool = False  # the person named this file, and not only a folder with it
     member: str | None = None
 
     @property
     def kind(self) -> str:
-        """The ending that says how to read the file: `.csv` for `plays.csv.gz`."""
+        """Return the ending that decides how to read the file: `.csv` for `plays.csv.gz`."""
         return kind(self.member or self.path.name)
 
     @property
     def keys(self) -> dict[str, str]:
-        """Columns that the folders name in Hive's way: `type=skip/1.parquet` has a type."""
+        """Return columns that folders name as in Hive: `type=skip/1.parquet` has a type."""
         pairs = dict(folder.split("=", 1) for folder in self.folders if "=" in folder)
         return {name: "" if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value) for name, value in pairs.items()}
 
@@ -56,9 +56,9 @@ def kind(name: str) -> str:
 
 
 def find(places: Mapping[str, str], kinds: Sequence[str]) -> tuple[list[File], list[Ignored]]:
-    """All files of some `kinds` (endings such as `.csv`), and what lies beside them.
+    """Find all files of some `kinds` (endings such as `.csv`), and the ignored files beside them.
 
-    `places` maps local paths to the paths or URLs that the person gave. LogError where one is missing or has no such file.
+    `places` maps local paths to the paths or URLs that the person gave. LogError if one is missing or has no such file.
     """
     files: list[File] = []
     ignored: list[Ignored] = []

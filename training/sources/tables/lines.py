@@ -1,4 +1,4 @@
-"""Cuts text files into lines, a block at a time. Only line feeds and carriage returns end a line, not U+2028 and the like."""
+"""Cuts text files into lines, one block at a time. Only line feeds and carriage returns end a line, not U+2028 and the like."""
 
 import re
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from training.sources.tables.streams import LONGEST_LINE, text_blocks
 
 NOT_UTF8 = "bytes that are not UTF-8 (--encoding names another encoding, for example cp1252)"
 SHOWN = 300
-"""Characters of a line or value that are shown."""
+"""Number of characters of a line or value that are shown."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ESCAPED = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lines:
-    """Whole lines that follow each other, without their ends."""
+    """Consecutive whole lines, without line ends."""
 
-    first: int  # number of the first one, from 1
+    first: int  # number of the first line, from 1
     lines: list[str]
-    sound: bool  # whether all could be decoded
-    last: bool  # whether the file ends here
+    sound: bool  # all could be decoded
+    last: bool  # this is the end of the file
 
 
 def line_blocks(file: File, encoding: str | None) -> Iterator[Lines]:
-    """All lines of a file; the last block may be empty. LogError where a line has more than `LONGEST_LINE` characters."""
+    """Yield all lines of a file. The last block may be empty. LogError if a line has more than `LONGEST_LINE` characters."""
     rest, done, end, started = "", 0, "\n", False
     for text in text_blocks(file, encoding):
         if not started:
@@ -45,12 +45,12 @@ def line_blocks(file: File, encoding: str | None) -> Iterator[Lines]:
 
 
 def escaped(text: str) -> bool:
-    """Whether a text has bytes that could not be decoded, or halves of a character."""
+    """Say whether a text has bytes that could not be decoded, or lone surrogates."""
     return not text.isascii() and _ESCAPED.search(text) is not None
 
 
 def printable(text: str) -> str:
-    """The start of a text in a form that can be stored and shown on a terminal, whatever is in it."""
+    """Return the start of a text in a form that can be stored and shown on a terminal, whatever it contains."""
     sound = text[:SHOWN].encode("utf-8", "backslashreplace").decode("utf-8")
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], sound)
 

@@ -16,7 +16,7 @@ KINDS = (*DELIMITED, *RECORDS, *PARQUET)
 def open_table(
     file: File, encoding: str | None, *, booleans: Collection[str] = (), form: Delimited | None = None
 ) -> Table | None:
-    """The table of a file; None where it is a text file without a line. `booleans`: columns that may be true or false.
+    """Open a file as a table. None if it is a text file without a line. `booleans` are columns that may be true or false.
 
     `form` says how a delimited file is written, whatever its name ends in.
     """

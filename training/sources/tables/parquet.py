@@ -1,4 +1,4 @@
-"""Parquet: columns of any flat type as text, times and durations as such, read in slices that fit in memory."""
+"""Parquet files: columns of any flat type become text, except times and durations. Reads slices that fit in memory."""
 
 from collections.abc import Collection, Iterator, Sequence
 
@@ -10,13 +10,13 @@ from training.sources.tables.streams import FREE, LARGEST_RATIO
 from training.sources.tables.table import ABOUT_ROWS, LINE, Table
 
 SLICE = 500_000
-"""Rows read at a time."""
-_WHOLE_FLOATS = 2.0**53  # from here on a float skips whole numbers
+"""Number of rows read at a time."""
+_WHOLE_FLOATS = 2.0**53  # above this, floats cannot represent every whole number
 _ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 def open_parquet(file: File, *, booleans: Collection[str] = ()) -> Table:
-    """The table of a Parquet file; `booleans` are the columns that may be true or false. LogError where it is damaged."""
+    """Open a Parquet file as a table. `booleans` are the columns that may be true or false. LogError if it is damaged."""
     if file.member is not None or file.path.suffix.lower() not in (".parquet", ".pq"):
         raise LogError(f"{file.name}: a Parquet file is compressed inside; unpack it first")
     try:
@@ -34,7 +34,7 @@ def open_parquet(file: File, *, booleans: Collection[str] = ()) -> Table:
 
 
 def _count(file: File) -> int:
-    """The rows that the file's footer states."""
+    """Return the number of rows in the file's footer."""
     try:
         return int(pl.scan_parquet(file.path, hive_partitioning=False).select(pl.len()).collect().item())
     except _ERRORS as error:
@@ -65,7 +65,7 @@ def _readable(kind: pl.DataType, *, boolean: bool) -> bool:
 
 
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
-    """A column in the form that other files would give it: `1`, not `1.0`."""
+    """Convert a column to the text that other formats would contain: `1`, not `1.0`."""
     if isinstance(kind, pl.Null):
         return pl.lit(None, pl.String).alias(name)
     column = pl.col(name)

@@ -21,12 +21,12 @@ from training.sources.tables.table import Table
 
 DATABASES = (".db", ".sqlite", ".sqlite3")
 SLICE = 50_000
-"""Rows fetched at a time."""
-_REPEATABLE = ("postgresql", "mysql", "mariadb")  # where a transaction sees one state only if it is asked to
+"""Number of rows fetched at a time."""
+_REPEATABLE = ("postgresql", "mysql", "mariadb")  # databases that must be asked for a transaction with one consistent state
 
 
 def open_query(url: str, query: str, *, name: str | None = None, booleans: Collection[str] = ()) -> Table:
-    """The table that `query` gives; `name` is shown instead of the URL. LogError where the database refuses."""
+    """Open the rows of `query` as a table. `name` is shown instead of the URL. LogError if the database refuses."""
     shown = name or hide_password(url)
     query = query.strip().rstrip(";")
     engine = _engine(url, shown)
@@ -51,7 +51,7 @@ def open_query(url: str, query: str, *, name: str | None = None, booleans: Colle
 
 
 def open_database(file: File, query: str) -> Table:
-    """The table that `query` gives of an SQLite file, which is opened for reading only."""
+    """Open the rows of `query` on an SQLite file as a table. The file is opened for reading only."""
     if file.member is not None or file.path.suffix.lower() not in DATABASES:
         raise LogError(f"{file.name}: a database cannot be read where it is compressed; unpack it first")
     url = f"sqlite:///file:{quote(str(file.path.resolve()))}?mode=ro&uri=true"
@@ -59,7 +59,7 @@ def open_database(file: File, query: str) -> Table:
 
 
 def hide_password(url: str) -> str:
-    """A database's URL without its password. LogError where it is no such URL."""
+    """Return a database's URL without its password. LogError if it is not a database URL."""
     try:
         return make_url(url).render_as_string(hide_password=True)
     except (ArgumentError, ValueError) as error:

@@ -1,7 +1,7 @@
-"""JSON: one object a line (JSON Lines), or one array of objects.
+"""JSON: one object in each line (JSON Lines), or one array of objects.
 
-Numbers keep their digits as text, however many they are. A line that is no JSON object breaks one row. So does a list or an
-object where text or a number is wanted, and so does `true` outside of the columns that are true or false.
+Numbers keep their digits as text, however many they are. A line that is not a JSON object is one broken row. So is a row with a
+list or an object where text or a number is expected, or with `true` outside of the columns that are true or false.
 """
 
 import json
@@ -19,7 +19,7 @@ from training.sources.tables.table import ABOUT_ROWS, BLANK, FAULT, LINE, PASSED
 from training.sources.tables.values import as_text, float_text
 
 LARGEST_ARRAY = 128 << 20
-"""Characters of an array, which is read whole. Parsed it takes some ten times as many bytes."""
+"""Largest number of characters of an array, which is read whole. Parsed, it takes about ten times as many bytes."""
 OTHER_KEYS = "an object with none of the expected keys"
 _ARRAY_BLOCK = 50_000
 
@@ -28,14 +28,14 @@ class Record(NamedTuple):
     """The result of reading one line, or one element of an array."""
 
     number: int  # of the line or element, from 1
-    value: Mapping[str, Any] | None = None  # None where it is no object
+    value: Mapping[str, Any] | None = None  # None if it is not an object
     fault: str | None = None
     passed: str | None = None
-    text: str | None = None  # of a line
+    text: str | None = None  # of the line
 
 
 def open_records(file: File, encoding: str | None, *, booleans: Collection[str] = ()) -> Table:
-    """The table of a JSON file; `booleans` are the columns that may be true or false."""
+    """Open a JSON file as a table. `booleans` are the columns that may be true or false."""
     array = is_array(file, encoding)
     first = next(record_blocks(file, encoding), [])
     columns = dict.fromkeys(chain.from_iterable(record.value for record in first if record.value is not None))
@@ -54,7 +54,7 @@ def open_records(file: File, encoding: str | None, *, booleans: Collection[str] 
 
 
 def is_array(file: File, encoding: str | None) -> bool:
-    """Whether a file's text begins with `[`."""
+    """Say whether a file's text begins with `[`."""
     for text in text_blocks(file, encoding):
         if begun := text.lstrip("\ufeff \t\r\n"):
             return begun.startswith("[")
@@ -62,7 +62,7 @@ def is_array(file: File, encoding: str | None) -> bool:
 
 
 def record_blocks(file: File, encoding: str | None) -> Iterator[list[Record]]:
-    """All records of a file, in lots."""
+    """Yield all records of a file, in lots."""
     if not is_array(file, encoding):
         for block in line_blocks(file, encoding):
             yield [_decoded(number, text) for number, text in enumerate(block.lines, block.first)]
@@ -73,12 +73,12 @@ def record_blocks(file: File, encoding: str | None) -> Iterator[list[Record]]:
 
 
 def count_records(file: File, encoding: str | None) -> int:
-    """The records of a file, counted by its line ends; of an array by its elements."""
+    """Count the records of a file: its line ends, or the elements of its array."""
     return len(load_array(file, encoding)) if is_array(file, encoding) else count_lines(file, encoding)
 
 
 def load_array(file: File, encoding: str | None) -> list[Any]:
-    """The elements of a JSON array. LogError where it is not sound JSON, or too large to be read whole."""
+    """Return the elements of a JSON array. LogError if it is not valid JSON, or too large to be read whole."""
     parts: list[str] = []
     size = 0
     for text in text_blocks(file, encoding):
@@ -97,7 +97,7 @@ def load_array(file: File, encoding: str | None) -> list[Any]:
 
 
 def frame_of(records: Sequence[Record], names: Sequence[str], booleans: Collection[str]) -> pl.DataFrame:
-    """Makes a frame of the values under `names`, as text, and judges each record."""
+    """Make a frame of the values under `names`, as text, and judge each record."""
     faults = [record.fault for record in records]
     columns = [_column(name, records, faults, boolean=name in booleans) for name in names]
     for place, record in enumerate(records):
@@ -123,7 +123,7 @@ def _column(name: str, records: Sequence[Record], faults: list[str | None], *, b
             faults[place] = faults[place] or (fault and f"{name} is {fault}; wanted text or a number")
     try:
         return pl.Series(name, values, pl.String)
-    except UnicodeEncodeError:  # half a character: JSON can write it, text cannot hold it
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can contain but text cannot
         for place, value in enumerate(values):
             if value is not None and escaped(value):
                 values[place], faults[place] = None, faults[place] or f"{name} with half a character (a lone surrogate)"

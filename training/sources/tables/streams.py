@@ -1,7 +1,8 @@
-"""Opens files as streams of bytes or text, decompressed, within bounds that a compressed bomb cannot pass.
+"""Opens files as streams of bytes or text, decompressed, with limits that stop a compressed bomb.
 
-The first bytes say how a file is compressed (gzip, zstd, xz, bzip2), not its name. Text is UTF-8, or what its byte order mark
-says, or what the person says. A byte that is not UTF-8 stays in its line as a lone surrogate, so that the line can be named.
+The first bytes decide how a file is compressed (gzip, zstd, xz, bzip2), not its name. Text is decoded by the given encoding,
+its byte order mark, or else as UTF-8. A byte that is not UTF-8 stays in its line as a lone surrogate, so that an error can name
+the line.
 """
 
 import bz2
@@ -26,9 +27,9 @@ else:
     from backports import zstd
 
 BLOCK = 4 << 20
-"""Bytes read at a time."""
+"""Number of bytes read at a time."""
 LONGEST_LINE = 16 << 20
-"""Characters of a line that are read before the file is refused."""
+"""A file with a longer line, in characters, is refused."""
 LARGEST_RATIO, FREE = 300, 64 << 20
 """A file may expand to 64 MB, or to this many times its size. Real logs expand 5 to 50 times, bombs 1,000 times and more."""
 
@@ -41,13 +42,14 @@ _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BO
 
 @contextmanager
 def open_bytes(file: File) -> Iterator[io.BufferedReader]:
-    """The decompressed bytes of a file; LogError where the data is damaged, encrypted or a bomb."""
+    """Open the decompressed bytes of a file. LogError if the data is damaged, encrypted or a bomb."""
     with ExitStack() as stack:
         try:
             stored, size = _stored(file, stack)
             unpack = next((unpack for magic, unpack in _UNPACKED.items() if stored.peek(8).startswith(magic)), None)
             inner = stored if unpack is None else stack.enter_context(unpack(stored))
-        except (*_DAMAGED, NotImplementedError, RuntimeError) as error:  # the last two: a zip's odd methods, its passwords
+        # the last two: a zip's unknown methods, and its passwords
+        except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
             if isinstance(error, OSError) and error.filename:
                 raise
             raise LogError(f"{file.name} cannot be read: {error}") from error
@@ -56,7 +58,7 @@ def open_bytes(file: File) -> Iterator[io.BufferedReader]:
 
 
 def text_blocks(file: File, encoding: str | None) -> Iterator[str]:
-    """The text of a file, in blocks of any length. LogError where a file in UTF-16 or a given encoding cannot be decoded."""
+    """Yield the text of a file in blocks of any length. LogError if a file in UTF-16 or a given encoding cannot be decoded."""
     with open_bytes(file) as stream:
         name = encoding or detect(stream.peek(8)[:8])
         decode = decoder(name)
@@ -78,7 +80,7 @@ def text_blocks(file: File, encoding: str | None) -> Iterator[str]:
 
 
 def count_lines(file: File, encoding: str | None) -> int:
-    """The lines of a text file, counted by their ends alone; no parser has a part in it. A mark before no text is no line."""
+    """Count the lines of a text file by their ends only, without a parser. A byte order mark without text is no line."""
     with open_bytes(file) as stream:
         name = encoding or detect(stream.peek(8)[:8])
         wide = codecs.lookup(name).name.startswith(("utf-16", "utf-32"))
@@ -92,20 +94,20 @@ def count_lines(file: File, encoding: str | None) -> int:
                 data = data.removeprefix(codecs.BOM_UTF8)
             ends, returns, length = ends + data.count(b"\n"), returns + data.count(b"\r"), length + len(data)
             last = data[-1:] or last
-    if not ends and returns:  # a classic Macintosh's line ends
+    if not ends and returns:  # the line ends of old Macintosh computers
         return returns + (last != b"\r")
     return ends + (last != b"\n")
 
 
 def detect(head: bytes) -> str:
-    """The encoding that a file's first bytes show: by its byte order mark, or by the zeros of UTF-16 and UTF-32."""
+    """Return the encoding that a file's first bytes show, by a byte order mark or by the zeros of UTF-16 and UTF-32."""
     marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
     guessed = json.detect_encoding(head) if len(head) >= 4 else "utf-8"
     return marked or (guessed if guessed.startswith(("utf-16", "utf-32")) else "utf-8")
 
 
 def decoder(encoding: str) -> codecs.IncrementalDecoder:
-    """An incremental decoder. Of UTF-8 it keeps bytes that are wrong, so that they break their line and not the file."""
+    """Return an incremental decoder. For UTF-8 it keeps invalid bytes, so that they break their line and not the file."""
     try:
         lenient = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
         return codecs.getincrementaldecoder(encoding)("surrogateescape" if lenient else "strict")
@@ -114,7 +116,7 @@ def decoder(encoding: str) -> codecs.IncrementalDecoder:
 
 
 def _stored(file: File, stack: ExitStack) -> tuple[io.BufferedReader, int]:
-    """The bytes as they lie on disk or in an archive, where they are unpacked once, and how many there are on disk."""
+    """Open the bytes as stored on disk, or unpacked from an archive. Also returns how many there are on disk."""
     if file.member is None:
         return stack.enter_context(file.path.open("rb")), file.path.stat().st_size
     archive = stack.enter_context(zipfile.ZipFile(file.path))
@@ -132,7 +134,7 @@ _UNPACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
 
 
 class _Bounded(io.RawIOBase):
-    """A stream of decompressed bytes that ends in a LogError where it is damaged or grows too large."""
+    """A stream of decompressed bytes that ends in a LogError if it is damaged or grows too large."""
 
     def __init__(self, inner: IO[bytes], name: str, size: int) -> None:
         self._inner, self._name = inner, name

@@ -1,8 +1,8 @@
-"""What every kind of file becomes: frames of its columns, with a place and a verdict for each row.
+"""The common form of all files: frames of their columns, with a place and a verdict for each row.
 
-A frame has the columns that were asked for, under the file's own names, as text (a Parquet file's times stay times), and the
-columns below. Each line of a text file after the header gives one row, so that rows can be counted against lines: a row is
-taken, or it is broken and `FAULT` says why, or it is passed over and `PASSED` says why.
+A frame has the requested columns, under the file's own names, as text (times of a Parquet file stay times), and the columns
+below. Each line of a text file after the header gives one row, so that rows can be counted against lines. A row is read; or it
+is broken, and `FAULT` has the reason; or it is passed over, and `PASSED` has the reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Turns Python values, as JSON and databases give them, into the text that a CSV file would have."""
+"""Converts Python values, from JSON and databases, into the text that a CSV file would contain."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -6,11 +6,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-_WHOLE_FLOATS = 2**53  # from here on a float skips whole numbers
+_WHOLE_FLOATS = 2**53  # above this, floats cannot represent every whole number
 
 
 def as_text(value: object, *, boolean: bool) -> tuple[str | None, str | None]:
-    """Returns a value as text, and for a value that cannot be taken its kind. `boolean`: it may be true or false."""
+    """Return a value as text, or the kind of a value that cannot be converted. `boolean`: it may be true or false."""
     if value is None or isinstance(value, str):
         return value, None
     if isinstance(value, bool):
@@ -22,7 +22,7 @@ def as_text(value: object, *, boolean: bool) -> tuple[str | None, str | None]:
 
 
 def float_text(value: float) -> str | None:
-    """A float as text: whole ones without decimals, none for NaN, and an exponent where digits are lost."""
+    """Return a float as text: whole numbers without decimals, None for NaN, and an exponent if digits are lost."""
     if value != value:  # noqa: PLR0124 # NaN is the one value that differs from itself
         return None
     return str(int(value)) if value.is_integer() and abs(value) < _WHOLE_FLOATS else repr(value)

@@ -1,4 +1,4 @@
-"""POST /v1/events: what is taken, what is refused, and that refusing stores nothing."""
+"""POST /v1/events: which events are accepted, which are refused, and that a refusal stores nothing."""
 
 import json
 from collections.abc import Iterator
@@ -17,29 +17,29 @@ AT = "2027-01-15T08:00:00Z"
 
 @pytest.fixture
 def client(artifact: Artifact) -> Iterator[Client]:
-    """A client of an application with nothing in its store."""
+    """Yield a client of an application with an empty store."""
     with running(artifact) as client:
         yield client
 
 
 def event(number: int = 1, **changes: object) -> dict[str, Any]:
-    """A good event, with some fields changed."""
+    """Make a good event with some fields changed."""
     return {"event_id": f"e{number}", "user_id": "u", "track_id": f"t{number}", "type": "play", "at": AT} | changes
 
 
 def post(client: Client, body: object) -> Response:
-    """Post a body in ASCII, as httpx would not send half a surrogate pair."""
+    """Post a body in ASCII, because httpx would not send a lone surrogate."""
     return client.post("/v1/events", content=json.dumps(body), headers={"content-type": "application/json"})
 
 
 def session(client: Client, user: str = "u") -> list[dict[str, str]]:
-    """The user's current session."""
+    """Return the user's current session."""
     found: list[dict[str, str]] = client.get(f"/v1/users/{user}/session").json()["session"]
     return found
 
 
 def test_one_event_and_many_are_taken_alike(client: Client) -> None:
-    """A lone event needs no list around it."""
+    """A single event needs no list around it."""
     one = client.post("/v1/events", json=event(1))
     many = client.post("/v1/events", json={"events": [event(1), event(2), event(3, user_id="other")]})
 
@@ -49,7 +49,7 @@ def test_one_event_and_many_are_taken_alike(client: Client) -> None:
 
 
 def test_integer_ids_are_taken_as_their_decimal_text(client: Client) -> None:
-    """Wherever they stand: the same listener, track and event as with the text."""
+    """In every field, an integer means the same listener, track or event as its text."""
     first = client.post("/v1/events", json=event(event_id=1, user_id=12, track_id=-7))
     again = client.post("/v1/events", json={"events": [event(event_id="1", user_id="12", track_id="-7")]})
 
@@ -70,7 +70,7 @@ def test_event_without_a_time_happened_now(client: Client) -> None:
     "at", ["2027-01-15T07:59:59.5Z", "2027-01-15T09:00:00+01:00", "2027-01-15t08:04:59z", "2027-01-15 08:00:00-00:00"]
 )
 def test_times_of_rfc_3339_are_taken(client: Client, at: str) -> None:
-    """With any offset and any fraction, up to five minutes ahead of our clock."""
+    """They may have any offset and fraction, and be up to five minutes ahead of our clock."""
     reply = client.post("/v1/events", json=event(at=at))
 
     assert reply.status_code == 200
@@ -105,7 +105,7 @@ FAULTY = [
 
 @pytest.mark.parametrize(("changes", "loc"), FAULTY)
 def test_one_bad_event_refuses_the_batch(client: Client, changes: dict[str, object], loc: list[str]) -> None:
-    """422, the error points at the fault in the body as it was sent, and nothing of the batch is stored."""
+    """The reply is 422, the error points at the fault in the body as it was sent, and nothing of the batch is stored."""
     alone = post(client, event(2, **changes))
     batch = post(client, {"events": [event(1), event(2, **changes)]})
 
@@ -117,7 +117,7 @@ def test_one_bad_event_refuses_the_batch(client: Client, changes: dict[str, obje
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b'"x"', b"null", b"\xff\xfe", b'{"events": 1}', b'{"events": []}'])
 def test_body_that_is_no_event_is_refused(client: Client, body: bytes) -> None:
-    """Whatever is sent, the answer is a problem, never a 500."""
+    """Whatever the body is, the reply is a problem and never a 500."""
     reply = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
 
     assert reply.status_code in (400, 422)
@@ -126,7 +126,7 @@ def test_body_that_is_no_event_is_refused(client: Client, body: bytes) -> None:
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain; charset=utf-8", None])
 def test_body_that_does_not_say_it_is_json_is_told_so(client: Client, kind: str | None) -> None:
-    """As curl sends it without the header: the header is at fault, not the event."""
+    """By default, curl sends such a body without the header. The error names the header, not the event."""
     headers = {} if kind is None else {"content-type": kind}
     reply = client.post("/v1/events", content=json.dumps(event()), headers=headers)
 
@@ -138,7 +138,7 @@ def test_body_that_does_not_say_it_is_json_is_told_so(client: Client, kind: str 
 
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/cloudevents+json"])
 def test_any_kind_of_json_is_read(client: Client, kind: str) -> None:
-    """The body is looked at then, and its own faults are said."""
+    """Then the body is checked, and its own faults are reported."""
     good = client.post("/v1/events", content=json.dumps(event()), headers={"content-type": kind})
     bad = client.post("/v1/events", content=json.dumps(event(type="hum")), headers={"content-type": kind})
 
@@ -147,7 +147,7 @@ def test_any_kind_of_json_is_read(client: Client, kind: str) -> None:
 
 
 def test_nesting_without_end_is_refused(client: Client) -> None:
-    """A body that would exhaust a parser's stack is a bad request like any other."""
+    """A body that would exhaust a parser's stack gets a 4xx like any other bad request."""
     reply = client.post("/v1/events", content=b"[" * 100_000, headers={"content-type": "application/json"})
 
     assert reply.status_code in (400, 422)
@@ -164,20 +164,20 @@ def test_a_thousand_events_are_taken_and_one_more_is_not(client: Client) -> None
 
 
 def tracks(client: Client) -> list[str]:
-    """All tracks that the user may hear next."""
+    """Return all tracks that may be proposed to the user."""
     found = client.get("/v1/users/u/next", params={"count": 100}).json()
     assert found["source"] == "model"
     return [track["track_id"] for track in found["tracks"]]
 
 
 def minutes_ago(minutes: float) -> str:
-    """That long before the clock of these applications."""
+    """Return the time this long before the clock of these applications."""
     return datetime.fromtimestamp(NOW_MS / 1000 - 60 * minutes, UTC).isoformat()
 
 
 @pytest.mark.parametrize("session_id", [None, "s"])
 def test_skip_of_a_player_whose_clock_is_slow_masks(client: Client, session_id: str | None) -> None:
-    """31 minutes old on receipt, with or without a name for its session: not proposed again."""
+    """It is 31 minutes old on receipt, with or without a session name. The track is not proposed again."""
     skipped = tracks(client)[0]
     client.post("/v1/events", json=event(track_id=skipped, type="skip", at=minutes_ago(31), session_id=session_id))
 
@@ -186,7 +186,7 @@ def test_skip_of_a_player_whose_clock_is_slow_masks(client: Client, session_id: 
 
 
 def test_late_report_revives_nothing(client: Client) -> None:
-    """More than a day old on receipt, it is part of the history and not of any session that goes on."""
+    """More than a day old on receipt, it is part of the history but of no current session."""
     skipped = tracks(client)[0]
     client.post("/v1/events", json=event(track_id=skipped, type="skip", at=minutes_ago(24 * 60 + 1), session_id="s"))
 
@@ -219,7 +219,7 @@ def test_old_reports_are_no_masks_of_a_reply_without_redis(artifact: Artifact, t
 
 
 def test_named_session_lasts_a_day_without_an_event(artifact: Artifact) -> None:
-    """And not a millisecond longer."""
+    """One millisecond later it has ended."""
     clock = Clock()
     with running(artifact, clock=clock) as client:
         skipped = tracks(client)[0]
@@ -235,7 +235,7 @@ def test_named_session_lasts_a_day_without_an_event(artifact: Artifact) -> None:
 
 @pytest.mark.parametrize("step_minutes", [-120, -40, -1, 29])
 def test_skip_without_a_time_masks_after_our_clock_was_set(artifact: Artifact, step_minutes: int) -> None:
-    """Back or forward: both the earlier skip and the new one are kept out."""
+    """The clock was set back or forward. Both the earlier skip and the new one still mask."""
     clock = Clock()
     with running(artifact, clock=clock) as client:
         first, second = tracks(client)[:2]
@@ -247,7 +247,7 @@ def test_skip_without_a_time_masks_after_our_clock_was_set(artifact: Artifact, s
 
 
 def test_private_events_count_in_the_session_alone(artifact: Artifact) -> None:
-    """A skip and a dislike mask while the session goes on. Afterwards nothing is known of them."""
+    """A skip and a dislike mask while the session goes on. Afterwards they are forgotten."""
     clock = Clock()
     with running(artifact, clock=clock) as client:
         skipped, disliked = tracks(client)[:2]
@@ -262,7 +262,7 @@ def test_private_events_count_in_the_session_alone(artifact: Artifact) -> None:
 
 
 def test_store_out_of_reach_says_when_to_try_again(artifact: Artifact) -> None:
-    """503 with Retry-After: sending the same batch again counts nothing twice."""
+    """The reply is 503 with Retry-After. Sending the same batch again counts nothing twice."""
     with running(artifact, store=BrokenSessions()) as client:
         reply = client.post("/v1/events", json=event())
 

@@ -1,4 +1,4 @@
-"""Health, readiness, metrics, the model in use."""
+"""Health, readiness, metrics, and the model in use."""
 
 from collections.abc import MutableMapping
 from contextlib import nullcontext
@@ -17,7 +17,7 @@ from tests.service.processes import until
 
 
 def test_ready_service_says_so(artifact: Artifact) -> None:
-    """200 once the artifact is verified and the store answers."""
+    """The reply is 200 once the artifact is verified and the store answers."""
     with running(artifact) as client:
         reply = client.get("/readyz")
 
@@ -25,7 +25,7 @@ def test_ready_service_says_so(artifact: Artifact) -> None:
 
 
 def test_service_without_its_store_lives_and_is_not_ready(artifact: Artifact) -> None:
-    """Readiness names the reason; liveness is not affected, as a restart would not help."""
+    """Readiness names the reason. Liveness is not affected, because a restart would not help."""
     with running(artifact, store=BrokenSessions()) as client:
         ready, health = client.get("/readyz"), client.get("/healthz")
 
@@ -34,7 +34,7 @@ def test_service_without_its_store_lives_and_is_not_ready(artifact: Artifact) ->
 
 
 def test_service_whose_model_does_not_answer_lives_and_is_not_ready(artifact: Artifact) -> None:
-    """A run that hangs is noticed by those who wait; then readiness says so until it ends."""
+    """Waiting requests notice a run that hangs. Readiness then says so until the run ends."""
     runner = GatedRunner(is_open=False)
     with running(artifact, runner=runner, queue_patience=timedelta(milliseconds=20)) as client:
         asked = client.post("/v1/next", json={"history": [{"track_id": "t1"}]})
@@ -50,7 +50,7 @@ def test_service_whose_model_does_not_answer_lives_and_is_not_ready(artifact: Ar
 
 @pytest.mark.parametrize("url", ["redis://user:secret@127.0.0.1:1", "unix:///a/secret/place"])
 def test_no_reply_says_where_redis_is(artifact: Artifact, url: str, logged: list[MutableMapping[str, Any]]) -> None:
-    """Neither `/readyz` nor the 503 of a request names the address, the port or the path; the log does."""
+    """Neither `/readyz` nor the 503 of a request contains the address, the port or the path; the log does."""
     settings = Settings(redis_url=url)
     client = connect(url, settings.redis_timeout)
     store = RedisSessions(client, settings, artifact.manifest.history, lambda _: nullcontext())
@@ -70,7 +70,7 @@ def test_no_reply_says_where_redis_is(artifact: Artifact, url: str, logged: list
 
 
 def test_metrics_speak_of_routes_not_of_users(artifact: Artifact) -> None:
-    """Labels are templates: a million users, or a scanner's paths, make no million time series."""
+    """Labels are route templates, so a million users or a scanner's paths make no new time series."""
     with running(artifact) as client:
         client.get("/v1/users/secret/next")
         client.get("/wp-admin/secret")
@@ -82,7 +82,7 @@ def test_metrics_speak_of_routes_not_of_users(artifact: Artifact) -> None:
 
 
 def test_metrics_tell_where_the_time_went(artifact: Artifact) -> None:
-    """One proposal is one batch, one wait, one run of the graph and one overhead."""
+    """One proposal counts as one batch, one wait, one run of the graph and one overhead."""
     with running(artifact) as client:
         client.get("/v1/users/u/next")
         exposed = client.get("/metrics").text
@@ -95,7 +95,7 @@ def test_metrics_tell_where_the_time_went(artifact: Artifact) -> None:
 
 
 def test_model_is_described_from_its_manifest(artifact: Artifact) -> None:
-    """Name, version, size, when, from what, how good."""
+    """The reply has name, version, size, date, training data and quality."""
     with running(artifact) as client:
         found = client.get("/v1/model").json()
 

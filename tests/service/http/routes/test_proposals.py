@@ -17,26 +17,26 @@ from tests.service.fakes import BrokenSessions, FailingRunner, LosableSessions, 
 
 @pytest.fixture
 def client(artifact: Artifact) -> Iterator[Client]:
-    """A client of an application with nothing in its store."""
+    """Yield a client of an application with an empty store."""
     with running(artifact) as client:
         yield client
 
 
 def tell(client: Client, type: str, track: str, *, user: str = "u") -> None:
-    """Post one event, happening now."""
+    """Post one event that happens now."""
     body = {"event_id": f"{type} {track}", "user_id": user, "track_id": track, "type": type}
     assert client.post("/v1/events", json=body).status_code == 200
 
 
 def proposed(client: Client, user: str = "u", query: str = "") -> list[str]:
-    """The tracks proposed to a user."""
+    """Return the tracks proposed to a user."""
     reply = client.get(f"/v1/users/{quote(user, safe='')}/next?{query}")
     assert reply.status_code == 200
     return [track["track_id"] for track in reply.json()["tracks"]]
 
 
 def test_unknown_user_gets_the_models_prior(client: Client) -> None:
-    """Nobody needs to be known: the answer is the model's, not degraded, with the contract's fields and no others."""
+    """No listener must be known before. The reply is the model's, not degraded, with the contract's fields and no others."""
     reply = client.get("/v1/users/nobody/next?count=2").json()
 
     assert reply.pop("request_id")
@@ -50,14 +50,14 @@ def test_unknown_user_gets_the_models_prior(client: Client) -> None:
 
 
 def test_play_changes_what_comes_next_at_once(client: Client) -> None:
-    """A play of genre 3 brings genre 3, in the very next reply, and not the track itself again."""
+    """After a play of genre 3, the next reply has genre 3, without the track itself."""
     tell(client, "play", "t3")
 
     assert proposed(client, query="count=3") == ["t7", "t11", "t15"]
 
 
 def test_skipped_track_is_not_proposed_again(client: Client) -> None:
-    """A skip keeps the track out, and by the model's outcome input, its genre down."""
+    """A skip masks the track, and through the outcome input it lowers the track's genre."""
     tell(client, "skip", "t0")
     tracks = proposed(client, query="count=39")
 
@@ -67,12 +67,12 @@ def test_skipped_track_is_not_proposed_again(client: Client) -> None:
 
 
 def test_track_named_by_exclude_is_not_proposed(client: Client) -> None:
-    """`exclude` may come many times, and unknown ids in it are no error."""
+    """`exclude` may be repeated, and unknown ids in it are no error."""
     assert proposed(client, query="count=3&exclude=t0&exclude=t2&exclude=unheard") == ["t1", "t3", "t4"]
 
 
 def test_unknown_tracks_in_the_session_inform_nothing(client: Client) -> None:
-    """A track that the model has never seen is stored, shown in the session, and no error."""
+    """A track that the model has never seen is stored and shown in the session, and is no error."""
     tell(client, "play", "unheard of")
 
     assert proposed(client, query="count=2") == ["t0", "t1"]
@@ -80,7 +80,7 @@ def test_unknown_tracks_in_the_session_inform_nothing(client: Client) -> None:
 
 
 def test_skip_and_play_count_for_their_session_only(artifact: Artifact) -> None:
-    """After the session's gap what was skipped or played may come again; a dislike still keeps its track out."""
+    """After the session's gap, skipped and played tracks may be proposed again. A disliked track still stays out."""
     clock = Clock()
     with running(artifact, clock=clock) as client:
         for type, track in (("skip", "t0"), ("play", "t1"), ("dislike", "t2")):
@@ -95,7 +95,7 @@ def test_skip_and_play_count_for_their_session_only(artifact: Artifact) -> None:
 
 @pytest.mark.parametrize("user", ["a/b", "a/b/next", "/", "ü/ñ", "a%2Fb", "50%", "{x}", "a b", "?#"])
 def test_any_id_can_stand_in_a_path(client: Client, user: str) -> None:
-    """Percent-encoded, an id with slashes is one id and not another's."""
+    """An id with slashes, percent-encoded, is one id."""
     tell(client, "play", "t3", user=user)
     reply = client.get(f"/v1/users/{quote(user, safe='')}/next?count=1").json()
 
@@ -114,7 +114,7 @@ def test_bad_id_in_a_path_is_refused(client: Client, user: str) -> None:
 
 @pytest.mark.parametrize("count", ["0", "101", "-1", "NaN", "1.5", "ten", ""])
 def test_count_outside_its_range_is_refused(client: Client, count: str) -> None:
-    """1 to 100, and a number."""
+    """It must be a number from 1 to 100."""
     reply = client.get(f"/v1/users/u/next?count={count}")
 
     assert reply.status_code == 422
@@ -122,14 +122,14 @@ def test_count_outside_its_range_is_refused(client: Client, count: str) -> None:
 
 
 def test_each_reply_has_an_id_of_its_own(client: Client) -> None:
-    """So that what was proposed can be tied to what came of it."""
+    """The id connects a proposal with its outcome."""
     ids = {client.get("/v1/users/u/next").json()["request_id"] for _ in range(20)}
 
     assert len(ids) == 20
 
 
 def test_redis_out_of_reach_gives_popular_tracks(artifact: Artifact) -> None:
-    """Degraded, said so and counted; what the request excludes stays out."""
+    """The reply is marked as degraded and counted. Tracks that the request excludes stay out."""
     with running(artifact, store=BrokenSessions()) as client:
         reply = client.get("/v1/users/u/next?count=2&exclude=t0").json()
         exposed = client.get("/metrics").text
@@ -140,7 +140,7 @@ def test_redis_out_of_reach_gives_popular_tracks(artifact: Artifact) -> None:
 
 
 def test_broken_model_gives_popular_tracks_without_the_skipped(artifact: Artifact) -> None:
-    """The masks hold where popularity answers too."""
+    """The masks also apply to popular tracks."""
     with running(artifact, runner=FailingRunner()) as client:
         tell(client, "skip", "t0")
         reply = client.get("/v1/users/u/next?count=2").json()
@@ -152,7 +152,7 @@ def test_broken_model_gives_popular_tracks_without_the_skipped(artifact: Artifac
 
 
 def test_given_history_reads_and_writes_nothing(artifact: Artifact) -> None:
-    """A history in the body stands for the session; the store is not asked, even where a user is named."""
+    """A history in the body replaces the session. The store is not used, even if a user is named."""
     store = MemorySessions(artifact.manifest.history)
     with running(artifact, store=store) as client:
         history = [{"track_id": "t3"}, {"track_id": "t7", "outcome": "skipped"}, {"track_id": "t11", "outcome": "liked"}]
@@ -163,7 +163,7 @@ def test_given_history_reads_and_writes_nothing(artifact: Artifact) -> None:
 
 
 def test_body_with_a_user_is_the_same_as_the_path(client: Client) -> None:
-    """Without a history POST reads the listener's own."""
+    """Without a history, POST uses the listener's own."""
     tell(client, "play", "t3")
     reply = client.post("/v1/next", json={"user_id": "u", "count": 3}).json()
 
@@ -171,7 +171,7 @@ def test_body_with_a_user_is_the_same_as_the_path(client: Client) -> None:
 
 
 def test_candidates_alone_are_ranked(client: Client) -> None:
-    """Repeated ones collapse, heard ones stay out, unknown ones come last."""
+    """Repeated candidates count once, heard ones stay out, and unknown ones come last."""
     body = {"history": [{"track_id": "t1"}], "candidates": ["unheard", "t5", "t2", "t1", "t5"]}
     reply = client.post("/v1/next", json=body).json()
 
@@ -204,14 +204,14 @@ def test_bad_wish_is_refused(client: Client, body: dict[str, object], loc: list[
 
 
 def test_not_a_number_is_refused(client: Client) -> None:
-    """NaN is no JSON, and no count either."""
+    """NaN is no JSON, and no valid count."""
     reply = client.post("/v1/next", content=b'{"count": NaN}', headers={"content-type": "application/json"})
 
     assert reply.status_code == 422
 
 
 def test_catalogue_names_tracks(tmp_path: Path) -> None:
-    """Title and artist come along where the artifact has them."""
+    """Replies have title and artist if the artifact does."""
     with running(artifacts.load(tmp_path, catalogue=True)) as client:
         [track] = client.get("/v1/users/u/next?count=1").json()["tracks"]
 
@@ -219,7 +219,7 @@ def test_catalogue_names_tracks(tmp_path: Path) -> None:
 
 
 def test_artists_are_kept_apart(tmp_path: Path) -> None:
-    """With a gap of 3 no artist comes twice within 3 tracks, and the reply is full all the same."""
+    """With a gap of 3, no artist occurs twice within 3 tracks, and the reply is still full."""
     with running(artifacts.load(tmp_path, catalogue=True), artist_gap=3) as client:
         artists = [track["artist"] for track in client.get("/v1/users/u/next?count=8").json()["tracks"]]
 
@@ -247,7 +247,7 @@ def test_explored_tracks_are_marked_and_logged(artifact: Artifact, tmp_path: Pat
 
 
 def test_reply_without_redis_leaves_out_what_this_process_was_told(artifact: Artifact) -> None:
-    """Also what it was told while Redis was gone, when the answer to the event was 503; until the listener is deleted."""
+    """It includes events that were posted while Redis was down and got a 503. Deleting the listener ends it."""
     store = LosableSessions(artifact.manifest.history)
     with running(artifact, store=store) as client:
         tell(client, "skip", "t0")

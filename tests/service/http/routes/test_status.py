@@ -1,4 +1,4 @@
-"""GET /v1/status: one reply that says how the service does."""
+"""GET /v1/status: one reply with the state of the service."""
 
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from tests.service.processes import free_port, http, process
 
 
 def test_outcomes_count_for_the_model_that_proposed(artifact: Artifact, valkey: str) -> None:
-    """A player takes a list, completes the first track, skips the third and likes it; metrics and status say so."""
+    """A player gets a list, completes the first track, skips the third and likes it. Metrics and status count these
+    outcomes.
+    """
     manifest = artifact.manifest
     with running(artifact, redis_url=valkey) as client:
         proposal = client.get("/v1/users/outcomes/next", params={"count": 5}).json()
@@ -47,7 +49,7 @@ def test_outcomes_count_for_the_model_that_proposed(artifact: Artifact, valkey: 
 
 
 def test_degraded_reply_is_not_the_models(artifact: Artifact) -> None:
-    """Its id says that the popular tracks proposed themselves."""
+    """Its id says that popular tracks were proposed."""
     with running(artifact, store=BrokenSessions()) as client:
         reply = client.get("/v1/users/u/next").json()
         status = client.get("/v1/status").json()
@@ -57,7 +59,7 @@ def test_degraded_reply_is_not_the_models(artifact: Artifact) -> None:
 
 
 def test_status_without_redis_says_why(artifact: Artifact) -> None:
-    """It is an operator's first look, so it answers whatever else does not."""
+    """An operator looks here first, so it must answer when other parts fail."""
     with running(artifact, store=BrokenSessions()) as client:
         reply = client.get("/v1/status")
 
@@ -74,12 +76,12 @@ def test_hours_are_bounded(artifact: Artifact, hours: str) -> None:
 
 
 def test_counts_are_of_all_workers(artifact: Artifact, tmp_path: Path) -> None:
-    """Whichever worker is asked: requests from the metrics' files, outcomes from Redis."""
+    """Any worker gives the same reply: requests come from the metrics' files, outcomes from Redis."""
     port = free_port()
     settings = {"artifact": artifact.folder, "state_dir": tmp_path, "workers": 2}
     with process("-m", "service", port=port, log=tmp_path / "log", **settings):
         for number in range(20):
-            with http(port) as client:  # a connection each, so that the workers take turns
+            with http(port) as client:  # with a connection for each, so that all workers answer
                 proposal = client.get(f"/v1/users/u{number}/next", params={"count": 1}).json()
                 skip = {"event_id": f"e{number}", "user_id": f"u{number}", "track_id": proposal["tracks"][0]["track_id"]}
                 client.post("/v1/events", json=skip | {"type": "skip", "request_id": proposal["request_id"]})

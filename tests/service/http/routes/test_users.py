@@ -1,4 +1,4 @@
-"""The session as the model sees it, and forgetting a person."""
+"""The session as the model sees it, and the export and deletion of a listener."""
 
 import logging
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.service.fakes import BrokenSessions
 
 
 def test_session_shows_outcomes_oldest_first(artifact: Artifact) -> None:
-    """Outcomes are the latest word, times are the player's, skipped tracks are listed once."""
+    """Outcomes are the newest ones, times are the player's, and skipped tracks are listed once."""
     events = [
         {"event_id": "3", "user_id": "u", "track_id": "b", "type": "skip", "at": "2027-01-15T07:59:02Z"},
         {"event_id": "1", "user_id": "u", "track_id": "a", "type": "play", "at": "2027-01-15T07:59:00Z"},
@@ -31,11 +31,11 @@ def test_session_shows_outcomes_oldest_first(artifact: Artifact) -> None:
         {"track_id": "b", "outcome": "skipped", "at": "2027-01-15T07:59:01Z"},
     ]
     assert reply["skipped"] == ["b"]
-    assert reply["expires_at"] == "2027-01-15T08:00:01Z"  # the store in memory keeps for a second
+    assert reply["expires_at"] == "2027-01-15T08:00:01Z"  # the store in memory keeps values for a second
 
 
 def test_unknown_user_has_an_empty_session(artifact: Artifact) -> None:
-    """Who was never seen is no error, and nothing of theirs expires."""
+    """A listener who was never seen is no error, and nothing of theirs expires."""
     with running(artifact) as client:
         reply = client.get("/v1/users/nobody/session")
 
@@ -44,7 +44,7 @@ def test_unknown_user_has_an_empty_session(artifact: Artifact) -> None:
 
 
 def test_history_is_all_that_the_model_reads(artifact: Artifact) -> None:
-    """On request: earlier sessions too, without tracks that the model does not know."""
+    """On request, the reply has earlier sessions too, without tracks that the model does not know."""
     times = ["2027-01-13T08:00:00Z", "2027-01-13T08:01:00Z", "2027-01-15T07:59:00Z"]
     events = [
         {"event_id": str(place), "user_id": "u", "track_id": track, "type": "skip", "at": at}
@@ -80,7 +80,7 @@ PRIVATE = {"event_id": "e2", "user_id": "{u} 1", "track_id": "t2", "type": "skip
 
 
 def test_export_has_every_field_of_every_event(artifact: Artifact, valkey: str) -> None:
-    """One document, with what the service added: when it received an event, and when each kind of key expires."""
+    """It is one document. It also has values that the service added: the time of receipt, and when each kind of key expires."""
     with running(artifact, redis_url=valkey) as client:
         client.post("/v1/events", json={"events": [FULL, PRIVATE]})
         reply = client.get("/v1/users/%7Bu%7D%201/export")
@@ -99,8 +99,8 @@ def test_export_has_every_field_of_every_event(artifact: Artifact, valkey: str) 
 
 
 def test_deleted_listener_is_nowhere_in_redis(artifact: Artifact, tmp_path: Path) -> None:
-    """After everything that the API can do for a listener, no key that is left has the id in its name or value, and before,
-    each key of the listener would have expired by itself.
+    """The listener used everything that the API offers. Before, every key of theirs has an expiry; after, no key or value has
+    the id.
     """
     with (
         embedded_valkey.running(tmp_path) as url,
@@ -126,7 +126,7 @@ def test_deleted_listener_is_nowhere_in_redis(artifact: Artifact, tmp_path: Path
 
 
 def test_forgotten_person_is_gone_and_the_log_says_so(artifact: Artifact, logged: list[dict[str, Any]]) -> None:
-    """204, an empty session, and a line for the auditor that names the user and the request."""
+    """The reply is 204, the session is empty, and a log line for the auditor names the user and the request."""
     with running(artifact) as client:
         client.post("/v1/events", json={"event_id": "1", "user_id": "u/1", "track_id": "a", "type": "play"})
         reply = client.delete("/v1/users/u%2F1", headers={"X-Request-ID": "by-law"})
@@ -138,7 +138,7 @@ def test_forgotten_person_is_gone_and_the_log_says_so(artifact: Artifact, logged
 
 
 def test_the_auditors_line_is_written_whatever_the_level(artifact: Artifact, logged: list[dict[str, Any]]) -> None:
-    """Who logs errors alone still has it."""
+    """It is logged even if only errors are."""
     wrapper = structlog.get_config()["wrapper_class"]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     try:
@@ -154,7 +154,7 @@ def test_the_auditors_line_is_written_whatever_the_level(artifact: Artifact, log
     ("method", "path"), [("GET", "/v1/users/u/session"), ("GET", "/v1/users/u/export"), ("DELETE", "/v1/users/u")]
 )
 def test_store_out_of_reach_is_said(artifact: Artifact, method: str, path: str) -> None:
-    """Neither can be answered without Redis: 503 with Retry-After."""
+    """Neither request can be answered without Redis, so both get 503 with Retry-After."""
     with running(artifact, store=BrokenSessions()) as client:
         reply = client.request(method, path)
 

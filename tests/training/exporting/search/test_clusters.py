@@ -46,7 +46,7 @@ def test_each_block_sits_in_one_group_and_the_first_is_nobodys(seats: Clusters) 
 
 
 def test_a_block_stands_for_the_mean_of_its_tracks_and_twice_the_spread_of_their_scores(seats: Clusters) -> None:
-    """By hand over the real queries: the score of the mean, plus twice the root of the mean squared difference."""
+    """Computed by hand over real queries: the score of the mean, plus twice the root of the mean squared difference."""
     items, queries = world(ROWS)
     members = items[seats.rows_CL[5][seats.rows_CL[5] > 0]]
     scores = queries @ members.T

@@ -1,4 +1,4 @@
-"""Blocks hold every point once, none is too large, and their points are near each other."""
+"""Blocks hold every point once, none is too large, and the points of a block are near each other."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from training.exporting.search.partition import SMALL, partition, seat
 
 @pytest.mark.parametrize("size", [1, 17, SMALL + 500])
 def test_every_point_has_one_place(size: int) -> None:
-    """For every number of points, and few places stay free."""
+    """It holds for every number of points, and few places stay free."""
     blocks = partition(np.random.default_rng(0).normal(size=(size, 3)).astype(np.float32), 16, filled=0.9)
 
     assert blocks.shape[1] == 16

@@ -1,4 +1,4 @@
-"""The scan in eight bits and the index give the exact lists, exclude exactly, and are refused where they do not.
+"""Int8 search and the index give the exact lists, exclude exactly, and are not used if they do not.
 
 Shapes: B batch, N excluded, K count, V rows, Q query width.
 """
@@ -32,7 +32,7 @@ from training.fitting.session_memory import tables
 
 Sessions = dict[str, onnxruntime.InferenceSession]
 
-ROWS = 3_003  # no multiple of the grid's depth
+ROWS = 3_003  # not a multiple of the grid's depth
 RECIPE = small_recipe("shrunk")
 RANDOM = np.random.default_rng(0)
 HISTORIES = [
@@ -42,7 +42,9 @@ HISTORIES = [
 
 @pytest.fixture(scope="module", params=[0.0, 4.0], ids=["no memory", "memory"])
 def network(request: pytest.FixtureRequest) -> Network:
-    """Untrained, its item biases spread, its tracks in all directions; also with a memory of this weight, of most rows."""
+    """Make an untrained network with spread biases and tracks in all directions; also one with a memory that holds most
+    rows.
+    """
     torch.manual_seed(0)
     made = build(RECIPE.network, ROWS, RECIPE.history.length)
     with torch.no_grad():
@@ -66,7 +68,7 @@ def encoder(network: Network) -> Encoder:
 
 @pytest.fixture(scope="module")
 def sessions(network: Network, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Sessions:
-    """`model.onnx` by how it looks for the best; the index looks at all of its blocks."""
+    """Make `model.onnx` for each search method. The index searches all of its blocks."""
     items = np.asarray(encoder.weights["items"], np.float32)
     queries = np.random.default_rng(0).normal(size=(50, items.shape[1])).astype(np.float32)
     ways: dict[str, tuple[ModelProto, Weights]] = {
@@ -90,14 +92,14 @@ WAYS = pytest.mark.parametrize("way", WAY_NAMES)
 def answers(
     session: onnxruntime.InferenceSession, count: int, excluded: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Rows and scores for as many random histories as there are lines of exclusions."""
+    """Return rows and scores for random histories, one for each line of `excluded`."""
     tracks, outcomes = (array.numpy() for array in histories(len(excluded)))
     rows, scores = session.run(None, {"tracks": tracks, "outcomes": outcomes, "excluded": excluded, "count": np.array(count)})
     return rows, scores
 
 
 def histories(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """As many of six entries, random, the same ones each time: tracks and outcomes [B, 6]."""
+    """Return random histories of six entries, always the same ones: tracks and outcomes `[B, 6]`."""
     random = np.random.default_rng(batch)
     tracks, outcomes = random.integers(FIRST, ROWS, (batch, 6)), random.integers(1, 5, (batch, 6))
     return torch.from_numpy(tracks), torch.from_numpy(outcomes)
@@ -107,7 +109,7 @@ def histories(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("count", [1, 20, 100])
 @pytest.mark.parametrize("batch", [1, 2, 33])
 def test_lists_and_scores_are_the_exact_ones(sessions: Sessions, batch: int, count: int, way: str) -> None:
-    """Rough scores only choose; what is returned is scored exactly. No luck: far more are looked at than are wanted."""
+    """Rough scores only choose rows, and the chosen ones are scored exactly. Far more rows are scored than are returned."""
     nothing = np.zeros((batch, 1), np.int64)
     (wanted, wanted_scores), (rows, scores) = (answers(sessions[name], count, nothing) for name in ("exact", way))
 
@@ -118,7 +120,7 @@ def test_lists_and_scores_are_the_exact_ones(sessions: Sessions, batch: int, cou
 
 @WAYS
 def test_longer_list_without_the_excluded_is_the_list_that_excludes(sessions: Sessions, way: str) -> None:
-    """Which is how many exclusions are kept from an index, where comparing each would cost seconds."""
+    """With an index, many exclusions are handled this way, because comparing each of them would take seconds."""
     best, _ = answers(sessions[way], 300, np.zeros((1, 1), np.int64))
     excluded = best[:, ::2]
     wanted, wanted_scores = answers(sessions[way], 20, excluded)
@@ -131,9 +133,7 @@ def test_longer_list_without_the_excluded_is_the_list_that_excludes(sessions: Se
 
 @WAYS
 def test_memory_changes_lists_and_fills_none_of_them(network: Network, sessions: Sessions, way: str) -> None:
-    """So the tests here meet rows of both kinds: some that the network alone would not have had among its best, and some that
-    are not remembered.
-    """
+    """So these tests include both kinds of rows: remembered ones that the network alone would not rank high, and others."""
     with torch.no_grad():
         network_BV = network.query(*histories(33), None, None) @ network.item_matrix().T
     network_BV[:, :FIRST] = -torch.inf
@@ -147,8 +147,8 @@ def test_memory_changes_lists_and_fills_none_of_them(network: Network, sessions:
 def test_without_repeats_nothing_that_was_read_is_proposed(
     network: Network, encoder: Encoder, tmp_path: Path, way: str
 ) -> None:
-    """Each of the histories' tracks would have come first, by its bias; the rest of the list is the one of the exact graph
-    that was told to exclude them, and what a request excludes is left out besides.
+    """The bias of each track of the histories would have ranked it first. The rest equals the exact graph's list with the same
+    exclusions. Tracks that the request excludes are left out, too.
     """
     random = np.random.default_rng(5)
     tracks, outcomes = random.integers(FIRST, ROWS, (3, 6)), random.integers(1, 5, (3, 6))
@@ -166,7 +166,7 @@ def test_without_repeats_nothing_that_was_read_is_proposed(
         rows, scores = open_graph(tmp_path / artifact.MODEL).run(None, given)
         return rows, scores
 
-    excluded = told(scoring_graphs.top(network), {}, tracks)[0][:, :1]  # the best of the others
+    excluded = told(scoring_graphs.top(network), {}, tracks)[0][:, :1]  # the best of the other rows
     wanted, wanted_scores = told(scoring_graphs.top(network), {}, np.concatenate([tracks, excluded], axis=1))
     rows, scores = told(proposing_none_read(network, way), besides[way], excluded)
 
@@ -176,7 +176,7 @@ def test_without_repeats_nothing_that_was_read_is_proposed(
 
 
 def proposing_none_read(network: Network, way: str) -> ModelProto:
-    """The tail of a network like this one, but for its repeats."""
+    """Build the scoring graph of a network that is like this one but proposes no repeats."""
     remembers = network.session_memory is not None
     if way == "eight bits":
         return scoring_graphs.top_in_eight_bits(repeats=False, remembers=remembers)
@@ -189,7 +189,7 @@ def proposing_none_read(network: Network, way: str) -> ModelProto:
 
 @WAYS
 def test_excluded_rows_are_not_proposed(sessions: Sessions, way: str) -> None:
-    """The best four hundred, each of which would else have come first: what follows them comes, and comes in full."""
+    """Each history excludes its best four hundred rows. The next best rows follow, and the list is full."""
     best, _ = answers(sessions["exact"], 420, np.zeros((3, 1), np.int64))
     rows, scores = answers(sessions[way], 20, best[:, :400])
 
@@ -200,7 +200,7 @@ def test_excluded_rows_are_not_proposed(sessions: Sessions, way: str) -> None:
 
 @WAYS
 def test_nothing_is_left_where_all_is_excluded(sessions: Sessions, way: str) -> None:
-    """But for two rows of the catalogue: these two, then -inf; what pads the grid never shows."""
+    """All but two rows are excluded. These two come first, then -inf. Rows that pad the grid never appear."""
     excluded = np.arange(FIRST, ROWS - 2)[None]
     rows, scores = answers(sessions[way], 5, excluded)
 
@@ -210,7 +210,7 @@ def test_nothing_is_left_where_all_is_excluded(sessions: Sessions, way: str) -> 
 
 @WAYS
 def test_count_past_the_catalogue_gives_all_of_it(sessions: Sessions, way: str) -> None:
-    """Every row that may be proposed, exactly in order."""
+    """The list holds every row that may be proposed, in exact order."""
     nothing = np.zeros((1, 1), np.int64)
     (_, wanted), (rows, scores) = (answers(sessions[name], 10_000, nothing) for name in ("exact", way))
 
@@ -220,7 +220,7 @@ def test_count_past_the_catalogue_gives_all_of_it(sessions: Sessions, way: str) 
 
 
 def test_quantised_items_are_within_half_a_step() -> None:
-    """Of one step for all, which one large column does not coarsen: it is split, and its parts add up to it."""
+    """All columns share one step. A large column does not coarsen it: it is split, and its parts add up to it."""
     items = np.random.default_rng(1).normal(size=(37, 5)).astype(np.float32)
     items[:, 2] *= 5
     made = quantise(items)
@@ -235,8 +235,8 @@ def test_quantised_items_are_within_half_a_step() -> None:
 
 
 def test_tracks_unlike_their_neighbours_stand_alone() -> None:
-    """Or among their own kind, so one block is enough to find them: tracks with a high bias, which the means of blocks of the
-    others do not show.
+    """A track with a high bias is not represented by the mean of a block. It stands alone, or in a block with tracks like it,
+    so that searching one block finds it.
     """
     random = np.random.default_rng(2)
     items = random.normal(size=(ROWS, 9)).astype(np.float32)
@@ -254,14 +254,14 @@ def test_tracks_unlike_their_neighbours_stand_alone() -> None:
 
 
 def test_items_of_nothing_are_no_division_by_zero() -> None:
-    """A network that nobody trained may have them."""
+    """An untrained network may have such items."""
     made = quantise(np.zeros((20, 3), np.float32))
 
     assert not np.asarray(made["items_int8"]).any()
 
 
 def write_exact(network: Network, encoder: Encoder, draft: Path) -> Path:
-    """The exact graph, as `export` has written it when it asks."""
+    """Write the exact graph, as `export` does before it calls `select_retrieval`."""
     draft.mkdir()
     records = write_weights(draft, encoder.weights)
     write_graph(draft / artifact.MODEL, encoder.graph, scoring_graphs.top(network), encoder.weights, records)
@@ -269,14 +269,14 @@ def write_exact(network: Network, encoder: Encoder, draft: Path) -> Path:
 
 
 class Shrink(Protocol):
-    """`shrink` of the network here, with other thresholds."""
+    """Calls `select_retrieval` for this file's network with other thresholds."""
 
     def __call__(self, **options: Any) -> select_retrieval.Chosen: ...
 
 
 @pytest.fixture
 def shrunk(network: Network, encoder: Encoder, tmp_path: Path) -> Shrink:
-    """The draft is `draft` under the test's folder."""
+    """Return a function that works on a folder `draft` below the test's folder."""
     draft = write_exact(network, encoder, tmp_path / "draft")
 
     def call(**options: Any) -> select_retrieval.Chosen:
@@ -294,21 +294,21 @@ def shrunk(network: Network, encoder: Encoder, tmp_path: Path) -> Shrink:
 
 
 def test_small_catalogue_stays_exact(shrunk: Shrink) -> None:
-    """Nothing is built, nothing is measured."""
+    """No other graph is built or measured."""
     chosen = shrunk(golden=[{"best": []}])
 
     assert (chosen.found, chosen.records, chosen.golden) == (RetrievalRecord(), None, [{"best": []}])
 
 
 def test_with_a_memory_only_larger_catalogues_are_shrunk(shrunk: Shrink, network: Network) -> None:
-    """What is remembered is scored besides, in either way, so the exact scan is the quicker one for longer."""
+    """Remembered rows are scored in addition by either method, so the exact scan stays faster up to larger catalogues."""
     chosen = shrunk(eight_bits_from=1_000, session_memory_from=ROWS + 1)
 
     assert (chosen.records is None) == (network.session_memory is not None)
 
 
 def test_large_catalogue_is_shrunk_and_says_how_near_it_came(shrunk: Shrink, tmp_path: Path) -> None:
-    """The draft holds other graphs then, with all their weights in the one file."""
+    """The draft then holds other graphs, with all their weights in the one file."""
     chosen = shrunk(eight_bits_from=1_000)
 
     assert (chosen.found.bits, chosen.found.probes) == (8, None)
@@ -321,7 +321,9 @@ def test_large_catalogue_is_shrunk_and_says_how_near_it_came(shrunk: Shrink, tmp
 def test_larger_catalogue_gets_an_index_with_the_fewest_probes_that_do(
     shrunk: Shrink, sessions: Sessions, tmp_path: Path
 ) -> None:
-    """One block is not enough, all of them are: what the manifest says is what the graph does, held against the exact lists."""
+    """One block is not enough, all blocks are. The manifest states the search that the graph does, as comparing exact lists
+    shows.
+    """
     chosen = shrunk(eight_bits_from=1_000, index_from=1_000, probes_tried=(1, ROWS))
 
     assert (chosen.found.bits, chosen.found.probes) == (8, ROWS)
@@ -334,7 +336,7 @@ def test_larger_catalogue_gets_an_index_with_the_fewest_probes_that_do(
 
 
 def test_index_that_misses_too_much_is_not_taken(shrunk: Shrink) -> None:
-    """The scan in eight bits is, and the manifest says how much was missed."""
+    """Int8 search is used instead, and the manifest states the index's recall."""
     chosen = shrunk(eight_bits_from=1_000, index_from=1_000, probes_tried=(1,))
 
     assert (chosen.found.bits, chosen.found.probes) == (8, None)
@@ -344,7 +346,7 @@ def test_index_that_misses_too_much_is_not_taken(shrunk: Shrink) -> None:
 
 
 def test_scan_that_changes_a_golden_case_is_refused(shrunk: Shrink) -> None:
-    """Else the service would refuse the artifact. What was measured is said all the same."""
+    """Otherwise the service would refuse the artifact. The measurement is recorded all the same."""
     golden = {"rows": [5], "outcomes": [1], "gaps": [], "excluded": [], "best": [2, 3], "scores": [1.0, 0.5]}
     chosen = shrunk(golden=[golden], eight_bits_from=1_000)
 
@@ -353,7 +355,7 @@ def test_scan_that_changes_a_golden_case_is_refused(shrunk: Shrink) -> None:
 
 
 def test_index_leaves_out_a_golden_case_that_it_misses(shrunk: Shrink, tmp_path: Path) -> None:
-    """But not more than half of them."""
+    """At most half of the golden cases may be left out."""
     rows, scores = open_graph(tmp_path / "draft" / artifact.MODEL).run(
         None, {"tracks": [[5]], "outcomes": [[1]], "excluded": [[0]], "count": np.array(3)}
     )
@@ -364,7 +366,7 @@ def test_index_leaves_out_a_golden_case_that_it_misses(shrunk: Shrink, tmp_path:
 
 
 def test_damaged_index_is_refused(shrunk: Shrink, tmp_path: Path) -> None:
-    """One bit of any of its parts: the service would look in the wrong place and nobody would know."""
+    """One bit of any of its parts is changed. Without the check, the service would search the wrong blocks unnoticed."""
     chosen = shrunk(index_from=1_000, probes_tried=(ROWS,))
     draft, records = tmp_path / "draft", chosen.records or {}
     versions.write_json(draft / artifact.TRACKS, [f"t{row}" for row in range(FIRST, ROWS)])
@@ -384,14 +386,16 @@ def test_damaged_index_is_refused(shrunk: Shrink, tmp_path: Path) -> None:
 
 
 def test_lists_that_differ_are_refused() -> None:
-    """One place in fifty, or half a percent of NDCG."""
+    """The limits are one place in fifty, and half a percent of NDCG."""
     assert select_retrieval.allowed(RetrievalRecord(bits=8, overlap=0.995, ndcg_loss=0.001))
     assert not select_retrieval.allowed(RetrievalRecord(bits=8, overlap=0.98, ndcg_loss=0.0))
     assert not select_retrieval.allowed(RetrievalRecord(bits=8, overlap=1.0, ndcg_loss=0.005))
 
 
 def test_overlap_and_loss_are_as_by_hand() -> None:
-    """Three of four tracks the same; the track to be found falls from the first place to the third: NDCG 1 to 1/2."""
+    """Three of four tracks are the same. The target falls from the first to the third place, so its NDCG falls from 1 to
+    1/2.
+    """
     histories = [RowHistory([9, 5], [1, 1]), RowHistory([7, 5], [1, 1])]
     found = select_retrieval.compare([[5, 6, 7, 8]] * 2, [[6, 7, 5, 99]] * 2, histories)
 

@@ -1,4 +1,4 @@
-"""Which files an import reads, which it ignores, and what it calls them."""
+"""The files of an import: which are read, which are ignored, and under which name they are shown."""
 
 import zipfile
 from pathlib import Path
@@ -12,7 +12,7 @@ KINDS = (".csv", ".json")
 
 
 def names(folder: Path, *paths: str) -> tuple[list[str], list[str]]:
-    """The files of some paths below a folder, and what was ignored, without the folder's own name."""
+    """Return the found and the ignored files of some paths below a folder, without the folder's own name."""
     files, ignored = find({str(folder / path): str(folder / path) for path in paths}, KINDS)
     return [file.name.removeprefix(f"{folder}/") for file in files], [
         f"{one.name.removeprefix(f'{folder}/')} {one.why}" for one in ignored
@@ -20,14 +20,14 @@ def names(folder: Path, *paths: str) -> tuple[list[str], list[str]]:
 
 
 def write(folder: Path, *paths: str) -> None:
-    """Empty files."""
+    """Make empty files."""
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text("")
 
 
 def test_a_folder_is_all_files_in_it(tmp_path: Path) -> None:
-    """However deep, compressed or not. The others are listed, with the reason."""
+    """Files are found at any depth, compressed or not. The other files are listed with the reason."""
     write(tmp_path, "a/1.csv", "a/b/2.CSV.gz", "a/b/3.json", "a/read me.pdf", "a/_delta_log/0.json", "a/.4.csv", "a/_SUCCESS")
 
     found, ignored = names(tmp_path, "a")
@@ -37,7 +37,7 @@ def test_a_folder_is_all_files_in_it(tmp_path: Path) -> None:
 
 
 def test_an_archive_is_a_folder(tmp_path: Path) -> None:
-    """As it was downloaded; a file in it is named with the archive."""
+    """It is read as downloaded. The name of a file in it begins with the archive's name."""
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         for name in ("MyData/b.json", "MyData/a.csv.xz", "MyData/Read me.pdf", "__MACOSX/MyData/._a.csv"):
             archive.writestr(name, "")
@@ -52,7 +52,7 @@ def test_an_archive_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_glob_is_what_it_matches(tmp_path: Path) -> None:
-    """`**` matches any depth; matching files of other kinds are listed."""
+    """`**` matches any depth. Matching files of other kinds are listed."""
     write(tmp_path, "x/a/1.csv", "x/a/1.txt", "y/1.csv")
 
     assert names(tmp_path, "x/**/*") == (["x/a/1.csv"], ["x/a/1.txt does not end in .csv, .json"])
@@ -70,7 +70,7 @@ def test_a_glob_is_what_it_matches(tmp_path: Path) -> None:
     ],
 )
 def test_a_path_without_a_file_to_read_is_refused(tmp_path: Path, path: str, words: str) -> None:
-    """With what was found there."""
+    """The error names the files that are there."""
     write(tmp_path, *(f"a/{number}.txt" for number in range(1, 7)), "broken.zip")
     (tmp_path / "empty").mkdir()
 
@@ -79,7 +79,7 @@ def test_a_path_without_a_file_to_read_is_refused(tmp_path: Path, path: str, wor
 
 
 def test_files_are_named_as_the_person_knows_them(tmp_path: Path) -> None:
-    """What was fetched from a store lies in a scratch folder, whose name says nothing."""
+    """Files of a remote store are copied to a temporary folder, whose name means nothing to a person."""
     write(tmp_path, "0/day=1/a.csv", "0/day=2/a.csv")
     files, _ = find({str(tmp_path / "0"): "s3://bucket/log"}, KINDS)
 
@@ -88,7 +88,7 @@ def test_files_are_named_as_the_person_knows_them(tmp_path: Path) -> None:
 
 
 def test_folders_name_columns(tmp_path: Path) -> None:
-    """In Hive's way, with its signs for odd letters and for no value."""
+    """Names follow Hive, with its escapes for special characters and for null."""
     folders = ("type=skip", "user=a%20b", "day=__HIVE_DEFAULT_PARTITION__", "x")
 
     assert File(path=tmp_path, name="", folders=folders).keys == {"type": "skip", "user": "a b", "day": ""}

@@ -1,4 +1,4 @@
-"""Parquet files of every flat type become the text that other files would have."""
+"""Parquet files of every flat type give the same text as files of other formats."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,7 @@ from training.sources.tables.table import FAULT, LINE, Table
 
 
 def table_of(folder: Path, **columns: Any) -> Table:
-    """The table of a file with these columns."""
+    """Open a file with these columns as a table."""
     pl.DataFrame(columns).write_parquet(folder / "log.parquet")
     return open_parquet(File(path=folder / "log.parquet", name="log.parquet", folders=()), booleans=("asked",))
 
@@ -36,12 +36,12 @@ def table_of(folder: Path, **columns: Any) -> Table:
     ],
 )
 def test_values_become_text(tmp_path: Path, values: Any, texts: list[str | None]) -> None:
-    """Whole floats without decimals, so that an id is the same whether its column has gaps or not."""
+    """Whole floats have no decimals, so an id is the same whether its column has gaps or not."""
     assert next(table_of(tmp_path, id=values).rows(["id"]))["id"].to_list() == texts
 
 
 def test_times_stay_times(tmp_path: Path) -> None:
-    """With the zone that they have."""
+    """They keep their zone."""
     noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
     assert next(table_of(tmp_path, at=[noon]).rows(["at"]))["at"].to_list() == [noon]
@@ -51,7 +51,7 @@ def test_times_stay_times(tmp_path: Path) -> None:
     ("values", "kind"), [([["t"]], r"List\(String\)"), ([{"a": 1}], "Struct"), ([b"t"], "Binary"), ([True], "Boolean")]
 )
 def test_a_column_of_another_kind_is_refused(tmp_path: Path, values: Any, kind: str) -> None:
-    """By its name, and only if it is asked for."""
+    """The error names the column. It is refused only if it is needed."""
     table = table_of(tmp_path, id=values, asked=[True])
 
     with pytest.raises(LogError, match=f"log.parquet: column id is {kind}.*wanted text, numbers or times"):
@@ -60,7 +60,7 @@ def test_a_column_of_another_kind_is_refused(tmp_path: Path, values: Any, kind: 
 
 
 def test_rows_are_read_in_slices_and_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory holds one slice; a column that is not there is null."""
+    """Memory holds one slice. A column that is missing is null."""
     monkeypatch.setattr(parquet, "SLICE", 3)
     table = table_of(tmp_path, id=range(7))
 
@@ -80,7 +80,7 @@ def test_a_file_without_rows_is_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [0, 10, -10])
 def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
-    """At its start or at its end."""
+    """The damage may be at its start or at its end."""
     table_of(tmp_path, id=range(1000))
     path = tmp_path / "log.parquet"
     path.write_bytes(path.read_bytes()[:cut] if cut else b"not at all")
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, cut: int) -> None:
 
 
 def test_damaged_pages_are_named_when_they_are_read(tmp_path: Path) -> None:
-    """The footer is whole, so the columns are known before."""
+    """The footer is intact, so the columns are known before."""
     table = table_of(tmp_path, id=[str(number) for number in range(5000)])
     path = tmp_path / "log.parquet"
     data = bytearray(path.read_bytes())
@@ -102,7 +102,7 @@ def test_damaged_pages_are_named_when_they_are_read(tmp_path: Path) -> None:
 
 
 def test_a_small_file_of_very_many_rows_is_refused(tmp_path: Path) -> None:
-    """One value repeated ten million times takes a few kilobytes on disk, and would take gigabytes in memory."""
+    """One value, repeated ten million times, takes a few kilobytes on disk and would take gigabytes in memory."""
     pl.select(pl.repeat("u", 10_000_000).alias("id")).lazy().sink_parquet(tmp_path / "log.parquet", row_group_size=10_000_000)
     table = open_parquet(File(path=tmp_path / "log.parquet", name="log.parquet", folders=()))
 
@@ -111,6 +111,6 @@ def test_a_small_file_of_very_many_rows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
-    """Parquet is compressed inside; a reader must be able to jump in it."""
+    """Parquet is compressed inside, and a reader must be able to seek in it."""
     with pytest.raises(LogError, match=r"log.parquet.gz: a Parquet file is compressed inside; unpack it first"):
         open_parquet(File(path=tmp_path / "log.parquet.gz", name="log.parquet.gz", folders=()))

@@ -1,4 +1,4 @@
-"""JSON with every odd value that a program can write: each line or element is a row, or is named."""
+"""JSON with every odd value that a program can write: each line or element becomes a row or an error that names it."""
 
 import json
 from pathlib import Path
@@ -15,14 +15,14 @@ from training.sources.tables.table import BLANK, FAULT, LINE, PASSED, RAW, Table
 
 
 def table_of(folder: Path, text: str | bytes) -> Table:
-    """The table of a file with this text."""
+    """Open a file with this text as a table."""
     path = folder / "log.jsonl"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return open_records(File(path=path, name="log.jsonl", folders=()), None, booleans=("asked",))
 
 
 def frame_of(table: Table, *names: str) -> pl.DataFrame:
-    """All rows, with these columns."""
+    """Return all rows with these columns."""
     return pl.concat(table.rows(names))
 
 
@@ -31,7 +31,7 @@ def frame_of(table: Table, *names: str) -> pl.DataFrame:
     [
         ('"7"', "7"),
         ("7", "7"),
-        ("7.0", "7.0"),  # `training.data.checks` makes one id of it and of 7
+        ("7.0", "7.0"),  # `training.data.checks` makes the same id of 7.0 and 7
         ("7e2", "700"),
         ("123456789012345678901234567890", "123456789012345678901234567890"),
         ("1e16", "1e+16"),
@@ -44,7 +44,7 @@ def frame_of(table: Table, *names: str) -> pl.DataFrame:
     ],
 )
 def test_values_keep_their_digits(tmp_path: Path, value: str, text: str | None) -> None:
-    """As text, however long a number is; what is missing is null."""
+    """Numbers become text with all of their digits. A missing value is null."""
     frame = frame_of(table_of(tmp_path, f'{{"id": {value}}}\n'), "id")
 
     assert frame.select("id", FAULT).rows() == [(text, None)]
@@ -68,7 +68,7 @@ def test_values_keep_their_digits(tmp_path: Path, value: str, text: str | None) 
     ],
 )
 def test_a_line_that_cannot_be_taken_breaks_one_row(tmp_path: Path, line: str, fault: str) -> None:
-    """The lines around it are read, and it can be shown."""
+    """The lines around it are read, and the line can be shown."""
     frame = frame_of(table_of(tmp_path, f'{{"id": 1}}\n{line}\n{{"id": 3}}\n'), "id")
 
     assert frame[FAULT].to_list() == [None, fault, None]
@@ -82,7 +82,7 @@ def test_columns_that_may_be_true_or_false_are_read(tmp_path: Path) -> None:
 
 
 def test_keys_that_only_later_lines_have_are_read(tmp_path: Path) -> None:
-    """A table of JSON is open: nothing can be said of keys before the end."""
+    """A JSON table is open: any later line can bring another key."""
     table = table_of(tmp_path, '{"a": 1}\n{"a": 2, "b": 3}\n')
 
     assert table.open
@@ -91,7 +91,7 @@ def test_keys_that_only_later_lines_have_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_every_unicode_encoding_is_read(tmp_path: Path, encoding: str) -> None:
-    """With a mark, or where zeros between the first letters tell."""
+    """The text has a byte order mark, or zeros between its first letters."""
     table = table_of(tmp_path, '{"id": "ü"}\n\n{"id": "é"}\n'.encode(encoding))
 
     assert frame_of(table, "id").select(LINE, "id", PASSED).rows() == [(1, "ü", None), (2, None, BLANK), (3, "é", None)]
@@ -106,7 +106,7 @@ def test_bytes_that_are_not_utf8_break_their_line(tmp_path: Path) -> None:
 
 
 def test_an_array_of_objects_is_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In lots; what is no object is a broken row."""
+    """It is read in lots. An element that is not an object is a broken row."""
     monkeypatch.setattr(records, "_ARRAY_BLOCK", 2)
     table = table_of(tmp_path, "\ufeff " + json.dumps([{"id": 1}, {"id": 2}, [3], {"id": 4.5}, None]))
 
@@ -131,13 +131,13 @@ def test_an_array_of_objects_is_a_table(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_an_array_that_is_not_sound_is_refused(tmp_path: Path, text: str | bytes, words: str) -> None:
-    """Its elements cannot be told apart, so the file is named."""
+    """Its elements cannot be separated, so the error names the file."""
     with pytest.raises(LogError, match=words):
         frame_of(table_of(tmp_path, text), "id")
 
 
 def test_an_array_that_does_not_fit_in_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to write instead."""
+    """The error says which form to write instead."""
     monkeypatch.setattr(records, "LARGEST_ARRAY", 1 << 20)
 
     with pytest.raises(LogError, match="one JSON array of more than 1 MB; write an object a line"):

@@ -1,4 +1,4 @@
-"""Compressed files: read whatever their names say, refused in a sentence where they are damaged or bombs."""
+"""Compressed files are read whatever their names are. Damaged files and compression bombs are refused in a sentence."""
 
 import bz2
 import gzip
@@ -31,13 +31,13 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def file_of(folder: Path, data: bytes, name: str = "log.csv") -> File:
-    """A file with these bytes."""
+    """Make a file with these bytes."""
     (folder / name).write_bytes(data)
     return File(path=folder / name, name=name, folders=())
 
 
 def zipped(folder: Path, data: bytes, method: int = zipfile.ZIP_DEFLATED) -> File:
-    """A file in an archive."""
+    """Make a file in an archive."""
     with zipfile.ZipFile(folder / "log.zip", "w", method) as archive:
         archive.writestr("log.csv", data)
     return File(path=folder / "log.zip", name="log.zip: log.csv", folders=(), member="log.csv")
@@ -46,7 +46,7 @@ def zipped(folder: Path, data: bytes, method: int = zipfile.ZIP_DEFLATED) -> Fil
 @pytest.mark.parametrize("packer", PACKERS)
 @pytest.mark.parametrize("name", ["log.csv", "log.csv.gz", "log.csv.zst"])
 def test_the_first_bytes_say_how_a_file_is_compressed(tmp_path: Path, packer: str, name: str) -> None:
-    """Its name does not matter. Two compressed files, one after the other, are one."""
+    """Its name does not matter. Two compressed files, one after the other, are read as one."""
     half = len(TEXT) // 2
     file = file_of(tmp_path, PACKERS[packer](TEXT[:half].encode()) + PACKERS[packer](TEXT[half:].encode()), name)
 
@@ -56,7 +56,7 @@ def test_the_first_bytes_say_how_a_file_is_compressed(tmp_path: Path, packer: st
 
 @pytest.mark.parametrize("packer", [*PACKERS, "none"])
 def test_a_file_in_an_archive_is_read(tmp_path: Path, packer: str) -> None:
-    """Compressed once more or not."""
+    """It may be compressed once more."""
     file = zipped(tmp_path, PACKERS.get(packer, bytes)(TEXT.encode()))
 
     assert "".join(text_blocks(file, None)) == TEXT
@@ -78,7 +78,7 @@ def test_a_file_that_is_cut_short_is_named(tmp_path: Path, packer: str) -> None:
 
 
 def read_all(file: File) -> None:
-    """Read to the end, and keep nothing."""
+    """Read a file to the end without keeping anything."""
     with open_bytes(file) as stream:
         while stream.read(1 << 20):
             pass
@@ -86,7 +86,7 @@ def read_all(file: File) -> None:
 
 @pytest.mark.parametrize("packer", [*PACKERS, "zip"])
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packer: str) -> None:
-    """No log is as empty as zeros are."""
+    """No real log compresses as well as zeros do."""
     monkeypatch.setattr(streams, "FREE", 1 << 20)
     zeros = bytes(8 << 20)
     file = zipped(tmp_path, zeros) if packer == "zip" else file_of(tmp_path, PACKERS[packer](zeros))
@@ -96,7 +96,7 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack
 
 
 def test_a_bomb_takes_little_memory(tmp_path: Path) -> None:
-    """200 MB in 20 KB, of which never more than a few blocks are in memory."""
+    """The file expands from 20 KB to 200 MB, of which only a few blocks are in memory."""
     with zstd.open(tmp_path / "log.csv", "wb") as into:
         for _ in range(200):
             into.write(bytes(1 << 20))
@@ -110,7 +110,7 @@ def test_a_bomb_takes_little_memory(tmp_path: Path) -> None:
 
 
 def test_a_log_that_repeats_itself_is_no_bomb(tmp_path: Path) -> None:
-    """Constant columns compress well: 64 MB are free whatever the ratio."""
+    """Constant columns compress well, so 64 MB are allowed whatever the ratio."""
     file = file_of(tmp_path, gzip.compress(b"u,t,play\n" * 200_000))
 
     read_all(file)
@@ -119,10 +119,10 @@ def test_a_log_that_repeats_itself_is_no_bomb(tmp_path: Path) -> None:
 
 
 def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
-    """Python's own words name the reason."""
+    """The error has Python's own words."""
     file = zipped(tmp_path, b"a,b\n")
     data = bytearray(file.path.read_bytes())
-    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the bit that says that a file is encrypted
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the bit that marks a file as encrypted
         data[data.index(mark) + place] |= 1
     file.path.write_bytes(data)
 
@@ -140,19 +140,19 @@ def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_text_is_decoded(tmp_path: Path, data: bytes, encoding: str | None, text: str) -> None:
-    """By a mark, by zeros, or by what the person says."""
+    """The encoding comes from a byte order mark, from zeros, or from the person."""
     assert "".join(text_blocks(file_of(tmp_path, data), encoding)) == text
 
 
 @pytest.mark.parametrize(("data", "encoding"), [("a\nb".encode("utf-16-le")[:-1], None), (b"a\x81", "cp1252")])
 def test_text_that_cannot_be_decoded_is_refused(tmp_path: Path, data: bytes, encoding: str | None) -> None:
-    """In encodings where one wrong byte can spoil all that follows."""
+    """In these encodings, one wrong byte can spoil all text after it."""
     with pytest.raises(LogError, match=r"log.csv is not .*: byte \d cannot be decoded.*--encoding"):
         list(text_blocks(file_of(tmp_path, data), encoding))
 
 
 def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
-    """With examples."""
+    """The error has examples."""
     with pytest.raises(LogError, match="--encoding klingon: no such encoding; examples are utf-8"):
         list(text_blocks(file_of(tmp_path, b"a"), "klingon"))
 
@@ -162,10 +162,10 @@ def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
     [(b"", 0), (b"\xef\xbb\xbf", 0), (b"a", 1), (b"a\n", 1), (b"a\n\n", 2), (b"a\r\nb", 2), (b"a\rb\r", 2), (b"a\rb", 2)],
 )
 def test_lines_are_counted_by_their_ends(tmp_path: Path, data: bytes, lines: int) -> None:
-    """The last one may have none."""
+    """The last line may have none."""
     assert count_lines(file_of(tmp_path, data), None) == lines
 
 
 def test_wide_encodings_are_counted_by_letters(tmp_path: Path) -> None:
-    """U+0A0A has the byte of a line feed twice."""
+    """The letter U+0A0A contains the byte of a line feed twice."""
     assert count_lines(file_of(tmp_path, "\ufeff\u0a0a\n\u0a0a".encode("utf-16-le")), None) == 2
