@@ -24,7 +24,7 @@ REACH, STEPS = 8, 3
 
 
 def smoothed_vectors(split: Split, width: int, *, seed: int) -> Tensor:
-    """Return unit vectors, float32 [V, D], the same for the same seed."""
+    """Smooth random unit vectors over the graph as described above. Returns float32 [V, D], the same for the same seed."""
     size = len(split.vocabulary)
     generator = torch.Generator().manual_seed(seed)
     vectors_VD = functional.normalize(torch.randn(size, width, generator=generator), dim=1)

@@ -136,8 +136,9 @@ def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) 
 def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
     """Compare each kept track with the track refused just before it, in the state before the kept track.
 
-    The mean is over all kept tracks. Those without a refused track before them add 0. This departs from the code that Pan et
-    al. (2023) released, which averages only over kept tracks with a refused one before them.
+    The mean is over all kept tracks. Those without a refused track before them add 0. This departs from the code that Pan
+    et al. (2023) released, which averages only over kept tracks with a refused one before them. The term then weighs more,
+    and HR@20 falls (`docs/measurements/simulated.md`).
     """
     kept_BT = asked_BT & ~is_refused(batch.outcomes)
     chosen_BT = kept_BT[:, 1:] & is_refused(batch.outcomes[:, :-1]) & (batch.tracks[:, 1:] != batch.tracks[:, :-1])
