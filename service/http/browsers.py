@@ -1,7 +1,7 @@
-"""Lets web pages of other origins call the service (CORS). Off unless `cors_origins` names some.
+"""Lets web pages of other origins call the service (CORS). It is off unless `cors_origins` names some.
 
-It stands before everything else: a browser sends a preflight request without a key, and it hides an error from the page
-unless the error has these headers too.
+It is the outermost layer. A browser sends a preflight request without a key, and hides an error from the page unless the error
+has these headers too.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 PREFLIGHT_S = 3600
-"""How long a browser may remember the answer to a preflight request."""
+"""Seconds for which a browser may cache the answer to a preflight request."""
 
 
 def allow_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
-    """Returns `app` for pages of these origins. Credentials are a header here, not cookies, so none are allowed for."""
+    """Return `app` with CORS headers for pages of these origins. Cookies are not allowed, because keys are sent in a header."""
     return CORSMiddleware(
         app,
         allow_origins=origins,

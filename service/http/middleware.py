@@ -90,7 +90,7 @@ def refuse_encoded(_: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
 
 
 class _Exchange:
-    """One request and its reply, as far as they have come."""
+    """One request and the part of its reply that was sent so far."""
 
     __slots__ = ("_only_reads", "_send", "complete", "gone", "request_id", "started", "status", "task")
 

@@ -1,1 +1,1 @@
-"""The model at work: ONNX Runtime sessions and the batcher in front of them."""
+"""Runs the model: ONNX Runtime sessions, batches of requests, and the models in use."""

@@ -1,22 +1,23 @@
-"""Scores requests together, without a timer.
+"""Scores requests in batches, without a timer.
 
-One thread runs the graphs. It takes whoever waits, up to `max_batch` (`service.scoring.batches` says who fits together,
-`service.scoring.pace` how many, and `service.scoring.gathering` who arrives together), runs them as one batch, and takes who
-has come meanwhile. So a lone request waits for nobody, and the busier the service, the larger the batches. A short history
-costs no more beside a long one: the graphs compute no padding. The queue is bounded; who has waited past the patience, or has
-gone away, is dropped before it costs a run.
+One thread runs the graphs. It takes all waiting requests up to `max_batch`, runs them as one batch, and takes the requests that
+have arrived meanwhile. (`service.scoring.batches` decides which fit together, `service.scoring.pace` how many, and
+`service.scoring.gathering` which arrive together.) So a lone request waits for no other, and batches grow with the load. A
+short history costs no more in a batch with a long one, because the graphs compute no padding. The queue is limited. A request
+that has waited too long, or whose client has left, is dropped before it costs a run.
 
-Requests are handed to the thread in lots. While it is busy that is once a turn of the event loop; while it is idle, once a turn
-has brought no further ones: where sixteen come at once, a batch of one and then one of fifteen would cost a run more.
+The event loop hands requests to the thread in lots. While the thread is busy, this happens once in a turn of the loop. While it
+is idle, it happens after a turn that brought no further request. Otherwise sixteen requests that arrive at once would become a
+batch of one and a batch of fifteen, which costs one more run.
 
-A thread of its own and one `call_soon_threadsafe` a batch, where an executor would wake the loop for each request. To wake a
-thread and be woken by it takes 20 to 30 µs; but a lone request's model, run on the loop itself, was quicker by 8 % with one
-connection in one set of turns and not at all in another, and cost a tenth of the p90 of a thousand requests a second: whoever
-came meanwhile waited for the loop.
+There is one thread of our own and one `call_soon_threadsafe` for each batch. An executor would wake the loop for each request.
+Waking a thread and being woken by it takes 20 to 30 µs. Running a lone request's model on the loop itself was measured: it was
+8 % faster with one connection in one set of turns and not faster in another. At a thousand requests a second it cost a tenth of
+the p90, because requests that arrived meanwhile waited for the loop.
 
-The loop does not rely on the thread. It answers requests that waited past their patience by itself, and if the thread has
-answered nothing for so long, it says so (`fault`) and refuses new requests at once. Nothing in the thread runs outside of a
-guard, so an error costs the batch that it came in.
+The loop does not rely on the thread. It answers requests that have waited too long by itself. If the thread has not answered
+for that long, `fault` says so, and new requests are refused at once. All code in the thread is guarded, so an error costs only
+its own batch.
 
 What explains a reply stays behind: it runs while no other request waits, and apart from others.
 
@@ -46,30 +47,30 @@ from service.scoring.pace import LoopTime, Pace
 from service.settings import Settings
 
 SHORTEST_LOOK_S = 0.01
-"""How often the loop looks at waiting requests at most; else four times within their patience."""
+"""Shortest interval in seconds at which the loop checks waiting requests. Normally it is a quarter of their patience."""
 MB = 1024 * 1024
 
 logger = structlog.get_logger()
 
 
 class Scorer(Protocol):
-    """Scores rows for histories. ScorerUnavailableError where it cannot, OverloadedError where it must not."""
+    """Scores rows for histories. ScorerUnavailableError if it cannot, OverloadedError if too many requests wait."""
 
     async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
-        """The `count` best tracks after `history`, best first, none of `excluded`; fewer where there are no more."""
+        """Return the `count` best tracks after `history`, best first, without `excluded`; fewer if there are no more."""
 
     async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
-        """The scores of `candidates` after `history`, in the given order."""
+        """Return the scores of `candidates` after `history`, in the given order."""
 
     async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
         """The same for several histories with candidates of their own, a few at a time, while no other request waits."""
 
     def fault(self) -> str | None:
-        """Why it does not answer at present; None while it does."""
+        """Return why it does not answer at present; None if it does."""
 
 
 class BatchRunner(Protocol):
-    """What runs a batch: `model.graphs.Graphs`, or a test's stand-in."""
+    """Runs a batch: `model.graphs.Graphs`, or a fake in tests."""
 
     def best(
         self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
@@ -78,11 +79,11 @@ class BatchRunner(Protocol):
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]: ...
 
     def cost(self, rows: int, count: int | None) -> Cost:
-        """What a request costs that excludes so many rows, or has so many ranked if it has no count."""
+        """Return the cost of a request that excludes this many rows, or, without a count, ranks this many."""
 
 
 class BatchingScorer:
-    """A scorer over a batch runner; an async context manager, as its thread must end."""
+    """A scorer that batches requests for a runner. It is an async context manager, because its thread must end."""
 
     def __init__(
         self,
@@ -93,7 +94,7 @@ class BatchingScorer:
         pace: Pace | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """A `pace` is given where scorers on the same loop share its measured time. `clock` gives seconds since whenever."""
+        """Scorers on the same loop share a `pace`'s measured time. `clock` gives seconds from any start."""
         self._runner, self._metrics, self._clock = runner, metrics, clock
         self._pace = pace or Pace(LoopTime())
         self._max_batch = settings.max_batch
@@ -102,11 +103,11 @@ class BatchingScorer:
         self._most_behind, self._behind = settings.queue_limit, 0  # of the jobs that stay behind
         self._patience_s = settings.queue_patience.total_seconds()
         self._queue: SimpleQueue[list[Job] | None] = SimpleQueue()
-        self._jobs: dict[Job, None] = {}  # unanswered, oldest first; this and the next five are the event loop's
+        self._jobs: dict[Job, None] = {}  # unanswered, oldest first; only the event loop uses this and the next five
         self._fresh: list[Job] = []  # not handed over yet
-        self._seen = 0  # how many there were when that was last looked at
+        self._seen = 0  # the number of waiting requests at the last check
         self._answered_at = 0.0
-        self._silent_s: float | None = None  # for how long the thread had answered nothing, if that was too long
+        self._silent_s: float | None = None  # seconds for which the thread had not answered, if that was too long
         self._look: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
         self._trouble = Trouble("the model failed")
@@ -126,7 +127,7 @@ class BatchingScorer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._queue.put(self._fresh)  # whoever has come in this turn of the loop is answered, too
+        self._queue.put(self._fresh)  # requests that arrived in this turn of the loop are answered, too
         self._fresh = []
         self._queue.put(None)
         if self._thread is not None:
@@ -185,7 +186,7 @@ class BatchingScorer:
         return len(self._jobs) - self._behind
 
     def _hand_over(self) -> None:
-        """Give the thread who has come, unless it is idle and more are coming."""
+        """Hand new requests to the thread, unless it is idle and more are about to arrive."""
         count, seen = len(self._fresh), self._seen
         if count == len(self._jobs) and seen < count < self._max_batch:
             self._seen = count
@@ -198,7 +199,9 @@ class BatchingScorer:
         return max(SHORTEST_LOOK_S, self._patience_s / 4)
 
     def _look_round(self) -> None:
-        """Answer requests past their patience, and notice a thread that answers nobody. One timer for all of them."""
+        """Answer requests that have waited too long, and notice a thread that does not answer. One timer serves all
+        requests.
+        """
         self._look = None
         if not self._jobs:
             return
@@ -207,7 +210,7 @@ class BatchingScorer:
         self._silent_s = silent_s if silent_s > self._patience_s else None
         for job in self._jobs:
             if now - job.since <= self._patience_s:
-                break  # the rest came later
+                break  # the rest arrived later
             if not job.future.done() and (self._silent_s is not None or not job.is_taken):
                 job.future.set_exception(self._late())
         self._look = asyncio.get_running_loop().call_later(self._look_s(), self._look_round)
@@ -216,7 +219,7 @@ class BatchingScorer:
         return OverloadedError(f"the model was not free within {self._patience_s:g} s")
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The thread: batch after batch, until it takes None."""
+        """The thread's loop: run batch after batch, until the queue gives None."""
         waiting: list[Job] = []
         going_on, waited, after_large = True, True, False
         while going_on or waiting:
@@ -227,11 +230,12 @@ class BatchingScorer:
                 jobs = take_batch(waiting, self._most(waited), self._memory_bytes, after_large=after_large)
                 after_large = any(job.cost.is_large for job in jobs)
                 answers = self._run(jobs)
-            except Exception as error:  # a mistake of ours, or no memory: the thread must go on
+            except Exception as error:  # a programming error, or no memory: the thread must continue
                 self._trouble(error, traceback=True)
                 answers = {place: ScorerUnavailableError(f"the scorer failed: {error}") for place in range(len(jobs))}
-            waited = not waiting and self._queue.empty()  # before the loop is woken, which may be quicker than this thread
-            with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            # read before the loop wakes, because the loop may be faster than this thread
+            waited = not waiting and self._queue.empty()
+            with suppress(RuntimeError):  # the loop has ended, so nobody waits
                 loop.call_soon_threadsafe(self._deliver, jobs, answers)
 
     def _most(self, waited: bool) -> int:
@@ -240,7 +244,9 @@ class BatchingScorer:
         return self._max_batch if most is None else min(self._max_batch, most)
 
     def _take(self, waiting: list[Job]) -> bool:
-        """Add who waits until there is a batch, or nobody more; pause while there is nobody. False once there is an end."""
+        """Add waiting requests until there is a batch or none is left. Blocks while there are none. Returns False at the
+        end.
+        """
         with suppress(Empty):
             ordinary = sum(not job.behind for job in waiting)
             while ordinary < self._max_batch:
@@ -252,7 +258,7 @@ class BatchingScorer:
         return True
 
     def _run(self, jobs: Sequence[Job]) -> dict[int, Scored | ServiceError]:
-        """The answers by the jobs' places; none for those who have gone."""
+        """Run a batch. Returns the answers by the jobs' places, without those whose clients have left."""
         now = self._clock()
         answers: dict[int, Scored | ServiceError] = {}
         places: list[int] = []
@@ -278,7 +284,7 @@ class BatchingScorer:
             else:
                 with nullcontext() if jobs[0].cost.is_large else self._pace.running(len(jobs)):
                     found = self._runner.best(histories, rows, [job.count or 0 for job in jobs])
-        except Exception as error:  # whatever it is, those who wait must get an answer, and the thread must go on
+        except Exception as error:  # whatever the error is, waiting requests must get an answer, and the thread must continue
             self._trouble(error, traceback=True)
             return [ScorerUnavailableError(f"the model failed: {error}") for _ in jobs]
         ran_s = found[0].ran_s
@@ -303,7 +309,7 @@ class BatchingScorer:
             del self._jobs[job]
         for place, answer in answers.items():
             future = jobs[place].future
-            if future.done():  # its client went away while the batch ran, or it waited for too long
+            if future.done():  # its client left while the batch ran, or it had waited too long
                 continue
             if isinstance(answer, ServiceError):
                 future.set_exception(answer)

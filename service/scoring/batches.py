@@ -1,8 +1,8 @@
-"""Which of the waiting requests are scored together.
+"""Decides which of the waiting requests are scored together.
 
 All requests of a batch are padded to its largest. So a large request runs alone, and others share a batch as long as the memory
-for it is enough. Proposals and rankings are different graphs and run apart. Requests that one client sent as a batch stay
-together: only the memory limits how many of them run at once.
+for it is enough. Proposals and rankings use different graphs, so they run separately. Requests that one client sent as a batch
+stay together: only the memory limits how many of them run at once.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ BEHIND_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the model says to one request, and how long ONNX Runtime ran for its batch."""
+    """The model's answer to one request, and how long ONNX Runtime ran for its batch."""
 
     rows: Sequence[int]
     scores: Sequence[float]
@@ -28,7 +28,7 @@ class Scored:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One waiting request: with a count it wants the best rows outside `rows`, without one the scores of `rows`."""
+    """One waiting request. With a count it asks for the best rows outside `rows`, without one for the scores of `rows`."""
 
     history: RowHistory
     rows: Sequence[int]
@@ -46,7 +46,7 @@ class Job:
 
 
 def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large: bool) -> list[Job]:
-    """Remove and return the next batch: the oldest job, and the next ones that fit to it.
+    """Remove and return the next batch: the oldest job, and the next ones that fit with it.
 
     After a large job others go first, so that they wait for one large job and not for all of them. Jobs that stay behind are
     taken if there are no others, and share no batch with them.
@@ -72,7 +72,7 @@ def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large:
 
 
 def _has_room(batch: Sequence[Job], job: Job, most: int) -> bool:
-    """Whether a batch takes one more. Of jobs that belong together it takes any number, else `most`."""
+    """Say whether a batch can take one more job. The limit `most` does not apply to jobs that belong together."""
     first = batch[0].gathering
     if job.behind and len(batch) >= BEHIND_AT_ONCE:
         return False

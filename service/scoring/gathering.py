@@ -1,9 +1,9 @@
-"""Makes the requests of one `POST /v1/next/batch` reach the scorer together, so that the model runs once for all of them.
+"""Lets the requests of one `POST /v1/next/batch` reach the scorer together, so that the model runs once for all of them.
 
-Each request of a batch runs in a task of its own: it reads its listener and encodes the history. Then it waits in its seat
-until all others are as far, or have ended. So a batch waits for its slowest listener, as its one reply does anyway.
+Each request of a batch runs in a task of its own: it reads its listener and encodes the history. Then it waits until all others
+have done so too, or have ended. So a batch waits for its slowest listener, as its one reply does anyway.
 
-The seat travels in a context variable. The layers between the route and the scorer need not know of batches then.
+A context variable holds the request's place, so that the layers between the route and the scorer need not know of batches.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Gathering:
         self._complete = asyncio.Event()
 
     async def take_part(self, request: Awaitable[T]) -> T:
-        """Returns what `request` returns. Its first call of the scorer waits for the other requests."""
+        """Await `request` and return its result. Its first call of the scorer waits for the other requests."""
         seat = _Seat(self)
         _SEAT.set(seat)
         try:
@@ -38,9 +38,9 @@ class Gathering:
             self._complete.set()
 
     async def wait(self) -> None:
-        """Returns once all requests are ready. All of them go on in the same turn of the event loop."""
+        """Wait until all requests are ready. All of them then continue in the same turn of the event loop."""
         if self._complete.is_set():
-            await asyncio.sleep(0)  # behind those who wait already: they were woken in this turn
+            await asyncio.sleep(0)  # continue after the waiting requests, which were woken in this turn
         else:
             await self._complete.wait()
 
@@ -65,13 +65,13 @@ _SEAT: ContextVar[_Seat | None] = ContextVar("seat", default=None)
 
 
 def together() -> Gathering | None:
-    """The gathering that the running request belongs to; None outside of batches."""
+    """Return the gathering of the running request; None outside of batches."""
     seat = _SEAT.get()
     return None if seat is None else seat.gathering
 
 
 async def all_ready() -> None:
-    """Returns once all requests of the running request's gathering are ready; at once if it has been here before."""
+    """Wait until all requests of the running request's gathering are ready. A second call of a request returns at once."""
     seat = _SEAT.get()
     if seat is not None and seat.take():
         await seat.gathering.wait()

@@ -1,15 +1,15 @@
-"""Holds the models that answer and replaces them without a gap.
+"""Holds the models in use and replaces them without a gap.
 
-    loading   a thread verifies the artifact, opens its graphs and replays its golden cases; the event loop goes on
+    loading   a thread verifies the artifact, opens its graphs and replays its golden cases; the event loop continues
     in use    new requests take the model with `of`
-    retired   requests in flight end on the model that they took; after the last one its parts are closed
+    retired   requests in flight finish on the model that they took; after the last one its parts are closed
 
-`reload` does this once. `watch` does it whenever a watched link, such as `artifacts/current`, names another artifact. An
-artifact that is refused changes nothing: the model in use goes on. Each worker process has a registry of its own, and each one
-watches, so all of them change within one interval.
+`reload` does this once. `watch` does it whenever a watched link, such as `artifacts/current`, names another artifact. If the
+artifact is refused, the model in use stays. Each worker process has a registry of its own and watches the links, so all of them
+change within one interval.
 
 A second model, the challenger, may answer a share of the listeners. A hash of the user id chooses them, so a listener always
-gets the same model, from every worker and after every restart. In shadow mode it answers nobody.
+gets the same model, from every worker and after every restart. In shadow mode the challenger answers nobody.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class ServedModel:
         self.artifact, self.arm, self.scorer, self.recommender, self.metrics = artifact, arm, scorer, recommender, metrics
         self._close = close
         self._holders = 0
-        self._left: asyncio.Event | None = None  # set once nobody holds a retired model
+        self._left: asyncio.Event | None = None  # set once no request uses a retired model
 
     @property
     def version(self) -> str:
@@ -83,7 +83,7 @@ Starter = Callable[[Arm], Awaitable[ServedModel]]
 
 @dataclass(slots=True)
 class _Place:
-    """A link to an artifact, the model that came from it, and what was last found there."""
+    """A link to an artifact, the model that was loaded from it, and what the last check found there."""
 
     arm: Arm
     path: Path
@@ -92,7 +92,7 @@ class _Place:
 
 
 class ModelRegistry:
-    """The models in use: `start` first, `close` at the end."""
+    """The models in use. Call `start` first and `close` at the end."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class ModelRegistry:
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def start(self, first: Starter, folder: Path) -> None:
-        """Use the model of the artifact in `folder`, which was verified already, and load the challenger."""
+        """Use the model of the artifact in `folder`, which is verified already, and load the challenger."""
         self._current.seen = _identify(folder)
         self._current.model = await first("current")
         await self._renew_challenger()
@@ -130,7 +130,7 @@ class ModelRegistry:
 
     @property
     def current(self) -> ServedModel:
-        """The model that answers everybody whom no challenger answers."""
+        """The model that answers all listeners except the challenger's."""
         model = self._current.model
         if model is None:
             raise RuntimeError("the registry was asked for a model before it was started")
@@ -138,11 +138,11 @@ class ModelRegistry:
 
     @property
     def in_use(self) -> list[ServedModel]:
-        """The models that answer, or are compared with one that does; the current one first."""
+        """Return the models that answer, or are compared with one that does; the current one first."""
         return [place.model for place in self._places() if place.model is not None]
 
     def of(self, user_id: str | None) -> ServedModel:
-        """The model that answers a listener; None is nobody in particular, whom the current model answers."""
+        """Return the model that answers a listener. Without a listener (None) it is the current model."""
         place = self._challenger
         if place is None or place.model is None or user_id is None or share_of(user_id) >= self._share:
             return self.current
@@ -150,13 +150,13 @@ class ModelRegistry:
 
     @property
     def shadow(self) -> ServedModel | None:
-        """The model whose answers are compared with those of the current one and never served; None without one."""
+        """The model that is compared with the current one and answers nobody; None without one."""
         return self._challenger.model if self._shadow and self._challenger is not None else None
 
     async def reload(self) -> ServedModel:
-        """Use the artifacts that the links name now; returns the current model.
+        """Use the artifacts that the links name now. Returns the current model.
 
-        ModelRefusedError if the current artifact is refused: the one before goes on serving.
+        ModelRefusedError if the current artifact is refused; then the model in use stays.
         """
         async with self._changing:
             try:
@@ -167,7 +167,7 @@ class ModelRegistry:
         return self.current
 
     async def watch(self, interval_s: float, refused: Callable[[], None] = lambda: None) -> None:
-        """Look at the links every `interval_s` seconds and load what is new, until cancelled. `refused` counts refusals."""
+        """Check the links every `interval_s` seconds and load new artifacts, until cancelled. `refused` counts refusals."""
         while True:
             await asyncio.sleep(interval_s)
             try:
@@ -198,7 +198,7 @@ class ModelRegistry:
             logger.error("the challenger is refused", reason=str(error))
 
     async def _renew(self, place: _Place) -> None:
-        """Load what a link names and put it in use; a refused artifact is not tried again before it changes."""
+        """Load the artifact of a link and use it. A refused artifact is not tried again before it changes."""
         place.seen = await asyncio.to_thread(_identify, place.path)
         start = await asyncio.to_thread(self._load, place.path)
         before, place.model = place.model, await start(place.arm)
@@ -207,7 +207,7 @@ class ModelRegistry:
             self._retire(before)
 
     def _without_paths(self, error: ArtifactError) -> str:
-        """The error's text for a client, which is told file names and no folders."""
+        """Return the error's text for a client, with file names but no folders."""
         path = self._current.path
         text = str(error)
         for folder in (path.resolve(), path):
@@ -224,16 +224,16 @@ class ModelRegistry:
 
 
 def share_of(user_id: str) -> float:
-    """A number from 0 up to 1 for a user id: the same in every process, evenly spread over users."""
+    """Return a number from 0 up to 1 for a user id: the same in every process, evenly spread over users."""
     return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=6).digest(), "big") / 2**48
 
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What tells one artifact from another without reading it: its folder, and its manifest's time, size and inode."""
+    """The identity of an artifact, read without its content: its folder, and its manifest's time, size and inode."""
 
     folder: Path
-    manifest: tuple[int, int, int] | None  # None where there is no manifest
+    manifest: tuple[int, int, int] | None  # None without a manifest
 
 
 def _identify(path: Path) -> _Identity:

@@ -1,7 +1,7 @@
-"""Compares a second model's answers with those that were served, and serves none of them.
+"""Compares a second model's answers with the served ones. The second model's answers are not served.
 
 Each comparison runs in a task of its own after the served answer is known, so it delays no reply. It reads the listener's
-history again and scores it, so a shadow costs about as much as serving twice. If too many comparisons are under way, further
+history again and scores it, so a shadow costs about as much as serving twice. If too many comparisons are in progress, further
 ones are left out and counted.
 """
 
@@ -13,7 +13,7 @@ from service.recommender import Query, Recommendation
 from service.scoring.registry import ServedModel
 
 AT_ONCE = 32
-"""Comparisons under way at most: one batch of the scorer."""
+"""Largest number of comparisons in progress: one batch of the scorer."""
 
 
 class Shadow:
@@ -24,7 +24,7 @@ class Shadow:
         self._under_way: set[asyncio.Task[None]] = set()
 
     def compare(self, model: ServedModel, user_id: str, query: Query, served: Recommendation, now_ms: int) -> None:
-        """Ask `model` what it would have answered, and report how many of the served tracks it shares."""
+        """Score the same request with `model`, and report how many of the served tracks its answer has."""
         if served.source != "model" or not served.tracks:
             return
         if len(self._under_way) >= AT_ONCE:

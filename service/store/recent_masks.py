@@ -1,4 +1,4 @@
-"""Keeps the masks of recent listeners in this process, so that a reply without Redis still leaves out what they refused.
+"""Keeps the masks of recent listeners in this process, so that a reply without Redis still leaves out tracks that they refused.
 
 A mask is a track that must not be proposed: skipped or played in the session, or disliked. Beside masks it keeps the blocks of
 the listener. It takes both from what passes through this process anyway: each read, and each posted event or block, also one
@@ -6,7 +6,7 @@ whose write failed or timed out. It does not
 know what another worker or service saw, nor a listener whom it dropped for others. It keeps a listener's masks for `KEPT_S`
 after it last saw the listener, so a session's masks may outlast the session. That costs a degraded reply a few tracks.
 
-Memory is bounded by `CAPACITY_BYTES`: the listeners seen longest ago are dropped first, and of one listener the oldest tracks
+Memory is limited by `CAPACITY_BYTES`: the listeners seen longest ago are dropped first, and of one listener the oldest tracks
 past `LISTENER_CHARACTERS`. A listener with a session of 20 tracks takes about 1 KB.
 """
 
@@ -26,7 +26,9 @@ CAPACITY_BYTES = 32 * 1024 * 1024
 LISTENER_CHARACTERS = 64 * 1024
 KEPT_S = 24 * 60 * 60.0
 _ENTRY_BYTES = 300
-"""What a listener takes beside the strings: a place in the ordered dictionary and the object. A test measures it."""
+"""Bytes that a listener takes in addition to the strings: a place in the ordered dictionary and the object. A test measures
+it.
+"""
 
 
 class Masks(NamedTuple):
@@ -78,9 +80,9 @@ class RecentMasks:
         self._keep(user_id, listener)
 
     def read(self, user_id: str, masks: Masks) -> None:
-        """Note what the store knows of a listener.
+        """Update a listener's masks from a read of the store.
 
-        It replaces what was known, unless an event was posted so recently that this reply may not have it yet.
+        They replace the known masks, unless an event was posted so recently that the store may not have had it yet.
         """
         listener = self._take(user_id)
         texts = map(_join, masks)
@@ -108,7 +110,7 @@ class RecentMasks:
 
     @property
     def size_bytes(self) -> int:
-        """The memory that the listeners take."""
+        """The memory of all listeners, in bytes."""
         return self._bytes
 
     def _note(self, listener: "_Listener", event: Event) -> None:
@@ -178,5 +180,5 @@ def _unite(before: str, after: str) -> str:
 
 
 def _newest(part: str) -> str:
-    """The end of `part`, whole ids of at most `LISTENER_CHARACTERS`."""
+    """Return the end of `part`: whole ids with at most `LISTENER_CHARACTERS` characters."""
     return part if len(part) <= LISTENER_CHARACTERS else "\n" + part[-LISTENER_CHARACTERS:].partition("\n")[2]

@@ -28,7 +28,7 @@ def test_a_folder_without_a_log_is_refused_with_the_command_that_makes_one(tmp_p
 
 
 def test_a_log_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """While the log is being written, nothing is at its final place."""
+    """While the log is being written, its final folder does not exist."""
     out = tmp_path / "log"
     with replacing(out, force=False) as folder:
         _write(folder, "new")
