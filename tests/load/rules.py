@@ -5,6 +5,7 @@ so that a busy machine costs all of them alike. Then others ask without rules, a
 pause.
 """
 
+import argparse
 import asyncio
 import sys
 import time
@@ -129,5 +130,14 @@ def print_times(title: str, found: dict[str, list[float]]) -> None:
         sys.stdout.write(f"| {name} | {shown} |\n")
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.rules", description="Measure what the rules of a request cost.")
+    made.add_argument("artifact", type=Path, help="folder of a model")
+    made.add_argument("log", type=Path, help="the log that it was trained on")
+    return made
+
+
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    given = parser().parse_args()
+    asyncio.run(main(given.artifact, given.log))
