@@ -35,6 +35,7 @@ from service.observing import logs
 from service.observing.log_writer import LogWriter
 from service.observing.metrics import Metrics
 from service.observing.pseudonyms import pseudonyms
+from service.observing.recent_traffic import RecentTraffic
 from service.observing.recent_trouble import RecentTrouble
 from service.recommender import Recommender
 from service.rules import rules_of
@@ -215,6 +216,9 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             stack.callback(watch.cancel)
         following = asyncio.create_task(access.follow_files())
         stack.callback(following.cancel)
+        recent = RecentTraffic(metrics.families, clock)
+        reading = asyncio.create_task(recent.read_again_and_again())
+        stack.callback(reading.cancel)
         state = State(
             models=models,
             shadow=Shadow(metrics),
@@ -224,6 +228,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             metrics=metrics,
             outcomes=counters,
             trouble=trouble,
+            recent=recent,
             clock=clock,
         )
         limits = Limits(connections=allowed(settings.max_connections))

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.observing.metrics import Metrics
+from service.observing.recent_traffic import RecentTraffic
 from service.observing.recent_trouble import RecentTrouble
 from service.scoring.registry import ModelRegistry
 from service.scoring.shadow import Shadow
@@ -28,6 +29,7 @@ class State:
     metrics: Metrics
     outcomes: OutcomeCounts | None  # None if the store does not count
     trouble: RecentTrouble
+    recent: RecentTraffic
     clock: Callable[[], int]  # the current Unix time in milliseconds
 
 

@@ -1,6 +1,6 @@
-"""`/`: the demo player, static files of the package `service.web`.
+"""`/` and `/dashboard`: the demo player and the dashboard, static files of the package `service.web`.
 
-The page calls the public API only and loads nothing from other hosts, which the content security policy enforces.
+The pages call the public API only and load nothing from other hosts, which the content security policy enforces.
 """
 
 from importlib.resources import files
@@ -31,6 +31,10 @@ def install(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     async def player() -> Response:
         return _page(pages.joinpath("index.html").read_bytes())
+
+    @app.get("/dashboard", include_in_schema=False)
+    async def dashboard() -> Response:
+        return _page(pages.joinpath("dashboard.html").read_bytes())
 
 
 def _page(body: bytes) -> Response:

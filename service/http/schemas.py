@@ -338,6 +338,32 @@ class DegradedReplies(BaseModel):
     reasons: dict[str, int] = Field(description="redis, model")
 
 
+class TrafficPoint(BaseModel):
+    """What happened in the `seconds` up to `at`. Latency is that of proposals; null if there were none."""
+
+    at: datetime
+    seconds: float
+    requests: int
+    errors: int = Field(description="requests answered with a status from 500 on")
+    proposals: int
+    degraded: int
+    p50_ms: float | None
+    p90_ms: float | None
+    p99_ms: float | None
+
+
+class HourOutcomes(BaseModel):
+    """What became of the tracks that a model proposed, as reported in one hour."""
+
+    hour: datetime = Field(description="when it began")
+    version: str
+    arm: str
+    completed: int
+    skipped: int
+    liked: int
+    disliked: int
+
+
 class RankOutcomes(BaseModel):
     """What became of tracks that stood at these places of a reply."""
 
@@ -394,8 +420,10 @@ class Status(BaseModel):
     requests: list[RequestCount]
     latency: list[RouteLatency]
     degraded: DegradedReplies
+    last_hour: list[TrafficPoint] = Field(description="oldest first, a point every 15 seconds since the worker started")
     outcome_hours: int
     outcomes: list[ModelOutcomes]
+    outcomes_by_hour: list[HourOutcomes] = Field(description="of the same hours, oldest first")
     redis: RedisStatus
     models: list[ModelStatus]
     trouble: list[LoggedTrouble] = Field(description="newest first")

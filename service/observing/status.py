@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
@@ -11,6 +12,10 @@ from service.observing.outcomes import OUTCOMES, ProposalOutcome
 from service.request_ids import RANKS
 
 QUANTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99}
+PROPOSALS = ("/v1/users/{user_id}/next", "/v1/next")
+"""The routes whose latency a listener feels."""
+Buckets = Sequence[tuple[float, float]]
+"""Of a histogram: upper limits in seconds, ascending, and how many times were at most that."""
 
 
 def traffic(families: Iterable[Metric]) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def traffic(families: Iterable[Metric]) -> dict[str, Any]:
             for labels, value in _counts(of_name, "nexttrack_requests")
         ],
         "latency": [
-            {"route": labels["route"], "count": int(buckets[-1][1]), **_quantiles(buckets)}
+            {"route": labels["route"], "count": int(buckets[-1][1]), **quantiles(buckets)}
             for labels, buckets in _histograms(of_name, "nexttrack_request_seconds")
         ],
         "degraded": {
@@ -39,6 +44,37 @@ def traffic(families: Iterable[Metric]) -> dict[str, Any]:
             "reasons": dict(reasons),
         },
     }
+
+
+def totals(families: Mapping[str, Metric]) -> dict[str, int]:
+    """Returns how many requests, errors of the service, proposals and degraded replies there were since the start."""
+    requests = [(labels["status"], value) for labels, value in _counts(families, "nexttrack_requests")]
+    return {
+        "requests": int(sum(value for _, value in requests)),
+        "errors": int(sum(value for status, value in requests if status.startswith("5"))),
+        "proposals": int(sum(value for _, value in _counts(families, "nexttrack_proposals"))),
+        "degraded": int(sum(value for _, value in _counts(families, "nexttrack_degraded"))),
+    }
+
+
+def proposal_buckets(families: Mapping[str, Metric]) -> Buckets:
+    """Returns the latency of `PROPOSALS` together."""
+    together = defaultdict[float, float](float)
+    for labels, buckets in _histograms(families, "nexttrack_request_seconds"):
+        for limit, count in buckets if labels["route"] in PROPOSALS else ():
+            together[limit] += count
+    return sorted(together.items())
+
+
+def outcomes_by_hour(counts: Iterable[tuple[int, ProposalOutcome, int]]) -> list[dict[str, Any]]:
+    """Returns the outcomes of each hour (Unix ms of its begin), version and arm, all ranks together; the oldest hour first."""
+    of_hour: defaultdict[tuple[int, str, str], dict[str, int]] = defaultdict(_none_yet)
+    for hour_ms, outcome, times in counts:
+        of_hour[hour_ms, outcome.version, outcome.arm][outcome.outcome] += times
+    return [
+        {"hour": datetime.fromtimestamp(hour_ms / 1000, UTC), "version": version, "arm": arm, **counted}
+        for (hour_ms, version, arm), counted in sorted(of_hour.items())
+    ]
 
 
 def outcomes_by_model(counts: Iterable[tuple[ProposalOutcome, int]]) -> list[dict[str, Any]]:
@@ -73,7 +109,7 @@ def _counts(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Mapping
         yield from ((sample.labels, sample.value) for sample in families[name].samples if sample.name == f"{name}_total")
 
 
-def _histograms(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Mapping[str, str], Sequence[tuple[float, float]]]]:
+def _histograms(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Mapping[str, str], Buckets]]:
     """Yields the labels of each histogram and its buckets: the upper limit in seconds, and the number of values up to it."""
     buckets: defaultdict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = defaultdict(list)
     for sample in families[name].samples if name in families else ():
@@ -84,11 +120,12 @@ def _histograms(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Map
         yield dict(labels_of), sorted(found)
 
 
-def _quantiles(buckets: Sequence[tuple[float, float]]) -> dict[str, float]:
+def quantiles(buckets: Buckets) -> dict[str, float]:
+    """Returns the `QUANTILES` of a histogram in milliseconds. It must have counted something."""
     return {name: round(1000 * _quantile(buckets, share), 3) for name, share in QUANTILES.items()}
 
 
-def _quantile(buckets: Sequence[tuple[float, float]], share: float) -> float:
+def _quantile(buckets: Buckets, share: float) -> float:
     wanted, below, lower = share * buckets[-1][1], 0.0, 0.0
     for limit, count in buckets:
         if limit == math.inf:

@@ -11,11 +11,12 @@ export function onCall(watcher) {
 
 /**
  * Call the service. Returns {status, ok, body, ms}; status is 0 where the service did not answer.
- * If the service wants a key, the page asks for one until it is right or the person gives up.
+ * If the service wants a key, the page asks for one until it is right or the person gives up. `admin`: another key opens the path.
  */
-export async function call(method, path, body) {
+export async function call(method, path, body, { admin = false } = {}) {
   let result = await once(method, path, body);
-  while (result.status === 401 && (await askForKey(result.body?.detail ?? ""))) result = await once(method, path, body);
+  const refused = () => result.status === 401 || (admin && result.status === 403);
+  while (refused() && (await askForKey(result.body?.detail ?? ""))) result = await once(method, path, body);
   return result;
 }
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from service.errors import StoreUnavailableError
 from service.http.replies import moment, reply
 from service.http.schemas import Status
-from service.observing.status import outcomes_by_model, traffic
+from service.observing.status import outcomes_by_hour, outcomes_by_model, traffic
 from service.scoring.registry import ServedModel
 from service.state import Service, State
 
@@ -30,6 +30,7 @@ async def get_status(service: Service, hours: Annotated[int, Query(ge=1, le=MOST
         {
             "at": moment(now_ms),
             **traffic(service.metrics.families()),
+            "last_hour": service.recent.points(),
             "outcome_hours": hours,
             **await _of_redis(service, now_ms, hours),
             "models": [_model(model, now_ms) for model in service.models.in_use],
@@ -46,9 +47,12 @@ async def _of_redis(service: State, now_ms: int, hours: int) -> dict[str, Any]:
         ping_ms = round((time.perf_counter() - started) * 1000, 3)
         counts = await service.outcomes.read(now_ms, hours) if service.outcomes else []
     except StoreUnavailableError as error:
-        return {"redis": {"ready": False, "ping_ms": None, "reason": error.detail}, "outcomes": []}
-    outcomes = outcomes_by_model((count.outcome, count.times) for count in counts)
-    return {"redis": {"ready": True, "ping_ms": ping_ms, "reason": None}, "outcomes": outcomes}
+        return {"redis": {"ready": False, "ping_ms": None, "reason": error.detail}, "outcomes": [], "outcomes_by_hour": []}
+    return {
+        "redis": {"ready": True, "ping_ms": ping_ms, "reason": None},
+        "outcomes": outcomes_by_model((count.outcome, count.times) for count in counts),
+        "outcomes_by_hour": outcomes_by_hour(counts),
+    }
 
 
 def _model(model: ServedModel, now_ms: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from service.observing.metrics import Metrics
 from service.observing.outcomes import ProposalOutcome
 from service.observing.recent_trouble import KEPT, RecentTrouble
-from service.observing.status import outcomes_by_model, traffic
+from service.observing.status import outcomes_by_hour, outcomes_by_model, traffic
 
 
 def test_traffic_and_degraded_replies_are_counted() -> None:
@@ -84,6 +84,29 @@ def test_outcomes_are_added_up_by_model_and_rank() -> None:
         },
         {"version": "other", "arm": "other", **none, "disliked": 1, "ranks": [{"rank": "other", **none, "disliked": 1}]},
         {"version": "v2", "arm": "challenger", **none, "liked": 1, "ranks": [{"rank": "1", **none, "liked": 1}]},
+    ]
+
+
+def test_outcomes_are_added_up_by_hour_and_model() -> None:
+    """All ranks together, the oldest hour first, each outcome that never came 0."""
+    hour_ms = 1_800_000_000_000
+    counts = [
+        (hour_ms, ProposalOutcome("v1", "current", "1", "skipped"), 2),
+        (hour_ms - 3_600_000, ProposalOutcome("v1", "current", "1", "liked"), 1),
+        (hour_ms, ProposalOutcome("v1", "current", "4-5", "skipped"), 3),
+        (hour_ms, ProposalOutcome("v2", "challenger", "1", "completed"), 4),
+    ]
+    found = outcomes_by_hour(counts)
+
+    assert [(one["hour"].isoformat(), one["version"], one["arm"]) for one in found] == [
+        ("2027-01-15T07:00:00+00:00", "v1", "current"),
+        ("2027-01-15T08:00:00+00:00", "v1", "current"),
+        ("2027-01-15T08:00:00+00:00", "v2", "challenger"),
+    ]
+    assert [[one[name] for name in ("completed", "skipped", "liked", "disliked")] for one in found] == [
+        [0, 0, 1, 0],
+        [0, 5, 0, 0],
+        [4, 0, 0, 0],
     ]
 
 

@@ -43,6 +43,9 @@ def test_outcomes_count_for_the_model_that_proposed(artifact: Artifact, valkey: 
         {"rank": "1", "completed": 1, "skipped": 0, "liked": 0, "disliked": 0},
         {"rank": "3", "completed": 0, "skipped": 1, "liked": 1, "disliked": 0},
     ]
+    [hour] = [one for one in status["outcomes_by_hour"] if one["version"] == manifest.version]
+    assert [hour[name] for name in ("hour", "completed", "skipped", "liked")] == ["2027-01-15T08:00:00Z", 1, 1, 1]
+    assert status["last_hour"] == []  # a first reading, and not yet a second
     assert status["redis"]["ready"]
     assert [(model["arm"], model["version"]) for model in status["models"]] == [("current", manifest.version)]
     assert ("/v1/events", "200", 2) in [(one["route"], one["status"], one["count"]) for one in status["requests"]]
