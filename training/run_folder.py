@@ -168,7 +168,8 @@ def _identity(log: Log, recipe: Recipe) -> Identity:
 
 
 def _own_folder(runs: Path, identity: Identity) -> Path:
-    parent = runs / f"{Path(identity.log).name}-{identity.recipe['name']}-{identity.recipe['seed']}"
+    recipe = identity.recipe["name"].replace(" ", "-")  # `nexttrack epochs=3`: a path to copy has no spaces
+    parent = runs / f"{Path(identity.log).name}-{recipe}-{identity.recipe['seed']}"
     known = sorted(path.parent for path in parent.glob(f"*-{identity.mark()}/{RUN}"))
     return known[-1] if known else parent / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{identity.mark()}"
 

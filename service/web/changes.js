@@ -2,18 +2,18 @@
 
 /**
  * Compare two lists of tracks.
- * Returns {rows, gone}: for each track of `after` {track, kind: "same" | "up" | "down" | "new", by}, and for each track that left
- * {track, why}. `action` is {type, track} of what the listener just did, or null.
+ * Returns {rows, gone}: for each track of `after` {track, kind: "same" | "up" | "down" | "new", by, why}, and for each track that
+ * left {track, why}. `action` is {type, track} of what the listener just did, or null.
  */
 export function compare(before, after, action) {
   const places = new Map(before.map((track, place) => [track.track_id, place]));
   const kept = new Set(after.map((track) => track.track_id));
   const rows = after.map((track, place) => {
-    if (!before.length) return { track, kind: "same", by: 0 };
+    if (!before.length) return { track, kind: "same", by: 0, why: "" };
     const was = places.get(track.track_id);
-    if (was === undefined) return { track, kind: "new", by: 0 };
-    const by = was - place;
-    return { track, kind: by > 0 ? "up" : by < 0 ? "down" : "same", by: Math.abs(by) };
+    const by = was === undefined ? 0 : was - place;
+    const kind = was === undefined ? "new" : by > 0 ? "up" : by < 0 ? "down" : "same";
+    return { track, kind, by: Math.abs(by), why: whyMoved(track, kind, action) };
   });
   const gone = before.filter((track) => !kept.has(track.track_id)).map((track) => ({ track, why: reason(track, after.length, action) }));
   return { rows, gone };
@@ -24,6 +24,16 @@ export function shareChanged(before, after) {
   if (!before.length) return 0;
   const moved = before.filter((track, place) => after[place]?.track_id !== track.track_id);
   return moved.length / before.length;
+}
+
+const DONE = { play: "is playing", like: "you liked", complete: "you heard to its end", skip: "you skipped", dislike: "you disliked" };
+
+/** Why a track moved or is new, as far as its artist says it. */
+function whyMoved(track, kind, action) {
+  if (kind === "same" || !action || !track.artist || track.artist !== action.track.artist) return "";
+  const refused = action.type === "skip" || action.type === "dislike";
+  if (refused !== (kind === "down")) return "";
+  return `same artist as the track that ${DONE[action.type]}`;
 }
 
 function reason(track, length, action) {

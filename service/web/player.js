@@ -125,8 +125,8 @@ async function refresh(action) {
   showQueue(rows, gone, `${next.ms.toFixed(1)} ms · ${degraded ? "popular tracks" : model.version}`, state.titles);
   showNotice(degraded ? "Degraded: Redis or the model cannot be used now. These are popular tracks, not a personal queue." : null);
   Object.assign(state, { queue: tracks, requestId: request_id });
-  const session = await call("GET", `/v1/users/${user}/session`);
-  if (session.ok) showSession(session.body.session, state.titles);
+  const session = await call("GET", `/v1/users/${user}/session?history=true`);
+  if (session.ok) showSession(session.body.session, session.body.history ?? [], state.titles);
 }
 
 function showTime(seconds) {

@@ -36,8 +36,16 @@ export function showQueue(rows, gone, note, titles = new Map()) {
   );
 }
 
-export function showSession(entries, titles) {
+/** The session as a ribbon; `history` is all that the model reads, of which the end is the session. */
+export function showSession(entries, history, titles) {
   $("ribbon").replaceChildren(...entries.map((entry) => ribbonEntry(entry, titles.get(entry.track_id) ?? entry)));
+  const began = entries[0]?.at ?? "9999";
+  const earlier = history.filter((entry) => entry.at < began);
+  const skipped = earlier.filter((entry) => entry.outcome === "skipped").length;
+  $("earlier").textContent = earlier.length
+    ? `Before this session the model reads ${earlier.length} plays, ${skipped} of them skipped.`
+    : "The model reads nothing from before this session.";
+  $("earlier-ribbon").replaceChildren(...earlier.slice(-24).map((entry) => ribbonEntry(entry, titles.get(entry.track_id) ?? entry)));
 }
 
 export function showLastSkip(skipped, before, after, changed) {
@@ -84,13 +92,13 @@ async function copyText(text) {
   area.remove();
 }
 
-function queueRow({ track, kind, by }, place, titles) {
+function queueRow({ track, kind, by, why }, place, titles) {
   const words = { up: `▲ ${by}`, down: `▼ ${by}`, new: "new", same: "" }[kind];
   const spoken = { up: `moved up ${by}`, down: `moved down ${by}`, new: "new in the queue", same: "" }[kind];
   const cover = element("div", { class: "cover", "aria-hidden": "true" });
   cover.style.background = hue(track);
   const change = element("span", { class: `change ${kind}` }, element("span", { "aria-hidden": "true" }, words), element("span", { class: "visually-hidden" }, spoken));
-  const marks = [track.artist, track.explored ? "explored" : null, because(track, titles)].filter(Boolean).join(" · ");
+  const marks = [track.artist, track.explored ? "explored" : null, because(track, titles), why].filter(Boolean).join(" · ");
   return element("li", { "data-track": track.track_id }, element("span", { class: "place" }, String(place + 1)), cover,
     element("span", { class: "name" }, titleOf(track), element("small", {}, marks)), change);
 }

@@ -46,6 +46,49 @@ def test_a_listener_plays_skips_likes_and_sees_what_changed(page: Page, address:
     expect(page.locator("#calls tr").filter(has_text="POST /v1/events")).to_have_count(6)
 
 
+def test_why_a_track_moved_is_said_where_the_page_knows_it(page: Page, address: str) -> None:
+    """By the artist of the track that was liked or skipped. Of a move against the action nothing is said."""
+    page.goto(address)
+    told = page.evaluate(
+        """async () => {
+            const { compare } = await import("/web/changes.js");
+            const [a1, a2, b1, b2] = ["a1", "a2", "b1", "b2"].map(id => ({ track_id: id, artist: id[0] }));
+            const changes = (type, track) => compare([b1, a2, a1], [a2, b1, b2], { type, track }).rows;
+            const rows = (type, track) => changes(type, track).map(row => [row.kind, row.why]);
+            return [rows("like", a1), rows("skip", b2), compare([], [a1], null).rows.map(row => row.kind)];
+        }"""
+    )
+
+    assert told == [
+        [["up", "same artist as the track that you liked"], ["down", ""], ["new", ""]],
+        [["up", ""], ["down", "same artist as the track that you skipped"], ["new", ""]],
+        ["same"],
+    ]
+
+
+def test_a_listener_who_comes_back_sees_what_the_model_remembers(page: Page, address: str) -> None:
+    """The plays before the session, skips among them, stand below the session."""
+    events = [
+        {
+            "event_id": f"old-{place}",
+            "user_id": "back again",
+            "track_id": f"t{place}",
+            "type": type,
+            "at": f"2026-01-0{place}T00:00:00Z",
+        }
+        for place, type in enumerate(("complete", "skip", "complete"), 1)
+    ]
+    httpx.post(f"{address}/v1/events", json={"events": events}).raise_for_status()
+    opened(page, address, "back again")
+
+    expect(page.locator("#earlier")).to_have_text("Before this session the model reads 3 plays, 1 of them skipped.")
+    expect(page.locator("#earlier-ribbon li")).to_have_count(3)
+    expect(page.locator("#earlier-ribbon li.skipped")).to_have_count(1)
+    page.click("#play")
+    expect(page.locator("#ribbon li")).to_have_count(1)
+    expect(page.locator("#earlier-ribbon li")).to_have_count(3)
+
+
 def test_every_control_has_a_key(page: Page, address: str) -> None:
     opened(page, address, "keys")
     page.locator("#queue-heading").focus()

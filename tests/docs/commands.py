@@ -159,7 +159,7 @@ def _python(words: Sequence[str]) -> None:
             raise WrongCommandError(f"python -m service takes no arguments but --help; found {arguments}")
     elif module == "pip":
         _client_tool(arguments)
-    elif module.startswith("tests.load"):
+    elif module.startswith(("tests.load", "tests.browser")):
         _load(module, arguments)
     else:
         raise WrongCommandError(f"python -m {module}: tests/docs/commands.py cannot check this module; teach it how")

@@ -109,6 +109,7 @@ def test_options_in_code_spans_exist(found: Page) -> None:
 
 
 def _helps() -> Iterator[str]:
+    from tests.browser.screenshots import parser as screenshots
     from tests.load.__main__ import parser as load  # imported late, because the load tests import the service and ONNX
     from tests.load.catalogues import parser as catalogues
     from tests.load.keys import parser as keys
@@ -117,7 +118,7 @@ def _helps() -> Iterator[str]:
     from tests.load.retrieval import parser as retrieval
     from tests.load.training import parser as training
 
-    yield from (made().format_help() for made in (load, catalogues, keys, overload, peers, retrieval, training))
+    yield from (made().format_help() for made in (load, catalogues, keys, overload, peers, retrieval, screenshots, training))
     for name in re.findall(r"^    (\w+) ", training_parser().format_help(), re.MULTILINE):
         shown = io.StringIO()
         with redirect_stdout(shown), pytest.raises(SystemExit):

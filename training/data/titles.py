@@ -8,6 +8,7 @@ import polars as pl
 
 from training.data.checks import checked
 from training.data.log import CATALOGUE, EVENTS, TITLES, LogError
+from training.sources.guesses import guess_columns
 from training.sources.reading import missing_columns
 from training.sources.tables.files import find
 from training.sources.tables.opening import KINDS, open_table
@@ -43,7 +44,9 @@ def read_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding:
         wanted = {ours: name for ours, name in theirs.items() if name in table.columns}
         missing = [name for name in ("track_id", *columns) if name not in wanted]
         if missing or len(wanted) == 1:
-            raise missing_columns(file, missing or ["one of " + ", ".join(COLUMNS[1:])], table.columns, _HINT)
+            guess = guess_columns(table.columns, {*wanted, *columns}, catalogue=True)
+            lacking = missing or ["one of " + ", ".join(COLUMNS[1:])]
+            raise missing_columns(file, lacking, table.columns, f"perhaps {guess}" if guess else _HINT)
         found = 0
         for frame in table.rows(tuple(wanted.values())):
             found += len(frame)

@@ -25,6 +25,7 @@ import polars as pl
 from model.events import SkipRule
 from training.data.checks import present
 from training.data.log import SCHEMA, TITLES, TYPES, LogError
+from training.sources.guesses import guess_columns
 from training.sources.reading import Part, Request, missing_columns, part
 from training.sources.tables.files import Ignored, find
 from training.sources.tables.opening import KINDS, open_table
@@ -73,9 +74,10 @@ def canonical_part(table: Table, request: Request) -> Part:
     if request.type is not None or theirs["type"] in found:
         return part(table, _rows(table, theirs, request))
     timed = theirs["played_ms"] in found
-    return part(
-        table, _rows(table, theirs, request, untyped="complete" if timed else "play"), BY_PLAYED if timed else ALL_PLAYS
-    )
+    note = BY_PLAYED if timed else ALL_PLAYS
+    if not timed and "played_ms" in (guess := _guess(theirs, found, request)):
+        note += f"; or perhaps {guess}"
+    return part(table, _rows(table, theirs, request, untyped="complete" if timed else "play"), note)
 
 
 def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str], request: Request) -> None:
@@ -90,7 +92,18 @@ def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str]
     if not any(theirs[name] in found for name in TIMES):
         missing.append("one of at, at_s, at_ms")
     if missing:
-        raise missing_columns(table.file, missing, found, "--column OURS=THEIRS reads one under another name")
+        guess = _guess(theirs, found, request)
+        hint = f"perhaps {guess}" if guess else "--column OURS=THEIRS reads one under another name"
+        raise missing_columns(table.file, missing, found, hint)
+
+
+def _guess(theirs: Mapping[str, str], found: Sequence[str], request: Request) -> str:
+    """The options that might read columns of the file which nothing reads yet."""
+    constants = {name for name, value in (("user_id", request.user), ("type", request.type)) if value is not None}
+    named = {ours for ours, name in theirs.items() if name in found} | set(request.columns) | constants
+    if named.intersection(TIMES):
+        named.add("at")
+    return guess_columns(found, named - {"duration_ms"})  # it makes a catalogue; as track_ms it tells what was a skip
 
 
 def _rows(table: Table, theirs: Mapping[str, str], request: Request, untyped: str | None = None) -> Iterator[pl.DataFrame]:

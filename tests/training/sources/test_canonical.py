@@ -84,8 +84,39 @@ def test_one_refusal_names_all_missing_columns(tmp_path: Path) -> None:
     """A person need not correct them one by one."""
     (tmp_path / "log.csv").write_text("who,song\nu,t\n")
 
-    with pytest.raises(LogError, match="wanted columns user_id, track_id, one of at, at_s, at_ms; found who, song; --column"):
+    with pytest.raises(LogError, match="wanted columns user_id, track_id, one of at, at_s, at_ms; found who, song; "):
         _import(tmp_path / "log.csv", tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        (
+            "listened_at,user,song_id,ms,duration_ms",
+            "perhaps --column at=listened_at --column user_id=user --column track_id=song_id --column played_ms=ms "
+            "--column track_ms=duration_ms",
+        ),
+        ("user_id,Song,at_ms,type", "perhaps --column track_id=Song"),
+        ("who,what", "--column OURS=THEIRS reads one under another name"),
+        ("user_id,user,at_ms", "--column OURS=THEIRS reads one under another name"),
+    ],
+)
+def test_refusal_guesses_the_options(tmp_path: Path, header: str, hint: str) -> None:
+    """As they are to be typed. What the file has under our name, or what looks like nothing of ours, is not guessed."""
+    (tmp_path / "log.csv").write_text(f"{header}\n1,2,3,4,5\n")
+
+    with pytest.raises(LogError) as refused:
+        _import(tmp_path / "log.csv", tmp_path / "log")
+    assert str(refused.value).endswith(f"; {hint}")
+
+
+def test_a_column_that_would_tell_skips_is_guessed(tmp_path: Path) -> None:
+    """A log that is read as all plays although it says how long was listened."""
+    (tmp_path / "log.csv").write_text(f"user_id,track_id,at_ms,ms,duration_ms\nu,t,{NOON_MS},5,9\n")
+
+    _, told = _told(tmp_path / "log.csv", tmp_path / "log")
+
+    assert f"{ALL_PLAYS}; or perhaps --column played_ms=ms --column track_ms=duration_ms" in " ".join(told.split())
 
 
 def test_a_log_without_times_is_refused(tmp_path: Path) -> None:
@@ -447,7 +478,9 @@ def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "columns", "words"),
     [
-        ("id,title\n7,x\n", {}, "tracks.csv: wanted columns track_id; found id, title; --catalogue-column OURS=THEIRS"),
+        ("id,title\n7,x\n", {}, "tracks.csv: wanted columns track_id; found id, title; perhaps --catalogue-column track_id=id"),
+        ("id,name\n7,x\n", {}, "perhaps --catalogue-column track_id=id --catalogue-column title=name"),
+        ("key,title\n7,x\n", {}, "found key, title; --catalogue-column OURS=THEIRS"),
         ("track_id\n7\n", {}, "tracks.csv: wanted columns one of title, artist, album"),
         ("track_id,title\n7,x\n", {"titel": "title"}, "--catalogue-column titel=…: no such column; the columns are track_id"),
         ("track_id,title\n7,x\n", {"artist": "band"}, "tracks.csv: wanted columns artist; found track_id, title"),
