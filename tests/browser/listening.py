@@ -1,5 +1,7 @@
 """Made-up listeners who use a service over HTTP, so that its pages have something to show."""
 
+from uuid import uuid4
+
 import httpx
 
 _ENDS = ("complete", "complete", "skip", "complete", "skip")
@@ -10,14 +12,15 @@ def listen(url: str, *, listeners: int, tracks: int, key: str | None = None) -> 
     headers = {"authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
         for listener in range(listeners):
+            name = f"made-up-{uuid4().hex[:8]}"
             for place in range(tracks):
-                reply = client.get(f"/v1/users/made-up-{listener}/next").json()
-                track = reply["tracks"][place % 3]
+                reply = client.get(f"/v1/users/{name}/next").json()
+                track = reply["tracks"][place % min(3, len(reply["tracks"]))]
                 told = [("play", {}), (_ENDS[(listener + place) % len(_ENDS)], {"track_ms": 200_000})]
                 events = [
                     {
                         "event_id": f"{reply['request_id']}-{type}",
-                        "user_id": f"made-up-{listener}",
+                        "user_id": name,
                         "track_id": track["track_id"],
                         "type": type,
                         "request_id": reply["request_id"],
