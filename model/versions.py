@@ -12,6 +12,7 @@ or the new one, even after a power cut.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,9 +101,17 @@ def delete_old(root: Path, keep: int) -> list[Path]:
     return old
 
 
+_LONGEST_NAME = 60  # a request id has room for a version of 100 characters
+
+
 def new_version(name: str, now: datetime | None = None) -> str:
-    """Return a version name for a new artifact. Names sort by time and differ even within one second."""
+    """Return a version name for a new artifact. Names sort by time and differ even within one second.
+
+    Ids of replies carry the version, and outcomes are counted by it, so it has only the characters that such an id may have.
+    The recipe `nexttrack:fit.epochs=3` is called `nexttrack epochs=3`.
+    """
     now = now or datetime.now(UTC)
+    name = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)[:_LONGEST_NAME].strip("-") or "model"
     return f"{name}-{now:%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
 
 

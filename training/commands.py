@@ -53,7 +53,9 @@ def import_(options: argparse.Namespace, console: Console) -> None:
         force=options.force,
         console=console,
     )
-    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False)
+    console.print(
+        f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False, soft_wrap=True
+    )
 
 
 def _renamed(option: str, pairs: Sequence[str]) -> dict[str, str]:
@@ -75,7 +77,9 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
         seed=options.seed,
         force=options.force,
     )
-    console.print(f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False)
+    console.print(
+        f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False, soft_wrap=True
+    )
 
 
 def train(options: argparse.Namespace, console: Console) -> None:
@@ -128,7 +132,7 @@ def compare_(options: argparse.Namespace, console: Console) -> None:
         ]
     seeds = range(1, options.seeds + 1)
     compare(logs, recipes, seeds, options.out, console, cap=options.cases, reference=options.reference)
-    console.print(f"rows and a page with plots are kept in {options.out}", markup=False)
+    console.print(f"rows and a page with plots are kept in {options.out}", markup=False, soft_wrap=True)
 
 
 def _start(options: argparse.Namespace, console: Console) -> Run:
@@ -142,13 +146,13 @@ def _start(options: argparse.Namespace, console: Console) -> Run:
     else:
         current = prepare_below(RUNS, log, recipe, anew=options.anew)
     if ranks().first:
-        console.print(f"the run is kept in {current.folder}", markup=False)
+        console.print(f"the run is kept in {current.folder}", markup=False, soft_wrap=True)
     return current
 
 
 def _prune(options: argparse.Namespace, current: Run, console: Console) -> None:
     for folder in prune(RUNS, current, options.keep_runs):
-        console.print(f"deleted the older run {folder} (--keep-runs {options.keep_runs})", markup=False)
+        console.print(f"deleted the older run {folder} (--keep-runs {options.keep_runs})", markup=False, soft_wrap=True)
 
 
 def _go_on(options: argparse.Namespace) -> Run:
@@ -183,7 +187,7 @@ def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> 
         write_report_json(report, draft)
     write_page(report.title, [report], current.folder / PAGE)
     print_table(report, console)
-    console.print(f"more of it, with plots: {current.folder / PAGE}", markup=False)
+    console.print(f"more of it, with plots: {current.folder / PAGE}", markup=False, soft_wrap=True)
     if fault := worse_than_popularity(measured, recipe.name):
         console.print(f"{fault}. It is not published without --force.", style="red", markup=False, highlight=False)
 
@@ -196,13 +200,15 @@ def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console:
     quality = next(ranker for ranker in rankers if ranker.name == current.recipe.name)
     take_downs = None if options.blocks is None else read_take_downs(options.blocks, key_of(options.key_file))
     folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer, take_downs=take_downs)
-    console.print(f"wrote {folder}; {options.out / CURRENT} names it now", markup=False)
+    console.print(f"wrote {folder}; {options.out / CURRENT} names it now", markup=False, soft_wrap=True)
     if take_downs is not None:
         dropped = folder / DROPPED
         count = len(json.loads(dropped.read_text("utf-8"))) if dropped.exists() else 0
         console.print(f"it never proposes {count:,} of its tracks, which are taken down", markup=False, highlight=False)
     for old in [] if options.keep_artifacts is None else delete_old(options.out, options.keep_artifacts):
-        console.print(f"deleted the older version {old} (--keep-artifacts {options.keep_artifacts})", markup=False)
+        console.print(
+            f"deleted the older version {old} (--keep-artifacts {options.keep_artifacts})", markup=False, soft_wrap=True
+        )
 
 
 def _measured(current: Run) -> list[Measured]:

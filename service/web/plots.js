@@ -3,7 +3,7 @@
 import { element } from "/web/view.js";
 
 const NS = "http://www.w3.org/2000/svg";
-const LEFT = 46, RIGHT = 8, TOP = 8, BOTTOM = 24, HEIGHT = 190, ROWS = 24;
+const LEFT = 62, RIGHT = 8, TOP = 8, BOTTOM = 24, HEIGHT = 190, ROWS = 24;
 
 /**
  * A plot in `place`: {title, series: [{name, className}], format(value)}.

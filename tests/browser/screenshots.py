@@ -21,8 +21,8 @@ MOST_BYTES = 150_000
 
 
 _PLAYERS = (
-    ("player.png", "light", 1180, 860),
-    ("player-dark.png", "dark", 1180, 860),
+    ("player.png", "light", 1040, 700),
+    ("player-dark.png", "dark", 1040, 700),
     ("player-phone.png", "dark", 390, 1150),
 )
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         for name, scheme, width, height in _PLAYERS:
             _player(_page(browser, scheme, width, height), options.url, options.out / name)
-        _dashboard(_page(browser, "light", 1180, 1180), options.url, options.seconds, options.out / "dashboard.png")
+        _dashboard(_page(browser, "light", 1100, 1050), options.url, options.seconds, options.out / "dashboard.png")
         if options.report:
             page = _page(browser, "light", 1000, 900)
             page.goto(options.report.resolve().as_uri())

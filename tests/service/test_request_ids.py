@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.versions import new_version
 from service.request_ids import BEYOND, PLACED, RANKS, Proposed, new_request_id, new_unique, proposed_by
 
 NOW_MS = 1_800_000_000_000
@@ -22,6 +23,14 @@ def test_id_tells_version_arm_and_rank_of_each_track(tracks: list[str], arm: str
     assert [proposed and (proposed.version, proposed.arm) for proposed in found] == [(VERSION, arm)] * len(tracks)
     differing = [place for place, proposed in enumerate(found) if proposed and proposed.rank != ranks[place]]
     assert len(differing) <= 1  # two tracks of one checksum are possible, and very rare
+
+
+@pytest.mark.parametrize("name", ["nexttrack epochs=3", "our model/2", "müsik", "", "x" * 200])
+def test_version_of_any_recipe_is_told(name: str) -> None:
+    """A recipe's name may have any character: `nexttrack:fit.epochs=3` is called `nexttrack epochs=3`."""
+    version = new_version(name)
+
+    assert proposed_by(new_request_id(NOW_MS, "current", version, ["t1"]), "t1") == Proposed(version, "current", "1")
 
 
 def test_ranks_are_told_in_order() -> None:
