@@ -30,7 +30,9 @@ def test_version_of_any_recipe_is_told(name: str) -> None:
     """A recipe's name may have any character: `nexttrack:fit.epochs=3` is called `nexttrack epochs=3`."""
     version = new_version(name)
 
-    assert proposed_by(new_request_id(NOW_MS, "current", version, ["t1"]), "t1") == Proposed(version, "current", "1")
+    assert proposed_by(new_request_id(new_unique(NOW_MS), "current", version, ["t1"]), "t1") == Proposed(
+        version, "current", "1"
+    )
 
 
 def test_ranks_are_told_in_order() -> None:
