@@ -4,16 +4,19 @@ A *row* is the number by which the network knows a track. Row 0 is padding. Row 
 not seen; it ranks behind all known tracks. Rows from 2 on are tracks in the order of the artifact's `tracks.json`. This module
 does not know where ids come from.
 
-All ids are stored in one block of bytes, next to a hash table of their places. This takes 27 bytes for an id of 13 bytes, where
-strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds, or a quarter of one
-if the id is in the cache of recent look-ups. Python's string hashes differ between processes, so a vocabulary cannot be
-pickled.
+All ids are stored in one block of bytes, next to a hash table of their places. This takes 35 bytes for an id of 13 bytes,
+where strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds, or a
+quarter of one if the id is in the cache of recent look-ups. `rows_of_many` looks up many ids at once. Python's string hashes
+differ between processes, so a vocabulary cannot be pickled.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
 
 PADDING = 0
 UNKNOWN = 1
@@ -41,6 +44,7 @@ class Vocabulary:
         buckets = hashes & self._mask
         self._places = np.argsort(buckets).astype(np.int32).data
         self._starts = np.cumsum(np.bincount(buckets + 1, minlength=self._mask + 2), dtype=np.int32).data
+        self._hashes = hashes[np.asarray(self._places)]
         self._row = lru_cache(REMEMBERED)(self._find)
 
     def __len__(self) -> int:
@@ -54,6 +58,24 @@ class Vocabulary:
     def rows(self, track_ids: Iterable[str]) -> list[int]:
         """Return the row of each track, `UNKNOWN` where the trainer has not seen it."""
         return list(map(self._row, track_ids))
+
+    def rows_of_many(self, track_ids: Sequence[str]) -> Ints:
+        """Return the rows of many tracks, int64 in their order, as `row` does, but compare 64-bit hashes in place of the ids.
+
+        In 10^8 look-ups of unknown ids among a million tracks, the chance that one is taken for a known one is 5 in 10^6.
+        """
+        hashes = np.fromiter(map(hash, track_ids), np.int64, len(track_ids))
+        starts, places = np.asarray(self._starts), np.asarray(self._places)
+        at, stops = (starts[(hashes & self._mask) + end].astype(np.int64) for end in (0, 1))
+        rows = np.full(len(track_ids), UNKNOWN, np.int64)
+        left = np.flatnonzero(at < stops)
+        while len(left):  # as often as the fullest bucket has places
+            is_it = self._hashes[at[left]] == hashes[left]
+            found, left = left[is_it], left[~is_it]
+            rows[found] = places[at[found]] + FIRST
+            at[left] += 1
+            left = left[at[left] < stops[left]]
+        return rows
 
     def knows(self, track_id: str) -> bool:
         """Say whether a track has a row of its own."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from model.artifact import LONGEST_HISTORY, Artifact
 from model.encoding import RowHistory, read_entries, rows_of
 from model.events import Entry
-from model.long_history import OwnHistory, long_history_of
+from model.long_history import NO_PAST, OwnHistory, Past, long_history_of, past_entries
 from service.store.sessions import HistoryReader, Remembered
 
 
@@ -26,9 +26,9 @@ class HistoryEncoder:
         self._rule = artifact.manifest.history
         self._long_history = artifact.manifest.long_history
         self._reads_gaps = "gaps" in artifact.manifest.inputs
-        length = max(self._rule.length, self._long_history)
-        self.reader = HistoryReader(replace(self._rule, length=length), artifact.vocabulary.knows)
-        self.whole_reader = HistoryReader(replace(self._rule, length=LONGEST_HISTORY))
+        reads_past = self._long_history > 0 and self._rule.scope == "user"
+        self.reader = HistoryReader(self._rule, artifact.vocabulary.knows, reads_past)
+        self.whole_reader = HistoryReader(replace(self._rule, length=LONGEST_HISTORY), reads_past=True)
 
     def entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
         """The entries that the model may read, oldest first."""
@@ -38,18 +38,22 @@ class HistoryEncoder:
         """The entries that the model reads at `now_ms`, oldest first. A copy head reads unknown tracks too."""
         entries = self.entries(remembered, now_ms)
         if self._long_history:
-            return entries[-self._long_history :]
+            past = remembered.past if self._rule.scope == "user" else NO_PAST
+            return [*past_entries(past), *entries][-self._long_history :]
         return read_entries(entries, self._vocabulary, length=self._rule.length)
 
-    def encode(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> EncodedHistory:
-        """Encodes `entries`, asked at `now_ms` while `session` is going on."""
+    def encode(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int, past: Past = NO_PAST) -> EncodedHistory:
+        """Encodes `entries` and the `past` before them, asked at `now_ms` while `session` is going on."""
         history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=now_ms if self._reads_gaps else None)
-        own = self._own(entries, session, now_ms)
+        own = self._own(past, entries, session, now_ms)
         return EncodedHistory(history) if own is None else EncodedHistory(replace(history, own=own.encoded), own.unknown)
 
-    def _own(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> OwnHistory | None:
+    def _own(self, past: Past, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> OwnHistory | None:
         """The long history, if the artifact has a copy head to read it."""
         if not self._long_history:
             return None
+        past = past if self._rule.scope == "user" else NO_PAST
         going_on = {entry.session for entry in session}
-        return long_history_of(entries, self._vocabulary, length=self._long_history, now_ms=now_ms, going_on=going_on)
+        return long_history_of(
+            entries, self._vocabulary, length=self._long_history, now_ms=now_ms, going_on=going_on, past=past
+        )

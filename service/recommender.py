@@ -25,7 +25,7 @@ from service.errors import ScorerUnavailableError, StoreUnavailableError
 from service.explain import POPULAR, Explanation
 from service.explainer import Explainer
 from service.ranking import Ranked, Ranking, shifted
-from service.rules import AskedRules, Rules, Spacings, masked
+from service.rules import AskedRules, Rules, Spacings, heard_tracks, masked
 from service.scoring.batcher import Scorer
 from service.store.recent_masks import Masks, RecentMasks
 from service.store.sessions import Remembered, SessionStore
@@ -132,7 +132,7 @@ class Recommender:
                 _Request(
                     query=query,
                     rules=rules,
-                    masked=self._spacings.with_other_releases(masked(rules, masks, query.exclude, (), now_ms)),
+                    masked=self._spacings.with_other_releases(masked(rules, masks, query.exclude, Remembered(), now_ms)),
                     blocked=self._blocked(Blocks.of(filter(None, map(read_block, masks.blocks)))),
                     just_played=list(masks.played),
                 )
@@ -170,12 +170,12 @@ class Recommender:
         request = _Request(
             query=query,
             rules=rules,
-            masked=releases(masked(rules, masks, query.exclude, remembered.history.entries, now_ms)),
+            masked=releases(masked(rules, masks, query.exclude, remembered, now_ms)),
             blocked=self._blocked(remembered.blocks),
             just_played=played,
-            heard=releases(entry.track_id for entry in remembered.history.entries) if rules.novelty else (),
+            heard=releases(heard_tracks(remembered)) if rules.novelty else (),
         )
-        history = self._encoder.encode(self._encoder.entries(remembered, now_ms), session, now_ms)
+        history = self._encoder.encode(self._encoder.entries(remembered, now_ms), session, now_ms, remembered.past)
         try:
             found = await self._from_model(request, history)
         except ScorerUnavailableError:

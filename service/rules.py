@@ -9,14 +9,16 @@ It knows neither HTTP nor Redis nor ONNX.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Any, TypedDict
 
 from model.artifact import Artifact
 from model.catalogue_index import NO_NAME, NameIndex
-from model.events import Entry
+from model.long_history import heard_since
 from model.rules import Spacing
 from service.settings import Settings
 from service.store.recent_masks import Masks
+from service.store.sessions import Remembered
 
 LIST_END = 1_000
 """A gap that no list reaches."""
@@ -77,14 +79,19 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-def masked(rules: Rules, masks: Masks, exclude: Sequence[str], entries: Sequence[Entry], now_ms: int) -> set[str]:
-    """The tracks that must not be proposed. `entries` are what the listener was heard to play, at any time."""
+def heard_tracks(remembered: Remembered, since_ms: float = -inf) -> list[str]:
+    """The tracks that a listener was heard to play after `since_ms`, as far as their past was read."""
+    later = [entry.track_id for entry in remembered.history.entries if entry.at_ms > since_ms]
+    return [*heard_since(remembered.past, since_ms), *later]
+
+
+def masked(rules: Rules, masks: Masks, exclude: Sequence[str], remembered: Remembered, now_ms: int) -> set[str]:
+    """The tracks that must not be proposed to a listener of whom this is remembered."""
     heard: Iterable[str] = ()
     if rules.novelty >= 1:
-        heard = [entry.track_id for entry in entries]
+        heard = heard_tracks(remembered)
     elif rules.not_heard_days:
-        since_ms = now_ms - rules.not_heard_days * DAY_MS
-        heard = [entry.track_id for entry in entries if entry.at_ms > since_ms]
+        heard = heard_tracks(remembered, now_ms - rules.not_heard_days * DAY_MS)
     return {*masks.skipped, *masks.disliked, *exclude, *heard, *(() if rules.replay else masks.played)}
 
 

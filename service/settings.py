@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     history_events: int = Field(
         256, ge=1, description="newest events kept of a listener; what was skipped before them may come again"
     )
+    long_history: int = Field(
+        1_000, ge=0, le=10_000, description="plays kept of a listener beyond these events, for a copy head; 0 keeps none"
+    )
     history_ttl: Positive = Field(timedelta(days=30), description="how long they are kept after the last one")
     opinions: int = Field(1_000, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")
     blocks: int = Field(1_000, ge=1, le=10_000, description="most tracks, artists and albums that a listener may block")

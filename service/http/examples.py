@@ -144,6 +144,7 @@ REPLIES: dict[str, Any] = {
                 "private": False,
             }
         ],
+        "long_history": [{"track_id": "t0291", "outcome": "played", "at": "2026-10-03T19:40:12Z"}],
         "opinions": [{"track_id": "t1446", "type": "like", "at": "2026-12-01T08:18:31Z"}],
         "blocks": [{"kind": "artists", "value": "Odin Harrowyn", "at": "2026-12-01T08:19:02Z"}],
         "unreadable": [],

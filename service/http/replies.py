@@ -13,10 +13,12 @@ from fastapi import Response
 
 from model.artifact import Artifact
 from model.events import Entry
+from model.long_history import past_entries
 from model.vocabulary import FIRST, UNKNOWN
 from service.blocks import Blocks
 from service.recommender import Recommendation
-from service.store.sessions import Remembered, Stored
+from service.store.sessions import Remembered
+from service.store.stored import Stored
 
 encode = msgspec.json.Encoder().encode
 """A reply's body as JSON."""
@@ -85,6 +87,7 @@ def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
             }
             for event in stored.events
         ],
+        "long_history": entries(past_entries(stored.past)),
         "opinions": [
             {"track_id": track_id, "type": type.name.lower(), "at": moment(at_ms)}
             for track_id, (type, at_ms) in stored.opinions.items()

@@ -271,10 +271,11 @@ class Export(BaseModel):
     user_id: str
     exported_at: datetime
     events: list[ExportedEvent]
+    long_history: list[SessionEntry] = Field(description="plays older than these events, which a model may read too")
     opinions: list[ExportedOpinion]
     blocks: list[ExportedBlock]
     unreadable: list[UnreadableValue]
-    expires_at: dict[str, datetime] = Field(description="by kind of key: events, private, opinions, blocks")
+    expires_at: dict[str, datetime] = Field(description="by kind of key: events, private, opinions, blocks, long, tracks")
 
 
 class NewBlock(BaseModel):

@@ -4,12 +4,17 @@
     nexttrack:{USER}:private    hash: event id -> private event; until its session must have ended
     nexttrack:{USER}:opinions   hash: track id -> its newest like or dislike; for `opinions_ttl`
     nexttrack:{USER}:blocks     hash: what the listener blocked -> when; for `opinions_ttl` after the last event or block
+    nexttrack:{USER}:long       string: plays older than these events, packed; the newest `long_history`, for `history_ttl`
+    nexttrack:{USER}:tracks     string: the ids of their tracks
 
 `service.store.formats` packs the values. A write or a read is one atomic round trip, by the script `record.lua` or `read.lua`.
 Redis stores a *set* of events, and `model.events.fold_recent` makes the history anew at each read. So the state depends neither
-on the order nor on the repetition in which events arrive, with one exception: of two events with one id, the first counts. An
-event older than all that are kept is accepted and dropped at once. If it is sent again, it is accepted again. Only writes
-prolong the expiry.
+on the order nor on the repetition in which events arrive, with one exception: of two events with one id, the first counts. Only
+writes prolong the expiry.
+
+Events that leave this window are folded into plays and appended to the long history, each once. `long_history.lua` remembers
+where the newest of them stood in time. An event that arrives later and lies before that place is dropped, and counts as a
+duplicate. Private events never enter the long history.
 
 USER is the listener's id with braces escaped, inside braces. The text between the first braces decides a key's cluster slot.
 An id with a brace of its own could put a listener's keys into different slots, or be taken for another listener's id.
@@ -20,14 +25,15 @@ A value that cannot be read is counted, logged once and skipped.
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 import structlog
 from redis.exceptions import NoScriptError, ResponseError
 
-from model.events import AHEAD_MS, Event, EventType, History, HistoryRule, Outcome, fold_recent
+from model.events import AHEAD_MS, Event, EventType, History, HistoryRule, Outcome, fold, fold_recent
+from model.long_history import NO_PAST, Past
 from service.blocks import NO_BLOCKS, Block, Blocks, read_block
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
@@ -42,15 +48,14 @@ from service.store.formats import (
     pack_block,
     pack_event,
     pack_opinion,
-    unpack_block,
-    unpack_event,
     unpack_events,
-    unpack_opinion,
     unpack_readable,
 )
 from service.store.outcome_counters import OutcomeCounters, field_of, key_of
+from service.store.past import UnreadableError, unpack_past
 from service.store.redis_connection import Command, refused
 from service.store.scripts import Call, Script, run_script
+from service.store.stored import KINDS, Stored, commands_to_export, stored_of, text_of
 
 logger = structlog.get_logger()
 
@@ -65,10 +70,14 @@ _LIKE, _DISLIKE = EventType.LIKE, f"{VERSION}{EventType.DISLIKE.value}"
 
 @dataclass(frozen=True, slots=True)
 class HistoryReader:
-    """How a model reads a listener's events: by its history rule, and only tracks that it knows fill the history."""
+    """How a model reads a listener's events: by its history rule, and only tracks that it knows fill the history.
+
+    With `reads_past` it reads all stored events and the long history before them.
+    """
 
     rule: HistoryRule
     known: Callable[[str], bool] = lambda _: True
+    reads_past: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,17 +88,7 @@ class Remembered:
     disliked: frozenset[str] = frozenset()
     expires_in_ms: int | None = None
     blocks: Blocks = NO_BLOCKS
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
-    """Everything that is stored about a listener. The defaults are for a listener never seen."""
-
-    events: Sequence[Event] = ()  # in canonical order, private ones among them
-    opinions: Mapping[str, tuple[EventType, int]] = field(default_factory=dict)  # by track: the newest, and its time
-    blocks: Mapping[Block, int] = field(default_factory=dict)  # and their times
-    unreadable: Sequence[tuple[str, bytes, bytes]] = ()  # kind of key, field and value; for a key that is no hash its dump
-    expires_in_ms: Mapping[str, int] = field(default_factory=dict)  # by kind of key
+    past: Past = NO_PAST  # plays before the history, if the reader reads them
 
 
 class SessionStore(Protocol):
@@ -141,8 +140,8 @@ class RedisSessions:
         self._client = client
         self._reader = HistoryReader(rule)
         self._timer, self._unreadable = timer, unreadable
-        self._record, self._read = Script.load("outcomes.lua", "record.lua"), Script.load("read.lua")
-        self._block = Script.load("block.lua")
+        self._record = Script.load("outcomes.lua", "order.lua", "long_history.lua", "record.lua")
+        self._read, self._block = Script.load("read.lua"), Script.load("block.lua")
         self._counters, self._counted = counters, counted
         self._trouble = Trouble("sessions are out of reach")
         self._told = set[tuple[str, str]]()
@@ -154,7 +153,8 @@ class RedisSessions:
         opinions_ttl_ms = round(settings.opinions_ttl.total_seconds() * 1000)
         self._block_limits = (settings.blocks, opinions_ttl_ms)
         limits = (self._keep, slack, history_ttl_ms, private_ttl_ms, settings.opinions, opinions_ttl_ms)
-        self._limits = (*limits, *(counters.limits if counters else (1, 0, "")))
+        folding = (rule.gap_ms, rule.named_gap_ms, rule.skip.limit_ms, repr(rule.skip.end_share))
+        self._limits = (*limits, *(counters.limits if counters else (1, 0, "")), settings.long_history, *folding)
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         skip = self._reader.rule.skip
@@ -178,8 +178,8 @@ class RedisSessions:
         reader = reader or self._reader
         keys = _keys(user_id)
         with self._timer("read"):
-            [reply] = await run_script(self._run, self._read, [(keys, [_DISLIKE])])
-        count, packed, private, expires_in_ms, found, unknown, broken, blocked, unknown_blocks = reply
+            [reply] = await run_script(self._run, self._read, [(keys, [_DISLIKE, int(reader.reads_past)])])
+        count, packed, private, expires_in_ms, found, unknown, broken, blocked, unknown_blocks, long, tracks = reply
         self._count("opinions", *[UNKNOWN] * unknown)
         self._count("blocks", *[UNKNOWN] * unknown_blocks)
         self._count("key", *[BROKEN] * broken)
@@ -187,46 +187,24 @@ class RedisSessions:
             events = unpack_events(count, packed)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             events = await self._readable(keys)
-        if count > self._keep:
-            events = sorted(events)[-self._keep :]
-        history = fold_recent(events, reader.rule, reader.known, now_ms=now_ms)
+        if reader.reads_past:
+            history = fold(events, reader.rule, now_ms=now_ms)
+        else:
+            events = sorted(events)[-self._keep :] if count > self._keep else events
+            history = fold_recent(events, reader.rule, reader.known, now_ms=now_ms)
         disliked = self._decoded(found)
         return Remembered(
             history=history,
             disliked=_with_private(disliked, events, history, now_ms) if private else disliked,
             expires_in_ms=expires_in_ms if expires_in_ms >= 0 else None,
             blocks=self._blocks(blocked) if blocked else NO_BLOCKS,
+            past=self._past(long, tracks),
         )
 
     async def export(self, user_id: str) -> Stored:
         keys = _keys(user_id)
         with self._timer("export"):
-            replies = await self._run([(command, key) for command in ("HGETALL", "PTTL", "DUMP") for key in keys])
-        hashes, ttls, dumps = (replies[start : start + len(keys)] for start in range(0, len(replies), len(keys)))
-        events, opinions, unreadable = list[Event](), dict[str, tuple[EventType, int]](), list[tuple[str, bytes, bytes]]()
-        blocks = dict[Block, int]()
-        for kind, found, dump in zip(_KINDS, hashes, dumps, strict=True):
-            if isinstance(found, ResponseError):
-                unreadable.append((kind, b"", dump))
-                continue
-            for name, value in zip(found[::2], found[1::2], strict=True):
-                if kind == "opinions" and (opinion := unpack_opinion(value)) and (track_id := _text(name)):
-                    opinions[track_id] = opinion
-                elif (
-                    kind == "blocks" and (at_ms := unpack_block(value)) is not None and (block := read_block(_text(name) or ""))
-                ):
-                    blocks[block] = at_ms
-                elif kind in ("events", "private") and (event := unpack_event(value)):
-                    events.append(event)
-                else:
-                    unreadable.append((kind, name, value))
-        return Stored(
-            events=sorted(events),
-            opinions=opinions,
-            blocks=blocks,
-            unreadable=unreadable,
-            expires_in_ms={kind: ttl for kind, ttl in zip(_KINDS, ttls, strict=True) if ttl >= 0},
-        )
+            return stored_of(await self._run(commands_to_export(keys)))
 
     async def block(self, user_id: str, block: Block, now_ms: int) -> bool:
         call: Call = [_key(user_id, "blocks")], [str(block), pack_block(now_ms), *self._block_limits]
@@ -254,7 +232,7 @@ class RedisSessions:
     async def _readable(self, keys: Sequence[str]) -> list[Event]:
         """Reads the events again one by one, and returns those that can be read."""
         events = list[Event]()
-        for key, values in zip(_KINDS, await self._run([("HVALS", key) for key in keys[:2]]), strict=False):
+        for key, values in zip(KINDS, await self._run([("HVALS", key) for key in keys[:2]]), strict=False):
             if not isinstance(values, ResponseError):  # no hash: `read.lua` has counted it
                 found, reasons = unpack_readable(values)
                 events += found
@@ -262,15 +240,22 @@ class RedisSessions:
         return events
 
     def _blocks(self, found: bytes) -> Blocks:
-        blocks = [block for text in found.split(b"\n") if (block := read_block(_text(text) or ""))]
+        blocks = [block for text in found.split(b"\n") if (block := read_block(text_of(text) or ""))]
         self._count("blocks", *[BROKEN] * (found.count(b"\n") + 1 - len(blocks)))
         return Blocks.of(blocks)
+
+    def _past(self, long: bytes, tracks: bytes) -> Past:
+        try:
+            return unpack_past(long, tracks)
+        except UnreadableError as error:
+            self._count("long", error.reason)
+            return NO_PAST
 
     def _decoded(self, track_ids: Sequence[bytes]) -> frozenset[str]:
         try:
             return frozenset([track_id.decode() for track_id in track_ids])
         except UnicodeDecodeError:
-            sound = [text for text in map(_text, track_ids) if text is not None]
+            sound = [text for text in map(text_of, track_ids) if text is not None]
             self._count("opinions", *[BROKEN] * (len(track_ids) - len(sound)))
             return frozenset(sound)
 
@@ -310,17 +295,14 @@ class RedisSessions:
             raise
 
 
-_KINDS = ("events", "private", "opinions", "blocks")
-
-
 def _keys(user_id: str) -> tuple[str, ...]:
-    """Names all keys of a listener, in the order of `_KINDS`. No other function does."""
+    """Names all keys of a listener, in the order of `KINDS`. No other function does."""
     user = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
-    return tuple([f"nexttrack:{{{user}}}:{kind}" for kind in _KINDS])
+    return tuple([f"nexttrack:{{{user}}}:{kind}" for kind in KINDS])
 
 
 def _key(user_id: str, kind: str) -> str:
-    return _keys(user_id)[_KINDS.index(kind)]
+    return _keys(user_id)[KINDS.index(kind)]
 
 
 def _arguments(event: Event, counter: str) -> tuple[str | bytes | int, ...]:
@@ -329,14 +311,6 @@ def _arguments(event: Event, counter: str) -> tuple[str | bytes | int, ...]:
     if type < _LIKE or private:
         return event_id, pack_event(event), "", "", int(private), counter
     return event_id, pack_event(event), track_id, pack_opinion(event), 0, counter
-
-
-def _text(value: bytes) -> str | None:
-    """Decodes an id; None if it is no UTF-8."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def _with_private(disliked: frozenset[str], events: Sequence[Event], history: History, now_ms: int) -> frozenset[str]:

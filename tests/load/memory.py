@@ -34,6 +34,8 @@ class Kept(NamedTuple):
     opinions: int = 0
     private: int = 0
     blocks: int = 0
+    older: int = 0
+    """Plays of the long history."""
 
 
 KINDS = {
@@ -41,10 +43,14 @@ KINDS = {
     "a full history": Kept(320),
     "a full history and 1,000 opinions": Kept(320, 1_000),
     "all of that and as many private events": Kept(320, 1_000, 320),
+    "a full history and 1,125 older plays": Kept(320, older=1_125),
+    "a full history and 11,250 older plays": Kept(320, older=11_250),
     "ten blocks": Kept(blocks=10),
     "1,000 blocks": Kept(blocks=1_000),
 }
-"""Kinds of listeners. 320 events are all that Redis holds of 256 until it trims them."""
+"""Kinds of listeners. Redis keeps up to 320 events before it trims them to 256. It also keeps an eighth more plays."""
+PLAYS_A_TRACK = 5 / 3
+"""1,125 plays of six real listeners are of some 600 to 750 tracks."""
 
 
 def main(kinds: Mapping[str, Kept]) -> None:
@@ -59,11 +65,15 @@ def main(kinds: Mapping[str, Kept]) -> None:
 
 async def _record(url: str, user_id: str, kept: Kept) -> None:
     client = connect(url, timedelta(seconds=10))
-    store = RedisSessions(client, Settings(), HistoryRule(), lambda _: nullcontext())
+    settings = Settings(long_history=kept.older * 8 // 9)
+    store = RedisSessions(client, settings, HistoryRule(), lambda _: nullcontext())
     try:
         liked = (_event(EventType.LIKE) for _ in range(kept.opinions))
         while lot := list(islice(liked, 100)):  # older than the plays, so that they leave the history
             await store.record({user_id: [event._replace(at_ms=1) for event in lot]})
+        past = _older_plays(kept.older)
+        while lot := list(islice(past, 1_000)):
+            await store.record({user_id: lot})
         played = _plays()
         await store.record({user_id: list(islice(played, kept.events))})
         await store.record({user_id: [event._replace(private=True) for event in islice(played, kept.private)]})
@@ -79,6 +89,13 @@ def _plays() -> Iterator[Event]:
         play = _event(EventType.PLAY)
         yield play
         yield play._replace(type=EventType.COMPLETE, event_id=str(uuid4()), played_ms=201_000, track_ms=203_000)
+
+
+def _older_plays(count: int) -> Iterator[Event]:
+    """Plays of repeated tracks, older than all others."""
+    tracks = [uuid4().hex[:22] for _ in range(round(count / PLAYS_A_TRACK))]
+    for number in range(count):
+        yield _event(EventType.PLAY)._replace(at_ms=2 + number, track_id=tracks[number % len(tracks)])
 
 
 def _event(type: EventType) -> Event:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from model.events import Entry, Outcome
-from model.long_history import LongHistories, Plays, encode_long, join, long_history_of
+from model.long_history import LongHistories, Past, Plays, encode_long, heard_since, join, long_history_of, past_entries
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.logs import P, S, split_of
 from training.data.split import long_histories
@@ -114,3 +114,28 @@ def test_the_trainers_log_and_the_services_entries_give_the_same() -> None:
 def test_fields_are_the_names_of_inputs() -> None:
     """The manifest lists these names."""
     assert LongHistories._fields == ("own_tracks", "own_outcomes", "own_ages", "own_session", "own_newest")
+
+
+def test_packed_past_is_read_as_its_entries_would_be() -> None:
+    """Some plays packed and some as entries give what all as entries give: rows, request-local ones, outcomes, ages, tracks."""
+    chance = np.random.default_rng(4)
+    outcomes = list(Outcome)
+    entries = _entries(
+        *[(f"{'abx'[chance.integers(3)]}{chance.integers(9)}", outcomes[chance.integers(4)], n) for n in range(90)]
+    )
+    vocabulary = Vocabulary([f"{letter}{number}" for letter in "ab" for number in range(9)])
+    older = entries[:60]
+    ids = [*dict.fromkeys(entry.track_id for entry in older), "of no play"]
+    numbers, times = (np.array(column) for column in ([ids.index(one.track_id) for one in older], [one.at_ms for one in older]))
+    past = Past(ids, numbers, times, np.array([one.outcome for one in older]))
+
+    for length in (10, 30, 31, 75, 90, 200):
+        whole = long_history_of(entries, vocabulary, length=length, now_ms=100 * MINUTE, going_on=())
+        packed = long_history_of(entries[60:], vocabulary, length=length, now_ms=100 * MINUTE, going_on=(), past=past)
+
+        assert packed.unknown == whole.unknown
+        assert [field.tolist() for field in packed.encoded] == [field.tolist() for field in whole.encoded]
+    assert sorted(heard_since(past, 49 * MINUTE)) == sorted({entry.track_id for entry in older[50:]})
+    assert [(entry.track_id, entry.outcome, entry.at_ms) for entry in past_entries(past)] == [
+        (entry.track_id, entry.outcome, entry.at_ms) for entry in older
+    ]

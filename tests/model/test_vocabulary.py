@@ -66,3 +66,14 @@ def test_vocabulary_is_not_pickled() -> None:
     """Strings have other hashes in another process, so look-ups would fail."""
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(Vocabulary(["a"]))
+
+
+def test_many_ids_are_looked_up_at_once_as_one_by_one() -> None:
+    """Known and unknown ones, repeated, in full and empty buckets; of nothing, nothing; and in an empty vocabulary."""
+    tracks = [f"täglich {number}" for number in range(3_000)]
+    vocabulary = Vocabulary(tracks)
+    asked = [*tracks[::7], *(f"new {number}" for number in range(3_000)), "\ud800", tracks[0]]
+
+    assert vocabulary.rows_of_many(asked).tolist() == [vocabulary.row(track) for track in asked]
+    assert vocabulary.rows_of_many([]).tolist() == []
+    assert Vocabulary([]).rows_of_many(["a", "b"]).tolist() == [UNKNOWN, UNKNOWN]

@@ -12,7 +12,8 @@ from model.graphs import Scores
 from service.blocks import Block, Blocks
 from service.errors import ServiceError, StoreUnavailableError
 from service.scoring.batches import Scored
-from service.store.sessions import HistoryReader, Remembered, Stored
+from service.store.sessions import HistoryReader, Remembered
+from service.store.stored import Stored
 from service.store.take_downs import Listed, Version
 
 
