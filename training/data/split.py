@@ -14,6 +14,7 @@ Shapes: N entries, R rows, U listeners.
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,16 @@ class Split:
         return digest.hexdigest()
 
 
+class Asked(NamedTuple):
+    """When long histories are read: at one time, or each as its entry begins; in the entry's session, or after all sessions."""
+
+    at_ms: int | None = None
+    in_session: bool = True
+
+
+AT_ENTRY = Asked()
+
+
 def split(sequences: Sequences, rule: SplitRule) -> Split:
     """Assign each entry to a part, and make the vocabulary from the training part.
 
@@ -92,16 +103,16 @@ def with_valid(whole: Split) -> Split:
     return replace(whole, part=np.where(whole.part == VALID, TRAIN, whole.part).astype(np.int8))
 
 
-def long_histories(split: Split, entry: Int64s, *, length: int) -> LongHistories:
-    """Return the long history before each of the given entries, as the service would read it at that entry's time."""
+def long_histories(split: Split, entry: Int64s, *, length: int, asked: Asked = AT_ENTRY) -> LongHistories:
+    """Return the long history before each of the given entries, as the service would read it when it is asked."""
     sequences = split.sequences
     starts = sequences.offsets[np.searchsorted(sequences.offsets, entry, side="right") - 1]
     own = encode_long(
         Plays(sequences.track, split.row, sequences.outcome, sequences.at_ms, sequences.session),
         starts,
         entry,
-        asked_ms=sequences.at_ms[entry],
-        going_on=sequences.session[entry],
+        asked_ms=sequences.at_ms[entry] if asked.at_ms is None else np.full(len(entry), asked.at_ms),
+        going_on=sequences.session[entry] if asked.in_session else np.full(len(entry), -1),
         size=len(split.vocabulary),
         length=length,
     )

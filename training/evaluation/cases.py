@@ -22,7 +22,7 @@ from model.events import Outcome
 from model.long_history import LongHistories
 from model.vocabulary import PADDING, UNKNOWN
 from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences, is_wanted, ranges, unknown_yet
-from training.data.split import Split, long_histories
+from training.data.split import AT_ENTRY, Asked, Split, long_histories
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +56,7 @@ class Cases:
     disliked_offsets: Int64s  # [C + 1]
     size: int  # rows of the vocabulary
     last_outcome: Outcome | None = None  # how the newest play of each history ends, instead of its real outcome
+    asked: Asked = AT_ENTRY  # when the long histories are read
     split: Split  # its entries from `first` to `entry` are the whole history, unknown tracks included
 
     def __len__(self) -> int:
@@ -95,7 +96,7 @@ class Cases:
 
     def long_histories(self, length: int) -> LongHistories:
         """Return the listeners' newest `length` plays before each case, unknown tracks included."""
-        own = long_histories(self.split, self.entry, length=length)
+        own = long_histories(self.split, self.entry, length=length, asked=self.asked)
         if self.last_outcome is not None:
             own.own_outcomes[:, -1] = np.where(own.own_outcomes[:, -1] > 0, self.last_outcome, 0)
         return own
@@ -213,9 +214,9 @@ def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s
     A dislike holds from its report up to the next opinion of the same listener on the same track, or to the end of the
     listener's entries: a run of neighbouring cases.
     """
-    of, known_from, outcome = _opinions(split.sequences)
-    opinions = np.flatnonzero(np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (split.row[of] != UNKNOWN))
-    of, known_from, outcome = of[opinions], known_from[opinions], outcome[opinions]
+    of, known_from, outcome = opinions(split.sequences)
+    said = np.flatnonzero(np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (split.row[of] != UNKNOWN))
+    of, known_from, outcome = of[said], known_from[said], outcome[said]
     order = np.lexsort((known_from, split.row[of], user[of]))
     of, known_from, outcome = of[order], known_from[order], outcome[order]
     until = np.searchsorted(user, user[of], side="right")
@@ -229,7 +230,7 @@ def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s
     return rows, np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(case, minlength=len(entry)))])
 
 
-def _opinions(sequences: Sequences) -> tuple[Int64s, Int64s, Int8s]:
+def opinions(sequences: Sequences) -> tuple[Int64s, Int64s, Int8s]:
     """Return the outcomes of entries with an opinion: the entry, the first entry that knows the outcome, and the outcome.
 
     First the outcomes that were known when the next entry began, then those that were reported late.

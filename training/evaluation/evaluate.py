@@ -24,7 +24,7 @@ from training.data.sequences import Bools, Int32s, Int64s
 from training.evaluation import metrics
 from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
-from training.evaluation.own_history import session_rows, targets_with_own
+from training.evaluation.own_history import disliked_own_rows, session_rows, targets_with_own
 from training.progress import progress
 
 LIST = 20
@@ -220,6 +220,9 @@ def masked(scores_BV: Floats, cases: Cases) -> Floats:
     """
     scores_BV[:, :FIRST] = -np.inf
     np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
+    if scores_BV.shape[1] > cases.size:
+        for line, rows in zip(scores_BV, disliked_own_rows(cases), strict=True):
+            line[rows[rows < len(line)]] = -np.inf
     return scores_BV
 
 

@@ -30,10 +30,11 @@ from typing import NamedTuple
 import numpy as np
 
 from model.encoding import Encoded
+from model.events import Outcome
 from model.vocabulary import UNKNOWN
 from training.data.sequences import Int32s, Int64s, is_wanted
 from training.data.split import Split
-from training.evaluation.cases import Cases
+from training.evaluation.cases import Cases, opinions
 from training.evaluation.metrics import Floats
 
 REACH, AROUND = 9, 15
@@ -164,6 +165,28 @@ def own_unknown_tracks(cases: Cases, case: int) -> Int64s:
     return newest_first
 
 
+def own_unknown_names(cases: Cases, case: int) -> list[str]:
+    """The ids of a case's unknown tracks, in the order of their request-local rows."""
+    return [cases.split.sequences.tracks[track] for track in own_unknown_tracks(cases, case).tolist()]
+
+
+def disliked_own_rows(cases: Cases) -> list[Int64s]:
+    """The request-local rows of each case's unknown tracks that the listener dislikes when it begins, as its last word."""
+    entry, known_from, outcome = opinions(cases.split.sequences)
+    said = np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (cases.split.row[entry] == UNKNOWN)
+    order = np.lexsort((known_from[said], entry[said]))
+    entry, known_from, outcome = entry[said][order], known_from[said][order], outcome[said][order]
+    found = []
+    for case, (first, stop) in enumerate(zip(cases.first.tolist(), cases.entry.tolist(), strict=True)):
+        mine = np.arange(*np.searchsorted(entry, (first, stop)))
+        mine = mine[known_from[mine] <= stop]
+        mine = mine[np.argsort(known_from[mine], kind="stable")]
+        last = dict(zip(cases.split.sequences.track[entry[mine]].tolist(), outcome[mine].tolist(), strict=True))
+        disliked = [track for track, said_last in last.items() if said_last == Outcome.DISLIKED]
+        found.append(cases.size + np.flatnonzero(np.isin(own_unknown_tracks(cases, case), disliked)) if disliked else _NONE)
+    return found
+
+
 def targets_with_own(cases: Cases) -> Int64s:
     """Return the row of each target [C]. Without a row it is request-local if it is in the listener's history, else UNKNOWN."""
     target = cases.target.astype(np.int64)
@@ -192,6 +215,9 @@ def rows_of_entries(cases: Cases, case: int, entries: Int64s) -> Int64s:
         place = np.searchsorted(order, cases.split.sequences.track[entries[lost]], sorter=by_track)
         row[lost] = cases.size + by_track[place]
     return row
+
+
+_NONE = np.zeros(0, np.int64)
 
 
 def _newest_distinct(track: Int64s) -> Int64s:

@@ -18,6 +18,9 @@ from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
 from training.simulator.truth import Truth, best_scores
 
+PLAYS_AT_ONCE = 1 << 17
+"""Plays of long histories that a copy head reads together: some 70 MB of features."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkRanker:
@@ -34,9 +37,19 @@ class NetworkRanker:
             return cls(name, network.eval(), network.item_matrix())
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
-        """Return scores, float32 [B, V]; with a copy head [B, V + U]."""
+        """Return scores, float32 [B, V]; with a copy head [B, V + U], which reads at most `PLAYS_AT_ONCE` at a time."""
         copy_head = self.network.copy_head
-        return self.score(batch, None if copy_head is None else cases.long_histories(copy_head.length))
+        if copy_head is None:
+            return self.score(batch)
+        size = max(1, PLAYS_AT_ONCE // copy_head.length)
+        parts = []
+        for start in range(0, len(cases), size):
+            some = slice(start, start + size)
+            own = cases.take(some).long_histories(copy_head.length)
+            parts.append(self.score(Encoded(*(array[some] for array in batch)), own))
+        width = max((part.shape[1] for part in parts), default=0)
+        wide = [np.pad(part, ((0, 0), (0, width - part.shape[1])), constant_values=-np.inf) for part in parts]
+        return np.concatenate(wide) if wide else self.score(batch)
 
     def score(self, batch: Encoded, own: LongHistories | None = None) -> Floats:
         """Return the same scores for histories without cases. A network with a copy head also needs their long histories."""

@@ -28,6 +28,7 @@ from training.evaluation.baselines import DAY_MS
 from training.evaluation.cases import Cases
 from training.evaluation.evaluate import at_a_time, masked
 from training.evaluation.own_history import targets_with_own
+from training.evaluation.rankers import PLAYS_AT_ONCE
 from training.evaluation.session_knn import by_session
 from training.recipe import SessionMemoryRule
 
@@ -108,6 +109,8 @@ def _ranks(network: Network, memory: SessionMemory, cases: Cases, weights: Seque
     ranks: list[list[Int64s]] = [[] for _ in weights]
     items_VQ = network.eval().item_matrix().detach()
     size = at_a_time(cases)
+    if network.copy_head is not None:
+        size = min(size, max(1, PLAYS_AT_ONCE // network.copy_head.length))
     for start in range(0, len(cases), size):
         some = cases.take(slice(start, start + size))
         read = [torch.from_numpy(array) for array in some.encode(length)]

@@ -14,6 +14,7 @@ from model.vocabulary import FIRST, Vocabulary
 from training.data.sequences import Bools
 from training.evaluation.cases import Cases
 from training.evaluation.evaluate import Answers, Measured
+from training.evaluation.own_history import own_unknown_names
 from training.reporting.report import Report, print_table
 
 TOLERANCE = 1e-4
@@ -47,7 +48,9 @@ def compare(vocabulary: Vocabulary, cases: Cases, *, online: Answers, offline: A
 
     def named(answers: Answers, case: int) -> list[tuple[str, float]]:
         places = zip(answers.lists[case].tolist(), answers.list_scores[case].tolist(), strict=True)
-        return [(vocabulary.track(row), score) for row, score in places if row >= FIRST]
+        own = own_unknown_names(cases, case)
+        size = len(vocabulary)
+        return [(own[row - size] if row >= size else vocabulary.track(row), score) for row, score in places if row >= FIRST]
 
     differences = [
         Difference(entry=int(cases.entry[case]), online=named(online, case), offline=named(offline, case))

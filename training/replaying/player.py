@@ -13,7 +13,7 @@ Shapes: C cases, L places of a list.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -29,6 +29,7 @@ from training.errors import TrainingError
 from training.evaluation.cases import Cases
 from training.evaluation.evaluate import LIST, Answers
 from training.evaluation.metrics import ranks_in_lists
+from training.evaluation.own_history import own_unknown_names, targets_with_own
 from training.running_service import send
 
 EVENTS_A_POST = 500
@@ -60,7 +61,7 @@ class Online:
         scores = np.full((len(cases), LIST), -np.inf, np.float32)
         for case, (rows, values) in enumerate(zip(self.rows, self.scores, strict=True)):
             lists[case, : len(rows)], scores[case, : len(rows)] = rows, values
-        return Answers(ranks_in_lists(lists, scores, cases.target), np.array(self.own, np.float32), lists, scores)
+        return Answers(ranks_in_lists(lists, scores, targets_with_own(cases)), np.array(self.own, np.float32), lists, scores)
 
 
 async def ask_service(
@@ -123,13 +124,21 @@ class _Listener:
         path = f"/v1/users/{quote(self._id, safe='')}/next"
         reply = await send(self._client, "GET", path, params={"count": LIST})
         online.degraded += reply["degraded"]
-        online.rows[case] = [self._split.vocabulary.row(track["track_id"]) for track in reply["tracks"]]
+        online.rows[case] = self._rows(case, [track["track_id"] for track in reply["tracks"]])
         online.scores[case] = [track["score"] for track in reply["tracks"]]
         target = int(self._cases.target[case])
         if target != UNKNOWN:
             wish = {"user_id": self._id, "candidates": [self._split.vocabulary.track(target)]}
             tracks = (await send(self._client, "POST", "/v1/next", json=wish))["tracks"]
             online.own[case] = tracks[0]["score"] if tracks else -np.inf
+
+    def _rows(self, case: int, track_ids: Sequence[str]) -> list[int]:
+        """The rows of proposed tracks. A copy head proposes unknown ones of the listener, which have request-local rows."""
+        rows = [self._split.vocabulary.row(track_id) for track_id in track_ids]
+        if UNKNOWN not in rows:
+            return rows
+        own = {name: self._cases.size + place for place, name in enumerate(own_unknown_names(self._cases, case))}
+        return [own.get(track_id, UNKNOWN) if row == UNKNOWN else row for row, track_id in zip(rows, track_ids, strict=True)]
 
     def _events(self, entry: int) -> Iterator[dict[str, str]]:
         """Yield the events of a player from this entry to the next. All have its time, at which a play comes before its end."""

@@ -29,7 +29,7 @@ from model.encoding import GOING_ON
 from model.events import LATE_MS
 from training.data.log import Log
 from training.data.sequences import build, is_wanted
-from training.data.split import TEST, Split, split
+from training.data.split import TEST, Asked, Split, split
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import summarise
 from training.recipe import RecipeError, recipe_of
@@ -61,10 +61,9 @@ def replay(
         recipe = recipe_of(found.manifest.recipe, f"the manifest in {folder}")
     except RecipeError as error:
         raise ReplayError(f"found a recipe of another version, which cannot be compared: {error}") from error
-    if found.manifest.long_history:
+    if found.manifest.long_history and recipe.history.scope == "session":
         raise ReplayError(
-            f"found an artifact with a copy head in {folder}. The service reads its long history from the events that it "
-            "keeps, which may be fewer than the trainer's; replay wants an artifact with copy_head.length = 0"
+            f"found a copy head and history.scope = session in {folder}; replay compares a copy head where scope is user"
         )
     cut = split(build(log, recipe.history), recipe.split)
     if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):
@@ -76,7 +75,7 @@ def replay(
         cases = without_skipped(going_on(cases))
         prefix = f"{prefix}{now_ms}-"
     else:
-        cut = moved_back(cut, now_ms)
+        cut = moved_back(cut, now_ms, LONG_AGO_MS if found.manifest.long_history else LATE_MS)
         cases = asked_at(cases, cut, now_ms)
     version = found.manifest.version
     asked = _run(version, cut, cases, url, key, at_once=at_once, prefix=prefix, just_now=just_now, console=console)
@@ -104,19 +103,24 @@ def draw_listeners(cases: Cases, listeners: int) -> Cases:
     return cases.take(np.flatnonzero(np.isin(cases.user, drawn)))
 
 
-def moved_back(cut: Split, now_ms: int) -> Split:
-    """Move all entries back if the newest is less than a day old. The service would take its session for going on."""
+def moved_back(cut: Split, now_ms: int, age_ms: int = LATE_MS) -> Split:
+    """Move all entries back if the newest is younger than `age_ms`: the service would take a session of today for going on.
+
+    A copy head reads ages. The run takes minutes, and each case is asked at another time. For entries of two years ago that
+    makes no difference.
+    """
     at_ms = cut.sequences.at_ms
-    late_ms = max(0, int(at_ms.max()) + LATE_MS + 1 - now_ms)
+    late_ms = max(0, int(at_ms.max()) + age_ms + 1 - now_ms)
     return replace(cut, sequences=replace(cut.sequences, at_ms=at_ms - late_ms)) if late_ms else cut
 
 
 def asked_at(cases: Cases, cut: Split, now_ms: int) -> Cases:
-    """Ask all cases at one moment. A model that reads gaps then finds the time from the newest entry to that moment.
+    """Ask all cases at one moment, after all sessions. A model that reads gaps finds the time from the newest entry to then.
 
     A run of some minutes can count a pause of hours or of few days as one code more.
     """
-    return replace(cases, away_ms=np.where(cases.lengths > 0, cases.away_ms + now_ms - cut.sequences.at_ms[cases.entry], 0))
+    away_ms = np.where(cases.lengths > 0, cases.away_ms + now_ms - cut.sequences.at_ms[cases.entry], 0)
+    return replace(cases, away_ms=away_ms, asked=Asked(now_ms, in_session=False), split=cut)
 
 
 def going_on(cases: Cases) -> Cases:
@@ -136,6 +140,9 @@ def without_skipped(cases: Cases) -> Cases:
         excluded.append(np.union1d(disliked, cases.rows[start:stop][left]))
     offsets = np.cumsum([0, *map(len, excluded)], dtype=np.int64)
     return replace(cases, disliked=np.concatenate([cases.disliked[:0], *excluded]), disliked_offsets=offsets)
+
+
+LONG_AGO_MS = 2 * 365 * 24 * 60 * 60 * 1000
 
 
 async def _run(

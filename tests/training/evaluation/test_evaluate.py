@@ -8,13 +8,14 @@ import pytest
 from model.encoding import Encoded
 from model.nets import build
 from model.nets.config import NetworkConfig
-from tests.training.logs import D, P, S, split_of
+from model.nets.copy_head import CopyHead
+from tests.training.logs import D, Line, P, S, split_of
 from training.data.split import TEST
 from training.evaluation import evaluate as module
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import Measured, answer, evaluate, frozen_scores, share_of_best, with_share_of_best
 from training.evaluation.metrics import MISS, Floats
-from training.evaluation.rankers import NetworkRanker
+from training.evaluation.rankers import PLAYS_AT_ONCE, NetworkRanker
 
 
 @dataclass
@@ -197,3 +198,19 @@ def test_what_there_is_to_read_is_counted() -> None:
 
     assert (counts["read_cases"], counts["kept_cases"]) == (2, 1)
     assert (counts["read_users"], counts["kept_users"]) == (2, 1)
+
+
+def test_a_copy_head_reads_a_part_of_the_cases_at_a_time() -> None:
+    """With a head so long that each case is read alone, scores are those of all cases together, request-local rows included."""
+    lines: list[Line] = [("u", "a", P, "train"), ("u", "b", P, "train"), ("u", "new", P, "valid"), ("u", "b", P, "valid")]
+    split = split_of([*lines, *[("u", track, P, "test") for track in ("newer", "a", "new", "b")]])
+    cases = select_cases(split, TEST)
+    network = build(NetworkConfig(width=4, layers=1, heads=1), cases.size, 5)
+    network.copy_head = CopyHead(cases.size, PLAYS_AT_ONCE)
+    ranker, batch = NetworkRanker.of("copies", network), cases.encode(5)
+
+    found = ranker.scores(batch, cases)
+
+    together = ranker.score(batch, cases.long_histories(PLAYS_AT_ONCE))
+    assert found.shape == together.shape == (4, cases.size + 2)
+    assert found == pytest.approx(together, abs=1e-5)

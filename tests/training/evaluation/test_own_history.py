@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model.vocabulary import UNKNOWN
-from tests.training.logs import L, P, S, split_of
+from tests.training.logs import D, L, P, S, split_of
 from training.data.split import TEST, Split
 from training.evaluation.cases import Cases, select_cases
 from training.evaluation.evaluate import answer, evaluate
@@ -18,9 +18,11 @@ from training.evaluation.own_history import (
     Kept,
     back_off,
     counts,
+    disliked_own_rows,
     markov,
     own_history,
     own_sessions,
+    own_unknown_names,
     own_unknown_tracks,
     recency,
     session_rows,
@@ -123,7 +125,7 @@ def test_unknown_own_tracks_have_rows_after_the_last_one() -> None:
     split, cases = _unknown()
     names = [split.sequences.tracks[track] for track in own_unknown_tracks(cases, 1).tolist()]
 
-    assert names == ["newer", "new"]
+    assert names == own_unknown_names(cases, 1) == ["newer", "new"]
     assert cases.target.tolist() == [split.vocabulary.row("a"), UNKNOWN, UNKNOWN]
     assert targets_with_own(cases).tolist() == [split.vocabulary.row("a"), cases.size + 1, UNKNOWN]
 
@@ -136,6 +138,26 @@ def test_an_unknown_own_track_is_a_hit_for_who_proposes_it_and_a_miss_for_the_re
     assert own["own Markov"][1] == 1
     assert own["most recent"][1] == 3  # after a and newer
     assert own["own Markov"][2] == MISS
+
+
+def test_disliked_own_tracks_have_rows_to_mask() -> None:
+    """The last word counts, from when it is known: a like takes a dislike back, and a report may come late."""
+    lines = [("u", "a", P, "train"), ("u", "x", D, "valid"), ("u", "y", D, "valid"), ("u", "z", L, "valid")]
+    lines += [("u", "y", L, "test"), ("u", "a", P, "test"), ("u", "a", P, "test")]
+    cases = select_cases(split_of(lines, late=[(1, 5, P)]), TEST)
+
+    assert [own_unknown_names(cases, case) for case in range(3)] == [["z", "y", "x"], ["y", "z", "x"], ["y", "z", "x"]]
+    assert [(rows - cases.size).tolist() for rows in disliked_own_rows(cases)] == [[1], [2], [2]]
+
+
+def test_a_copy_head_proposes_no_disliked_track_without_a_row() -> None:
+    """As the service, which masks it by its id."""
+    split = split_of([("u", "a", P, "train"), ("u", "x", D, "valid"), ("u", "y", P, "valid"), ("u", "x", P, "test")])
+    ranker = own_history(split)[0]  # proposes the listener's kept tracks
+    liked = split_of([("u", "a", P, "train"), ("u", "x", L, "valid"), ("u", "y", P, "valid"), ("u", "x", P, "test")])
+
+    assert answer(ranker, select_cases(split, TEST), length=5).rank.tolist() == [MISS]
+    assert answer(own_history(liked)[0], select_cases(liked, TEST), length=5).rank.tolist() == [2]
 
 
 def test_what_this_session_has_heard_can_be_masked() -> None:

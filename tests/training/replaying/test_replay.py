@@ -29,6 +29,7 @@ from training.evaluation.metrics import Floats
 from training.replaying.agreement import Difference, Replayed, compare, print_replay, same_lists
 from training.replaying.player import ReplayError, ask_service
 from training.replaying.replay import asked_at, draw_listeners, going_on, moved_back, replay, without_skipped
+from training.replaying.served import with_own_rows
 from training.running_service import ServiceError
 
 LENGTH = 6
@@ -353,6 +354,36 @@ def test_log_of_today_is_moved_back() -> None:
     assert int(moved.sequences.at_ms.max()) == newest_ms + 5 - LATE_MS - 1
     assert np.diff(moved.sequences.at_ms).tolist() == np.diff(split.sequences.at_ms).tolist()
     assert moved_back(split, newest_ms + LATE_MS + 1) is split
+
+
+def test_a_log_is_moved_further_back_for_who_reads_ages() -> None:
+    """Two years, where a run of some minutes makes no age another."""
+    split = _split()
+    newest_ms = int(split.sequences.at_ms.max())
+
+    moved = moved_back(split, newest_ms + LATE_MS + 1, 10 * LATE_MS)
+
+    assert int(moved.sequences.at_ms.max()) == newest_ms - 9 * LATE_MS
+
+
+def test_long_histories_are_asked_as_of_now_after_all_sessions() -> None:
+    """Ages are up to that moment, and no play belongs to a session that goes on."""
+    lines: list[Line] = [("u", "a", P, "train"), ("u", "new", P, "test"), ("u", "a", P, "test")]
+    split = split_of(lines)
+    cases = select_cases(split, TEST)
+
+    own = asked_at(cases, split, 3 * 60 * 60 * 1000).long_histories(5)
+
+    assert own.own_ages.tolist() == [[0, 180], [180, 179]]
+    assert own.own_session.tolist() == [[0, 0], [0, 0]]
+    assert cases.long_histories(5).own_session.tolist() == [[0, 1], [1, 1]]
+
+
+def test_only_request_local_rows_that_the_graph_knows_are_excluded() -> None:
+    """A disliked track that was heard before the newest plays has no row in the graph."""
+    excluded = with_own_rows(np.array([[3], [0]]), [np.array([9, 10]), np.array([9])], np.array([[2, 9], [2, 3]]))
+
+    assert excluded.tolist() == [[3, 9], [0, 0]]
 
 
 def test_drawn_listeners_keep_all_their_cases() -> None:
