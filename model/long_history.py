@@ -173,8 +173,12 @@ def encode_long(
 
 
 def _newest(tracks_BL: npt.NDArray[np.integer]) -> Ints:
-    """For each place the newest place of its line with the same number, [B, L]."""
+    """For each place the newest place of its line with the same number, [B, L]. The service's one line needs no sorting."""
     width = tracks_BL.shape[1]
+    if len(tracks_BL) == 1:
+        place_of = np.empty(int(tracks_BL.max()) + 2, np.int64)
+        place_of[tracks_BL[0]] = np.arange(width)  # of equal numbers the last one stays; padding is -1
+        return place_of[tracks_BL]
     keys_BL = np.sort(tracks_BL.astype(np.int64) * width + np.arange(width), axis=1)
     numbers_BL, places_BL = np.divmod(keys_BL, width)
     last_BL = np.ones(tracks_BL.shape, np.bool_)
