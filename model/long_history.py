@@ -178,7 +178,8 @@ def _newest(tracks_BL: npt.NDArray[np.integer]) -> Ints:
     if len(tracks_BL) == 1:
         place_of = np.empty(int(tracks_BL.max()) + 2, np.int64)
         place_of[tracks_BL[0]] = np.arange(width)  # of equal numbers the last one stays; padding is -1
-        return place_of[tracks_BL]
+        newest: Ints = place_of[tracks_BL]
+        return newest
     keys_BL = np.sort(tracks_BL.astype(np.int64) * width + np.arange(width), axis=1)
     numbers_BL, places_BL = np.divmod(keys_BL, width)
     last_BL = np.ones(tracks_BL.shape, np.bool_)
