@@ -43,6 +43,7 @@ class Order:
     rate: float | None = None
     run: str = "run"
     watch: Sequence[int] = ()  # processes whose CPU time is counted
+    key: str = ""  # presented with each request
 
 
 @dataclass(kw_only=True, slots=True)
@@ -107,6 +108,9 @@ async def generate(order: Order) -> Result:
     """Carry out an order after a warm-up, which is not counted."""
     result, faults = Result(), Counter[str]()
     made = requests(order.kind, order.world, run=order.run)
+    if order.key:
+        line = f"\r\nAuthorization: Bearer {order.key}".encode()
+        made = (request.replace(b" HTTP/1.1", b" HTTP/1.1" + line, 1) for request in made)
     made = itertools.chain([next(made)], made)  # making the first one prepares the others, before the clock starts
     seconds = order.warm_s + order.seconds
     if order.rate is None:

@@ -1,15 +1,17 @@
 """Swaps the model under load: `python -m tests.load.swaps [--tracks 100000] [--swaps 100] [--rate 500]`.
 
-Two copies of one artifact take turns behind `current`. An open loop asks at a fixed rate for a while before, during and after
-the swaps. Prints failures, p50 and p99 in ms, and the service's memory in MB.
+Two copies of one artifact take turns behind `current`, and `POST /v1/model/reload` makes the service use the other one. An open
+loop asks at a fixed rate before, during and after the swaps. Prints failures, p50 and p99 in ms, and the service's memory.
 """
 
 import argparse
+import http.client
 import os
 import shutil
 import tempfile
 import threading
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 from model.versions import switch
@@ -28,7 +30,8 @@ def main() -> None:
     options.add_argument("--tracks", type=int, default=100_000)
     options.add_argument("--swaps", type=int, default=100)
     options.add_argument("--rate", type=float, default=500.0, help="requests a second")
-    options.add_argument("--seconds", type=float, default=60.0, help="length of each phase")
+    options.add_argument("--seconds", type=float, default=60.0, help="length of the phases before and after")
+    options.add_argument("--every", type=float, default=1.5, help="seconds from a swap to the next one")
     options.add_argument("--cache", type=Path, default=Path(".nexttrack/bench"))
     given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -40,16 +43,17 @@ def main() -> None:
         with embedded_valkey.running(root / "valkey") as url:
             listeners.remember(url, world)
             with service(root / "current", url) as system:
-                _phase("before", system, world, given)
-                swapping = threading.Thread(target=_swap, args=(root, given.swaps, given.seconds))
-                swapping.start()
-                _phase("during", system, world, given)
-                swapping.join()
-                _phase("after", system, world, given)
+                _phase("before", system, world, given.rate, given.seconds)
+                swaps = Swaps(root, system.port, given.swaps, given.every)
+                swaps.start()
+                _phase("during", system, world, given.rate, given.swaps * given.every)
+                swaps.join()
+                print(f"swaps   {swaps.done} of {given.swaps}")  # noqa: T201  # the result
+                _phase("after", system, world, given.rate, given.seconds)
 
 
-def _phase(name: str, system: System, world: World, given: argparse.Namespace) -> None:
-    order = Order(port=system.port, kind="next", world=world, connections=64, seconds=given.seconds, rate=given.rate, run=name)
+def _phase(name: str, system: System, world: World, rate: float, seconds: float) -> None:
+    order = Order(port=system.port, kind="next", world=world, connections=64, seconds=seconds, rate=rate, run=name)
     result = generate(order)
     found = summarise(result.latencies)
     print(  # noqa: T201  # the result
@@ -58,13 +62,26 @@ def _phase(name: str, system: System, world: World, given: argparse.Namespace) -
     )
 
 
-def _swap(root: Path, swaps: int, seconds: float) -> None:
-    """Let the copies take turns, evenly over the phase. A new time makes each turn a new artifact."""
-    for number in range(swaps):
-        name = "ba"[number % 2]
-        os.utime(root / name / "manifest.json")
-        switch(root, name)
-        time.sleep(seconds / swaps)
+class Swaps(threading.Thread):
+    """Lets the copies take turns. A new time makes each turn a new artifact. `done` counts the swaps that the service made."""
+
+    def __init__(self, root: Path, port: int, swaps: int, every_s: float) -> None:
+        super().__init__()
+        self._root, self._port, self._swaps, self._every_s = root, port, swaps, every_s
+        self.done = 0
+
+    def run(self) -> None:
+        """Swap at even times, or as fast as the service loads."""
+        start = time.monotonic()
+        for number in range(self._swaps):
+            name = "ba"[number % 2]
+            os.utime(self._root / name / "manifest.json")
+            switch(self._root, name)
+            service = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+            service.request("POST", "/v1/model/reload")
+            self.done += service.getresponse().status == HTTPStatus.OK
+            service.close()
+            time.sleep(max(0.0, start + (number + 1) * self._every_s - time.monotonic()))
 
 
 if __name__ == "__main__":

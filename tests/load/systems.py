@@ -95,17 +95,19 @@ def service(
     module: str = "service",
     arguments: Sequence[str] = (),
     checkout: Path | None = None,
+    key: str = "",
 ) -> Iterator[System]:
     """Run our service, or `module` in its place, with default settings except the given ones, until `/readyz` says ready.
 
-    `checkout` is the folder of another version of it.
+    `checkout` is the folder of another version of it. With `key`, each request must present it.
     """
     settings = {
         "ARTIFACT": str(artifact.resolve()),
         "REDIS_URL": redis_url,
         "WORKERS": str(workers),
         "ONNX_THREADS": str(threads),
-        "FAST_PATH": str(fast_path),
+        **({} if fast_path else {"FAST_PATH": "False"}),  # earlier versions do not have it
+        **({"API_KEYS": f"bench:{key}"} if key else {}),
     }
     with tempfile.TemporaryDirectory() as state:
         environment = {f"NEXTTRACK_{name}": value for name, value in {**settings, "STATE_DIR": state}.items()}
