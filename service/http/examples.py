@@ -96,8 +96,32 @@ _STATUS = {
     "at": "2026-12-01T08:20:00Z",
     "requests": [{"route": "/v1/users/{user_id}/next", "method": "GET", "status": "200", "count": 48_211}],
     "latency": [{"route": "/v1/users/{user_id}/next", "count": 48_211, "p50_ms": 2.1, "p90_ms": 4.4, "p99_ms": 9.7}],
+    "last_hour": [
+        {
+            "at": "2026-12-01T08:19:45Z",
+            "seconds": 15.0,
+            "requests": 1_204,
+            "errors": 0,
+            "proposals": 402,
+            "degraded": 0,
+            "p50_ms": 2.1,
+            "p90_ms": 4.2,
+            "p99_ms": 9.1,
+        }
+    ],
     "degraded": {"replies": 3, "share": 0.00006, "reasons": {"redis": 3}},
     "outcome_hours": 24,
+    "outcomes_by_hour": [
+        {
+            "hour": "2026-12-01T08:00:00Z",
+            "version": _MODEL["version"],
+            "arm": "current",
+            "completed": 310,
+            "skipped": 74,
+            "liked": 9,
+            "disliked": 1,
+        }
+    ],
     "outcomes": [
         {
             "version": _MODEL["version"],

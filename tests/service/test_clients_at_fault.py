@@ -90,7 +90,7 @@ def test_table_full_of_half_bodies_still_answers_health(port: int) -> None:
         refused = httpx.get(f"http://127.0.0.1:{port}/v1/users/u/next")
         health = httpx.get(f"http://127.0.0.1:{port}/healthz")
 
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "3")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert refused.headers["content-type"] == "application/problem+json"
     assert health.status_code == 200
 

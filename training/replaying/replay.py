@@ -71,9 +71,10 @@ def replay(
     cases = draw_listeners(select_cases(cut, TEST), listeners)
     now_ms = time_ns() // 1_000_000
     just_now = recipe.history.scope == "session"
+    if just_now or found.manifest.long_history:  # what an earlier replay posted has other times
+        prefix = f"{prefix}{now_ms}-"
     if just_now:
         cases = without_skipped(going_on(cases))
-        prefix = f"{prefix}{now_ms}-"
     else:
         cut = moved_back(cut, now_ms, LONG_AGO_MS if found.manifest.long_history else LATE_MS)
         cases = asked_at(cases, cut, now_ms)
