@@ -44,9 +44,9 @@ logger = structlog.get_logger()
 
 
 def main() -> None:
-    """Run the service. It ends with code 1 and a sentence if it cannot start, and with 2 if a setting is wrong.
+    """Run the service. The process exits with 1 and a message if the service cannot start, and with 2 if a setting is wrong.
 
-    uvicorn ends it with code 3, after a line in the log, if it cannot listen.
+    uvicorn exits with 3, after a line in the log, if it cannot listen.
     """
     parser = argparse.ArgumentParser(
         prog="python -m service",
@@ -87,9 +87,9 @@ def main() -> None:
 
 
 def serve(settings: Settings, app: FastAPI | str) -> None:
-    """Serve an application until stopped. If `app` is an import path, worker processes make one each.
+    """Serve an application until stopped. If `app` is an import path, each worker process makes an application of its own.
 
-    Ends the process if it could not serve: uvicorn itself exits with one process, but returns with several.
+    Ends the process if it could not serve: uvicorn exits by itself with one process, but returns with several.
     """
     config = uvicorn.Config(
         app,
@@ -149,7 +149,7 @@ def _settings(parser: argparse.ArgumentParser) -> Settings:
 
 
 def _open_address(settings: Settings) -> list[str]:
-    """A sentence where other machines could reach a service that asks nobody for a key."""
+    """Return a warning if other machines can reach the service and it asks for no key; else an empty list."""
     if settings.is_locked or settings.allow_anonymous or _is_loopback(settings.host):
         return []
     return [

@@ -77,7 +77,7 @@ def create_app(
 
     Without a `store` and `take_downs`, sessions and take-downs are in Redis at `settings.redis_url`, which must be set then.
     `clock` gives Unix time in milliseconds. Requests are logged to `log`, which is drained as the application ends. `trouble`
-    is what logging remembers. Raises AccessError where keys or their files cannot be used.
+    has the recent warnings and errors of the log. Raises AccessError if keys or their files cannot be used.
     """
     metrics, access = Metrics(), Access(settings)
     if log is not None:
@@ -122,9 +122,9 @@ def create_app(
 
 
 class _Application(FastAPI):
-    """FastAPI's application with one entrance for every request: `RequestMiddleware`, `HeadAsGet`, then `FastPath`.
+    """FastAPI's application, behind the layers that every request passes: `RequestMiddleware`, `HeadAsGet`, then `FastPath`.
 
-    The entrance comes before FastAPI's `__call__`, which checks each request for OpenTelemetry: 6 µs of CPU time a request.
+    These layers come before FastAPI's `__call__`, which checks each request for OpenTelemetry: 6 µs of CPU time a request.
     """
 
     def __init__(self, *, entrance: Callable[[ASGIApp], ASGIApp], **options: Any) -> None:
@@ -241,7 +241,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
 def _load_model(
     settings: Settings, take_downs: TakeDowns, start: Callable[..., Awaitable[ServedModel]], folder: Path
 ) -> Starter:
-    """Verify the artifact in a folder and open its graphs; takes a second and may run in any thread."""
+    """Verify the artifact in a folder and open its graphs. This takes about a second and may run in any thread."""
     artifact = load(folder)
     if fault := without_effect(artifact, take_downs.blocks):
         raise ArtifactError(f"{artifact.folder}: {fault}")
@@ -260,7 +260,7 @@ async def _start_model(  # noqa: PLR0917  # `partial` fills them in from the lef
     runner: BatchRunner,
     arm: Arm,
 ) -> ServedModel:
-    """Start the scorer and the recommender of a verified artifact."""
+    """Start the scorer and the recommender of a verified artifact. `arm` names its part in a split of the listeners."""
     of_model = metrics.of_model(artifact.manifest.name, artifact.manifest.version, arm)
     parts = AsyncExitStack()
     parts.callback(of_model.retire)

@@ -25,12 +25,12 @@ class Block(NamedTuple):
     value: str
 
     def __str__(self) -> str:
-        """Return the block as it is stored, which is the end of its path."""
+        """Return the block as stored text, which is also the end of its path in the API."""
         return f"{self.kind}/{self.value}"
 
 
 def read_block(text: str) -> Block | None:
-    """Return the block of a stored text; None if the text is no block."""
+    """Parse a stored text into a block. Returns None if the text is no block."""
     name, _, value = text.partition("/")
     kind = _KIND_OF.get(name)
     return Block(kind, value) if kind and value else None
@@ -41,7 +41,7 @@ _KIND_OF: dict[str, Kind] = {kind: kind for kind in KINDS}
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """A list of blocks: the values of each kind."""
+    """A list of blocks, stored as the blocked values of each kind."""
 
     tracks: frozenset[str] = frozenset()
     artists: frozenset[str] = frozenset()
@@ -49,18 +49,18 @@ class Blocks:
 
     @classmethod
     def of(cls, blocks: Iterable[Block]) -> "Blocks":
-        """Sort blocks by kind."""
+        """Make a list from single blocks."""
         values: dict[str, list[str]] = {kind: [] for kind in KINDS}
         for kind, value in blocks:
             values[kind].append(value)
         return cls(*map(frozenset, values.values()))
 
     def with_block(self, block: Block) -> "Blocks":
-        """Return this list and one more block."""
+        """Return a copy of this list with one more block."""
         return replace(self, **{block.kind: getattr(self, block.kind) | {block.value}})
 
     def without(self, block: Block) -> "Blocks":
-        """Return this list without a block."""
+        """Return a copy of this list without one block."""
         return replace(self, **{block.kind: getattr(self, block.kind) - {block.value}})
 
     def __len__(self) -> int:
@@ -78,13 +78,15 @@ NO_BLOCKS = Blocks()
 
 
 def index_of(artifact: Artifact, kind: Kind) -> NameIndex | None:
-    """Return the names of a kind in the catalogue; None for tracks, which need no catalogue."""
+    """Return the index of the catalogue's artist or album names. Returns None for tracks, which need no catalogue."""
     index = artifact.catalogue_index
     return {"tracks": None, "artists": index.artists, "albums": index.albums}[kind]
 
 
 def without_effect(artifact: Artifact, blocks: Blocks) -> str | None:
-    """Say which of these blocks the artifact cannot apply, because its catalogue names no artists or no albums."""
+    """Return a sentence if the artifact cannot apply some of these blocks, because its catalogue names no artists or albums.
+    Returns None if it can.
+    """
     for kind in ("artists", "albums"):
         index = index_of(artifact, kind)
         if getattr(blocks, kind) and index is not None and not len(index):
@@ -94,16 +96,16 @@ def without_effect(artifact: Artifact, blocks: Blocks) -> str | None:
 
 
 def tracks_of(artifact: Artifact, block: Block) -> int:
-    """Return how many of the model's tracks a block keeps out."""
+    """Return how many of the model's tracks a block excludes."""
     index = index_of(artifact, block.kind)
     return int(artifact.vocabulary.knows(block.value)) if index is None else len(index.rows(block.value))
 
 
 class Blocked:
-    """The tracks of one model that a list of blocks keeps out, and those of a second list `beside` it."""
+    """The tracks of one model that are excluded by a list of blocks, or by a second list `beside`."""
 
     def __init__(self, artifact: Artifact, blocks: Blocks, beside: "Blocked | None" = None) -> None:
-        """`beside` is of the same artifact."""
+        """`beside` is a second list of blocks for the same artifact."""
         self._vocabulary, self._tracks, self._beside = artifact.vocabulary, blocks.tracks, beside
         index = artifact.catalogue_index
         numbers = [
@@ -115,7 +117,7 @@ class Blocked:
         self._rows: list[int] | None = None
 
     def __contains__(self, track_id: str) -> bool:
-        """Say whether a track must not be proposed."""
+        """Return whether a track is blocked."""
         if track_id in self._tracks or (self._beside is not None and track_id in self._beside):
             return True
         if not self._numbers:
@@ -124,12 +126,12 @@ class Blocked:
         return any(names.number(row) in blocked for names, blocked in self._numbers)
 
     def few(self) -> list[int] | None:
-        """Return the rows of the tracks if neither list has more than `FEW`, else None."""
+        """Return the rows of the blocked tracks; None if one of the two lists has more than `FEW`."""
         beside = [] if self._beside is None else self._beside.few()
         return None if self._few is None or beside is None else [*self._few, *beside]
 
     async def rows(self) -> list[int]:
-        """Return the rows of all tracks. Other requests are handled meanwhile."""
+        """Return the rows of all blocked tracks. Gives other requests time in between."""
         if self._rows is None:
             by_name = [row for names, blocked in self._numbers for number in blocked for row in names.rows_of(number).tolist()]
             self._rows = [*await known_rows(self._vocabulary, self._tracks), *by_name]

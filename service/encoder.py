@@ -12,7 +12,7 @@ from service.store.sessions import HistoryReader, Remembered
 
 @dataclass(frozen=True, slots=True)
 class EncodedHistory:
-    """A history as the model reads it, and the listener's own tracks that have no row: see `model.long_history`."""
+    """A history as the model reads it, and the ids of the listener's own tracks that have no row (see `model.long_history`)."""
 
     rows: RowHistory
     unknown: Sequence[str] = ()
@@ -31,11 +31,13 @@ class HistoryEncoder:
         self.whole_reader = HistoryReader(replace(self._rule, length=LONGEST_HISTORY), reads_past=True)
 
     def entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
-        """The entries that the model may read, oldest first."""
+        """Return the entries that the model may read, oldest first."""
         return remembered.history.entries if self._rule.scope == "user" else remembered.history.session(now_ms)
 
     def read_entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
-        """The entries that the model reads at `now_ms`, oldest first. A copy head reads unknown tracks too."""
+        """Return the entries that the model reads at `now_ms`, oldest first. A model with a copy head reads tracks without a
+        row too.
+        """
         entries = self.entries(remembered, now_ms)
         if self._long_history:
             past = remembered.past if self._rule.scope == "user" else NO_PAST
@@ -43,13 +45,14 @@ class HistoryEncoder:
         return read_entries(entries, self._vocabulary, length=self._rule.length)
 
     def encode(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int, past: Past = NO_PAST) -> EncodedHistory:
-        """Encodes `entries` and the `past` before them, asked at `now_ms` while `session` is going on."""
+        """Encode `entries` as the model's inputs at `now_ms`, while `session` continues. `past` has the plays before `entries`.
+        """
         history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=now_ms if self._reads_gaps else None)
         own = self._own(past, entries, session, now_ms)
         return EncodedHistory(history) if own is None else EncodedHistory(replace(history, own=own.encoded), own.unknown)
 
     def _own(self, past: Past, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> OwnHistory | None:
-        """The long history, if the artifact has a copy head to read it."""
+        """Return the listener's long history; None if the artifact has no copy head that reads it."""
         if not self._long_history:
             return None
         past = past if self._rule.scope == "user" else NO_PAST

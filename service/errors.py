@@ -23,7 +23,7 @@ from typing import ClassVar, TypedDict
 
 
 class Fault(TypedDict):
-    """One thing wrong with a request: where, as a path into it (`["body", "events", 3, "at"]`), and what."""
+    """One error in a request: its path (`["body", "events", 3, "at"]`) and a text that says what is wrong."""
 
     loc: Sequence[str | int]
     msg: str
@@ -40,7 +40,7 @@ class ServiceError(Exception):
 
     @property
     def detail(self) -> str:
-        """The text for the client."""
+        """Return the text that the client gets."""
         return str(self)
 
 
@@ -50,13 +50,13 @@ class UnauthorizedError(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
 
     def __init__(self, detail: str, *, invalid: bool = False) -> None:
-        """`invalid` is whether the request has a key or token (RFC 6750, section 3.1)."""
+        """`invalid` says that a key or token was sent and not accepted (RFC 6750, section 3.1)."""
         super().__init__(detail)
         self.headers = {"WWW-Authenticate": 'Bearer realm="nexttrack"' + (', error="invalid_token"' if invalid else "")}
 
 
 class ForbiddenError(ServiceError):
-    """The key or token is known and does not open this."""
+    """The key or token is known, but does not give access to this route or listener."""
 
     status = HTTPStatus.FORBIDDEN
 
@@ -72,7 +72,7 @@ class RateLimitedError(ServiceError):
 
 
 class InvalidRequestError(ServiceError):
-    """The request is understood and wrong."""
+    """The request could be read, but its values are not valid."""
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -82,7 +82,7 @@ class InvalidRequestError(ServiceError):
 
 
 class ModelRefusedError(ServiceError):
-    """The new artifact is refused. The model in use stays."""
+    """The new artifact is refused. The current model stays in use."""
 
     status = HTTPStatus.CONFLICT
 
@@ -94,7 +94,7 @@ class BlockRefusedError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """Try again later."""
+    """The service cannot answer now. The client should try again later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = MappingProxyType({"Retry-After": "1"})
@@ -112,7 +112,7 @@ class StoreUnavailableError(UnavailableError):
 
     @property
     def detail(self) -> str:
-        """The text for the client."""
+        """Return the text that the client gets, which does not include `cause`."""
         return self._detail
 
 
@@ -121,4 +121,4 @@ class ScorerUnavailableError(UnavailableError):
 
 
 class OverloadedError(UnavailableError):
-    """Too many requests wait for the model, or this one has waited too long."""
+    """Too many requests are in the model's queue, or this request has waited in it for too long."""

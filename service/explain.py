@@ -32,7 +32,7 @@ Reason = Literal["session", "habit", "artist", "popular"]
 
 
 class Because(NamedTuple):
-    """A track of the history and its share of what raised a proposed track."""
+    """A track of the history, and its share of the rise in a proposed track's score."""
 
     track_id: str
     share: float
@@ -40,7 +40,9 @@ class Because(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """Why a track is proposed. `because` are the tracks that raised it most; `reason` is the kind that did."""
+    """The reason for one proposed track. `because` lists the tracks of the history that raised its score most; `reason` is
+    their kind.
+    """
 
     because: Sequence[Because] = ()
     reason: Reason = "popular"
@@ -51,24 +53,25 @@ POPULAR = Explanation()
 
 
 def tracks_to_leave_out(entries: Sequence[Entry], proposed: Sequence[str]) -> list[str]:
-    """The tracks of a history that are left out in turn: the newest ones first, then proposed tracks that were heard before."""
+    """Return the tracks of a history to leave out, one at a time: the newest ones, then proposed tracks that were heard before.
+    """
     heard = dict.fromkeys([entry.track_id for entry in reversed(entries)])
     newest = list(heard)[:NEWEST]
     return [*newest, *(track_id for track_id in proposed if track_id in heard and track_id not in newest)]
 
 
 def without(entries: Iterable[Entry], track_id: str) -> list[Entry]:
-    """The entries of all other tracks."""
+    """Return the entries of all tracks but one."""
     return [entry for entry in entries if entry.track_id != track_id]
 
 
 def explain(
     track_id: str, score: float, unheard: float, left_out: Mapping[str, float], same_artist: Callable[[str], bool]
 ) -> Explanation:
-    """Explains one proposed track from its scores above the reference.
+    """Explain one proposed track from its scores, each less the reference score.
 
-    `score` is that of the whole history, `unheard` that of no history, `left_out` those without a track. `same_artist` says
-    whether a track is by the proposed track's artist.
+    `score` is the score after the whole history, and `unheard` the score after an empty one. `left_out` has the score after the
+    history without each track. `same_artist` returns whether a track is by the proposed track's artist.
     """
     rises = {other: score - less for other, less in left_out.items() if score - less > ROUNDING * max(1.0, abs(score))}
     if not rises or score <= unheard:

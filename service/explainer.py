@@ -20,7 +20,7 @@ AT_ONCE = 8
 
 
 class Explainer:
-    """Explains replies of one model."""
+    """Explains the proposals of one model."""
 
     def __init__(self, artifact: Artifact, encoder: HistoryEncoder, ranking: Ranking) -> None:
         self._vocabulary, self._artists = artifact.vocabulary, artifact.catalogue_index.artists
@@ -30,7 +30,9 @@ class Explainer:
     async def explain(
         self, track_ids: Sequence[str], entries: Sequence[Entry], session: Sequence[Entry], now_ms: int
     ) -> Mapping[str, Explanation]:
-        """Explanations by track. Empty if the model is too busy or fails; tracks that nobody knows have none."""
+        """Return an explanation for each proposed track. The mapping is empty if the model is too busy or fails. It leaves out
+        tracks that the model does not know.
+        """
         left_out = tracks_to_leave_out(entries, track_ids)
         histories = []
         for number, some in enumerate([entries, [], *(without(entries, one) for one in left_out)]):

@@ -24,7 +24,7 @@ SPARE = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranked:
-    """Tracks with their rows and scores, best first. `is_all` says that there are no others that may be proposed."""
+    """Tracks with their rows and scores, best first. `is_all` says that no other track may be proposed."""
 
     track_ids: Sequence[str]
     rows: Sequence[int]
@@ -33,16 +33,17 @@ class Ranked:
     ran_s: float = 0.0
 
     def sure_scores(self) -> Sequence[float]:
-        """The scores, and -inf for tracks that nobody knows: the network's score of them says nothing."""
+        """Return the scores, with -inf for tracks that the model does not know, because its scores of them mean nothing."""
         if UNKNOWN not in self.rows:
             return self.scores
         return [-math.inf if row == UNKNOWN else score for row, score in zip(self.rows, self.scores, strict=True)]
 
 
 def shifted(ranked: Ranked, heard: Collection[str], fall: float) -> Ranked:
-    """The same tracks in the order of their scores, after the scores of `heard` tracks fell by `fall`.
+    """Lower the scores of the `heard` tracks by `fall` and sort the ranking again. A negative `fall` raises them.
 
-    Tracks that nobody knows stay last. If `fall` is infinite, either the heard tracks or the others are left out.
+    Tracks that the model does not know stay last. An infinite `fall` removes the heard tracks, or if negative, all other
+    tracks.
     """
     is_heard = np.array([track_id in heard for track_id in ranked.track_ids], np.bool_)
     scores = np.array(ranked.scores)
@@ -53,7 +54,7 @@ def shifted(ranked: Ranked, heard: Collection[str], fall: float) -> Ranked:
 
 
 def joined(one: Ranked, other: Ranked) -> Ranked:
-    """The tracks of two rankings without a track in common, one after the other. The second one says whether these are all."""
+    """Concatenate two rankings that have no track in common. `is_all` is taken from the second one."""
     return Ranked(
         track_ids=[*one.track_ids, *other.track_ids],
         rows=[*one.rows, *other.rows],
@@ -87,10 +88,10 @@ class Ranking:
         self._vocabulary, self._scorer = artifact.vocabulary, scorer
 
     async def best(self, history: EncodedHistory, masked: Collection[str], blocked: Blocked | None, count: int) -> Ranked:
-        """The `count` best tracks after a history that are neither masked nor blocked; fewer if there are no more.
+        """Return the `count` best tracks after a history that are neither masked nor blocked; fewer if there are no more.
 
-        The scorer masks a few blocked rows. To mask thousands would cost more than to score, so then spare tracks are scored
-        and the blocked ones removed. If too few are left, the scorer is asked again and masks all.
+        The scorer masks up to `FEW` blocked rows a list. Masking thousands would cost more than scoring, so then spare tracks
+        are scored and the blocked ones removed. If too few are left, the scorer runs again and masks all of them.
         """
         rows = [*await known_rows(self._vocabulary, masked), *self._own_masked(history, masked, blocked)]
         if blocked is None:
@@ -105,8 +106,8 @@ class Ranking:
         return replace(_reordered(ranked, allowed, ranked.scores), is_all=len(allowed) < count)
 
     async def rank(self, history: EncodedHistory, candidates: Sequence[str], blocked: Blocked | None) -> Ranked:
-        """All candidates that are not blocked, best first. Those that nobody knows come last, in the order that they were
-        given in.
+        """Return all candidates that are not blocked, best first. Candidates that the model does not know come last, in the
+        given order.
         """
         local = {track_id: len(self._vocabulary) + place for place, track_id in enumerate(history.unknown)}
         allowed: list[str] = []
@@ -138,7 +139,9 @@ class Ranking:
         )
 
     def _own_masked(self, history: EncodedHistory, masked: Collection[str], blocked: Blocked | None) -> list[int]:
-        """The rows of a listener's own tracks that must not be proposed; they come after the vocabulary's last row."""
+        """Return the rows of the listener's own unknown tracks that are masked or blocked. Such rows follow the vocabulary's
+        last row.
+        """
         own = enumerate(history.unknown, len(self._vocabulary))
         return [row for row, track_id in own if track_id in masked or (blocked is not None and track_id in blocked)]
 
@@ -152,10 +155,11 @@ class Ranking:
         novelty: float,
         count: int,
     ) -> Ranked:
-        """The `count` best tracks that are neither masked nor blocked. The novelty shifts the scores of `heard` tracks.
+        """Return the `count` best tracks that are neither masked nor blocked, after the scores of all `heard` tracks are
+        shifted by `novelty`.
 
-        All heard tracks have the shift, wherever they stand. To lower them, as many more tracks are fetched. To raise them,
-        they are ranked beside the best of the others.
+        To lower the heard tracks, as many more tracks are fetched. To raise them, they are ranked separately, beside the best
+        other tracks.
         """
         fall, heard = novelty_shift(novelty), self._rankable(history, heard, masked)
         if fall >= 0:
@@ -167,16 +171,17 @@ class Ranking:
         return shifted(joined(own, others), frozenset(heard), fall)
 
     def _rankable(self, history: EncodedHistory, track_ids: Collection[str], masked: Collection[str]) -> Sequence[str]:
-        """Those tracks that have a score and are not masked."""
+        """Return those of `track_ids` that are not masked and can be scored, sorted."""
         unknown = set(history.unknown)
         return sorted(one for one in track_ids if one not in masked and (one in unknown or self._vocabulary.knows(one)))
 
     async def compare(
         self, histories: Sequence[EncodedHistory], track_ids: Sequence[str], reference: Sequence[int]
     ) -> Sequence[Sequence[float]]:
-        """The score of each track after each history, less the median score of the reference rows. It waits for other requests.
+        """Return the score of each track after each history, less the median score of the `reference` rows. Runs only while no
+        other request waits.
 
-        A track that a history has not got and nobody knows scores -inf.
+        A track that is unknown to the model and not in the history scores -inf.
         """
         known = self._vocabulary
         rows = [[_row(known, history, track_id) for track_id in track_ids] for history in histories]
@@ -189,7 +194,9 @@ class Ranking:
         return compared
 
     def _named(self, rows: Sequence[int], unknown: Sequence[str]) -> list[str]:
-        """The tracks of rows, of which those after the vocabulary's last stand for the listener's `unknown` ones."""
+        """Return the track ids of rows. Rows after the vocabulary's last one stand for the listener's `unknown` tracks, in
+        order.
+        """
         if not unknown:
             return self._vocabulary.named(rows)
         size = len(self._vocabulary)

@@ -41,9 +41,9 @@ _SKIPPED, _LIKED = Outcome.SKIPPED, Outcome.LIKED  # looking up an enum's member
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """A request for `count` tracks: without the excluded ones, from `candidates` only if there are any, by the given rules.
+    """What a request asks for: `count` tracks without those in `exclude`, only from `candidates` if given, by `rules`.
 
-    The same `seed` draws the same tracks.
+    Requests with the same `seed` get the same random draws.
     """
 
     count: int = 10
@@ -55,10 +55,10 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
-    """Tracks with their scores, best first, and their source. `ran_s` is the model's run time.
+    """Proposed tracks with their scores, best first, and their source. `ran_s` is the model's run time.
 
-    `explored` has the tracks that were drawn, each with the probability of that draw. `explanations` are by track. They are
-    missing if none was asked for, if nothing is known of a track, or if the model is too busy.
+    `explored` maps each track that was drawn at random to the probability of its draw. `explanations` are by track. A track has
+    none if the request asked for none, if the model does not know the track, or if the model is too busy.
     """
 
     tracks: Sequence[tuple[str, float]]
@@ -69,13 +69,14 @@ class Recommendation:
 
     @property
     def track_ids(self) -> Sequence[str]:
-        """The tracks without their scores."""
+        """Return the tracks without their scores."""
         return [track_id for track_id, _ in self.tracks]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
-    """What a reply is made from: the query, its rules, and what the listener did."""
+    """Everything that decides a reply: the query, its rules, the masked and blocked tracks, and what the listener has played.
+    """
 
     query: Query
     rules: Rules
@@ -85,7 +86,7 @@ class _Request:
     heard: Collection[str] = ()
 
     def allows(self, track_id: str) -> bool:
-        """Whether a track may be proposed."""
+        """Return whether a track may be proposed."""
         return track_id not in self.masked and (self.blocked is None or track_id not in self.blocked)
 
 
@@ -103,8 +104,10 @@ class Recommender:
         rules: Rules,
         degraded: Callable[[str], None],
     ) -> None:
-        """`rules` hold unless a query sets its own. `degraded` is told the reason (`redis`, `model`) of each reply from
-        popularity; `masks` serve if the store fails. `take_downs` are blocked for everybody.
+        """`rules` are used where a query sets none. `take_downs` are blocked for all listeners. If the store fails, `masks`
+        replace its masks.
+
+        `degraded` is called with the reason (`redis`, `model`) of each reply that is made from popularity.
         """
         self._encoder, self._ranking, self._spacings = HistoryEncoder(artifact), Ranking(artifact, scorer), Spacings(artifact)
         self._explainer = Explainer(artifact, self._encoder, self._ranking)
@@ -120,7 +123,7 @@ class Recommender:
         self.reader = self._encoder.reader
 
     async def for_listener(self, user_id: str, query: Query, now_ms: int) -> Recommendation:
-        """Returns what a listener should hear next. For an unknown listener that is the model's answer to an empty history."""
+        """Return what a listener should hear next. A listener without events gets the model's answer to an empty history."""
         rules = self._rules.with_asked(query.rules)
         reader = self._encoder.whole_reader if rules.reads_all else self.reader
         try:
@@ -140,11 +143,11 @@ class Recommender:
         return await self._propose(remembered, query, rules, now_ms, user_id)
 
     def read_entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
-        """Returns the entries of a listener's history that the model reads at `now_ms`, oldest first."""
+        """Return the entries of a listener's history that the model reads at `now_ms`, oldest first."""
         return self._encoder.read_entries(remembered, now_ms)
 
     async def for_history(self, plays: Sequence[tuple[str, Outcome]], query: Query) -> Recommendation:
-        """Returns what should follow `plays`: one session that goes on, oldest first. The store is not read."""
+        """Return what should follow `plays`, oldest first, which count as one session that continues. The store is not read."""
         fields = [(track_id, outcome, place, outcome is _SKIPPED, 0) for place, (track_id, outcome) in enumerate(plays)]
         last_word = {track_id: outcome for track_id, outcome in plays if outcome >= _LIKED}
         remembered = Remembered(
@@ -187,7 +190,7 @@ class Recommender:
         return replace(found, explanations=await self._explainer.explain(found.track_ids, read, session, now_ms))
 
     def _blocked(self, blocks: Blocks) -> Blocked | None:
-        """What is blocked for a listener with these blocks, and for everybody."""
+        """Return the tracks blocked by a listener's `blocks` or by take-downs; None if there are no blocks."""
         listed = self._take_downs.blocks
         if listed is not self._listed:
             self._listed, everybody = listed, replace(listed, tracks=listed.tracks | self._dropped)
@@ -195,7 +198,7 @@ class Recommender:
         return Blocked(self._artifact, blocks, beside=self._taken_down) if blocks else self._taken_down
 
     async def _from_model(self, request: _Request, history: EncodedHistory) -> Recommendation:
-        """Scores more tracks as long as the rules leave too few."""
+        """Score and arrange tracks. If the rules leave fewer than the query wants, score more tracks and try again."""
         ran_s = 0.0
         found = Recommendation(tracks=())
         for wanted in self._tries(request):
@@ -207,7 +210,7 @@ class Recommender:
         return replace(found, ran_s=ran_s)
 
     def _tries(self, request: _Request) -> Sequence[int]:
-        """How many tracks to score, one try after another."""
+        """Return how many tracks to score at the first try, at the second, and so on."""
         count = request.query.count
         if not self._spacings.matter(request.rules):
             return (count + POOL,) if request.rules.explore else (count,)
@@ -241,7 +244,9 @@ class Recommender:
         )
 
     def _popular_ones(self, request: _Request) -> Recommendation:
-        """Returns the most popular tracks that may be proposed, from the candidates if there are any. Scores fall from 1."""
+        """Return the most popular tracks that may be proposed, only from the candidates if there are any. Scores are 1, 1/2,
+        1/3, …
+        """
         tracks: Iterable[str] = self._popular
         if request.query.candidates is not None:
             places = {track_id: place for place, track_id in enumerate(self._popular)}

@@ -1,4 +1,5 @@
-"""The rules of a reply: what a request may ask for beside its history, and what that leaves out.
+"""The rules of a reply: options of a request, such as gaps between tracks of one artist, and the tracks that these options
+mask.
 
 A request may set each rule. What it does not set follows the service's settings of the same names. `model.rules` has the part
 that the trainer measures too: spacing, draws and the shift of novelty.
@@ -26,7 +27,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 
 class AskedRules(TypedDict, total=False):
-    """The rules that a request sets itself; None leaves one to the settings."""
+    """The rules that a request sets. A missing rule, or None, is taken from the settings."""
 
     artist_gap: int | None
     album_gap: int | None
@@ -39,7 +40,7 @@ class AskedRules(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """All rules of one reply."""
+    """All rules of one reply, from the request and the settings."""
 
     artist_gap: int = 0
     album_gap: int = 0
@@ -56,18 +57,18 @@ class Rules:
     """Whether the reply says why each track is in it."""
 
     def with_asked(self, asked: AskedRules) -> "Rules":
-        """These rules with those that a request sets in their places."""
+        """Return a copy in which the rules that the request sets replace those of the settings."""
         changed: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
         return replace(self, **changed) if changed else self
 
     @property
     def reads_all(self) -> bool:
-        """Whether a rule needs all of a listener's kept history, not only what the model reads."""
+        """Return whether a rule needs all stored plays of the listener, not only those that the model reads."""
         return self.not_heard_days > 0 or self.novelty != 0
 
 
 def rules_of(settings: Settings) -> Rules:
-    """The rules of a request that sets none."""
+    """Return the rules of a request that sets none."""
     return Rules(
         artist_gap=settings.artist_gap,
         album_gap=settings.album_gap,
@@ -80,13 +81,13 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def heard_tracks(remembered: Remembered, since_ms: float = -inf) -> list[str]:
-    """The tracks that a listener was heard to play after `since_ms`, as far as their past was read."""
+    """Return the tracks that a listener has played after `since_ms`, as far back as the history was read."""
     later = [entry.track_id for entry in remembered.history.entries if entry.at_ms > since_ms]
     return [*heard_since(remembered.past, since_ms), *later]
 
 
 def masked(rules: Rules, masks: Masks, exclude: Sequence[str], remembered: Remembered, now_ms: int) -> set[str]:
-    """The tracks that must not be proposed to a listener of whom this is remembered."""
+    """Return the tracks that must not be proposed: by the masks, by `exclude`, and by the rules about heard tracks."""
     heard: Iterable[str] = ()
     if rules.novelty >= 1:
         heard = heard_tracks(remembered)
@@ -96,13 +97,14 @@ def masked(rules: Rules, masks: Masks, exclude: Sequence[str], remembered: Remem
 
 
 class Spacings:
-    """The artists, albums and recordings of a model's tracks, for the gaps. A list has each recording once."""
+    """Makes the constraints that keep tracks of one artist, album or recording apart in a list. A list has each recording once.
+    """
 
     def __init__(self, artifact: Artifact) -> None:
         self._vocabulary, self._index = artifact.vocabulary, artifact.catalogue_index
 
     def with_other_releases(self, track_ids: Iterable[str]) -> set[str]:
-        """The same tracks and all other releases of the same recordings."""
+        """Return the given tracks and all other releases of the same recordings."""
         found, recordings = set(track_ids), self._index.recordings
         if not len(recordings):
             return found
@@ -110,11 +112,12 @@ class Spacings:
         return found.union(*(self._vocabulary.named(recordings.others(row).tolist()) for row in known))
 
     def matter(self, rules: Rules) -> bool:
-        """Whether a list may be other than its first tracks."""
+        """Return whether any gap applies. If not, a list is just the best tracks."""
         return bool(self._sizes(rules))
 
     def of(self, rules: Rules, rows: Sequence[int], just_played: Sequence[str]) -> list[Spacing]:
-        """The spacings for a list of rows, best first, after the tracks just played, oldest first."""
+        """Return the constraints for a ranking of `rows`, best first. `just_played` has the tracks just played, oldest first.
+        """
         found = []
         for size, index in self._sizes(rules):
             played = [] if index is self._index.recordings else just_played[1 - size :]  # `masked` decides on replays
@@ -123,7 +126,7 @@ class Spacings:
         return found
 
     def _sizes(self, rules: Rules) -> list[tuple[int, NameIndex]]:
-        """The gaps that say something, each with its names. A gap of 1 holds in every list."""
+        """Return the size of each gap that applies, with its names. A gap of 1 needs no check."""
         index = self._index
         gaps = ((rules.artist_gap, index.artists), (rules.album_gap, index.albums), (LIST_END, index.recordings))
         return [(size, index) for size, index in gaps if size > 1 and len(index)]

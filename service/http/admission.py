@@ -22,26 +22,28 @@ class Admission:
     """Counts requests in flight, measures how fast they are answered, and says whether one more may enter."""
 
     def __init__(self, target_s: float, batch: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Two batches are always admitted: the model scores one, and the other waits."""
+        """Set the time in which requests should be answered, and the size of a batch. At least two batches are always admitted:
+        one that is scored and one that waits.
+        """
         self._target_s, self._batch, self._clock = target_s, batch, clock
         self.in_flight, self.limit = 0, max(START, 2 * batch)
         self._since, self._replies, self._fewest, self._refused = clock(), 0, 0, False
 
     def admits(self) -> bool:
-        """Whether one more request may enter. A refusal is taken into account."""
+        """Return whether one more request may start. A refusal is remembered, because it shows that the limit was reached."""
         if self.in_flight < self.limit:
             return True
         self._refused = True
         return False
 
     def enter(self) -> None:
-        """Count a request that begins."""
+        """Count a request that starts."""
         self.in_flight += 1
 
     def weigh(self, requests: int) -> bool:
-        """Count a request in flight as so many from now on: a batch costs as much as the requests in it.
+        """Count a request in flight as `requests` requests from now on, because a batch costs as much as the requests in it.
 
-        False if there are too many without it. It still counts as one then.
+        Returns False, and still counts it as one request, if too many are in flight already.
         """
         if self.in_flight > self.limit:
             self._refused = True
@@ -50,7 +52,9 @@ class Admission:
         return True
 
     def leave(self, requests: int = 1) -> None:
-        """Count a request that ends, or a batch of so many, and measure the pace now and then."""
+        """Count the end of a request, or of a batch of `requests` requests. Measures the pace when a measuring window is
+        complete.
+        """
         self.in_flight -= requests
         self._replies += requests
         self._fewest = min(self._fewest, self.in_flight)

@@ -1,7 +1,7 @@
 """Lets web pages of other origins call the service (CORS). It is off unless `cors_origins` names some.
 
-It is the outermost layer. A browser sends a preflight request without a key, and hides an error from the page unless the error
-has these headers too.
+This layer is the outermost one. A browser sends a preflight request without a key, and hides an error from the page unless the
+error has these headers too.
 """
 
 from collections.abc import Sequence

@@ -40,10 +40,11 @@ _BODY = "nexttrack.body_bytes"
 
 
 class Connection(HttpToolsProtocol):
-    """One connection. `app_state["connections"]` holds all of them.
+    """One HTTP/1.1 connection. `app_state["connections"]` is the `Connections` object that all connections of the process
+    share.
 
-    The parser receives one message at a time. Of the messages received, one is answered (`_running`), or waits for its body
-    (`_waiting`); those behind it are in `pipeline`.
+    The parser receives one message at a time. One of the received messages is being answered (`_running`), or waits for its
+    body (`_waiting`). The messages behind it are in `pipeline`.
     """
 
     def __init__(
@@ -246,7 +247,7 @@ class Connection(HttpToolsProtocol):
     # Steps of the above.
 
     def _parse(self, data: bytes) -> bytes:
-        """Give the parser data, and return the rest that it has not parsed."""
+        """Feed the parser with data. Returns the bytes that the parser left unread."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:  # not wanted here, so that what follows is HTTP/1.1 all the same
@@ -267,7 +268,7 @@ class Connection(HttpToolsProtocol):
             self._admission.leave(in_flight)
 
     def _costs(self, requests: int) -> bool:
-        """Count the running request as so many, if they may enter: others may have entered since its head arrived."""
+        """Count the running request as `requests` requests. Returns False if too many are in flight."""
         if not self._admission.weigh(requests):
             return False
         self._in_flight = requests
@@ -291,7 +292,9 @@ class Connection(HttpToolsProtocol):
         return self.url not in ALWAYS_ANSWERED and not (self._has_place and self._admission.admits())
 
     def _refuse_in_passing(self) -> None:
-        """Refuse a request in a sixth of the time that an answer takes, and read no more before the client may try again."""
+        """Refuse a request with 503 before its body is read, at a sixth of the cost of an answer. The connection is not read
+        again until the client may retry.
+        """
         self._dropping = True
         close = not (self._has_place and self.parser.should_keep_alive())
         body = b"" if self.parser.get_method() == b"HEAD" else _OVERLOADED
@@ -305,7 +308,9 @@ class Connection(HttpToolsProtocol):
         self._all.turn_away(self)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Refuse what cannot be read to its end, and close the connection: after the replies that are due, without words."""
+        """Refuse a message that cannot be read to its end, and close the connection. If earlier replies are still due, it
+        closes after them and sends no error.
+        """
         if self._leaving:
             return
         self._all.refused(status, 1)
@@ -319,13 +324,15 @@ class Connection(HttpToolsProtocol):
         self.linger()
 
     def linger(self) -> None:
-        """Close the connection, but read on for a moment: a client that still sends would lose the reply otherwise."""
+        """Close the write side of the connection, but read on for a moment. A client that is still sending would lose the reply
+        otherwise.
+        """
         self._leaving, self._received = True, 0
         self.transport.write_eof()
         self.deadline = self._after(self._limits.linger)
 
     def _refuse_body(self, status: HTTPStatus, detail: str) -> None:
-        """Let the application answer the newest request with a problem, and drop the rest of its body."""
+        """Let the application answer the newest request with this error, and discard the rest of the request's body."""
         cycle = self.cycle
         _scope(cycle)[REFUSAL] = (status, detail)
         self._release_body(cycle)
@@ -355,7 +362,8 @@ class Connection(HttpToolsProtocol):
 
 
 class _ClosesGently:
-    """A connection's transport as a reply sees it that may overtake the body of its request."""
+    """The transport for a reply that is sent before the request's body has arrived in full. Its `close` is `Connection.linger`.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.write, self.is_closing, self.close = connection.transport.write, connection.transport.is_closing, connection.linger

@@ -23,7 +23,7 @@ _RESUME_S = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What clients may take. Durations are in ticks."""
+    """Limits on a client's memory, requests and time. Durations are in ticks."""
 
     connections: int
     spare: int = 32  # connections above that, which may ask for /healthz
@@ -45,7 +45,7 @@ class Limits:
 
 
 class Held(Protocol):
-    """What `Connections` knows of a connection; ticks, infinite where there is no deadline."""
+    """A connection as `Connections` sees it. Deadlines are in ticks, and infinite if there is none."""
 
     deadline: float
     unread_deadline: float
@@ -55,7 +55,7 @@ class Held(Protocol):
         """End the request, the reply or the connection whose deadline has passed."""
 
     def resume(self) -> None:
-        """Read the connection again."""
+        """Start to read from the connection again."""
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -67,7 +67,9 @@ class Connections:
     def __init__(
         self, limits: Limits, admission: Admission, refused: Callable[[int, int], object] = lambda _, __: None
     ) -> None:
-        """`refused` is told the status and the number of requests that are refused without the application."""
+        """`refused` is called with the status and the number of the requests that were refused before they reached the
+        application.
+        """
         self.limits, self.admission, self.refused = limits, admission, refused
         self.tick = 0
         self.bodies_bytes = 0
@@ -80,17 +82,19 @@ class Connections:
         self._overload = Trouble("more requests arrive than are answered in time: they get 503")
 
     def start(self) -> None:
-        """Begin to look at deadlines."""
+        """Start the timer that checks deadlines."""
         self._timer = asyncio.get_running_loop().call_later(self.limits.tick_s, self._look)
 
     def stop(self) -> None:
-        """Look at deadlines no more."""
+        """Stop the timers that check deadlines and resume connections."""
         for timer in (self._timer, self._resuming):
             if timer is not None:
                 timer.cancel()
 
     def add(self, connection: Held) -> bool:
-        """Count a new connection. False if it has no place, since all others are busy: it may ask for /healthz alone."""
+        """Count a new connection. Returns False if all places are taken by busy connections: then this one may only ask for
+        /healthz and similar paths.
+        """
         self._open.add(connection)
         if len(self._open) <= self.limits.connections:
             return True
@@ -105,11 +109,11 @@ class Connections:
         return bool(oldest)
 
     def remove(self, connection: Held) -> None:
-        """Count a connection no more."""
+        """Stop counting a connection."""
         self._open.discard(connection)
 
     def turn_away(self, connection: Held) -> None:
-        """Count a request that is refused because there are too many, and read its connection again later."""
+        """Count a request that was refused because of overload, and read its connection again after `retry_after_s`."""
         self._uncounted += 1
         loop = asyncio.get_running_loop()
         self._turned_away.append((loop.time() + self.limits.retry_after_s, connection))

@@ -1,7 +1,7 @@
 """`/docs`: the OpenAPI document as a page to try, without a network.
 
-The framework's own page takes its scripts from other hosts: blank behind a firewall, and it tells those hosts who looks. Here
-they come from the package fastapi-offline, which carries them and is renewed with each release of Swagger UI.
+FastAPI's own page loads its scripts from other hosts. Behind a firewall it stays blank, and those hosts learn who looks at it.
+Here the scripts come from the package fastapi-offline, which has a release for each release of Swagger UI.
 """
 
 from fastapi import FastAPI, Response
@@ -12,7 +12,7 @@ _ASSETS = "/docs/assets"
 
 
 def install(app: FastAPI) -> None:
-    """Give `app` the page and what it shows itself with."""
+    """Add the page `/docs` to `app`, with its scripts and styles."""
     app.mount(_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))
 
     @app.get("/docs", include_in_schema=False)

@@ -10,7 +10,7 @@ from service.errors import Fault
 
 
 class Request(NamedTuple):
-    """A body to try, with a title."""
+    """An example of a request body, with a title."""
 
     summary: str
     body: dict[str, Any]

@@ -79,7 +79,7 @@ _OUTCOMES = {outcome.name.lower(): outcome for outcome in Outcome}
 
 
 class Asked(Struct, frozen=True):
-    """A sound `schemas.NextRequest`."""
+    """The content of a valid `schemas.NextRequest`."""
 
     user_id: str | None
     plays: Sequence[tuple[str, Outcome]] | None
@@ -87,7 +87,9 @@ class Asked(Struct, frozen=True):
 
 
 def read_events(body: bytes, now_ms: int) -> tuple[Sequence[tuple[str, Event]], bool] | None:
-    """Returns events with their users' ids, and whether the body is a list. An event without a time happened at `now_ms`."""
+    """Parse posted events. Returns each event with its user's id, and whether the body is a list; None if pydantic must read
+    the body. An event without a time gets `now_ms`.
+    """
     many = b'"events"' in body
     try:
         posted = _events(body).events if many else [_event(body)]
@@ -101,7 +103,7 @@ def read_events(body: bytes, now_ms: int) -> tuple[Sequence[tuple[str, Event]], 
 
 
 def read_next(body: bytes) -> Asked | None:
-    """Returns what a body of `POST /v1/next` asks for."""
+    """Parse a body of `POST /v1/next`. Returns None if pydantic must read the body."""
     try:
         asked = _next(body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -149,7 +151,7 @@ def _ids_of_next(asked: _Next) -> list[str]:
 
 
 def _with_text_ids(event: _Event) -> _Event:
-    """Replaces integer ids by their decimal text."""
+    """Replace integer ids by their decimal text."""
     ids = zip(_ID_FIELDS, _ids_of_event(event), strict=True)
     return msgspec.structs.replace(event, **{name: str(value) for name, value in ids if value is not None})
 
@@ -165,11 +167,13 @@ def _next_with_text_ids(asked: _Next) -> _Next:
 
 
 def _all_text(ids: Sequence[str]) -> bool:
-    """Whether no id is an integer."""
+    """Return whether all ids are strings."""
     return int not in set(map(type, ids))
 
 
 def _sound(ids: Sequence[str]) -> bool:
-    """Whether ids have no control characters and at most `ID_BYTES` bytes. `_Id` has counted characters only."""
+    """Return whether all ids are valid: no control characters, and at most `ID_BYTES` bytes. The type `_Id` limits characters
+    only.
+    """
     together = "".join(ids)
     return not _CONTROL.search(together) and (together.isascii() or all(len(text.encode()) <= ID_BYTES for text in ids))

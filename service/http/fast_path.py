@@ -37,7 +37,7 @@ _SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, how
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """What `metrics.answered` reads of a route."""
+    """The route of a request, as `metrics.answered` reads it: only its path template."""
 
     path: str
 
@@ -46,7 +46,9 @@ _OF_NEXT = _Template("/v1/users/{user_id}/next")
 
 
 class PathsAsSent:
-    """Gives the framework paths with ids as they were sent, so that `a%2Fb` is one id for the router, not two path segments."""
+    """ASGI layer that gives FastAPI the path with percent-encoded ids as the client sent them, so that `a%2Fb` is one id and
+    not two path segments.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,7 +60,9 @@ class PathsAsSent:
 
 
 class FastPath:
-    """Answers sound requests for proposals and with events; passes all others on. It stands inside `RequestMiddleware`."""
+    """Answers valid requests for proposals and valid posts of events. Passes all other requests on to FastAPI. It stands inside
+    `RequestMiddleware`.
+    """
 
     def __init__(self, framework: ASGIApp) -> None:
         self._framework = PathsAsSent(framework)
@@ -115,7 +119,9 @@ def _state(scope: Scope) -> State:
 
 
 def _user_id(raw: bytes) -> str | None:
-    """The id; None for an unsound one, or for bytes that only FastAPI decides how to read."""
+    """Decode the user id in a path. Returns None for an id that is not valid, is long, or is not UTF-8: FastAPI then handles
+    the request.
+    """
     try:
         text = raw.decode("ascii")
         user_id = decoded(text) if "%" in text else text
@@ -125,7 +131,7 @@ def _user_id(raw: bytes) -> str | None:
 
 
 def _query(query_string: bytes) -> Query | None:
-    """The query of a query string; None where it has anything but sound counts and exclusions."""
+    """Parse a query string. Returns None if it has anything but valid `count`, `exclude` and rules."""
     count, exclude, rules = 10, list[str](), AskedRules()
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name == "count" and _COUNT.fullmatch(value):
@@ -169,7 +175,7 @@ _RULES: Mapping[str, Callable[[str], Any]] = {
 
 
 def _has_plain_json(scope: Scope) -> bool:
-    """Whether there is a body of a known length that says it is JSON; `RequestMiddleware` has seen to the length."""
+    """Return whether the request declares a JSON body and its length. `RequestMiddleware` has checked the length."""
     sized = typed = False
     for name, value in scope["headers"]:
         if name == b"content-length":
@@ -187,7 +193,7 @@ async def _read(receive: Receive) -> list[Message]:
 
 
 def _again(messages: list[Message], receive: Receive) -> Receive:
-    """A `receive` that gives the messages once more, and then the next ones."""
+    """Return a `receive` callable that first repeats `messages`, which were read already, and then receives further ones."""
     left = iter(messages)
 
     async def replay() -> Message:

@@ -8,7 +8,7 @@ import asyncio
 
 
 class HeadWithBody:
-    """A connection's transport as one reply sees it. It keeps the reply's head until there is a body, or the reply ends."""
+    """The transport for one reply. It holds the reply's head back until the first part of the body, or until the reply ends."""
 
     __slots__ = ("_head", "_is_first", "_transport")
 
@@ -25,7 +25,7 @@ class HeadWithBody:
         self._head = b""
 
     def flush(self) -> None:
-        """Write the head of a reply that has no body."""
+        """Write the head if it is still held back, as it is for a reply without a body."""
         if self._head:
             self._transport.write(self._head)
             self._head = b""
@@ -35,6 +35,6 @@ class HeadWithBody:
         return self._transport.is_closing()
 
     def close(self) -> None:
-        """Write what is kept, and close the connection."""
+        """Write the head if it is still held back, then close the connection."""
         self.flush()
         self._transport.close()

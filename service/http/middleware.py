@@ -1,4 +1,5 @@
-"""The one entrance for requests: an id, the guards, a log line, metrics, and an end where the client leaves or we fail.
+"""The one entrance for requests: request id, guards, log line, metrics, cancellation if the client leaves, and the reply to
+unexpected exceptions.
 
 Everything that protects the service is a guard here, because every way into it begins behind this layer, `FastPath` too. All of
 it is one layer, because the coroutine and the closure of a layer cost several times its work.
@@ -33,13 +34,14 @@ logger = structlog.get_logger()
 class RequestMiddleware:
     """The outermost layer of the application.
 
-    It gives each request an id (the client's own if that is sane), in the reply and in every log line. It answers what a guard
-    refuses, and our own mistakes with a 500 that leaks nothing. It logs, counts and times the request. If the client leaves,
-    it cancels a request that only reads; one that writes goes on, since a player may send its last event and close.
+    It gives each request an id, in the reply and in every log line. The client may send a valid id of its own. It replies to
+    refused requests, and to unexpected exceptions with a 500 without details. It logs, counts and times the request. If the
+    client leaves, it cancels a request that only reads; one that writes goes on, since a player may send its last event and
+    close.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog, guards: Sequence[Guard] = ()) -> None:
-        """`guards` are asked in order."""
+        """`guards` are called in order. The first one that returns a reply refuses the request."""
         self._app, self._metrics, self._log = app, metrics, log
         self._guards = (refused_by_server, refuse_encoded, *guards)
 
@@ -73,7 +75,9 @@ class RequestMiddleware:
 
 
 def refused_by_server(scope: Scope, _: Mapping[bytes, bytes]) -> Response | None:
-    """Words what `connection.Connection` refuses: a body that is too large or too late, or one request too many."""
+    """Make the reply to a request that `connection.Connection` has refused: its body is too large or late, or there are too
+    many requests.
+    """
     if REFUSAL not in scope:
         return None
     status, detail = scope[REFUSAL]
@@ -81,7 +85,7 @@ def refused_by_server(scope: Scope, _: Mapping[bytes, bytes]) -> Response | None
 
 
 def refuse_encoded(_: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
-    """Refuses a compressed body, which nothing here unpacks."""
+    """Refuse a request whose body is compressed, because the service decompresses nothing."""
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding == b"identity":
         return None
@@ -90,7 +94,7 @@ def refuse_encoded(_: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
 
 
 class _Exchange:
-    """One request and the part of its reply that was sent so far."""
+    """One request, and how much of its reply was sent so far."""
 
     __slots__ = ("_only_reads", "_send", "complete", "gone", "request_id", "started", "status", "task")
 

@@ -42,7 +42,7 @@ _SENTENCE = re.compile(r"(?<=[\w`)])\.(?:\s+|$)")
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` describe itself so. The document is made and encoded once, at the first request for it."""
+    """Make `app` serve this OpenAPI document. It is made and encoded once, at the first request for it."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -79,7 +79,7 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _name(operation: dict[str, Any]) -> None:
-    """Split the docstring into summary and description."""
+    """Set the operation's summary and description from the docstring of its function."""
     summary, *rest = _SENTENCE.split(operation.pop("description", operation["summary"]), maxsplit=1)
     operation["summary"] = " ".join(summary.split())
     if rest and rest[0].strip():
@@ -124,7 +124,7 @@ def _give_example(content: dict[str, Any], status: str) -> None:
 
 
 def _problem(status: HTTPStatus, operation: dict[str, Any]) -> Any:
-    """An example of a problem with this status, as a reply to this operation."""
+    """Return an example of a problem with this status, as a reply to this operation."""
     if status != HTTPStatus.UNPROCESSABLE_ENTITY:
         return json.loads(encode_problem(status, PROBLEMS.get(status, status.description)))
     bodies = [schema for content in _contents(operation.get("requestBody", {})) for schema in _schemas(content["schema"])]
@@ -137,7 +137,7 @@ def _contents(part: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _schemas(schema: dict[str, Any]) -> Iterator[str]:
-    """The names of the schemas that a schema refers to, itself or as one of several."""
+    """Yield the names of the schemas that a schema refers to, directly or as alternatives."""
     for one in [schema, *schema.get("oneOf", ()), *schema.get("anyOf", ())]:
         if "$ref" in one:
             yield one["$ref"].rpartition("/")[2]

@@ -15,7 +15,7 @@ POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' d
 
 
 class _Files(StaticFiles):
-    """Static files that a browser checks again at each visit, so that a new release is never mixed with old files."""
+    """Static files that a browser revalidates at each visit, so that it never mixes files of two releases."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

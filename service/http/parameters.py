@@ -1,4 +1,4 @@
-"""Refuses query parameters that a route does not have: a mistyped one would be ignored without a word."""
+"""Refuses query parameters that a route does not have: FastAPI would silently ignore a mistyped one."""
 
 from typing import cast
 
@@ -9,7 +9,7 @@ from service.errors import Fault, InvalidRequestError
 
 
 async def refuse_unknown_parameters(request: Request) -> None:
-    """Raises InvalidRequestError that names each query parameter which the route does not have."""
+    """Raise InvalidRequestError that names each query parameter which the route does not have."""
     if not request.query_params:
         return
     known = [field.alias for field in cast("APIRoute", request.scope["route"]).dependant.query_params]

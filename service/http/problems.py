@@ -1,6 +1,6 @@
 """Every error as a client sees it: one rendering, `application/problem+json` (RFC 9457).
 
-`service.errors` has our own errors. What the framework refuses itself (404, 405, 400 for a broken body, 413 by our limit) is
+`service.errors` has our own errors. The framework's own refusals (404, 405, 400 for a broken body, 413 by our limit) are
 Starlette's HTTPException. A 500 says nothing about its cause; the log does, under the same request id.
 """
 
@@ -18,7 +18,7 @@ PROBLEM = "application/problem+json"
 
 
 def encode(status: HTTPStatus, detail: str, faults: Sequence[Fault] | None = None) -> bytes:
-    """A problem as JSON: the one rendering of everything that is not a success."""
+    """Encode an error as JSON, in the format of RFC 9457. All replies with an error use it."""
     body: dict[str, object] = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     if faults is not None:
         body["errors"] = faults
@@ -28,24 +28,24 @@ def encode(status: HTTPStatus, detail: str, faults: Sequence[Fault] | None = Non
 def problem(
     status: HTTPStatus, detail: str, *, faults: Sequence[Fault] | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A problem as a reply."""
+    """Make the reply for an error."""
     return Response(encode(status, detail, faults), status.value, headers, media_type=PROBLEM)
 
 
 def render(error: ServiceError) -> Response:
-    """A service error as the client sees it."""
+    """Make the reply for a service error, without what only the log may have."""
     faults = error.faults if isinstance(error, InvalidRequestError) else None
     return problem(error.status, error.detail, faults=faults, headers=error.headers)
 
 
 def mistake() -> Response:
-    """What a client hears of a mistake of ours."""
+    """Make the reply for an unexpected exception: a 500 without details."""
     detail = "something went wrong here, not in the request; the log has it under this reply's X-Request-ID"
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` answer all errors, its own and the framework's, with problems."""
+    """Make `app` reply to all exceptions, its own and the framework's, with problems."""
 
     @app.exception_handler(ServiceError)
     async def service_error(_: Request, error: ServiceError) -> Response:
@@ -75,5 +75,5 @@ def _says_json(content_type: str) -> bool:
 
 
 def _as_sent(loc: Sequence[str | int]) -> Sequence[str | int]:
-    """A validator's path without the names of our own union's members (`<batch>`), which the client never sent."""
+    """Return a validator's path without the names of union members (`<batch>`), which the client never sent."""
     return [step for step in loc if not (isinstance(step, str) and step.startswith("<"))]

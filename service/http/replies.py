@@ -1,6 +1,6 @@
-"""Replies as bytes: encoded once, by msgspec, and not validated again, as we made them ourselves.
+"""Encodes replies by msgspec. They are not validated at run time, because the service made them itself.
 
-That they are what the OpenAPI document says is the contract tests' business.
+Contract tests check that they are as the OpenAPI document says.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ encode = msgspec.json.Encoder().encode
 
 
 def reply(body: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """A JSON reply."""
+    """Make a JSON reply from `body`."""
     return packed(encode(body), status)
 
 
 def packed(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    """A reply of what `encode` has made."""
+    """Make a JSON reply from bytes that `encode` has returned."""
     return Response(body, status.value, media_type="application/json")
 
 
 def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | None, request_id: str) -> dict[str, Any]:
-    """A `schemas.Proposal`."""
+    """Make the content of a `schemas.Proposal`."""
     return {
         "user_id": user_id,
         "request_id": request_id,
@@ -47,7 +47,7 @@ def proposal(artifact: Artifact, recommendation: Recommendation, user_id: str | 
 
 
 def session(user_id: str, remembered: Remembered, now_ms: int) -> dict[str, Any]:
-    """A `schemas.ListenerSession`, without the history."""
+    """Make the content of a `schemas.ListenerSession`, without its history."""
     expires_in_ms = remembered.expires_in_ms
     return {
         "user_id": user_id,
@@ -58,17 +58,17 @@ def session(user_id: str, remembered: Remembered, now_ms: int) -> dict[str, Any]
 
 
 def entries(history: Sequence[Entry]) -> list[dict[str, Any]]:
-    """A list of `schemas.SessionEntry`."""
+    """Make a list of `schemas.SessionEntry`."""
     return [{"track_id": entry.track_id, "outcome": entry.outcome.name.lower(), "at": moment(entry.at_ms)} for entry in history]
 
 
 def block_list(blocks: Blocks) -> dict[str, Any]:
-    """A `schemas.BlockList`."""
+    """Make the content of a `schemas.BlockList`."""
     return {"tracks": sorted(blocks.tracks), "artists": sorted(blocks.artists), "albums": sorted(blocks.albums)}
 
 
 def export(user_id: str, stored: Stored, now_ms: int) -> dict[str, Any]:
-    """A `schemas.Export`."""
+    """Make the content of a `schemas.Export`."""
     return {
         "user_id": user_id,
         "exported_at": moment(now_ms),
@@ -117,5 +117,5 @@ def _tracks(artifact: Artifact, recommendation: Recommendation) -> list[dict[str
 
 
 def moment(at_ms: int) -> datetime:
-    """A time as JSON has it."""
+    """Convert Unix milliseconds to the time that a reply shows."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)

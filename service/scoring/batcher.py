@@ -19,7 +19,7 @@ The loop does not rely on the thread. It answers requests that have waited too l
 for that long, `fault` says so, and new requests are refused at once. All code in the thread is guarded, so an error costs only
 its own batch.
 
-What explains a reply stays behind: it runs while no other request waits, and apart from others.
+Requests that explain a reply have low priority: they run only while no other request waits, and in batches of their own.
 
 It knows nothing of ONNX, HTTP or tracks' names.
 """
@@ -54,7 +54,7 @@ logger = structlog.get_logger()
 
 
 class Scorer(Protocol):
-    """Scores rows for histories. ScorerUnavailableError if it cannot, OverloadedError if too many requests wait."""
+    """Scores rows for histories. Raises ScorerUnavailableError if it cannot, and OverloadedError if too many requests wait."""
 
     async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
         """Return the `count` best tracks after `history`, best first, without `excluded`; fewer if there are no more."""
@@ -63,10 +63,12 @@ class Scorer(Protocol):
         """Return the scores of `candidates` after `history`, in the given order."""
 
     async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
-        """The same for several histories with candidates of their own, a few at a time, while no other request waits."""
+        """Return the scores of `candidates[i]` after `histories[i]`, for each i. Runs a few histories at a time, and only while
+        no other request waits.
+        """
 
     def fault(self) -> str | None:
-        """Return why it does not answer at present; None if it does."""
+        """Return why the scorer does not answer at present; None if it does."""
 
 
 class BatchRunner(Protocol):
@@ -79,7 +81,7 @@ class BatchRunner(Protocol):
     def rank(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]: ...
 
     def cost(self, rows: int, count: int | None) -> Cost:
-        """Return the cost of a request that excludes this many rows, or, without a count, ranks this many."""
+        """Return the cost of one request. With `count` it excludes `rows` rows, without `count` it ranks `rows` rows."""
 
 
 class BatchingScorer:
@@ -94,7 +96,9 @@ class BatchingScorer:
         pace: Pace | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Scorers on the same loop share a `pace`'s measured time. `clock` gives seconds from any start."""
+        """`pace` may share its measured loop time with other scorers on the same event loop. `clock` returns seconds since any
+        start.
+        """
         self._runner, self._metrics, self._clock = runner, metrics, clock
         self._pace = pace or Pace(LoopTime())
         self._max_batch = settings.max_batch
@@ -182,7 +186,7 @@ class BatchingScorer:
         return job
 
     def _under_way(self) -> int:
-        """How many requests are unanswered, without those that stay behind."""
+        """Return the number of unanswered requests, not counting low-priority ones that explain a reply."""
         return len(self._jobs) - self._behind
 
     def _hand_over(self) -> None:
@@ -199,7 +203,7 @@ class BatchingScorer:
         return max(SHORTEST_LOOK_S, self._patience_s / 4)
 
     def _look_round(self) -> None:
-        """Answer requests that have waited too long, and notice a thread that does not answer. One timer serves all
+        """Answer requests that have waited too long, and notice if the thread has stopped answering. One timer serves all
         requests.
         """
         self._look = None
@@ -219,7 +223,7 @@ class BatchingScorer:
         return OverloadedError(f"the model was not free within {self._patience_s:g} s")
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The thread's loop: run batch after batch, until the queue gives None."""
+        """Run batches in the thread, until the queue returns None."""
         waiting: list[Job] = []
         going_on, waited, after_large = True, True, False
         while going_on or waiting:
@@ -239,13 +243,13 @@ class BatchingScorer:
                 loop.call_soon_threadsafe(self._deliver, jobs, answers)
 
     def _most(self, waited: bool) -> int:
-        """How many the next batch may hold."""
+        """Return the most requests that the next batch may hold. `waited` says whether the thread had to wait for requests."""
         most = self._pace.most(self._under_way(), waited=waited)
         return self._max_batch if most is None else min(self._max_batch, most)
 
     def _take(self, waiting: list[Job]) -> bool:
-        """Add waiting requests until there is a batch or none is left. Blocks while there are none. Returns False at the
-        end.
+        """Move requests from the queue to `waiting` until they fill a batch or the queue is empty. Blocks while `waiting` is
+        empty. Returns False when the scorer ends.
         """
         with suppress(Empty):
             ordinary = sum(not job.behind for job in waiting)

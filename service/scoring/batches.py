@@ -19,7 +19,7 @@ BEHIND_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The model's answer to one request, and how long ONNX Runtime ran for its batch."""
+    """The model's answer to one request, and the time that ONNX Runtime ran for its batch."""
 
     rows: Sequence[int]
     scores: Sequence[float]
@@ -28,7 +28,9 @@ class Scored:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One waiting request. With a count it asks for the best rows outside `rows`, without one for the scores of `rows`."""
+    """One waiting request. With a `count` it asks for the best rows outside `rows`; without a `count` it asks for the scores of
+    `rows`.
+    """
 
     history: RowHistory
     rows: Sequence[int]
@@ -48,8 +50,8 @@ class Job:
 def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large: bool) -> list[Job]:
     """Remove and return the next batch: the oldest job, and the next ones that fit with it.
 
-    After a large job others go first, so that they wait for one large job and not for all of them. Jobs that stay behind are
-    taken if there are no others, and share no batch with them.
+    With `after_large`, small jobs go first, so that they wait for one large job and not for all of them. Low-priority jobs are
+    taken only if there are no others, and never share a batch with them.
     """
     if after_large:
         waiting.sort(key=lambda job: job.cost.is_large)

@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 
 class Gathering:
-    """The requests of one batch, until all of them are ready for the scorer."""
+    """Synchronises the requests of one batch: each waits here before its first call of the scorer, until all of them are ready.
+    """
 
     def __init__(self, size: int) -> None:
         """`size` is how many requests take part. Each must be given to `take_part`, in a task of its own."""
@@ -46,14 +47,14 @@ class Gathering:
 
 
 class _Seat:
-    """The place of one request in its gathering."""
+    """One request of a `Gathering`. It remembers whether the request was counted as ready."""
 
     def __init__(self, gathering: Gathering) -> None:
         self.gathering = gathering
         self.taken = False
 
     def take(self) -> bool:
-        """Count the request as ready. False if it was counted before."""
+        """Count the request as ready. Returns False if it was counted before."""
         if self.taken:
             return False
         self.taken = True
@@ -65,13 +66,15 @@ _SEAT: ContextVar[_Seat | None] = ContextVar("seat", default=None)
 
 
 def together() -> Gathering | None:
-    """Return the gathering of the running request; None outside of batches."""
+    """Return the gathering that the running request belongs to; None if it is not part of a batch."""
     seat = _SEAT.get()
     return None if seat is None else seat.gathering
 
 
 async def all_ready() -> None:
-    """Wait until all requests of the running request's gathering are ready. A second call of a request returns at once."""
+    """Wait until all requests of the running request's batch are ready. Returns at once outside of a batch, and from the second
+    call of a request on.
+    """
     seat = _SEAT.get()
     if seat is not None and seat.take():
         await seat.gathering.wait()

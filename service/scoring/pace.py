@@ -31,7 +31,7 @@ class LoopTime:
     """
 
     def __init__(self, cpu: Callable[[], float] = time.thread_time) -> None:
-        """`cpu` gives the seconds that the calling thread has run."""
+        """`cpu` returns the processor time of the calling thread, in seconds."""
         self._cpu = cpu
         self._last: float | None = None
         self.request_s = 0.0
@@ -47,10 +47,12 @@ class LoopTime:
 
 
 class Pace:
-    """The pace of one model's batches. The thread that runs them owns all values except the loop's time."""
+    """Measures what a model's batches cost, and decides how many requests the next batch takes. The model's thread owns all
+    values except the loop's time.
+    """
 
     def __init__(self, loop: LoopTime, cpu: Callable[[], float] = time.thread_time) -> None:
-        """`cpu` gives the seconds that the calling thread has run."""
+        """`cpu` returns the processor time of the calling thread, in seconds."""
         self._loop, self._cpu = loop, cpu
         self._shortest_s = math.inf
         # Decaying sums over runs, for a line through their sizes and times: of 1, size, time, size squared, size times time.
@@ -64,7 +66,7 @@ class Pace:
 
     @contextmanager
     def running(self, size: int) -> Iterator[None]:
-        """Measure a run with this many requests. A run that fails is not counted."""
+        """Measure the run inside the `with` block, which scores `size` requests. A run that fails is not counted."""
         started = self._cpu()
         yield
         self._learn(size, self._cpu() - started)
@@ -73,7 +75,7 @@ class Pace:
         """Return how many requests the next batch may have; None means any number.
 
         `under_way` counts the requests that wait, or whose answers the loop has not received. `waited` says whether the thread
-        was idle before.
+        had to wait for requests.
         """
         if waited and under_way * self._loop.request_s > self.run_s:
             return -(-under_way // 2)

@@ -34,9 +34,9 @@ logger = structlog.get_logger()
 
 
 class ServedModel:
-    """A verified artifact with the parts that answer from it.
+    """A verified artifact with the parts that answer requests from it.
 
-    A request holds it with `with`. A retired model is closed when the last request has left it.
+    A request uses it inside a `with` block. A retired model is closed when the last such block has ended.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ServedModel:
         metrics: ModelMetrics,
         close: Callable[[], Awaitable[None]],
     ) -> None:
-        """`close` ends the parts that only this model uses."""
+        """`close` ends the parts that belong to this model alone."""
         self.artifact, self.arm, self.scorer, self.recommender, self.metrics = artifact, arm, scorer, recommender, metrics
         self._close = close
         self._holders = 0
@@ -70,7 +70,7 @@ class ServedModel:
             self._left.set()
 
     async def retire(self) -> None:
-        """Wait for the requests in flight and close the model. It must have been replaced before."""
+        """Wait for the requests in flight, then close the model. Call it after another model has taken its place."""
         self._left = asyncio.Event()
         if self._holders:
             await self._left.wait()
@@ -83,7 +83,7 @@ Starter = Callable[[Arm], Awaitable[ServedModel]]
 
 @dataclass(slots=True)
 class _Place:
-    """A link to an artifact, the model that was loaded from it, and what the last check found there."""
+    """A link to an artifact, the model that was loaded from it, and the artifact that the last check found there."""
 
     arm: Arm
     path: Path
@@ -130,7 +130,7 @@ class ModelRegistry:
 
     @property
     def current(self) -> ServedModel:
-        """The model that answers all listeners except the challenger's."""
+        """Return the model that answers all listeners except the challenger's."""
         model = self._current.model
         if model is None:
             raise RuntimeError("the registry was asked for a model before it was started")
@@ -138,7 +138,7 @@ class ModelRegistry:
 
     @property
     def in_use(self) -> list[ServedModel]:
-        """Return the models that answer, or are compared with one that does; the current one first."""
+        """Return the models that answer requests or run in shadow mode; the current one first."""
         return [place.model for place in self._places() if place.model is not None]
 
     def of(self, user_id: str | None) -> ServedModel:
@@ -150,13 +150,15 @@ class ModelRegistry:
 
     @property
     def shadow(self) -> ServedModel | None:
-        """The model that is compared with the current one and answers nobody; None without one."""
+        """Return the model that runs in shadow mode: it is compared with the current one and answers nobody. None if there is
+        none.
+        """
         return self._challenger.model if self._shadow and self._challenger is not None else None
 
     async def reload(self) -> ServedModel:
-        """Use the artifacts that the links name now. Returns the current model.
+        """Load the artifacts that the links name now, and use them. Returns the current model.
 
-        ModelRefusedError if the current artifact is refused; then the model in use stays.
+        Raises ModelRefusedError if the current artifact is refused; the model in use then stays.
         """
         async with self._changing:
             try:
@@ -198,7 +200,7 @@ class ModelRegistry:
             logger.error("the challenger is refused", reason=str(error))
 
     async def _renew(self, place: _Place) -> None:
-        """Load the artifact of a link and use it. A refused artifact is not tried again before it changes."""
+        """Load the artifact that a link names, and use it. A refused artifact is not tried again until it changes."""
         place.seen = await asyncio.to_thread(_identify, place.path)
         start = await asyncio.to_thread(self._load, place.path)
         before, place.model = place.model, await start(place.arm)

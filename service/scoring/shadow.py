@@ -17,14 +17,14 @@ AT_ONCE = 32
 
 
 class Shadow:
-    """Compares answers and reports the overlap as a metric."""
+    """Compares the answers of a second model with the served ones, and reports their overlap as a metric."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._under_way: set[asyncio.Task[None]] = set()
 
     def compare(self, model: ServedModel, user_id: str, query: Query, served: Recommendation, now_ms: int) -> None:
-        """Score the same request with `model`, and report how many of the served tracks its answer has."""
+        """Answer the same request with `model`, and report how many of the served tracks are in its answer."""
         if served.source != "model" or not served.tracks:
             return
         if len(self._under_way) >= AT_ONCE:

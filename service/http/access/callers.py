@@ -17,37 +17,37 @@ _ADMIT = "nexttrack.admit"
 
 
 def admit(scope: Scope, users: Users) -> None:
-    """Raises ForbiddenError or RateLimitedError if the request may not be for these users.
+    """Raise ForbiddenError or RateLimitedError if the request may not act for `users`.
 
-    Both ways to a route call it with the users in the body. The guard has asked for the user in the path already. A scope
-    that has not passed the guard raises KeyError.
+    The routes and the fast path call it with the users in the body. The guard has checked the user in the path already. Raises
+    KeyError if the guard has not seen this scope.
     """
     scope[_ADMIT](users)
 
 
 def admitted() -> Scope:
-    """Returns a scope for a part of a request whose users have been admitted together."""
+    """Return a scope for one part of a batch, whose users were all admitted before."""
     scope: Scope = {}
     let(scope, anyone)
     return scope
 
 
 def let(scope: Scope, check: Callable[[Users], None]) -> None:
-    """Put the check into a request's scope."""
+    """Store in the request's scope the check that `admit` calls."""
     scope[_ADMIT] = check
 
 
 def anyone(_: Users) -> None:
-    """The check that admits all users."""
+    """A check that admits all users."""
 
 
 def only(user_id: str) -> Callable[[Users], None]:
-    """Returns the check of a listener's token."""
+    """Return a check for a listener token: all users must be `user_id`."""
     return partial(_only, user_id)
 
 
 def each(take: Callable[[Collection[str]], None]) -> Callable[[Users], None]:
-    """Returns the check that counts a request for each user in its body, once however often a user stands there."""
+    """Return a check that counts the request once against the rate limit of each user in its body."""
     return partial(_each, take)
 
 

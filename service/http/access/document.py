@@ -18,7 +18,9 @@ _REFUSALS = {
 
 
 def describe(document: dict[str, Any], problem: dict[str, Any]) -> None:
-    """Add security schemes, what each operation needs, and how it is refused. `problem` is the content of a refusal."""
+    """Add to the OpenAPI document the security schemes, the scheme that each operation needs, and its refusals, whose content
+    is `problem`.
+    """
     schemes = {name: {"type": "http", "scheme": "bearer", "description": text} for name, text in _SCHEMES.items()}
     schemes["listenerToken"]["bearerFormat"] = "JWT"
     document["components"]["securitySchemes"] = schemes
@@ -31,7 +33,7 @@ def describe(document: dict[str, Any], problem: dict[str, Any]) -> None:
 
 
 def _needs(method: str, path: str) -> list[str]:
-    """The schemes of which a request needs one."""
+    """Return the security schemes of a route. A request needs one of them."""
     if is_open(path):
         return []
     if is_admin(path):

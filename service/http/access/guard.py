@@ -25,10 +25,10 @@ _QUIET = frozenset({"GET", "HEAD", "POST"})
 
 
 class Access:
-    """Who may call what, as the settings say. Without keys everybody may call everything."""
+    """Decides who may call which route, by the settings. If there are no keys, everybody may call everything."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises AccessError where a file cannot be read or keys contradict each other."""
+        """Raises AccessError if a file cannot be read or if keys contradict each other."""
         self._locked = settings.is_locked
         self._keys = _keys(settings)
         self._tokens = _tokens(settings)
@@ -37,11 +37,11 @@ class Access:
         self._of_users = RateLimit("a user", settings.rate_per_user, burst_s) if settings.rate_per_user else None
 
     async def follow_files(self) -> None:
-        """Read files with keys again when they change, for ever."""
+        """Watch the files with keys and read them again when they change. Runs until cancelled."""
         await asyncio.gather(*(watched.watch() for watched in (self._keys, self._tokens) if watched is not None))
 
     def __call__(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
-        """Returns the reply that refuses a request, or None. Then its scope says who sent it."""
+        """Return the reply that refuses a request; None if it is admitted. The scope then names its sender."""
         callers.let(scope, callers.anyone)
         path = routed(scope)
         if is_open(path):
@@ -77,7 +77,9 @@ class Access:
             raise UnauthorizedError("this key is not known", invalid=True)
 
     def _limit(self, scope: Scope, path: str) -> None:
-        """Count a request for the user in its path, or for those in its body once that has been read."""
+        """Count the request against the rate limit of the user in its path. If the users are in the body, count when the body
+        was read.
+        """
         if self._of_users is None:
             return
         if (user_id := user_of(path)) is not None:
@@ -94,7 +96,9 @@ def _check_key(scope: Scope, path: str, key: Key) -> None:
 
 
 def _check_listener(scope: Scope, path: str, user_id: str) -> None:
-    """Raises ForbiddenError where a listener may not go. The user ids of a body are checked once it has been read."""
+    """Raise ForbiddenError if a listener token does not open this route. User ids in a body are checked after the body was
+    read.
+    """
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     if not opens_to_listener(method, path):
         raise ForbiddenError("a listener token does not open this")
@@ -103,7 +107,7 @@ def _check_listener(scope: Scope, path: str, user_id: str) -> None:
 
 
 def _presented(headers: Mapping[bytes, bytes]) -> bytes:
-    """The secret or token in the header. Raises UnauthorizedError if there is none."""
+    """Return the key or token in the header. Raises UnauthorizedError if there is none."""
     given = headers.get(b"authorization", b"")
     if given[: len(_SCHEME)].lower() != _SCHEME:
         raise UnauthorizedError("this path needs a key; send it as `Authorization: Bearer KEY`")
@@ -111,7 +115,7 @@ def _presented(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 def _keys(settings: Settings) -> Watched[Sequence[Key]]:
-    """The keys of both kinds, from variables and files."""
+    """Return the API keys and admin keys, from variables and files."""
     files = [(path, admin) for path, admin in ((settings.api_keys_file, False), (settings.admin_keys_file, True)) if path]
     fixed = [
         key
@@ -129,7 +133,7 @@ def _keys(settings: Settings) -> Watched[Sequence[Key]]:
 
 
 def _tokens(settings: Settings) -> Watched[Tokens] | None:
-    """What verifies listener tokens; None if the settings have no key for them."""
+    """Return the verifier of listener tokens; None if the settings have no key for them."""
     if settings.jwt_key is not None and settings.jwt_public_key_file is not None:
         raise AccessError("found NEXTTRACK_JWT_KEY and NEXTTRACK_JWT_PUBLIC_KEY_FILE; set one of them")
     if settings.jwt_key is not None:

@@ -17,7 +17,7 @@ _HASHED = "sha256:"
 
 
 class AccessError(ValueError):
-    """Keys, tokens or limits that cannot be used as they are set. The text never contains a secret."""
+    """The configured keys, tokens or limits cannot be used. The text never contains a secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,15 @@ class Key:
 
 
 def parse(text: str, *, admin: bool) -> list[Key]:
-    """Reads keys, separated by commas or line ends. Raises AccessError with the number of the entry that is wrong."""
+    """Parse keys that are separated by commas or line ends. Raises AccessError with the number of the first entry that is
+    wrong.
+    """
     entries = [entry.strip() for entry in re.split(r"[,\n]", text)]
     return [_key(number, entry, admin=admin) for number, entry in enumerate(filter(None, entries), 1)]
 
 
 def together(keys: Iterable[Key]) -> Sequence[Key]:
-    """Returns keys of several sources as one list. Raises AccessError if a name or a secret stands in it twice."""
+    """Return the keys of several sources as one list. Raises AccessError if two keys have the same name or secret."""
     of_name: dict[str, Key] = {}
     of_digest: dict[bytes, Key] = {}
     for key in keys:
@@ -49,12 +51,14 @@ def together(keys: Iterable[Key]) -> Sequence[Key]:
 
 
 def digest(secret: bytes) -> bytes:
-    """The digest of a secret that a client presents."""
+    """Return the SHA-256 digest of a secret."""
     return hashlib.sha256(secret).digest()
 
 
 def find(keys: Sequence[Key], presented: bytes) -> Key | None:
-    """Returns the key with this digest. The time says nothing: all keys are compared, each in constant time."""
+    """Return the key with the digest `presented`; None if there is none. All keys are compared in constant time, so the time
+    reveals nothing.
+    """
     found = None
     for key in keys:
         if hmac.compare_digest(key.digest, presented):

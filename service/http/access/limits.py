@@ -14,13 +14,13 @@ MOST_BUCKETS = 65_536
 
 
 class RateLimit:
-    """Lets each name send `rate` requests a second, and up to `burst_s` seconds' worth of them at once.
+    """Limits each name to `rate` requests a second, with bursts of up to `burst_s` seconds' worth of requests.
 
     A bucket is one number: the time at which it is full again (the generic cell rate algorithm).
     """
 
     def __init__(self, whose: str, rate: float, burst_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`whose` says in errors what is limited. `clock` is in seconds."""
+        """`whose` says in error messages whose requests are limited. `clock` returns seconds."""
         self._error = f"{whose} may send {rate:g} requests a second; repeat after the seconds in Retry-After"
         self._interval_s = 1 / rate
         self._depth_s = max(burst_s, self._interval_s)  # one request is always possible
@@ -28,7 +28,7 @@ class RateLimit:
         self._full_at: dict[str, float] = {}
 
     def take(self, names: Collection[str]) -> None:
-        """Take one request from the bucket of each name. Raises RateLimitedError, and takes nothing, if one is empty."""
+        """Count a request for each name. If one name is over its limit, raises RateLimitedError and counts nothing."""
         now, buckets = self._clock(), self._full_at
         full_at = [max(buckets.get(name, now), now) + self._interval_s for name in names]
         latest = now + self._depth_s + _ROUNDING_S

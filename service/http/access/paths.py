@@ -32,8 +32,8 @@ _ADMIN_BELOW = tuple(f"{path}/" for path in ADMIN)
 def routed(scope: Scope) -> str:
     """Returns the path that the router matches.
 
-    It is percent-decoded, except for ids: below `/v1/users/` it is as the client sent it, so that `a%2Fb` is one id, not two
-    segments. The guard and the router must see the same path. Otherwise `/v1/%73tatus` would pass the guard.
+    The path is percent-decoded, except below `/v1/users/`. There it is as the client sent it, so that `a%2Fb` is one id, not
+    two segments. The guard and the router must see the same path. Otherwise `/v1/%73tatus` would pass the guard.
     """
     raw: bytes | None = scope.get("raw_path")
     if raw and raw.startswith(_RAW_USERS):
@@ -43,17 +43,18 @@ def routed(scope: Scope) -> str:
 
 
 def is_open(path: str) -> bool:
-    """Whether a path needs no key."""
+    """Return whether a path needs no key."""
     return path in OPEN or path.startswith(OPEN_BELOW)
 
 
 def is_admin(path: str) -> bool:
-    """Whether a path needs an admin key."""
+    """Return whether a path needs an admin key."""
     return path in ADMIN or path.startswith(_ADMIN_BELOW)
 
 
 def opens_to_listener(method: str, path: str) -> bool:
-    """Whether a listener token opens a path. Below `/v1/users/` it opens it for the listener's own id only."""
+    """Return whether a listener token gives access to a route. Below `/v1/users/`, the caller must also compare the user ids.
+    """
     if not path.startswith(USERS):
         return (method, path) in WITH_USERS
     below = path[len(USERS) :].partition("/")[2]
@@ -61,7 +62,7 @@ def opens_to_listener(method: str, path: str) -> bool:
 
 
 def user_of(path: str) -> str | None:
-    """Returns the user id in a path; None if there is none, or if its bytes are no UTF-8."""
+    """Return the user id in a path; None if the path has no id, or if the id is not valid UTF-8."""
     if not path.startswith(USERS):
         return None
     try:
@@ -72,5 +73,5 @@ def user_of(path: str) -> str | None:
 
 
 def decoded(segment: str) -> str:
-    """Decodes the percent-encoded id in a path. Raises UnicodeDecodeError if its bytes are no UTF-8."""
+    """Decode a percent-encoded id from a path. Raises UnicodeDecodeError if it is not valid UTF-8."""
     return unquote_to_bytes(segment).decode()

@@ -32,22 +32,24 @@ _EXPECTED = "expected RSA keys of at least 2,048 bits or EC keys on P-256, as PE
 
 
 class Verifier(NamedTuple):
-    """A key, and the one algorithm that its tokens may have."""
+    """A key that verifies tokens, and the one algorithm that its tokens may use."""
 
     key: "str | RSAPublicKey | EllipticCurvePublicKey"
     algorithm: str
 
 
 class Tokens:
-    """Verifies tokens, and remembers those that it has verified."""
+    """Verifies listener tokens, and caches the verified ones until they expire."""
 
     def __init__(self, verifiers: Sequence[Verifier], clock: Callable[[], float] = time.time) -> None:
-        """`clock` gives Unix time in seconds, by which a remembered token expires."""
+        """`clock` returns Unix time in seconds. Cached tokens expire by it."""
         self._verifiers, self._clock = verifiers, clock
         self._remembered: dict[bytes, tuple[str, float]] = {}
 
     def user(self, token: bytes, digest: bytes) -> str:
-        """Returns the user id that a token is for. `digest` is the token's own. Raises UnauthorizedError."""
+        """Return the user id that a token was signed for. `digest` is the digest of the token. Raises UnauthorizedError if it
+        is not valid.
+        """
         found = self._remembered.get(digest)
         if found is None or found[1] <= self._clock():
             found = self._verified(token)
@@ -57,7 +59,8 @@ class Tokens:
         return found[0]
 
     def _verified(self, token: bytes) -> tuple[str, float]:
-        """The user id and the time at which the token is no longer taken."""
+        """Return the user id in a token, and the time at which the token expires. Raises UnauthorizedError if it is not valid.
+        """
         refusal = UnauthorizedError("this listener token is not valid here", invalid=True)
         if len(token) > MOST_BYTES:
             raise refusal
@@ -78,7 +81,7 @@ class Tokens:
 
 
 def with_secret(secret: str) -> Tokens:
-    """Returns what verifies tokens that are signed with a shared secret (HS256). Raises AccessError for a weak secret."""
+    """Return the verifier of tokens that are signed with a shared secret (HS256). Raises AccessError for a weak secret."""
     if len(secret.encode()) < SECRET_BYTES:
         raise AccessError(f"found {len(secret.encode())} bytes; a secret for HS256 has at least {SECRET_BYTES}")
     try:
@@ -89,7 +92,7 @@ def with_secret(secret: str) -> Tokens:
 
 
 def with_public_keys(text: str) -> Tokens:
-    """Returns what verifies tokens by the public keys of a PEM file (RS256, ES256). Raises AccessError for unsuitable keys."""
+    """Return the verifier of tokens by the public keys in a PEM text (RS256, ES256). Raises AccessError for unsuitable keys."""
     blocks = list(_BLOCK.finditer(text))
     if not blocks:
         raise AccessError(f"found no key; {_EXPECTED}")

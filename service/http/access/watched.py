@@ -22,17 +22,21 @@ Value = TypeVar("Value")
 
 
 class Watched(Generic[Value]):
-    """A value that follows its files. If a new version cannot be read or used, the old value stays."""
+    """A value made from files, and made again after they change. If the new content cannot be read or used, the old value
+    stays.
+    """
 
     def __init__(self, what: str, paths: Sequence[Path], make: Callable[[Sequence[str]], Value]) -> None:
-        """`make` gets the text of each file. Raises AccessError where a file cannot be read or `make` refuses it."""
+        """`make` makes the value from the text of each file. Raises AccessError if a file cannot be read or if `make` refuses
+        it.
+        """
         self._what, self._paths, self._make = what, paths, make
         self._texts = self._read()
         self.value = make(self._texts)
         self._refused = Trouble(f"the new {what} cannot be used; the old ones stay in force")
 
     async def watch(self, interval_s: float = INTERVAL_S) -> None:
-        """Follow the files for ever."""
+        """Check the files every `interval_s` seconds, until cancelled."""
         while self._paths:
             await asyncio.sleep(interval_s)
             try:
@@ -41,7 +45,7 @@ class Watched(Generic[Value]):
                 self._refused(error)
 
     async def look(self) -> None:
-        """Make the value again if a file has changed. Raises AccessError, and keeps the old value, if that fails."""
+        """Make the value again if a file has changed. If that fails, raises AccessError and keeps the old value."""
         texts = await asyncio.to_thread(self._read)
         if texts != self._texts:
             self.value = self._make(texts)
