@@ -76,6 +76,7 @@ class Recommendation:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
     """Everything that decides a reply: the query, its rules, the masked and blocked tracks, and what the listener has played.
+        
     """
 
     query: Query
