@@ -45,8 +45,8 @@ class HistoryEncoder:
         return read_entries(entries, self._vocabulary, length=self._rule.length)
 
     def encode(self, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int, past: Past = NO_PAST) -> EncodedHistory:
-        """Encode `entries` as the model's inputs at `now_ms`, while `session` continues. `past` has the plays before `entries`.
-                
+        """Encode `entries` as the model's inputs at `now_ms`, while `session` continues. `past` has the plays before
+        `entries`.
         """
         history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=now_ms if self._reads_gaps else None)
         own = self._own(past, entries, session, now_ms)

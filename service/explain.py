@@ -53,8 +53,8 @@ POPULAR = Explanation()
 
 
 def tracks_to_leave_out(entries: Sequence[Entry], proposed: Sequence[str]) -> list[str]:
-    """Return the tracks of a history to leave out, one at a time: the newest ones, then proposed tracks that were heard before.
-        
+    """Return the tracks of a history to leave out, one at a time: the newest ones, then proposed tracks that were heard
+    before.
     """
     heard = dict.fromkeys([entry.track_id for entry in reversed(entries)])
     newest = list(heard)[:NEWEST]

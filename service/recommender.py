@@ -75,8 +75,8 @@ class Recommendation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
-    """Everything that decides a reply: the query, its rules, the masked and blocked tracks, and what the listener has played.
-        
+    """Everything that decides a reply: the query, its rules, the masked and blocked tracks, and what the listener has
+    played.
     """
 
     query: Query

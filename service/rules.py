@@ -97,8 +97,8 @@ def masked(rules: Rules, masks: Masks, exclude: Sequence[str], remembered: Remem
 
 
 class Spacings:
-    """Makes the constraints that keep tracks of one artist, album or recording apart in a list. A list has each recording once.
-        
+    """Makes the constraints that keep tracks of one artist, album or recording apart in a list. A list has each recording
+    once.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -117,8 +117,8 @@ class Spacings:
         return bool(self._sizes(rules))
 
     def of(self, rules: Rules, rows: Sequence[int], just_played: Sequence[str]) -> list[Spacing]:
-        """Return the constraints for a ranking of `rows`, best first. `just_played` has the tracks just played, oldest first.
-                
+        """Return the constraints for a ranking of `rows`, best first. `just_played` has the tracks just played, oldest
+        first.
         """
         found = []
         for size, index in self._sizes(rules):

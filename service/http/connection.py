@@ -362,8 +362,8 @@ class Connection(HttpToolsProtocol):
 
 
 class _ClosesGently:
-    """The transport for a reply that is sent before the request's body has arrived in full. Its `close` is `Connection.linger`.
-        
+    """The transport for a reply that is sent before the request's body has arrived in full. Its `close` is
+    `Connection.linger`.
     """
 
     def __init__(self, connection: Connection) -> None:

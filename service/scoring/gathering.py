@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 
 class Gathering:
-    """Synchronises the requests of one batch: each waits here before its first call of the scorer, until all of them are ready.
-        
+    """Synchronises the requests of one batch: each waits here before its first call of the scorer, until all of them are
+    ready.
     """
 
     def __init__(self, size: int) -> None:

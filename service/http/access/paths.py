@@ -53,8 +53,8 @@ def is_admin(path: str) -> bool:
 
 
 def opens_to_listener(method: str, path: str) -> bool:
-    """Return whether a listener token gives access to a route. Below `/v1/users/`, the caller must also compare the user ids.
-        
+    """Return whether a listener token gives access to a route. Below `/v1/users/`, the caller must also compare the user
+    ids.
     """
     if not path.startswith(USERS):
         return (method, path) in WITH_USERS

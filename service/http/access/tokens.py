@@ -59,8 +59,8 @@ class Tokens:
         return found[0]
 
     def _verified(self, token: bytes) -> tuple[str, float]:
-        """Return the user id in a token, and the time at which the token expires. Raises UnauthorizedError if it is not valid.
-                
+        """Return the user id in a token, and the time at which the token expires. Raises UnauthorizedError if it is not
+        valid.
         """
         refusal = UnauthorizedError("this listener token is not valid here", invalid=True)
         if len(token) > MOST_BYTES:
