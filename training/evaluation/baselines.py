@@ -37,7 +37,7 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Markov:
-    """A ranker by what followed the last wanted track, with popularity behind it."""
+    """A ranker that scores how often each track followed the last wanted track. Popularity orders the tracks that never did."""
 
     name: str
     offsets: Int64s  # [V + 1]: followers of row v stand at offsets[v] to offsets[v + 1] - 1
@@ -56,18 +56,18 @@ class Markov:
 
 
 def popular(split: Split, *, parts: Collection[int] = (TRAIN,), half_life_days: float | None = None) -> Constant:
-    """Count the wanted plays of each track.
+    """Make a ranker that scores each track by its number of wanted plays in `parts`.
 
-    With `half_life_days` a play counts half for every so many days before the parts' end: the popularity of the last days.
+    With `half_life_days`, a play's weight halves with every `half_life_days` between the play and the end of the parts.
     """
     name = "popular" if half_life_days is None else f"popular, {half_life_days:g} days"
     return Constant(name=name, values_V=_popularity(split, parts, half_life_days))
 
 
 def item_rate(split: Split, *, parts: Collection[int] = (TRAIN,), strength: float = 20.0) -> Constant:
-    """Return the share of each track's plays that were wanted, shrunk towards the share over all tracks.
+    """Make a ranker that scores each track by the share of its plays that were wanted, shrunk towards the mean share.
 
-    (wanted + strength * mean) / (plays + strength): as if each track had `strength` more plays at the mean rate.
+    The score is (wanted + strength * mean) / (plays + strength), as if each track had `strength` more plays at the mean rate.
     """
     learned = split.known(parts)
     rows, wanted = split.row[learned], is_wanted(split.sequences.outcome[learned])
@@ -78,10 +78,10 @@ def item_rate(split: Split, *, parts: Collection[int] = (TRAIN,), strength: floa
 
 
 def markov(split: Split, *, parts: Collection[int] = (TRAIN,), refused: float = 0.0) -> Markov:
-    """Count for each wanted track which track was wanted next in the same sequence.
+    """Make a ranker from counts of which track was wanted next after each wanted track of the same sequence.
 
-    With `refused`, a track that was refused next loses that much: the variant that knows skips. The history may reach into
-    other parts, as for a model; followers are taken from `parts` only.
+    With `refused`, each time that a track was refused next subtracts this weight from its count. The history may reach into
+    other parts, as for a model. The next track must be in `parts`.
     """
     previous = _previous_wanted(split)
     followed = np.flatnonzero(split.known(parts) & (previous >= 0))
@@ -100,13 +100,15 @@ def markov(split: Split, *, parts: Collection[int] = (TRAIN,), refused: float = 
 
 
 def scaled_popularity(split: Split, parts: Collection[int]) -> Floats:
-    """Return popularity between 0 and 1 [V], to stand behind other scores."""
+    """Return each track's play count divided by the largest count, `[V]`. Rankers add a small multiple of it, so that
+    popularity orders what they do not know.
+    """
     counts_V = _popularity(split, parts, None)
     return counts_V / max(1.0, float(counts_V.max()))
 
 
 def last_wanted(batch: Encoded) -> Ints:
-    """Return the row of the newest wanted track of each history [B], `PADDING` without one."""
+    """Return the row of the newest wanted track of each history [B]; `PADDING` if it has none."""
     wanted_BT = is_wanted(batch.outcomes)
     place_B = wanted_BT.shape[1] - 1 - wanted_BT[:, ::-1].argmax(axis=1)
     return np.where(wanted_BT.any(axis=1), batch.tracks[np.arange(len(place_B)), place_B], PADDING)
@@ -122,7 +124,7 @@ def _popularity(split: Split, parts: Collection[int], half_life_days: float | No
 
 
 def _previous_wanted(split: Split) -> Int64s:
-    """Return the newest known wanted entry before each entry of its sequence [N], -1 without one."""
+    """Return for each entry the newest known wanted entry before it in its sequence, as an index [N]; -1 if there is none."""
     places = np.arange(len(split.row), dtype=np.int64)
     so_far = np.maximum.accumulate(np.where(is_wanted(split.sequences.outcome) & (split.row != UNKNOWN), places, -1))
     previous = np.concatenate([np.full(1, -1, np.int64), so_far[:-1]])[: len(places)]

@@ -64,12 +64,12 @@ class Cases:
 
     @property
     def wanted(self) -> Bools:
-        """Whether the listener kept the target, [C]. Otherwise it was refused."""
+        """Return whether the listener kept the target, [C]. Other targets were refused."""
         return is_wanted(self.outcome)
 
     @property
     def lengths(self) -> Int64s:
-        """Known entries before the target, none cut off, [C]."""
+        """Return the number of known entries before the target, without a limit, [C]."""
         return self.stops - self.starts
 
     def take(self, chosen: slice | Int64s) -> "Cases":
@@ -85,7 +85,9 @@ class Cases:
         )
 
     def encode(self, length: int) -> Encoded:
-        """Encode the newest `length` entries of each history, as a model reads them."""
+        """Encode the newest `length` entries of each history as a model's input, with the outcomes that were known when the
+        case began.
+        """
         encoded = encode(self.rows, self.outcomes, self.starts, self.stops, length=length, gaps=self.gaps)
         case, late = self._unknown_yet(np.maximum(self.starts, self.stops - length))
         encoded.outcomes[case, encoded.outcomes.shape[1] - (self.stops[case] - self.late_place[late])] = self.late_before[late]
@@ -110,7 +112,9 @@ class Cases:
         return outcomes
 
     def _unknown_yet(self, starts: Int64s) -> tuple[Int64s, Int64s]:
-        """Like `training.data.sequences.unknown_yet`, for the histories from `starts` on."""
+        """Return the history and the outcome of each late report that was not known when its case began; histories are read
+        from `starts` on.
+        """
         return unknown_yet(self.late_place, self.late_from, starts, self.stops, self.entry)
 
     def excluded(self) -> Ints:
@@ -125,7 +129,7 @@ _BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", 
 
 
 def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int = 1) -> Cases:
-    """Return all cases of a part (`VALID`, `TEST`), or `cap` of them, drawn with `seed`: the same ones each time."""
+    """Return all cases of a part (`VALID`, `TEST`), or `cap` random ones of them. The same `seed` draws the same cases."""
     sequences = split.sequences
     entry = np.flatnonzero((split.part == part) & sequences.asked)
     if cap is not None and cap < len(entry):
@@ -172,13 +176,13 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
 
 
 def _sessions(sequence: Int64s, session: Int32s) -> Int64s:
-    """Number the sessions of all sequences, [N]."""
+    """Return for each entry a session number that is unique over all sequences, [N]."""
     numbers: Int64s = np.unique(sequence << 32 | session, return_inverse=True)[1]
     return numbers
 
 
 def _repeats(group: Int64s, track: Int32s, tracks: int) -> Bools:
-    """Say for each entry whether its track occurs earlier in its group (a sequence or a session), [N]."""
+    """Return whether each entry's track occurs earlier in its group (a sequence or a session), [N]."""
     key = group * tracks + track
     repeats = np.ones(len(key), np.bool_)
     repeats[np.unique(key, return_index=True)[1]] = False
@@ -186,14 +190,16 @@ def _repeats(group: Int64s, track: Int32s, tracks: int) -> Bools:
 
 
 def _late(sequences: Sequences, entry: Int64s) -> tuple[Int64s, Int64s]:
-    """Find the outcomes of ascending entries that were reported late: the place among them, and the number [M], of each."""
+    """Find the late reports about `entry`, which is ascending. Returns for each its place in `entry`, and its index in the late
+    reports, [M].
+    """
     place = np.searchsorted(entry, sequences.late_entry)
     mine = np.flatnonzero(np.append(entry, -1)[place] == sequences.late_entry)
     return place[mine], mine
 
 
 def _kept(cases: Cases, entry_of_row: Int64s) -> Int64s:
-    """Count the entries of each history that the listener kept, as far as was known when the case began, [C]."""
+    """Count for each case the entries of its history that the listener kept, by the outcomes known when the case began, [C]."""
     kept = is_wanted(cases.outcomes)
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
     place, known_from = cases.late_place, cases.late_from
@@ -209,10 +215,11 @@ def _kept(cases: Cases, entry_of_row: Int64s) -> Int64s:
 
 
 def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s]:
-    """Return the rows that each case's listener dislikes when it begins, end to end, and the offset of each case.
+    """Return the rows that each case's listener dislikes when the case begins, for all cases end to end, and each case's
+    offset.
 
-    A dislike holds from its report up to the next opinion of the same listener on the same track, or to the end of the
-    listener's entries: a run of neighbouring cases.
+    A dislike holds from its report until the same listener's next opinion on the same track, or until the listener's last
+    entry.
     """
     of, known_from, outcome = opinions(split.sequences)
     said = np.flatnonzero(np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (split.row[of] != UNKNOWN))
@@ -231,9 +238,10 @@ def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s
 
 
 def opinions(sequences: Sequences) -> tuple[Int64s, Int64s, Int8s]:
-    """Return the outcomes of entries with an opinion: the entry, the first entry that knows the outcome, and the outcome.
+    """Return all known outcomes of entries that were liked, disliked or reported late: entry, first entry that knows the
+    outcome, outcome.
 
-    First the outcomes that were known when the next entry began, then those that were reported late.
+    The outcomes that were known when the next entry began are listed first, then those that were reported late.
     """
     late, known_from, before = sequences.late_entry, sequences.late_from, sequences.late_before
     after = sequences.outcome[late]

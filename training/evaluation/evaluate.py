@@ -38,17 +38,17 @@ LENGTHS = (0, 1, 5, 10, 20, 50)
 
 
 class Ranker(Protocol):
-    """Anything that scores every track."""
+    """A model or baseline that scores all tracks for a history."""
 
     @property
     def name(self) -> str:
-        """The ranker's name in the report."""
+        """Return the ranker's name for the report."""
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
-        """Return scores float32 [B, V] of all rows for the histories in `batch`; `cases` says whose they are.
+        """Return scores float32 [B, V] of all rows for the histories in `batch`; `cases` are the cases of these histories.
 
         Higher is better, -inf is never proposed, NaN is an error. The scores of padding, of the unknown track and of disliked
-        tracks are overwritten. A ranker that also proposes unknown tracks of a listener has further columns for them, [B, V +
+        tracks are overwritten. A ranker that also proposes a listener's unknown tracks has one more column for each, [B, V +
         U], numbered as in `evaluation.own_history`.
         """
 
@@ -67,11 +67,11 @@ class Answers(NamedTuple):
 class Measured:
     """One ranker's row of the report.
 
-    `values` are metrics by name (`reporting.report.METRICS` explains them), without those that had nothing to measure.
+    `values` maps names to metrics (`reporting.report.METRICS` explains them). A metric without any case to measure is missing.
 
     `counts` has the numbers of cases, of wanted, refused and unknown targets, of users, and of the users and pairs behind AUC
-    and pairwise accuracy. It also has the cases and users with anything to read in a history (`read_`), and with anything
-    kept in it (`kept_`).
+    and pairwise accuracy. It also has the cases and users with anything to read in a history (`read_`), and with anything kept
+    in it (`kept_`).
 
     `by_length` has a mapping for each bucket of history length: from, cases (wanted ones), hr@20, ndcg@10. `by_popularity` has
     one for each third of all plays, from the most played tracks on: tracks, cases, hr@20, ndcg@10.
@@ -91,9 +91,10 @@ class Measured:
 def evaluate(
     ranker: Ranker, cases: Cases, *, length: int, counts_V: Int64s | None = None, console: Console | None = None
 ) -> Measured:
-    """Answer all `cases` from histories of at most `length` entries and compute the metrics. Progress is shown on `console`.
+    """Run a ranker on all `cases`, with histories of at most `length` entries, and compute its metrics. Progress is shown on
+    `console`.
 
-    `counts_V` says how often each row was played, so that hits can be shown by popularity.
+    `counts_V` is the play count of each row. With it, hits are also reported by popularity.
     """
     measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, console=console), counts_V)
     scores = frozen_scores(ranker, cases, length=length)
@@ -119,11 +120,11 @@ def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None
 
 
 def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
-    """Return the score of each target [C], with all targets of a listener scored in one state. NaN if a target is unknown.
+    """Return the score of each target [C], with all targets of a listener scored after one history. NaN if a target is unknown.
 
-    The state is the one before the listener's first case. If states move on, scores of one listener can separate kept from
-    refused by the mood alone, whatever the tracks are: after a skip all scores are low, and the next skip is likely. An AUC
-    of frozen scores measures knowledge of tracks only.
+    This history is the one before the listener's first case. With each case's own history, scores can separate kept from
+    refused targets by the mood alone: after a skip all scores are low, and the next skip is likely. An AUC of frozen scores
+    measures knowledge of tracks only.
     """
     firsts, owner = np.unique(cases.user, return_index=True)[1], np.unique(cases.user, return_inverse=True)[1]
     scores_C = np.full(len(cases), np.nan, np.float32)
@@ -139,8 +140,8 @@ def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
 def summarise(name: str, cases: Cases, answers: Answers, counts_V: Int64s | None = None) -> Measured:
     """Compute all metrics from the answers to `cases`.
 
-    Finding is measured on wanted targets, of which unknown ones are misses. Refusal is measured on refused targets too. AUC
-    and pairwise accuracy are measured on targets that have a score.
+    Hit rates, NDCG and MRR are measured on wanted targets, and unknown ones count as misses. Refusal metrics also use refused
+    targets. AUC and pairwise accuracy are measured on targets that have a score.
     """
     wanted = cases.wanted
     scored = ~np.isnan(answers.score)
@@ -194,7 +195,9 @@ def summarise(name: str, cases: Cases, answers: Answers, counts_V: Int64s | None
 
 
 def _by_kind(cases: Cases, rank: Int64s) -> dict[str, float]:
-    """Compute hits among wanted targets by the listener's knowledge of them: new, heard before, heard in this session."""
+    """Compute the hit rate among wanted targets that are new to the listener, were heard before, or were heard in this
+    session.
+    """
     kinds = {
         "new": ~cases.repeat,
         "repeat": cases.repeat,
@@ -205,18 +208,22 @@ def _by_kind(cases: Cases, rank: Int64s) -> dict[str, float]:
 
 
 def top_lists(ranker: Ranker, cases: Cases, batch: Encoded) -> Int32s:
-    """Return a ranker's proposals [B, L], best first, for the histories in `batch`, which may differ from the cases' own."""
+    """Return a ranker's best tracks [B, L], best first, for the histories in `batch`. These may differ from the histories of
+    `cases`.
+    """
     return _best(ranker, _scores(ranker, cases, batch))[0]
 
 
 def at_a_time(cases: Cases) -> int:
-    """Return how many cases are scored together: as many as `SCORES` holds, and at least some over the largest catalogue."""
+    """Return how many cases to score together, so that there are at most `SCORES` scores; never fewer than `_AT_LEAST`
+    cases.
+    """
     return max(_AT_LEAST, min(1024, SCORES // cases.size))
 
 
 def masked(scores_BV: Floats, cases: Cases) -> Floats:
-    """Set the scores [B, V] of tracks that are never proposed to -inf, in place: padding, the unknown track, a case's
-    dislikes.
+    """Set the scores [B, V] of padding, the unknown track and each case's disliked tracks to -inf, in place. Returns the
+    scores.
     """
     scores_BV[:, :FIRST] = -np.inf
     np.put_along_axis(scores_BV, cases.excluded(), -np.inf, axis=1)
@@ -227,8 +234,8 @@ def masked(scores_BV: Floats, cases: Cases) -> Floats:
 
 
 def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
-    """Pad lists [B, up to `LIST`] to [B, `LIST`] with row 0 and score -inf. A row that scores -inf is no proposal and becomes
-    0.
+    """Pad lists of fewer than `LIST` places to [B, `LIST`] with row 0 and score -inf. Rows that score -inf become 0, because
+    they are not proposed.
     """
     missing = ((0, 0), (0, LIST - rows.shape[1]))
     scores = np.pad(scores, missing, constant_values=-np.inf)
@@ -238,7 +245,7 @@ def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, F
 def with_share_of_best(
     measured: Sequence[Measured], *, popular: str = "popular", best: str = "best possible"
 ) -> list[Measured]:
-    """Add each row's share of the best possible, if the rows named `popular` and `best` are among them."""
+    """Add to each ranker's metrics its share of the best possible, if rankers named `popular` and `best` are in `measured`."""
     named = {one.name: one for one in measured}
     if not {popular, best} <= named.keys():
         return list(measured)
@@ -246,7 +253,7 @@ def with_share_of_best(
 
 
 def share_of_best(measured: Measured, popular: Measured, best: Measured) -> dict[str, float]:
-    """Return how far a ranker is from popularity (0) to the best possible (1): (model - popular) / (best - popular)."""
+    """Return where a ranker stands between popularity (0) and the best possible (1): (model - popular) / (best - popular)."""
     return {
         f"{key}_of_best": (measured.values[key] - popular.values[key]) / (best.values[key] - popular.values[key])
         for key in ("hr@20", "ndcg@10")
@@ -293,7 +300,9 @@ def _by_length(rank: Int64s, lengths: Int64s) -> list[dict[str, float]]:
 
 
 def _by_popularity(rank: Int64s, target: Int32s, counts_V: Int64s) -> list[dict[str, float]]:
-    """Hits by the third of all plays that the target's track belongs to, most played first. Unknown targets are left out."""
+    """Compute the hit rate for targets among the most played tracks, the middle ones and the rest: a third of all plays each.
+    Unknown targets are left out.
+    """
     order = np.argsort(-counts_V, kind="stable")
     before = np.cumsum(counts_V[order]) - counts_V[order]
     third_V = np.empty(len(counts_V), np.int64)

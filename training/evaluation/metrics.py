@@ -1,7 +1,7 @@
 """Metrics of next-track recommendation, as pure functions of arrays.
 
-There are two families. *Finding*: the rank in the full catalogue of the track that the listener kept next. *Refusal*: whether
-kept tracks score above refused ones, and how many refused tracks are proposed. The best rank is 1. Each case has one target, so
+There are two families. *Finding*: at which rank in the full catalogue is the track that the listener kept next? *Refusal*: do
+kept tracks score above refused ones, and how many refused tracks are proposed? The best rank is 1. Each case has one target, so
 recall@k is the hit rate, and MAP@k is the reciprocal rank cut at k.
 
 Tie rule: ties count against the target, so a ranker that scores everything alike finds nothing. Between a wanted and a refused
@@ -36,9 +36,9 @@ def ranks(scores_CV: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
 
 
 def ranks_in_lists(lists_CL: npt.NDArray[np.integer], scores_CL: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
-    """Return the rank of each target in a list of the best, under the same tie rule; `MISS` if it is not in the list.
+    """Return the rank of each target in a list of the best tracks, under the same tie rule; `MISS` if it is not in the list.
 
-    Ties with rows below the list's end are invisible: a target that shares the last score keeps the last place.
+    Ties with rows below the list's end are not seen: a target that ties with the last score gets the last rank.
     """
     found_CL = (lists_CL == target_C[:, None]) & (target_C[:, None] != UNKNOWN)
     mine_C = np.where(found_CL, scores_CL, -np.inf).max(axis=1, initial=-np.inf)
@@ -47,24 +47,26 @@ def ranks_in_lists(lists_CL: npt.NDArray[np.integer], scores_CL: Floats, target_
 
 
 def hit_rate(rank: Int64s, k: int) -> float:
-    """HR@k: the share of targets among the first k."""
+    """Return HR@k: the share of targets whose rank is at most k."""
     return _mean(rank <= k)
 
 
 def ndcg(rank: Int64s, k: int) -> float:
-    """NDCG@k with one target a case (Järvelin & Kekäläinen 2002): the mean of 1 / log2(1 + rank), 0 past k."""
+    """Return NDCG@k with one target a case (Järvelin & Kekäläinen 2002): the mean of 1 / log2(1 + rank), where ranks above k
+    count 0.
+    """
     return _mean(np.where(rank <= k, 1 / np.log2(1 + rank.astype(np.float64)), 0))
 
 
 def mrr(rank: Int64s, k: int) -> float:
-    """MRR@k: the mean of 1 / rank, 0 past k. With one target a case this is MAP@k too."""
+    """Return MRR@k: the mean of 1 / rank, where ranks above k count 0. With one target a case this is MAP@k too."""
     return _mean(np.where(rank <= k, 1 / rank, 0))
 
 
 def skipped_hits(rank: Int64s, wanted: Bools, k: int) -> float:
-    """Among targets in the first k proposals, return the share that the listener skipped or disliked.
+    """Return the share of targets with a rank of at most k that the listener skipped or disliked.
 
-    Unlike the share of refused targets in the first k, it does not rise merely because a ranker finds more of everything.
+    Unlike the hit rate of refused targets, it does not rise merely because a ranker finds more of everything.
     """
     hit = rank <= k
     return _mean(~wanted[hit])
@@ -93,9 +95,9 @@ def gauc(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
 
 
 def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> float:
-    """NDCG of each wanted target among the tracks that its listener refused, as in SINE's evaluation.
+    """Return the NDCG of each wanted target among the refused targets of the same listener, as in SINE's evaluation.
 
-    It is the mean of 1 / log2(1 + rank), with ties against the target, over the targets of listeners who refused something.
+    It is the mean of 1 / log2(1 + rank), with ties against the target. Listeners who refused nothing are left out.
     """
     among = _among_own(score, wanted, user)
     refused = among.refused[among.owner]
@@ -104,10 +106,10 @@ def ndcg_among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) 
 
 
 def pairwise_accuracy(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[float, int]:
-    """Return the share of pairs in which the wanted target scores strictly above a refused one, and the number of pairs.
+    """Return the share of pairs (wanted, refused) whose wanted target scores strictly higher, and the number of pairs.
 
-    Both targets of a pair are of one listener. This is the 'test accuracy' of Mei, Bembom & Ehmann 2024. Every pair counts
-    alike, so busy listeners count more.
+    Both targets of a pair belong to one listener. This is the 'test accuracy' of Mei, Bembom & Ehmann 2024. Every pair has the
+    same weight, so busy listeners count more.
     """
     above, _, pairs = _pairs_by_user(score, wanted, user)
     total = int(pairs.sum())
@@ -115,12 +117,12 @@ def pairwise_accuracy(score: Floats, wanted: Bools, user: npt.NDArray[np.integer
 
 
 def catalogue_coverage(lists_CL: npt.NDArray[np.integer], tracks: int) -> float:
-    """The share of `tracks` that are proposed at least once. Places without a track (rows up to `UNKNOWN`) do not count."""
+    """Return the share of `tracks` that occur in at least one list. Rows up to `UNKNOWN` are no tracks and do not count."""
     return len(np.unique(lists_CL[lists_CL > UNKNOWN])) / tracks if tracks else float("nan")
 
 
 def user_coverage(rank: Int64s, user: npt.NDArray[np.integer], k: int) -> float:
-    """The share of listeners with at least one target among the first k."""
+    """Return the share of listeners with at least one target whose rank is at most k."""
     users = np.unique(user)
     return len(np.unique(user[rank <= k])) / len(users) if len(users) else float("nan")
 
@@ -157,7 +159,9 @@ def _among_own(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> _
 
 
 def _pairs_by_user(score: Floats, wanted: Bools, user: npt.NDArray[np.integer]) -> tuple[Int64s, Int64s, Int64s]:
-    """Count for each listener the pairs (wanted, refused) with the wanted one above, the tied pairs, and all pairs."""
+    """Count three things for each listener: pairs whose wanted target scores higher than the refused one, tied pairs, and all
+    pairs.
+    """
     among = _among_own(score, wanted, user)
 
     def by_user(values: npt.NDArray[np.generic]) -> Int64s:

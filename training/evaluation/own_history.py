@@ -47,7 +47,7 @@ WEIGHTS = (9.0, 3.0, 0.1, 0.5, 0.5)
 
 
 class Kept(NamedTuple):
-    """The kept plays of one history, oldest first: track and session numbers of the log, int [H] each."""
+    """The kept plays of one history, oldest first: the log's track number and session number of each, int [H]."""
 
     track: Int64s
     session: Int64s
@@ -107,13 +107,15 @@ def recency(kept: Kept, tracks: int) -> Floats:
 
 
 def counts(kept: Kept, tracks: int) -> Floats:
-    """Count the kept plays of each track. A play's weight halves with every `HALF_LIFE` later kept plays."""
+    """Score each track by its kept plays. A play's weight halves with every `HALF_LIFE` kept plays after it."""
     age = np.arange(len(kept.track) - 1, -1, -1)
     return np.bincount(kept.track, 0.5 ** (age / HALF_LIFE), tracks).astype(np.float32)
 
 
 def markov(kept: Kept, tracks: int, context: int = 1) -> Floats:
-    """Count how often each track came right after the same `context` kept tracks that end the history."""
+    """Count how often each track followed the last `context` kept tracks of the history, in the same order, earlier in the
+    history.
+    """
     track = kept.track
     if len(track) <= context:
         return np.zeros(tracks, np.float32)
@@ -124,7 +126,9 @@ def markov(kept: Kept, tracks: int, context: int = 1) -> Floats:
 
 
 def own_sessions(kept: Kept, tracks: int) -> Floats:
-    """Compute the evidence `k` of each track: plays near the newest kept tracks in the listener's own sessions."""
+    """Compute the evidence `k` of each track (see the module): it is high for tracks played close to the newest kept tracks in
+    past sessions.
+    """
     size = len(kept.track)
     newest = _newest_distinct(kept.track)
     away = np.concatenate([np.arange(-AROUND, 0), np.arange(1, AROUND + 1)])
@@ -142,7 +146,7 @@ def own_sessions(kept: Kept, tracks: int) -> Floats:
 
 
 def back_off(kept: Kept, tracks: int) -> Floats:
-    """Return the weighted sum of all parts. Each part is divided by its own sum first."""
+    """Return the weighted sum of the five scores in the module's formula. Each is first divided by its sum over all tracks."""
     parts = [
         markov(kept, tracks, 3),
         markov(kept, tracks, 2),
@@ -157,7 +161,7 @@ def back_off(kept: Kept, tracks: int) -> Floats:
 
 
 def own_unknown_tracks(cases: Cases, case: int) -> Int64s:
-    """Return the tracks of a case's history that have no row, as the log numbers them; the one heard last comes first."""
+    """Return the log's numbers of the tracks of a case's history that have no row. The track heard last comes first."""
     split = cases.split
     own = slice(int(cases.first[case]), int(cases.entry[case]))
     track = split.sequences.track[own][split.row[own] == UNKNOWN][::-1]
@@ -166,12 +170,14 @@ def own_unknown_tracks(cases: Cases, case: int) -> Int64s:
 
 
 def own_unknown_names(cases: Cases, case: int) -> list[str]:
-    """The ids of a case's unknown tracks, in the order of their request-local rows."""
+    """Return the ids of the tracks of a case's history that have no row, in the order of `own_unknown_tracks`."""
     return [cases.split.sequences.tracks[track] for track in own_unknown_tracks(cases, case).tolist()]
 
 
 def disliked_own_rows(cases: Cases) -> list[Int64s]:
-    """The request-local rows of each case's unknown tracks that the listener dislikes when it begins, as its last word."""
+    """Return for each case the request-local rows of its unknown tracks whose newest opinion, when the case begins, is a
+    dislike.
+    """
     entry, known_from, outcome = opinions(cases.split.sequences)
     said = np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (cases.split.row[entry] == UNKNOWN)
     order = np.lexsort((known_from[said], entry[said]))
@@ -188,7 +194,9 @@ def disliked_own_rows(cases: Cases) -> list[Int64s]:
 
 
 def targets_with_own(cases: Cases) -> Int64s:
-    """Return the row of each target [C]. Without a row it is request-local if it is in the listener's history, else UNKNOWN."""
+    """Return the row of each target [C]. A target without a row has its request-local row if the history contains it, else
+    UNKNOWN.
+    """
     target = cases.target.astype(np.int64)
     for case in np.flatnonzero((target == UNKNOWN) & cases.repeat):
         track = cases.split.sequences.track[cases.entry[case]]
@@ -197,7 +205,9 @@ def targets_with_own(cases: Cases) -> Int64s:
 
 
 def session_rows(cases: Cases) -> list[Int64s]:
-    """The rows, request-local ones among them, of what each case's listener has heard in the session of the case."""
+    """Return for each case the rows of the tracks heard earlier in its session. Tracks without a row have request-local
+    rows.
+    """
     session = cases.split.sequences.session
     return [
         rows_of_entries(cases, case, first + np.flatnonzero(session[first:entry] == session[entry]))
@@ -206,7 +216,7 @@ def session_rows(cases: Cases) -> list[Int64s]:
 
 
 def rows_of_entries(cases: Cases, case: int, entries: Int64s) -> Int64s:
-    """The rows of some entries of a case's history. Tracks that the vocabulary has not got have request-local rows."""
+    """Return the rows of the given entries of a case's history. Tracks without a row have request-local rows."""
     row: Int64s = cases.split.row[entries].astype(np.int64)
     lost = np.flatnonzero(row == UNKNOWN)
     if len(lost):
@@ -221,7 +231,7 @@ _NONE = np.zeros(0, np.int64)
 
 
 def _newest_distinct(track: Int64s) -> Int64s:
-    """Return the places of the `REACH` newest distinct tracks, newest first. A track's place is its newest play."""
+    """Return the place of the latest play of each of the `REACH` newest distinct tracks, newest first."""
     backwards = track[::-1]
     newest: Int64s = np.sort(np.unique(backwards, return_index=True)[1])[:REACH]
     return len(track) - 1 - newest

@@ -24,7 +24,7 @@ PLAYS_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True, slots=True)
 class NetworkRanker:
-    """A ranker that scores with a trained network. Its item matrix is computed once."""
+    """A ranker that scores tracks by a trained network. The network's item matrix is computed once."""
 
     name: str
     network: Network
@@ -32,12 +32,14 @@ class NetworkRanker:
 
     @classmethod
     def of(cls, name: str, network: Network) -> "NetworkRanker":
-        """Make the ranker of a network, which is put into evaluation mode."""
+        """Make a ranker from a network, and put the network into evaluation mode."""
         with torch.no_grad():
             return cls(name, network.eval(), network.item_matrix())
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:
-        """Return scores, float32 [B, V]; with a copy head [B, V + U], which reads at most `PLAYS_AT_ONCE` at a time."""
+        """Return scores, float32 [B, V]; with a copy head [B, V + U]. A copy head reads long histories of `PLAYS_AT_ONCE` plays
+        at a time.
+        """
         copy_head = self.network.copy_head
         if copy_head is None:
             return self.score(batch)
@@ -52,7 +54,9 @@ class NetworkRanker:
         return np.concatenate(wide) if wide else self.score(batch)
 
     def score(self, batch: Encoded, own: LongHistories | None = None) -> Floats:
-        """Return the same scores for histories without cases. A network with a copy head also needs their long histories."""
+        """Return scores for histories that belong to no case. For a network with a copy head, `own` has their long
+        histories.
+        """
         network = self.network
         with torch.no_grad():
             place = self.items_VQ.device
@@ -69,7 +73,7 @@ class NetworkRanker:
 
 @dataclass(frozen=True, slots=True)
 class BestPossible:
-    """The omniscient ranker of a simulated log, which knows each listener's taste."""
+    """A ranker for simulated logs that knows each simulated listener's taste. No model can be better."""
 
     truth: Truth
     split: Split

@@ -22,10 +22,10 @@ CASES = 1_000
 
 
 def response(ranker: Ranker, cases: Cases, followers: Markov, *, length: int) -> float:
-    """Return the mean fall of the last track's neighbours in the top `LIST`, when it is skipped instead of kept.
+    """Return by how much the last track's neighbours leave the top `LIST` if that track was skipped and not kept.
 
-    A fall is the share of the (at most `LIST`) neighbours in the top `LIST` if the track was kept, less this share if it was
-    skipped. The mean is over at most `CASES` cases whose last track has neighbours. NaN without any.
+    For each case it is the share of the neighbours (at most `LIST`) in the top `LIST` after a kept last track, less this share
+    after a skipped one. Returns the mean over at most `CASES` cases whose last track has neighbours; NaN if there are none.
     """
     last = cases.rows[np.maximum(cases.stops - 1, 0)]
     asked = np.flatnonzero((cases.lengths > 0) & (np.diff(followers.offsets)[last] > 0))
@@ -44,7 +44,7 @@ def response(ranker: Ranker, cases: Cases, followers: Markov, *, length: int) ->
 
 
 def neighbours(followers: Markov, row: int) -> Int64s:
-    """Return the rows most often kept right after `row`, best first: [N], at most `LIST`."""
+    """Return the rows most often kept right after `row`, the most frequent first: [N], at most `LIST`."""
     place = slice(followers.offsets[row], followers.offsets[row + 1])
     return followers.to[place][np.argsort(-followers.weight[place], kind="stable")[:LIST]]
 

@@ -1,4 +1,5 @@
-"""What each rule of the service does to a ranker's lists: to hits, to refused tracks, and to the share of the catalogue.
+"""Measures what each rule of the service does to a ranker's lists: to hits, to refused tracks, and to the share of the
+catalogue.
 
 A list is made as the service makes it. Tracks played in the session are masked, unless the rule allows them. The service
 remembers the listener's newest `KEPT` plays. The functions of `model.rules` order the list.
@@ -37,7 +38,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A rule as a request may set it. The fields have the names of the HTTP API."""
+    """Values of the rules that a request may set. The fields have their names in the HTTP API."""
 
     artist_gap: int = 0
     album_gap: int = 0
@@ -60,7 +61,9 @@ RULES = (
 
 
 class Effect(NamedTuple):
-    """The lists under one rule. Hits are of wanted targets, refused ones of the others; NaN without any."""
+    """Measurements of the lists under one rule. `hr20` counts wanted targets in the list, `refused20` refused ones; NaN without
+    any.
+    """
 
     rule: Rule
     hr20: float
@@ -74,7 +77,7 @@ class Effect(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Listened:
-    """What one case's listener did before it: rows, oldest first."""
+    """The newest plays of a listener before one case, as rows, oldest first."""
 
     heard: Int64s
     age_ms: Int64s
@@ -91,7 +94,7 @@ def effects(
     rules: Sequence[Rule] = RULES,
     console: Console | None = None,
 ) -> list[Effect]:
-    """Measure the lists of a ranker under each rule. `names` has the artists and albums of the rows."""
+    """Make a ranker's lists under each rule, and measure them. `names` has the artists and albums of the rows."""
     lists_CL = {rule: np.zeros((len(cases), LIST), np.int64) for rule in rules}
     heard_C = {rule: np.zeros(len(cases), np.int64) for rule in rules}
     size = at_a_time(cases)
@@ -123,7 +126,7 @@ def print_effects(name: str, found: Sequence[Effect], console: Console) -> None:
 
 
 def describe(rule: Rule) -> str:
-    """The rule as a query string; `none` for the service without rules."""
+    """Return the rule as a query string of the API; `none` if it has the default values only."""
     changed = [f"{name}={getattr(rule, name)}" for name in Rule.__slots__ if getattr(rule, name) != getattr(Rule(), name)]
     return "&".join(changed).replace("True", "true") or "none"
 
@@ -146,7 +149,9 @@ def _mean(values: Bools | Int64s) -> float:
 
 
 def _listened(cases: Cases, case: int, width: int) -> _Listened:
-    """Rows that the ranker gives no score are left out."""
+    """Collect what a case's listener has played. Rows that the ranker does not score (`width` and above) stay in `session`
+    only.
+    """
     sequences, first, entry = cases.split.sequences, int(cases.first[case]), int(cases.entry[case])
     places = np.arange(max(first, entry - KEPT), entry)
     rows = rows_of_entries(cases, case, places)
@@ -162,7 +167,7 @@ def _listened(cases: Cases, case: int, width: int) -> _Listened:
 
 
 def _list(scores_W: Floats, listened: _Listened, rule: Rule, names: CatalogueIndex, seed: int) -> Int64s:
-    """The proposed rows, best first, at most `LIST`."""
+    """Return the rows of the list under a rule, best first, at most `LIST`."""
     scores_W = _by_rule(scores_W, listened, rule)
     gaps = [(rule.artist_gap, names.artists), (rule.album_gap, names.albums)]
     gaps = [(gap, index) for gap, index in gaps if gap > 1 and len(index)]
@@ -177,7 +182,7 @@ def _list(scores_W: Floats, listened: _Listened, rule: Rule, names: CatalogueInd
 
 
 def _by_rule(scores_W: Floats, listened: _Listened, rule: Rule) -> Floats:
-    """Scores with the shift of heard tracks, and -inf for masked tracks."""
+    """Return the scores under a rule: -inf for masked tracks, and heard tracks lowered or raised by its novelty."""
     scores_W = scores_W.copy()
     if rule.novelty == -1:
         familiar = np.unique(listened.heard)
@@ -194,7 +199,7 @@ def _by_rule(scores_W: Floats, listened: _Listened, rule: Rule) -> Floats:
 
 
 def _best(scores_W: Floats, count: int) -> Int64s:
-    """The rows with the best scores, best first. A score of -inf is no proposal."""
+    """Return the `count` rows with the best scores, best first, without those that score -inf."""
     count = min(count, len(scores_W))
     rows = np.argpartition(-scores_W, count - 1)[:count]
     rows = rows[np.argsort(-scores_W[rows], kind="stable")]

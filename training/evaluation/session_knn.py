@@ -42,9 +42,10 @@ EARLIER, HEARD, HEARD_LAST = 0.8, 0.2, 0.3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionKnn:
-    """The index: sessions numbered by their end, newest first, with their tracks, and the sessions of each track.
+    """A ranker with an index of past sessions: their tracks, and the sessions of each track. Sessions are numbered by their
+    end, newest first.
 
-    A track that was heard twice in a session has its later place.
+    If a session has a track twice, the later place counts.
     """
 
     name: str
@@ -73,7 +74,9 @@ class SessionKnn:
         return scores_BV.numpy()
 
     def _add(self, scores_BV: torch.Tensor, batch: Encoded, at_ms_B: Int64s) -> None:
-        """Add the neighbours' scores of each case, and lower those of the tracks that it has just heard."""
+        """Add to the scores what each case's nearest sessions say, and lower the scores of the tracks that the listener has
+        just heard.
+        """
         case, row, lag = distinct_wanted(batch, reach=self.reach)
         owner, session, place, weight = self._nearest(case, row, lag, at_ms_B)
         counts = np.diff(self.session_offsets)[session]
@@ -86,7 +89,9 @@ class SessionKnn:
         scores_BV[case, row] *= torch.from_numpy(np.where(lag == 0, HEARD_LAST, HEARD)).to(torch.float32)
 
     def _nearest(self, case: Int64s, row: Int64s, lag: Int64s, at_ms_B: Int64s) -> tuple[Int64s, Int64s, Int64s, Floats]:
-        """Find the neighbours of all cases: case, session, the newest shared track's place in it, similarity times match."""
+        """Find the nearest sessions of all cases. Returns for each pair: case, session, place of the newest shared track in the
+        session, and similarity times `match`.
+        """
         counts = np.minimum(np.diff(self.row_offsets)[row], self.recent)
         found_M = ranges(self.row_offsets[row], counts)
         sessions = max(1, len(self.session_ended_ms))
@@ -117,7 +122,7 @@ def session_knn(
     reach: int = 9,
     fade: float = 8.0,
 ) -> SessionKnn:
-    """Index the wanted tracks of the sessions in `parts`."""
+    """Build the index from the wanted tracks of the sessions in `parts`."""
     entries, number, place, ended_ms = by_session(split, parts)
     size = len(split.vocabulary)
     # np.unique finds the first of equal pairs
@@ -146,9 +151,9 @@ def session_knn(
 
 
 def by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, Int64s, Int64s]:
-    """Return the wanted entries of `parts` by session: rows, each one's session number, and its place in the session.
+    """Return the wanted entries of `parts`, grouped by session: row, session number, and place in the session of each.
 
-    Also returns the end of each session by number; the newest session is 0.
+    Also returns the time at which each session ended, by number. The newest session has number 0.
     """
     sequences = split.sequences
     entries = np.flatnonzero(split.known(parts) & is_wanted(sequences.outcome))
@@ -165,9 +170,10 @@ def by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, In
 
 
 def distinct_wanted(batch: Encoded, *, reach: int) -> tuple[Int64s, Int64s, Int64s]:
-    """Return the newest `reach` distinct wanted tracks of all histories, oldest first: case, row and lag (0 for the newest).
+    """Return the newest `reach` distinct wanted tracks of each history, oldest first: case, row and lag of each. The newest has
+    lag 0.
 
-    A track that was heard twice has its later place.
+    If a history has a track twice, the later place counts.
     """
     width = batch.tracks.shape[1]
     case, place = np.nonzero(is_wanted(batch.outcomes))

@@ -37,7 +37,8 @@ _ALIGNMENT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """The exported encoder, (tracks, outcomes) -> query, and the weights that it leaves out, by name. `items` is one of them.
+    """The encoder as an ONNX graph, (tracks, outcomes) -> query, and all weights of the artifact by name: its own and the
+    matrix `items`.
 
     With a session memory the encoder also returns the `remembered` rows [B, R] and the score bonus of each, `more` [B, R].
     """
@@ -61,7 +62,7 @@ def export_encoder(network: Network) -> Encoder:
 
 
 def write_weights(folder: Path, weights: Weights) -> dict[str, WeightRecord]:
-    """Write `weights.bin`. Returns the place of each weight in it."""
+    """Write `weights.bin`. Returns where each weight lies in it."""
     records: dict[str, WeightRecord] = {}
     with (folder / WEIGHTS).open("wb") as file:
         for name, array in sorted(weights.items()):
@@ -73,8 +74,8 @@ def write_weights(folder: Path, weights: Weights) -> dict[str, WeightRecord]:
 
 
 def write_graph(path: Path, encoder: ModelProto, tail: ModelProto, weights: Weights, records: dict[str, WeightRecord]) -> None:
-    """Write a graph: the encoder, then the scoring graph `tail`. Its weights are in the `weights.bin` that `records`
-    describe.
+    """Write the encoder and the scoring graph `tail` as one ONNX graph. It refers to the weights in `weights.bin`, whose places
+    `records` has.
     """
     graph = _join(encoder, tail, weights)
     _refer(graph, records)
@@ -84,7 +85,9 @@ def write_graph(path: Path, encoder: ModelProto, tail: ModelProto, weights: Weig
 
 @contextmanager
 def _short_table(network: Network) -> Iterator[None]:
-    """Shrink a table that is read out of `items` to three rows. The exporter copies tables, and its format ends at 2 GB."""
+    """Cut the tied embedding table to three rows during the `with` block, then restore it. The exporter would copy the table,
+    and its format ends at 2 GB.
+    """
     table = None if network.tied is None else network.get_parameter(network.tied)
     if table is None:
         yield
@@ -98,7 +101,9 @@ def _short_table(network: Network) -> Iterator[None]:
 
 
 def _export_encoder(network: Network) -> ModelProto:
-    """Export (tracks, outcomes, further inputs) -> query. Batch and length are dynamic."""
+    """Export the encoder, (tracks, outcomes, further inputs) -> query, by torch's exporter. Batch size and length are
+    dynamic.
+    """
     tracks = torch.tensor([[0, 0, 2], [2, 2, 2]])
     outcomes = (tracks > 0).to(torch.int64)
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length")
@@ -137,13 +142,15 @@ def _export_encoder(network: Network) -> ModelProto:
 
 
 def _shapes(free: object, given: Mapping[str, tuple[Any, Any]], long: Mapping[str, object]) -> tuple[object, ...]:
-    """Return the dynamic shapes of `Network.forward`'s parameters. Those of a copy head are one parameter."""
+    """Return the dynamic shape of each parameter of `Network.forward`. The inputs of a copy head form one parameter."""
     own = tuple(shape for name, (_, shape) in given.items() if name in long)
     return (free, free, *(shape for name, (_, shape) in given.items() if name not in long), *([own] if own else []))
 
 
 def _read_table_from_items(encoder: ModelProto, table: str, weights: Weights) -> None:
-    """Replace each lookup in `table` by a lookup in the first columns of `items`, so that the rows are stored once."""
+    """Replace each lookup in the embedding `table` by a lookup in the first columns of `items`, so that the file holds these
+    numbers once.
+    """
     width = weights.pop(table).shape[1]
     nodes = list(encoder.graph.node)
     del encoder.graph.node[:]
@@ -175,8 +182,8 @@ def _join(encoder: ModelProto, tail: ModelProto, weights: Weights) -> ModelProto
 
 
 def _in_file(array: npt.NDArray[np.generic]) -> bool:
-    """Say whether an array is stored in the weights file. Learned arrays are, so they can be verified; shapes and constants are
-    not.
+    """Return whether an array is stored in the weights file. Learned arrays are, so that they can be verified. Shapes and
+    constants are not.
     """
     return array.ndim > 0 and (array.dtype.kind == "f" or array.dtype in (np.int8, np.int32))
 

@@ -1,4 +1,4 @@
-"""Says whether the service and the trainer gave the same lists, and where they differ.
+"""Compares the lists of the service with the lists of the trainer, and shows where they differ.
 
 Shapes: C cases, L places of a list.
 """
@@ -24,7 +24,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A case in which the two lists differ: tracks with scores, best first."""
+    """A case whose list from the service differs from the trainer's. Both lists have tracks with scores, best first."""
 
     entry: int  # number in the log
     online: Sequence[tuple[str, float]]
@@ -33,7 +33,9 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
-    """The service and the trainer on the same cases: both metrics, the share of equal lists, the first differences."""
+    """The result of a replay: metrics of the service and of the trainer on the same cases, share of equal lists, first
+    differences.
+    """
 
     online: Measured
     offline: Measured
@@ -43,7 +45,9 @@ class Replayed:
 
 
 def compare(vocabulary: Vocabulary, cases: Cases, *, online: Answers, offline: Answers) -> tuple[float, list[Difference]]:
-    """Return the share of cases whose lists are equal, and the first `SHOWN` that differ; NaN without cases."""
+    """Compare the service's lists with the trainer's. Returns the share of cases with equal lists (NaN without cases), and the
+    first `SHOWN` differences.
+    """
     same = same_lists(online, offline)
 
     def named(answers: Answers, case: int) -> list[tuple[str, float]]:
@@ -60,9 +64,9 @@ def compare(vocabulary: Vocabulary, cases: Cases, *, online: Answers, offline: A
 
 
 def same_lists(one: Answers, other: Answers) -> Bools:
-    """Say for each case whether two answers hold the same list, [C].
+    """Return for each case whether two answers have the same list, [C].
 
-    Tracks may stand elsewhere only if their scores tie. They may be missing only if they tie with the other list's end.
+    Tracks with equal scores may change places. A track may be missing if its score equals the last score of the other list.
     """
     same: Bools = (one.lists == other.lists).all(axis=1)
     for case in np.flatnonzero(~same).tolist():
@@ -71,7 +75,9 @@ def same_lists(one: Answers, other: Answers) -> Bools:
 
 
 def _fits(one: Answers, other: Answers, case: int) -> bool:
-    """Say whether each track of the first list has the score that it has in the second, or would need there."""
+    """Return whether each track of the first list has its score in the second list, or, if the second list lacks it, the second
+    list's last score.
+    """
     theirs = dict(zip(other.lists[case].tolist(), other.list_scores[case].tolist(), strict=True))
     last = other.list_scores[case, -1].item()
     mine = zip(one.lists[case].tolist(), one.list_scores[case].tolist(), strict=True)
@@ -79,7 +85,7 @@ def _fits(one: Answers, other: Answers, case: int) -> bool:
 
 
 def print_replay(replayed: Replayed, console: Console) -> None:
-    """Print both rows of metrics, the number of equal lists, and the first that differ."""
+    """Print the metrics of service and trainer, the share of equal lists, and the first lists that differ."""
     print_table(Report(title="Replay", rankers=[replayed.online, replayed.offline]), console)
     console.print(f"{replayed.same:.2%} of {replayed.online.counts['cases']} lists are the same, ties apart")
     if replayed.degraded:

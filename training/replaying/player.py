@@ -48,7 +48,7 @@ class ReplayError(TrainingError):
 
 @dataclass(kw_only=True, slots=True)
 class Online:
-    """The replies of the service, filled case by case. `degraded` counts those that did not come from the model."""
+    """The service's replies to all cases, filled case by case. `degraded` counts replies that did not come from the model."""
 
     rows: list[list[int]] = field(default_factory=list)
     scores: list[list[float]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Online:
     degraded: int = 0
 
     def answers(self, cases: Cases) -> Answers:
-        """Return the replies in the evaluation's own form."""
+        """Convert the replies to the evaluation's `Answers`."""
         lists = np.zeros((len(cases), LIST), np.int32)
         scores = np.full((len(cases), LIST), -np.inf, np.float32)
         for case, (rows, values) in enumerate(zip(self.rows, self.scores, strict=True)):
@@ -74,7 +74,9 @@ async def ask_service(
     just_now: bool = False,
     tick: Callable[[], None] = lambda: None,
 ) -> Online:
-    """Post and ask for all cases. With `just_now` the times are of now, not the log's. `tick` is called after each case."""
+    """Post the entries of all listeners with cases, and ask the service at each case. With `just_now` events have times of now,
+    not the log's. `tick` is called after each case.
+    """
     count = len(cases)
     online = Online(rows=[[]] * count, scores=[[]] * count, own=[float("nan")] * count)
     sequence = np.searchsorted(split.sequences.offsets, cases.entry, side="right") - 1
@@ -94,7 +96,7 @@ async def ask_service(
 
 
 class _Listener:
-    """A listener who goes through the entries of one sequence: all of their entries, or those of a session."""
+    """Plays one sequence of the log to the service, as a listener: all entries of a user, or those of one session."""
 
     def __init__(
         self, client: httpx.AsyncClient, split: Split, cases: Cases, sequence: int, prefix: str, *, just_now: bool
@@ -113,14 +115,14 @@ class _Listener:
             self._entry_zero = datetime.now(UTC) - timedelta(milliseconds=stop)
 
     async def catch_up(self, stop: int) -> None:
-        """Post the entries before `stop` that are not posted yet, with the outcomes that were reported by then."""
+        """Post all entries before `stop` that were not posted before, with the outcomes reported by then."""
         events = [event for entry in range(self._next, stop) for event in self._events(entry)]
         self._next = stop
         for start in range(0, len(events), EVENTS_A_POST):
             await send(self._client, "POST", "/v1/events", json={"events": events[start : start + EVENTS_A_POST]})
 
     async def ask(self, case: int, online: Online) -> None:
-        """Ask for the list, and for the target's score if the model knows the target."""
+        """Request the list for a case and, if the vocabulary has the target, the target's score."""
         path = f"/v1/users/{quote(self._id, safe='')}/next"
         reply = await send(self._client, "GET", path, params={"count": LIST})
         online.degraded += reply["degraded"]
@@ -133,7 +135,7 @@ class _Listener:
             online.own[case] = tracks[0]["score"] if tracks else -np.inf
 
     def _rows(self, case: int, track_ids: Sequence[str]) -> list[int]:
-        """The rows of proposed tracks. A copy head proposes unknown ones of the listener, which have request-local rows."""
+        """Return the rows of proposed tracks. Tracks without a row, which a copy head proposes, have request-local rows."""
         rows = [self._split.vocabulary.row(track_id) for track_id in track_ids]
         if UNKNOWN not in rows:
             return rows
@@ -141,7 +143,9 @@ class _Listener:
         return [own.get(track_id, UNKNOWN) if row == UNKNOWN else row for row, track_id in zip(rows, track_ids, strict=True)]
 
     def _events(self, entry: int) -> Iterator[dict[str, str]]:
-        """Yield the events of a player from this entry to the next. All have its time, at which a play comes before its end."""
+        """Yield the events that a player sends between this entry and the next. All have the entry's time: by their type, the
+        service reads a play before its end.
+        """
         outcome, *later = self._outcomes(entry)
         if entry < self._first and outcome not in (Outcome.LIKED, Outcome.DISLIKED):
             return
@@ -164,13 +168,13 @@ class _Listener:
         return reports
 
     def _outcomes(self, entry: int) -> list[Outcome]:
-        """Return all outcomes that an entry had, the newest last. Of an entry before the sequence, only the newest counts."""
+        """Return all outcomes that an entry had, the newest last. Entries before this sequence have only the newest."""
         sequences = self._split.sequences
         late = slice(*np.searchsorted(sequences.late_entry, (entry, entry + 1))) if entry >= self._first else slice(0)
         return [*map(Outcome, sequences.late_before[late].tolist()), Outcome(int(sequences.outcome[entry]))]
 
     def _event(self, entry: int, kind: str, *, at: int, number: str) -> dict[str, str]:
-        """Make an event of `entry` with the time of the entry `at`."""
+        """Make an event about `entry` that happens at the time of the entry `at`."""
         sequences = self._split.sequences
         if self._entry_zero is None or at < self._first:
             moment = _EPOCH + timedelta(milliseconds=int(sequences.at_ms[at]))

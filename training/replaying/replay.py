@@ -52,8 +52,8 @@ def replay(
 ) -> Replayed:
     """Replay the test part of `log` against the service at `url`, which serves the artifact in `folder`; print the result.
 
-    `listeners` of those with cases are drawn evenly; 0 takes all. `at_once` are in flight together. `prefix` begins their ids
-    and those of their events. `key` is an API key of the service. ReplayError if the artifact's recipe cannot be read, if its
+    `listeners` is how many listeners to replay (0: all), and `at_once` how many of them at the same time. Ids of listeners and
+    events begin with `prefix`. `key` is an API key of the service. ReplayError if the artifact's recipe cannot be read, if its
     tracks are not the log's, or if the service serves another version; ServiceError if it stops answering.
     """
     found = artifact.load(folder)
@@ -96,7 +96,7 @@ def replay(
 
 
 def draw_listeners(cases: Cases, listeners: int) -> Cases:
-    """Return the cases of so many listeners, drawn evenly from first to last; all cases if `listeners` is 0."""
+    """Return the cases of `listeners` listeners, picked at even distances; all cases if `listeners` is 0."""
     users = np.unique(cases.user)
     if not 0 < listeners < len(users):
         return cases
@@ -105,7 +105,8 @@ def draw_listeners(cases: Cases, listeners: int) -> Cases:
 
 
 def moved_back(cut: Split, now_ms: int, age_ms: int = LATE_MS) -> Split:
-    """Move all entries back if the newest is younger than `age_ms`: the service would take a session of today for going on.
+    """Move all entries back in time if the newest is younger than `age_ms`. Otherwise the service would still count a session
+    as current.
 
     A copy head reads ages. The run takes minutes, and each case is asked at another time. For entries of two years ago that
     makes no difference.
@@ -116,21 +117,22 @@ def moved_back(cut: Split, now_ms: int, age_ms: int = LATE_MS) -> Split:
 
 
 def asked_at(cases: Cases, cut: Split, now_ms: int) -> Cases:
-    """Ask all cases at one moment, after all sessions. A model that reads gaps finds the time from the newest entry to then.
+    """Set one time of request for all cases, after all sessions. A model that reads gaps then reads the gap from the newest
+    entry to this time.
 
-    A run of some minutes can count a pause of hours or of few days as one code more.
+    During a run of some minutes a pause of hours or of a few days can get the next higher gap code.
     """
     away_ms = np.where(cases.lengths > 0, cases.away_ms + now_ms - cut.sequences.at_ms[cases.entry], 0)
     return replace(cases, away_ms=away_ms, asked=Asked(now_ms, in_session=False), split=cut)
 
 
 def going_on(cases: Cases) -> Cases:
-    """Take each history as heard without a pause and asked at its end, like a session of just now."""
+    """Set all gaps to short ones, and the time of the request to the end of the history, as in a session heard just now."""
     return replace(cases, gaps=np.full_like(cases.gaps, GOING_ON), away_ms=np.zeros_like(cases.away_ms))
 
 
 def without_skipped(cases: Cases) -> Cases:
-    """Exclude also the tracks that the listener left in each history, as the service does within a session."""
+    """Exclude also the tracks that the listener skipped in each history, as the service does within a session."""
     excluded = []
     for case, (start, stop) in enumerate(zip(cases.starts.tolist(), cases.stops.tolist(), strict=True)):
         left = ~is_wanted(cases.outcomes_of(case))

@@ -27,7 +27,7 @@ PLAYS_AT_ONCE = 1 << 15
 
 
 def answer_with(found: Artifact, cases: Cases) -> Answers:
-    """Return the artifact's answer to each case. Ranks are counted within its lists of `LIST`."""
+    """Return the artifact's answer to each case. The rank of a target is its place in the list of `LIST` tracks."""
     model, rank = _session(found.folder / artifact.MODEL), _session(found.folder / artifact.RANK)
     long = found.manifest.long_history
     size = min(AT_A_TIME, max(1, PLAYS_AT_ONCE // long)) if long else AT_A_TIME
@@ -64,7 +64,9 @@ def _answer_batch(
 
 
 def with_own_rows(excluded_Bn: Ints, rows: Sequence[Int64s], own_tracks_BL: Ints) -> Ints:
-    """Add request-local rows to those excluded of each case, int64 [B, more], as far as the long history reaches them."""
+    """Append each case's `rows` of disliked own tracks to its excluded rows, `[B, n + more]`. Rows above the largest row of its
+    long history are left out.
+    """
     reached = [one[one <= own_L.max(initial=0)] for one, own_L in zip(rows, own_tracks_BL, strict=True)]
     more_Bm = np.full((len(rows), max(map(len, reached), default=0)), PADDING, np.int64)
     for line, one in zip(more_Bm, reached, strict=True):
