@@ -10,7 +10,7 @@ SLICE = 1_000
 
 
 async def known_rows(vocabulary: Vocabulary, track_ids: Collection[str]) -> list[int]:
-    """Returns the rows of the known ones among `track_ids`, in order."""
+    """Return the rows of those `track_ids` that the vocabulary has, in order."""
     if len(track_ids) <= SLICE:
         return vocabulary.known_rows(track_ids)
     rows: list[int] = []

@@ -30,7 +30,7 @@ _CHECKSUMS = [struct.Struct(f"<{count}H") for count in range(PLACED + 1)]
 
 
 class Proposed(NamedTuple):
-    """The source of a proposed track: a model's version, the arm of the split, and the track's rank."""
+    """Who proposed a track: model version, arm of the split, and the track's rank in the reply."""
 
     version: str
     arm: str
@@ -38,20 +38,20 @@ class Proposed(NamedTuple):
 
 
 def new_unique(now_ms: int) -> str:
-    """Makes the first part of an id: the time and random bits."""
+    """Make the first part of an id: the time and random bits."""
     return f"{now_ms:012x}{random.getrandbits(64):016x}"
 
 
 def new_request_id(unique: str, arm: str, version: str, track_ids: Sequence[str] = ()) -> str:
-    """Makes the id of a reply with `track_ids`, best first, from a `new_unique` part."""
+    """Make the id of a reply with `track_ids`, best first. `unique` comes from `new_unique`."""
     checksums = [_checksum(track_id) for track_id in track_ids[:PLACED]]
     places = urlsafe_b64encode(_CHECKSUMS[len(checksums)].pack(*checksums)).rstrip(b"=").decode()
     return f"{unique}.{arm}.{places}.{version}"
 
 
 def proposed_by(request_id: str, track_id: str) -> Proposed | None:
-    """Returns the source of a track in the reply of this id. None if the id has another form, or if the reply lacks the
-    track.
+    """Return the version, arm and rank that proposed a track in the reply with this id. Returns None if the id has another form
+    or the reply lacks the track.
     """
     parts = _parts_of(request_id)
     if parts is None:
@@ -65,7 +65,7 @@ def proposed_by(request_id: str, track_id: str) -> Proposed | None:
 
 @lru_cache(1024)  # the events of one reply often arrive together
 def _parts_of(request_id: str) -> tuple[str, str, tuple[int, ...]] | None:
-    """Returns version, arm and checksums of the tracks in an id; None if it has another form."""
+    """Return the version, the arm and the tracks' checksums in an id; None if the id has another form."""
     try:
         unique, arm, places, version = request_id.split(".", 3)
         packed = urlsafe_b64decode(f"{places}===")

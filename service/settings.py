@@ -49,7 +49,7 @@ def _origin(value: str) -> str:
 
 
 def _none_if_blank(value: object) -> object:
-    """Takes an empty variable as not set. `docker-compose.yml` passes such variables on."""
+    """Replace an empty value by None. `docker-compose.yml` passes variables that are not set as empty ones."""
     return None if isinstance(value, str) and not value.strip() else value
 
 
@@ -186,7 +186,7 @@ class Settings(BaseSettings):
 
     @property
     def is_locked(self) -> bool:
-        """Whether requests need a key."""
+        """Return whether requests need a key."""
         of_keys = (self.api_keys, self.api_keys_file, self.admin_keys, self.admin_keys_file)
         return any((*of_keys, self.jwt_key, self.jwt_public_key_file))
 
@@ -196,7 +196,7 @@ CLIENTS_KEY = "NEXTTRACK_KEY"
 
 
 def unknown(environment: Mapping[str, str]) -> list[str]:
-    """Returns a sentence for each variable that looks like a setting and is none."""
+    """Return a sentence for each environment variable that begins like a setting but is not one."""
     names = sorted(name.upper() for name in Settings.model_fields)
     sentences = []
     for variable, value in environment.items():

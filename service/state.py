@@ -19,7 +19,7 @@ from service.take_downs import TakeDowns
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class State:
-    """The parts that routes use. The lifespan in `service.app` makes them."""
+    """The parts of the service that routes use. The lifespan in `service.app` makes them."""
 
     models: ModelRegistry
     shadow: Shadow

@@ -21,10 +21,10 @@ logger = structlog.get_logger()
 
 
 class TakeDowns:
-    """The list as this process knows it."""
+    """The list of take-downs as this process knows it, updated from Redis."""
 
     def __init__(self, store: TakeDownStore, clock: Callable[[], int]) -> None:
-        """`clock` gives Unix time in milliseconds."""
+        """`clock` returns Unix time in milliseconds."""
         self._store, self._clock = store, clock
         self._version: Version | None = None
         self._changing = asyncio.Lock()
@@ -33,11 +33,11 @@ class TakeDowns:
         """A new object after each change."""
 
     def fault(self) -> str | None:
-        """Say why this process may propose a track that was taken down; None if it knows the list."""
+        """Return why this process may propose a track that was taken down; None if it knows the list."""
         return "the list of take-downs has not been read yet" if self._version is None else None
 
     async def add(self, block: Block) -> bool:
-        """Takes a block down for everybody; in force here at once. Returns False if the list is full.
+        """Take a block down for everybody. It holds in this process at once. Returns False if the list is full.
 
         Raises StoreUnavailableError.
         """
@@ -49,13 +49,13 @@ class TakeDowns:
         return room
 
     async def remove(self, block: Block) -> None:
-        """Ends a take-down. Raises StoreUnavailableError."""
+        """End a take-down. Raises StoreUnavailableError."""
         async with self._changing:
             await self._store.remove(block)
             self.blocks = self.blocks.without(block)
 
     async def refresh(self) -> None:
-        """Takes over the list that Redis has; leaves the known one if Redis does not answer."""
+        """Read the list from Redis. If Redis does not answer, the known list stays in force."""
         try:
             async with self._changing:
                 await self._refresh()
@@ -73,7 +73,7 @@ class TakeDowns:
         self._version, self.blocks = listed
 
     def _has_lost(self, found: Version) -> bool:
-        """Whether Redis has another list than before, or an older state of it."""
+        """Return whether Redis has lost changes: it has another list than the known one, or an older state of it."""
         known = self._version
         if known is None or not known.lineage:
             return False
@@ -81,7 +81,7 @@ class TakeDowns:
 
 
 async def repeat(refresh: Callable[[], Awaitable[None]], interval_s: float) -> None:
-    """Calls `refresh` at intervals until it is cancelled, also after an error."""
+    """Call `refresh` every `interval_s` seconds until cancelled, even after it has failed."""
     while True:
         await asyncio.sleep(interval_s)
         try:

@@ -81,14 +81,16 @@ class LogWriter:
                 self._report(lines)
 
     def report_to(self, report: Callable[[int], object]) -> None:
-        """Call `report` with the number of dropped lines: now with all so far, and later with each loss."""
+        """Call `report` at once with the number of lines dropped so far, and later again whenever lines are dropped."""
         with self._lock:
             self._report, before = report, self._dropped
         if before:
             report(before)
 
     def drain(self, within_s: float) -> None:
-        """Wait until the queue is written, at most `within_s`. Later lines and calls wait no longer than this first one."""
+        """Wait until the queue is written, for at most `within_s` seconds. Later calls do not wait beyond this first
+        deadline.
+        """
         self._deadline = self._deadline or time.monotonic() + within_s
         self._wait(self._deadline)
 
@@ -139,7 +141,7 @@ class LogWriter:
 
 
 def _grouped(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield whole lines in groups of at most `_AT_ONCE` bytes. A longer line is a group of its own."""
+    """Yield the lines in groups of at most `_AT_ONCE` bytes. A longer line is a group of its own."""
     group: list[bytes] = []
     size = 0
     for line in lines:

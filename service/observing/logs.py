@@ -93,7 +93,9 @@ def configure(
 
 
 class Trouble:
-    """Warns of a continuing failure: at once, and then every `AGAIN_S` with the number of failures since."""
+    """Logs a warning about a failure at once, and then every `AGAIN_S` while it continues, with the number of failures
+    since.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -108,7 +110,9 @@ class Trouble:
 
 
 class RequestLog:
-    """Writes a line for each request, in the format for people through structlog. Without a writer it writes none."""
+    """Logs one line for each request. JSON lines are encoded here, lines for people by structlog. Without a writer it logs
+    nothing.
+    """
 
     def __init__(
         self,
@@ -153,7 +157,7 @@ class RequestLog:
 
 
 def _hide_users(pseudonyms: Pseudonyms, _: object, __: str, line: EventDict) -> EventDict:
-    """A processor that replaces user ids by pseudonyms, in all fields that contain one."""
+    """Replace user ids by pseudonyms in all fields of a log line that contain one. This is a structlog processor."""
     if "user_id" in line:
         line["user_id"] = pseudonyms.user(str(line["user_id"]))
     if "path" in line:
@@ -162,14 +166,18 @@ def _hide_users(pseudonyms: Pseudonyms, _: object, __: str, line: EventDict) -> 
 
 
 class _Handler(logging.StreamHandler[LogWriter]):
-    """Passes the lines of `logging` to the writer. A line that cannot be rendered is counted, not printed on stderr."""
+    """A `logging` handler that passes lines to the writer. It counts a line that cannot be rendered, and prints nothing on
+    stderr.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  # the name and argument of `logging`
         self.stream.drop(1)
 
 
 def _stdout() -> int:
-    """Return the descriptor of stdout, or of /dev/null if the process has none: a socket might have got its number."""
+    """Return the descriptor of stdout. If the process has no stdout, return one of /dev/null, since a socket may have got the
+    same number.
+    """
     return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else 1
 
 

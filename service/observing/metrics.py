@@ -167,19 +167,19 @@ class Metrics:
             scope["model"].overhead.observe(max(0.0, elapsed_s - onnx_s))
 
     def outcome(self, outcome: ProposalOutcome) -> None:
-        """Count the outcome of a proposal. Clients could invent versions, so versions beyond `MOST_VERSIONS` count as
+        """Count the outcome of a proposal. Clients could invent model versions, so from `MOST_VERSIONS` on a new one counts as
         `other`.
         """
         version = _bounded(outcome.version, self._versions, MOST_VERSIONS)
         self._outcomes_of(*outcome._replace(version=version)).inc()
 
     def refused(self, status: int, requests: int) -> None:
-        """Count requests that the server refused before a route was known."""
+        """Count requests that the server refused before they had a route."""
         self._requests_of("refused", "none", str(int(status))).inc(requests)
 
     @contextmanager
     def redis_timer(self, operation: str) -> Iterator[None]:
-        """Measure one round trip to Redis, failed ones too."""
+        """Measure the duration of a round trip to Redis inside the `with` block. Failed round trips count too."""
         started = time.perf_counter()
         try:
             yield
@@ -207,7 +207,7 @@ class Metrics:
 
 
 def _bounded(label: str, known: set[str], most: int) -> str:
-    """Returns the label, or `other` where it would be one more than `most`."""
+    """Return the label, or `other` if it is a new one and there are `most` labels already."""
     if len(known) < most:
         known.add(label)
     return label if label in known else "other"

@@ -10,7 +10,7 @@ OUTCOMES: tuple[OutcomeName, ...] = ("completed", "skipped", "liked", "disliked"
 
 
 class ProposalOutcome(NamedTuple):
-    """The outcome of one proposal, and the source of the track."""
+    """The outcome of one proposed track, with the model, the arm and the rank that proposed it."""
 
     version: str
     arm: str
@@ -19,10 +19,10 @@ class ProposalOutcome(NamedTuple):
 
 
 def outcome_of(event: Event, skip: SkipRule) -> ProposalOutcome | None:
-    """Returns the outcome that an event reports.
+    """Return the outcome that an event reports about a proposed track.
 
-    None for the start of a play, for a private event, and for an event that names no reply of ours with its track. The skip
-    rule decides between completed and skipped.
+    Returns None for the start of a play, for a private event, and if `request_id` is not a reply of this service with the
+    track. The skip rule decides between completed and skipped.
     """
     if event.request_id is None or event.private or event.type is EventType.PLAY:
         return None

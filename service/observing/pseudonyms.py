@@ -17,7 +17,7 @@ DIGITS = 16
 
 
 def pseudonyms(key: SecretStr | None) -> "Pseudonyms | None":
-    """Returns the pseudonyms that the settings configure. None if ids are logged as they are."""
+    """Return the pseudonyms that the settings configure; None if user ids are logged unchanged."""
     return None if key is None else Pseudonyms(key.get_secret_value())
 
 
@@ -28,11 +28,11 @@ class Pseudonyms:
         self._hmac = hmac.new(key.encode(), digestmod=hashlib.sha256)
 
     def user(self, user_id: str) -> str:
-        """Returns the pseudonym of a user id."""
+        """Return the pseudonym of a user id."""
         return self._of(user_id.encode(errors="surrogatepass"))
 
     def path(self, path: str) -> str:
-        """Returns a request's path with the pseudonym in place of the user id."""
+        """Return a request's path with the user id replaced by its pseudonym."""
         match = _OF_USER.match(path)
         if match is None:
             return path

@@ -20,7 +20,7 @@ POINTS = 240
 
 
 class Reading(NamedTuple):
-    """The counts at a moment, since the service started, and the latency of proposals as cumulated buckets."""
+    """The counts since the service started at one moment, and the latency of proposals as cumulative buckets."""
 
     at_ms: int
     counts: Mapping[str, int]
@@ -28,26 +28,26 @@ class Reading(NamedTuple):
 
 
 class RecentTraffic:
-    """The readings of the last hour."""
+    """Stores readings of the metrics from the last hour, and computes the points between them."""
 
     def __init__(self, families: Callable[[], Iterable[Metric]], clock: Callable[[], int]) -> None:
-        """`families` gives the metrics of all workers, `clock` Unix time in milliseconds."""
+        """`families` returns the metrics of all workers. `clock` returns Unix time in milliseconds."""
         self._families, self._clock = families, clock
         self._readings: deque[Reading] = deque(maxlen=POINTS + 1)
 
     def read(self) -> None:
-        """Take a reading."""
+        """Read the metrics and store the reading."""
         of_name = {family.name: family for family in self._families()}
         self._readings.append(Reading(self._clock(), totals(of_name), proposal_buckets(of_name)))
 
     async def read_again_and_again(self) -> None:
-        """Take a reading every `EVERY_S`, in a thread: with many workers there are many files to read."""
+        """Read the metrics every `EVERY_S` seconds, until cancelled. It uses a thread, because many workers have many files."""
         while True:
             await asyncio.to_thread(self.read)
             await asyncio.sleep(EVERY_S)
 
     def points(self) -> Sequence[Mapping[str, Any]]:
-        """Returns what happened between one reading and the next, oldest first."""
+        """Return the difference of each reading to the one before it, oldest first."""
         return [_point(before, after) for before, after in pairwise(self._readings)]
 
 

@@ -21,13 +21,15 @@ class LoggedTrouble(NamedTuple):
 
 
 class RecentTrouble:
-    """The latest `KEPT` warnings and errors. It is a structlog processor, placed after the one that adds the level."""
+    """Stores the latest `KEPT` warnings and errors. It is a structlog processor that must follow the one that adds the
+    level.
+    """
 
     def __init__(self) -> None:
         self._latest: deque[LoggedTrouble] = deque(maxlen=KEPT)
 
     def __call__(self, _: object, __: str, line: EventDict) -> EventDict:
-        """Store a line. Causes are left out, because they may name hosts; the log has them."""
+        """Store a warning or error. The cause is left out, because it may name hosts; the log has it."""
         if line.get("level") in _LEVELS:
             times = line.get("times")
             what = str(line.get("event"))

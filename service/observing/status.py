@@ -47,7 +47,7 @@ def traffic(families: Iterable[Metric]) -> dict[str, Any]:
 
 
 def totals(families: Mapping[str, Metric]) -> dict[str, int]:
-    """Returns how many requests, errors of the service, proposals and degraded replies there were since the start."""
+    """Return the number of requests, server errors, proposals and degraded replies since the start."""
     requests = [(labels["status"], value) for labels, value in _counts(families, "nexttrack_requests")]
     return {
         "requests": int(sum(value for _, value in requests)),
@@ -58,7 +58,7 @@ def totals(families: Mapping[str, Metric]) -> dict[str, int]:
 
 
 def proposal_buckets(families: Mapping[str, Metric]) -> Buckets:
-    """Returns the latency of `PROPOSALS` together."""
+    """Return one latency histogram of all routes in `PROPOSALS`."""
     together = defaultdict[float, float](float)
     for labels, buckets in _histograms(families, "nexttrack_request_seconds"):
         for limit, count in buckets if labels["route"] in PROPOSALS else ():
@@ -67,7 +67,9 @@ def proposal_buckets(families: Mapping[str, Metric]) -> Buckets:
 
 
 def outcomes_by_hour(counts: Iterable[tuple[int, ProposalOutcome, int]]) -> list[dict[str, Any]]:
-    """Returns the outcomes of each hour (Unix ms of its begin), version and arm, all ranks together; the oldest hour first."""
+    """Return the counted outcomes of each hour, model version and arm, over all ranks. The oldest hour is first; an hour is the
+    Unix time in ms at which it began.
+    """
     of_hour: defaultdict[tuple[int, str, str], dict[str, int]] = defaultdict(_none_yet)
     for hour_ms, outcome, times in counts:
         of_hour[hour_ms, outcome.version, outcome.arm][outcome.outcome] += times
@@ -78,8 +80,8 @@ def outcomes_by_hour(counts: Iterable[tuple[int, ProposalOutcome, int]]) -> list
 
 
 def outcomes_by_model(counts: Iterable[tuple[ProposalOutcome, int]]) -> list[dict[str, Any]]:
-    """Returns the outcomes of each version and arm, for all ranks together and for each rank. Versions with the most come
-    first.
+    """Return the counted outcomes of each model version and arm, over all ranks and for each rank. Versions with the most
+    outcomes are first.
     """
     of_model: defaultdict[tuple[str, str], defaultdict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(_none_yet))
     for outcome, times in counts:
@@ -110,7 +112,9 @@ def _counts(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Mapping
 
 
 def _histograms(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Mapping[str, str], Buckets]]:
-    """Yields the labels of each histogram and its buckets: the upper limit in seconds, and the number of values up to it."""
+    """Yield each histogram's labels and buckets. A bucket is its upper limit in seconds and the number of values up to this
+    limit.
+    """
     buckets: defaultdict[tuple[tuple[str, str], ...], list[tuple[float, float]]] = defaultdict(list)
     for sample in families[name].samples if name in families else ():
         if sample.name == f"{name}_bucket":
@@ -121,7 +125,7 @@ def _histograms(families: Mapping[str, Metric], name: str) -> Iterator[tuple[Map
 
 
 def quantiles(buckets: Buckets) -> dict[str, float]:
-    """Returns the `QUANTILES` of a histogram in milliseconds. It must have counted something."""
+    """Return the `QUANTILES` of a histogram in milliseconds. The histogram must not be empty."""
     return {name: round(1000 * _quantile(buckets, share), 3) for name, share in QUANTILES.items()}
 
 

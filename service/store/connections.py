@@ -12,16 +12,16 @@ from service.store.redis_connection import Command, ServerClient
 
 
 class RedisClient(Protocol):
-    """A client of Redis. All methods raise StoreUnavailableError if it does not answer in time."""
+    """A client of Redis. All methods raise StoreUnavailableError if Redis does not answer in time."""
 
     is_cluster: ClassVar[bool]
     """Whether a script reaches the keys of one slot only."""
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Runs commands in one round trip and returns their replies. A command that Redis refuses has its error as reply.
+        """Run commands in one round trip and return their replies. If Redis refuses a command, its reply is the error.
 
-        On one server, several commands are one transaction. On a cluster each is a transaction of its own, and
-        `service.store.redis_cluster.key_of` says which key decides its node.
+        On one server, several commands are one transaction. On a cluster each command is its own transaction, and
+        `service.store.redis_cluster.key_of` decides which node runs it.
         """
 
     async def ping(self) -> None:
@@ -39,7 +39,9 @@ def connect(url: str, timeout: timedelta) -> RedisClient:
 
 
 def check(url: str) -> str:
-    """Returns `url` if a connection can be made from it. ValueError otherwise, whose text has no part of a password."""
+    """Return `url` if a connection can be made from it. Otherwise raises ValueError with a text that has no part of a
+    password.
+    """
     _check_parts(url)
     try:
         connect(url, timedelta(seconds=1))
@@ -50,7 +52,9 @@ def check(url: str) -> str:
 
 
 def _check_parts(url: str) -> None:
-    """Refuses what redis-py lets pass, or refuses with a text that may have a part of the password."""
+    """Raise ValueError for URLs that redis-py would accept although they are wrong, or would refuse with a text that shows the
+    password.
+    """
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  # reading it checks it

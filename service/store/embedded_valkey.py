@@ -48,7 +48,9 @@ class EmbeddedError(Exception):
 
 @contextmanager
 def running(state_dir: Path) -> Iterator[str]:
-    """Runs a Valkey with its data under `state_dir`, and gives its URL. EmbeddedError if it cannot run."""
+    """Run a Valkey with its data under `state_dir` during the `with` block, and yield its URL. Raises EmbeddedError if it
+    cannot run.
+    """
     binary = _binary()
     folder = state_dir.resolve() / "valkey"
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ def running(state_dir: Path) -> Iterator[str]:
 
 
 class _Keeper:
-    """Starts the server again whenever it ends, until it is told to stop. A thread waits for the server's end."""
+    """Restarts the server whenever it ends, until `stop`. A thread waits for the server to end."""
 
     def __init__(self, server: subprocess.Popen[bytes], start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self._server, self._start = server, start
@@ -77,11 +79,11 @@ class _Keeper:
         self._thread = threading.Thread(target=self._keep, name="embedded Valkey", daemon=True)
 
     def start(self) -> None:
-        """Watches the server from now on."""
+        """Start the thread that watches the server."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the server that runs now, and starts no other."""
+        """Stop the server, and do not restart it."""
         with self._starting:
             self._stopping.set()
         _stop(self._server)
@@ -125,7 +127,7 @@ def _binary() -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Locks the folder for this process. The kernel releases the lock however the process ends."""
+    """Hold a lock on the folder during the `with` block. The kernel releases the lock however the process ends."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -143,7 +145,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _socket_path(folder: Path) -> Iterator[Path]:
-    """Gives the path of the socket: beside the data, or in a temporary folder if that path is too long."""
+    """Yield the path of the socket: in the data folder, or in a temporary folder if that path is too long."""
     path = folder / "socket"
     if len(os.fsencode(path)) <= SOCKET_BYTES and " " not in str(path):  # a URL with a space is no URL
         path.unlink(missing_ok=True)
@@ -201,7 +203,9 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _stop_leftover(folder: Path) -> None:
-    """Stops a Valkey that outlived its service. We hold the lock, so nobody uses it."""
+    """Stop a Valkey that is still running from an earlier service. This process holds the folder's lock, so no other service
+    uses it.
+    """
     address = folder / "address"
     if not address.is_file():
         return
@@ -214,7 +218,9 @@ def _stop_leftover(folder: Path) -> None:
 
 
 def _ask(path: Path, command: bytes) -> bytes | None:
-    """Returns the first line of the answer of the server at `path`. It is empty without an answer, None if nobody listens."""
+    """Send a command to the server at `path` and return the first line of its answer. Empty if it does not answer; None if no
+    server listens.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(1)
         try:

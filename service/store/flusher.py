@@ -19,10 +19,10 @@ _flush: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has 
 
 
 class Flusher:
-    """A thread that flushes the append-only files in a folder every `FLUSH_S`, those that have grown."""
+    """A thread that flushes the append-only files of a folder to the disk every `FLUSH_S` seconds, if they have grown."""
 
     def __init__(self, folder: Path, *, flush: Callable[[int], None] = _flush) -> None:
-        """`flush` is given a file descriptor."""
+        """`flush` is called with a file descriptor."""
         self._folder, self._flush = folder, flush
         self._flushed: dict[Path, int] = {}  # each file's size when it was flushed
         self._stopping = threading.Event()
@@ -30,17 +30,17 @@ class Flusher:
         self._trouble = Trouble("the embedded Valkey's events are not flushed to the disk; a power cut may lose them")
 
     def start(self) -> None:
-        """Flushes from now on."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Flushes no more. Valkey flushes everything itself when it is told to stop."""
+        """Stop the thread. Valkey itself flushes everything when it is stopped."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def flush(self) -> None:
-        """Flushes the files that have grown since their last flush. OSError if the disk refuses."""
+        """Flush the files that have grown since their last flush. Raises OSError if the disk refuses."""
         sizes = self._sizes()
         self._flushed = {path: size for path, size in self._flushed.items() if path in sizes}
         for path, size in sizes.items():

@@ -24,12 +24,12 @@ _SIZE = 16
 
 
 def digest_of(user_id: str) -> bytes:
-    """Returns the digest of a user id, 16 bytes."""
+    """Return the 16-byte digest of a user id."""
     return hashlib.blake2b(user_id.encode("utf-8", "surrogatepass"), digest_size=_SIZE).digest()
 
 
 def commands_to_announce(user_id: str) -> list[Command]:
-    """Returns the commands that tell all processes that a listener is forgotten."""
+    """Return the Redis commands that tell all processes to forget a listener."""
     return [
         ("XADD", KEY, "MAXLEN", "~", MOST, "*", "digest", digest_of(user_id)),
         ("PEXPIRE", KEY, KEPT_S * 1_000),
@@ -37,7 +37,7 @@ def commands_to_announce(user_id: str) -> list[Command]:
 
 
 class ForgottenListeners:
-    """Reads who was forgotten."""
+    """Polls Redis for forgotten listeners, and lets this process forget them too."""
 
     def __init__(
         self,
@@ -47,15 +47,18 @@ class ForgottenListeners:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`forget` is given the digest of each listener who was forgotten. `clock` gives seconds."""
+        """`forget` is called with the digest of each forgotten listener; `forget_all` if some may have been missed. `clock`
+        returns seconds.
+        """
         self._client, self._forget, self._forget_all, self._clock = client, forget, forget_all, clock
         self._read_at = clock()
         self._done, self._newest = b"-", b"-"  # entries of the stream: all up to `done` were applied twice, to `newest` once
 
     async def refresh(self) -> None:
-        """Forgets whom other processes have forgotten. Without Redis it tries again at the next call.
+        """Read from Redis which listeners were forgotten, and forget them here. Without Redis the next call tries again.
 
-        Each listener is forgotten twice, since a read that was under way at the first time may have come back after it.
+        Each listener is forgotten twice, because a read of the store that was in progress the first time may have restored
+        their data.
         """
         start = self._done if self._done == b"-" else b"(" + self._done
         try:

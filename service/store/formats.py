@@ -26,7 +26,7 @@ _VERSION_BYTE = bytes([VERSION])
 
 
 def pack_event(event: Event) -> bytes:
-    """Packs an event as a stored value."""
+    """Pack an event as a stored value."""
     if event[-1]:
         return _VERSION_BYTE + _encode(event)
     size = len(event) - 1
@@ -36,13 +36,15 @@ def pack_event(event: Event) -> bytes:
 
 
 def unpack_events(count: int, values: bytes) -> list[Event]:
-    """Unpacks `count` stored events that stand end to end; msgspec.MsgspecError if one of them cannot be read."""
+    """Unpack `count` stored events from one value that holds them end to end. Raises msgspec.MsgspecError if one cannot be
+    read.
+    """
     array_header = b"\xdd" + (2 * count).to_bytes(4, "big")  # of a version and an event each
     return cast("list[Event]", _decode_all(array_header + values)[1::2])
 
 
 def unpack_readable(values: Iterable[bytes]) -> tuple[list[Event], list[str]]:
-    """Unpacks the stored events that can be read. For the others it returns why not: `UNKNOWN` or `BROKEN`."""
+    """Unpack the stored events that can be read. Also returns the reason for each of the others: `UNKNOWN` or `BROKEN`."""
     events, reasons = list[Event](), list[str]()
     for value in values:
         event = unpack_event(value)
@@ -54,7 +56,7 @@ def unpack_readable(values: Iterable[bytes]) -> tuple[list[Event], list[str]]:
 
 
 def unpack_event(value: bytes) -> Event | None:
-    """Unpacks a stored event; None if it cannot be read."""
+    """Unpack a stored event; None if it cannot be read."""
     if value[:1] != _VERSION_BYTE:
         return None
     try:
@@ -65,12 +67,12 @@ def unpack_event(value: bytes) -> Event | None:
 
 
 def pack_opinion(event: Event) -> str:
-    """Packs a like or dislike as a stored value, which `record.lua` compares by its time and type."""
+    """Pack a like or dislike as a stored value. `record.lua` compares such values by time and type."""
     return f"{VERSION}{event.type.value}{event.at_ms}"
 
 
 def unpack_opinion(value: bytes) -> tuple[EventType, int] | None:
-    """Unpacks the type and time of a stored opinion; None if it cannot be read."""
+    """Unpack the type and time of a stored opinion; None if it cannot be read."""
     text = value.decode("latin-1")
     if text[:2] not in (f"{VERSION}{EventType.LIKE.value}", f"{VERSION}{EventType.DISLIKE.value}") or not text[2:].isdecimal():
         return None
@@ -78,12 +80,12 @@ def unpack_opinion(value: bytes) -> tuple[EventType, int] | None:
 
 
 def pack_block(at_ms: int) -> str:
-    """Packs the time of a block as a stored value."""
+    """Pack the time of a block as a stored value."""
     return f"{VERSION}{at_ms}"
 
 
 def unpack_block(value: bytes) -> int | None:
-    """Unpacks the time of a stored block; None if it cannot be read."""
+    """Unpack the time of a stored block; None if it cannot be read."""
     text = value.decode("latin-1")
     return int(text[1:]) if text[:1] == str(VERSION) and text[1:].isdecimal() else None
 

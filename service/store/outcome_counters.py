@@ -46,20 +46,22 @@ class HourlyCount(NamedTuple):
 
 
 class OutcomeCounts(Protocol):
-    """Reads the counters."""
+    """Something that reads the hourly counts of outcomes."""
 
     async def read(self, now_ms: int, hours: int) -> Sequence[HourlyCount]:
-        """Returns the counts of the last `hours` hours, the current one among them, in no order.
+        """Return the counts of the last `hours` hours, including the current one, in any order.
 
         Raises StoreUnavailableError if the store does not answer in time.
         """
 
 
 class OutcomeCounters:
-    """The counters in Redis."""
+    """Counts outcomes of proposals in Redis, one counter for each hour, version, arm, rank and outcome."""
 
     def __init__(self, client: RedisClient, ttl: timedelta, *, most_fields: int = MOST_FIELDS) -> None:
-        """`ttl` is how long an hour's counters are kept after the last change, and `most_fields` how many an hour has."""
+        """`ttl` is how long Redis keeps an hour's counters after their last change. `most_fields` limits the counters of an
+        hour.
+        """
         self._client, self._most_fields = client, most_fields
         self._ttl_ms = round(ttl.total_seconds() * 1000)
         self._count = Script.load("outcomes.lua", "count.lua")
@@ -70,20 +72,22 @@ class OutcomeCounters:
 
     @property
     def with_events(self) -> bool:
-        """Whether the script that stores an event counts its outcome; otherwise `add` does."""
+        """Return whether the script that stores an event also counts its outcome. If not, the caller must call `add`."""
         return not self._client.is_cluster
 
     @property
     def limits(self) -> tuple[int, int, str]:
-        """What the scripts need besides keys and fields: ttl in ms, most counters, the beginning of further ones."""
+        """Return the arguments of the scripts that hold for all counters: ttl in ms, most counters of an hour, prefix of those
+        beyond.
+        """
         return self._ttl_ms, self._most_fields, OTHER
 
     def add(self, received_ms: int, outcome: ProposalOutcome) -> None:
-        """Collects an outcome, to be added to Redis by `flush`."""
+        """Count an outcome in memory. `flush` adds it to Redis."""
         self._collected.setdefault(key_of(received_ms), Counter())[field_of(outcome)] += 1
 
     async def flush(self) -> None:
-        """Adds the collected counts to Redis. The next flush sends again those that did not arrive."""
+        """Add the collected counts to Redis. If that fails, the next flush sends the same counts again."""
         for key in [key for key in self._collected if key not in self._sent]:
             self._number += 1
             self._sent[key] = self._number, self._collected.pop(key)
@@ -102,7 +106,7 @@ class OutcomeCounters:
 
     @asynccontextmanager
     async def flushing(self) -> AsyncIterator[None]:
-        """Flushes each `FLUSH_S` inside the block, and once more at its end."""
+        """Flush every `FLUSH_S` seconds during the `with` block, and once more at its end."""
         task = None if self.with_events else asyncio.create_task(self._flush_again_and_again())
         try:
             yield
@@ -139,17 +143,17 @@ class OutcomeCounters:
 
 
 def key_of(received_ms: int) -> str:
-    """Names the key of the counters of the hour."""
+    """Return the Redis key of the counters for the hour of `received_ms`."""
     return f"nexttrack:outcomes:{{{received_ms // HOUR_MS}}}"
 
 
 def field_of(outcome: ProposalOutcome) -> str:
-    """Names the counter of an outcome."""
+    """Return the hash field that counts this outcome."""
     return "\t".join([VERSION, *outcome])
 
 
 def _outcome(name: bytes) -> ProposalOutcome | None:
-    """Returns the outcome that a field counts; None if it has another format, or is no counter."""
+    """Return the outcome that a hash field counts; None if the field has another format or is no counter."""
     version, *parts = name.decode(errors="replace").split("\t")
     if version != VERSION or len(parts) != len(ProposalOutcome._fields) or parts[-1] not in OUTCOMES:
         return None

@@ -24,8 +24,8 @@ class UnreadableError(Exception):
 
 
 def unpack_past(long: bytes, tracks: bytes) -> Past:
-    """Unpacks the values of both keys, which are empty for a listener whose events have all stayed. UnreadableError if they are
-    of another version, or do not belong together.
+    """Unpack the long history from its two values. Both are empty if no event has left the newest ones. Raises UnreadableError
+    if they have another version or do not fit together.
     """
     if not long:
         return NO_PAST

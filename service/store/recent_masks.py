@@ -32,7 +32,7 @@ it.
 
 
 class Masks(NamedTuple):
-    """A listener's tracks that must not be proposed, by reason."""
+    """The tracks that must not be proposed to a listener, by reason, and the listener's blocks."""
 
     skipped: Collection[str] = ()
     played: Collection[str] = ()
@@ -41,7 +41,7 @@ class Masks(NamedTuple):
 
 
 class RecentMasks:
-    """The masks of recent listeners, by digests of their user ids: other processes name by digests whom to forget."""
+    """The masks of recent listeners, by the digests of their user ids. Forgotten listeners are named by digests too."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class RecentMasks:
         capacity_bytes: int = CAPACITY_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`timeout` is the longest wait for a reply of the store."""
+        """`timeout` is the longest time that a read of the store takes."""
         self._skip, self._clock, self._capacity = skip, clock, capacity_bytes
         self._settled_s = 2 * timeout.total_seconds()
         self._listeners: OrderedDict[bytes, _Listener] = OrderedDict()  # by digest, seen longest ago first
         self._bytes = 0
 
     def post(self, events: Mapping[str, Sequence[Event]]) -> None:
-        """Note events by user id, before they are written."""
+        """Add the masks that follow from events, by user id. Call it before the events are written to the store."""
         for user_id, of_user in events.items():
             listener = self._take(user_id)
             listener.posted_at = self._clock()
@@ -67,22 +67,22 @@ class RecentMasks:
             self._keep(user_id, listener)
 
     def block(self, user_id: str, block: Block) -> None:
-        """Note a block, before it is written."""
+        """Add a block. Call it before the block is written to the store."""
         listener = self._take(user_id)
         listener.posted_at = self._clock()
         listener.blocks = _add(listener.blocks, str(block))
         self._keep(user_id, listener)
 
     def unblock(self, user_id: str, block: Block) -> None:
-        """Note that a block was removed."""
+        """Remove a block."""
         listener = self._take(user_id)
         listener.blocks = listener.blocks.replace(f"\n{block}\n", "\n")
         self._keep(user_id, listener)
 
     def read(self, user_id: str, masks: Masks) -> None:
-        """Update a listener's masks from a read of the store.
+        """Update a listener's masks after a read of the store.
 
-        They replace the known masks, unless an event was posted so recently that the store may not have had it yet.
+        They replace the known masks. But if an event was posted so recently that the read may have missed it, both are united.
         """
         listener = self._take(user_id)
         texts = map(_join, masks)
@@ -92,25 +92,25 @@ class RecentMasks:
         self._keep(user_id, listener)
 
     def of(self, user_id: str) -> Masks:
-        """What this process knows of a listener, and empty masks of one whom it does not know."""
+        """Return the known masks of a listener; empty ones if this process knows none."""
         listener = self._listeners.get(digest_of(user_id))
         if listener is None or self._clock() - listener.seen_at > KEPT_S:
             return Masks()
         return Masks(*(text.split("\n")[1:-1] for text in listener.texts))
 
     def forget(self, digest: bytes) -> None:
-        """Drop a listener, named by the digest of the user id."""
+        """Remove the listener with this digest."""
         listener = self._listeners.pop(digest, None)
         self._bytes -= listener.bytes if listener is not None else 0
 
     def forget_all(self) -> None:
-        """Drop all listeners."""
+        """Remove all listeners."""
         self._listeners.clear()
         self._bytes = 0
 
     @property
     def size_bytes(self) -> int:
-        """The memory of all listeners, in bytes."""
+        """Return the memory of all listeners, in bytes."""
         return self._bytes
 
     def _note(self, listener: "_Listener", event: Event) -> None:
@@ -124,7 +124,7 @@ class RecentMasks:
         listener.played = _add(listener.played, track_id)
 
     def _take(self, user_id: str) -> "_Listener":
-        """Remove a listener, or make a new one; `_keep` puts it back as the one seen last."""
+        """Remove and return a listener's masks, or return new ones. `_keep` puts them back as the most recent ones."""
         listener = self._listeners.pop(digest_of(user_id), None)
         if listener is None:
             return _Listener()
@@ -148,7 +148,9 @@ class RecentMasks:
 
 @dataclass(slots=True)
 class _Listener:
-    """Track ids and blocks, oldest first, each between line breaks, which none contains: a tenth of the memory of sets."""
+    """A listener's masks as texts of track ids, oldest first, separated by line breaks. This takes a tenth of the memory of
+    sets.
+    """
 
     skipped: str = "\n"
     played: str = "\n"
@@ -160,7 +162,7 @@ class _Listener:
 
     @property
     def texts(self) -> tuple[str, str, str, str]:
-        """The values of `Masks`, in their order."""
+        """Return the texts in the order of the fields of `Masks`."""
         return self.skipped, self.played, self.disliked, self.blocks
 
 
@@ -180,5 +182,5 @@ def _unite(before: str, after: str) -> str:
 
 
 def _newest(part: str) -> str:
-    """Return the end of `part`: whole ids with at most `LISTENER_CHARACTERS` characters."""
+    """Return the last ids of `part`: whole ids, with at most `LISTENER_CHARACTERS` characters together."""
     return part if len(part) <= LISTENER_CHARACTERS else "\n" + part[-LISTENER_CHARACTERS:].partition("\n")[2]

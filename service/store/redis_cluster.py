@@ -49,7 +49,7 @@ class ClusterClient:
         self._refreshed_at = 0.0
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Runs commands as `RedisClient.run` says: each is a transaction of its own."""
+        """Run commands as `RedisClient.run` says. Each command is a transaction of its own."""
         if not self._owners:
             await self._refresh()
         places: dict[ServerClient, list[int]] = {}
@@ -69,7 +69,7 @@ class ClusterClient:
         return replies
 
     async def ping(self) -> None:
-        """Returns once a node finds the cluster in order, and a node accepts writes.
+        """Return if at least one node reports a working cluster and at least one node accepts writes.
 
         One node is enough: a node that is down or full affects only its own listeners.
         """
@@ -88,7 +88,7 @@ class ClusterClient:
         raise refusal
 
     async def close(self) -> None:
-        """Closes the connections to all nodes."""
+        """Close the connections to all nodes."""
         unfinished = [*self._tasks]
         for task in unfinished:
             task.cancel()
@@ -121,7 +121,7 @@ class ClusterClient:
             ) from error
 
     async def _follow(self, command: Command, reply: Any) -> Any:
-        """Returns the reply after all redirections; `reply` itself if it is none."""
+        """Follow redirections to other nodes, and return the final reply. If `reply` is no redirection, return it unchanged."""
         for _ in range(MAX_REDIRECTIONS):
             match str(reply).split() if isinstance(reply, ResponseError) else ():
                 case ["MOVED", slot, address]:
@@ -138,7 +138,7 @@ class ClusterClient:
         return reply
 
     def _probes(self) -> Mapping[ServerClient, str]:
-        """A key in a slot of each node that has slots."""
+        """Return for each node that has slots a key in one of its slots."""
         keys: dict[ServerClient, str] = {}
         serving = set(self._owners) - {None}
         for number in range(PROBES):
@@ -151,7 +151,7 @@ class ClusterClient:
         return keys
 
     async def _refresh(self) -> None:
-        """Fetches the map. Requests that need it at the same time share one fetch."""
+        """Fetch the map of slots. Requests that need it at the same time share one fetch."""
         await asyncio.shield(self._refresh_task())
 
     def _refresh_soon(self) -> None:
@@ -196,7 +196,7 @@ class ClusterClient:
         return self._nodes[host, port]
 
     def _start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        """Runs work in a task that `close` cancels, and whose exception asyncio does not report if nobody waits for it."""
+        """Run `work` in a task. `close` cancels it, and asyncio does not report its exception if nobody awaits it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -205,13 +205,13 @@ class ClusterClient:
 
 
 def key_of(command: Command) -> bytes:
-    """Returns the key that decides a command's node: a script's first key, else the word after the command."""
+    """Return the key that decides which node runs a command: a script's first key, or else the word after the command."""
     word = command[3 if command[0] in _SCRIPTS else 1]
     return word if isinstance(word, bytes) else str(word).encode()
 
 
 async def _slots_of(node: ServerClient) -> list[Any] | str:
-    """Returns the slot ranges and their nodes, as `node` knows them; a sentence if it finds the cluster out of order."""
+    """Return the slot ranges and their nodes according to `node`; a sentence if `node` says that the cluster does not work."""
     try:
         state, ranges = await node.pipeline([("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")])
     except StoreUnavailableError as error:
@@ -230,6 +230,6 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _retrieve_exception(task: asyncio.Task[Any]) -> None:
-    """Retrieves the task's exception, so that asyncio does not log it as never retrieved."""
+    """Retrieve the task's exception, so that asyncio does not log it as never retrieved."""
     if not task.cancelled():
         task.exception()

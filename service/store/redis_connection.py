@@ -61,7 +61,7 @@ class ServerClient:
         self._stay_until = 0.0
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Runs commands as `RedisClient.run` says: several commands are one transaction."""
+        """Run commands as `RedisClient.run` says. Several commands are one transaction."""
         if len(commands) == 1:
             replies = await self.pipeline(commands)
         else:
@@ -73,7 +73,9 @@ class ServerClient:
         return list(replies)
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
-        """Runs commands in one round trip, each for itself. StoreUnavailableError if Redis does not answer in time."""
+        """Run commands in one round trip, without a transaction. Raises StoreUnavailableError if Redis does not answer in
+        time.
+        """
         connection, deadline = self._connection, asyncio.get_running_loop().time() + self._timeout_s
         try:
             if connection is not None and connection.alive:
@@ -90,14 +92,14 @@ class ServerClient:
             raise StoreUnavailableError("Redis is out of reach", cause=error) from error
 
     async def ping(self) -> None:
-        """Returns once Redis answers and accepts writes."""
+        """Return if Redis answers and accepts writes."""
         await self.check_writes(PROBE_KEY)
 
     async def check_writes(self, key: str) -> None:
-        """Asks Redis whether it accepts a write to `key`, and writes nothing. StoreUnavailableError if not.
+        """Ask Redis whether it would accept a write to `key`, and write nothing. Raises StoreUnavailableError if not.
 
-        Redis checks a command of a transaction when it is queued: whether its memory is full, its disk refuses, it is a
-        replica, has too few replicas, or still loads its data. Then the transaction is discarded.
+        Redis refuses to queue a write of a transaction if its memory is full, its disk fails, it is a replica, has too few
+        replicas, or still loads its data. The transaction is then discarded.
         """
         replies = await self.pipeline([("MULTI",), ("SET", key, "", "PX", 1), ("DISCARD",)])
         await self._check_role(replies)
@@ -106,20 +108,20 @@ class ServerClient:
                 raise refused(reply)
 
     async def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         await self._drop()
         await self._pool.aclose()
 
     async def _check_role(self, replies: Sequence[Any]) -> None:
-        """Leaves a server that became a replica. Other errors are the replies of their commands."""
+        """Raise and disconnect if a reply says that the server has become a replica. Other errors stay in the replies."""
         if any(isinstance(reply, ResponseError) and "READONLY You can't write" in str(reply) for reply in replies):
             await self._leave_replica()
 
     async def _leave_replica(self) -> NoReturn:
-        """Drops the connection, so that the next request connects again.
+        """Close the connection, so that the next request connects again.
 
-        After a failover the same name may lead to the new primary, though nothing has cut the connection. That happens at most
-        every `LONGEST_PAUSE_S`: a replica may be all that there is, and it answers reads.
+        After a failover the same name may lead to the new primary, while the old connection stays open. This happens at most
+        every `LONGEST_PAUSE_S` seconds, because a replica may be the only server, and it answers reads.
         """
         now = time.monotonic()
         if now >= self._stay_until:
@@ -153,13 +155,15 @@ class ServerClient:
 
 
 def refused(reply: ResponseError) -> StoreUnavailableError:
-    """Makes the error for a reply that refuses a command: the memory or the disk is full, the server is a replica, or other."""
+    """Make the error for a reply with which Redis refuses a command: memory or disk is full, the server is a replica, or
+    another reason.
+    """
     refuses_writes = str(reply).startswith(_WRITE_REFUSALS)
     return StoreUnavailableError("Redis refuses writes" if refuses_writes else "Redis refused the request", cause=reply)
 
 
 class _Connection(asyncio.Protocol):
-    """An open connection, taken over from redis-py after the handshake."""
+    """An open connection to Redis, taken over from redis-py after the handshake."""
 
     def __init__(self, opened: AbstractConnection, timeout_s: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -176,7 +180,9 @@ class _Connection(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """Sends commands with all others of this turn of the loop. The future gets their replies, or TimeoutError."""
+        """Send commands in one write with all others of this turn of the event loop. The future gets their replies, or
+        TimeoutError.
+        """
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
         self._pending.append((future, len(commands), deadline))
@@ -188,7 +194,9 @@ class _Connection(asyncio.Protocol):
         return future
 
     def is_silent(self) -> bool:
-        """Whether nothing arrived for as long as a request waits. A connection with late replies is sound."""
+        """Return whether nothing has arrived for as long as a request waits. If replies are only late, the connection is still
+        usable.
+        """
         return self._loop.time() - self._received_at >= self._timeout_s
 
     async def close(self) -> None:
@@ -196,7 +204,7 @@ class _Connection(asyncio.Protocol):
         await self._opened.disconnect(nowait=True)
 
     def data_received(self, data: bytes) -> None:
-        """Gives each reply to the request that waits for it."""
+        """Parse the data, and give each reply to the oldest request that waits for one."""
         self._received_at = self._loop.time()
         self._received_bytes += len(data)
         if self._received_bytes > MAX_REPLY_BYTES:
@@ -226,7 +234,9 @@ class _Connection(asyncio.Protocol):
         self._unsent.clear()
 
     def _time_out(self) -> None:
-        """Fails the requests past their deadline. One timer serves all: they wait equally long, the oldest first."""
+        """Fail the requests that are past their deadline. One timer serves all, because all wait equally long and the oldest is
+        first.
+        """
         self._timer = None
         now = self._loop.time()
         for future, _, deadline in self._pending:

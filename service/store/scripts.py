@@ -18,20 +18,22 @@ Call = tuple[Sequence[str], Sequence[str | bytes | int]]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script's text, and the name by which Redis knows it."""
+    """A Lua script: its text, and the SHA-1 by which Redis names it."""
 
     text: str
     sha: str
 
     @classmethod
     def load(cls, *names: str) -> "Script":
-        """Reads a script from files of this folder, one behind the other."""
+        """Read a script from files of this folder, joined in the given order."""
         text = "\n".join(resources.files("service.store").joinpath(name).read_text(encoding="utf-8") for name in names)
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())  # Redis names scripts by SHA-1
 
 
 async def run_script(run: Run, script: Script, calls: Sequence[Call]) -> list[Any]:
-    """Runs a script once for each of `calls`, in one round trip unless Redis must load it. Returns the replies."""
+    """Run a script once for each of `calls` and return the replies. It takes one round trip, unless Redis must first load the
+    script.
+    """
     replies = await run([("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls])
     missing = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if missing:

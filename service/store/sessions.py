@@ -70,9 +70,10 @@ _LIKE, _DISLIKE = EventType.LIKE, f"{VERSION}{EventType.DISLIKE.value}"
 
 @dataclass(frozen=True, slots=True)
 class HistoryReader:
-    """How a model reads a listener's events: by its history rule, and only tracks that it knows fill the history.
+    """How a model reads a listener's events: its history rule, and which tracks it knows. Other tracks do not count for the
+    length.
 
-    With `reads_past` it reads all stored events and the long history before them.
+    With `reads_past` it reads all stored events, and the long history before them.
     """
 
     rule: HistoryRule
@@ -82,7 +83,9 @@ class HistoryReader:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remembered:
-    """A listener's history and masks. The defaults are for a listener never seen."""
+    """What the store returns about a listener: history, dislikes, blocks and long history. The defaults are for an unknown
+    listener.
+    """
 
     history: History = EMPTY
     disliked: frozenset[str] = frozenset()
@@ -95,28 +98,28 @@ class SessionStore(Protocol):
     """Stores what listeners did. All methods raise StoreUnavailableError if the store does not answer in time."""
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
-        """Records events by user id. Returns for each event, in the same place, whether it was new."""
+        """Store events by user id. Returns for each event whether it was new, in the same order."""
 
     async def read(self, user_id: str, now_ms: int, reader: HistoryReader | None = None) -> Remembered:
-        """Returns what matters of a listener at `now_ms`; of an unknown one, nothing.
+        """Return the history, dislikes and blocks of a listener at `now_ms`; empty ones for an unknown listener.
 
-        Without a `reader` the history is read by the store's own rule, and every track fills it.
+        Without a `reader` the store's own history rule is used, and tracks of any kind count for the length.
         """
 
     async def export(self, user_id: str) -> Stored:
-        """Returns everything stored under a user id."""
+        """Return everything stored under a user id."""
 
     async def block(self, user_id: str, block: Block, now_ms: int) -> bool:
-        """Adds a block. Returns False if the listener has as many as a listener may have."""
+        """Add a block. Returns False if the listener has the largest allowed number of blocks already."""
 
     async def unblock(self, user_id: str, block: Block) -> None:
-        """Removes a block; one that is not there is no error."""
+        """Remove a block. It is no error if there is none."""
 
     async def forget(self, user_id: str) -> int:
-        """Deletes everything stored under a user id. Returns how many keys there were."""
+        """Delete everything stored under a user id. Returns the number of deleted keys."""
 
     async def ping(self) -> None:
-        """Returns once the store answers and accepts writes."""
+        """Return if the store answers and accepts writes."""
 
 
 class RedisSessions:
@@ -133,9 +136,10 @@ class RedisSessions:
         counted: Callable[[ProposalOutcome], None] = lambda _: None,
         unreadable: Count = lambda _, __: None,
     ) -> None:
-        """`rule` decides how long private events are kept, and how histories are read for whom no model reads them.
+        """`rule` decides how long private events are kept, and it reads histories where no model's reader is given.
 
-        `counters` count what became of proposals, and `counted` is told of each. Without them nothing is counted.
+        `counters` count the outcomes of proposals, and `counted` is called with each counted one. Without `counters` nothing is
+        counted. `unreadable` counts values that cannot be read.
         """
         self._client = client
         self._reader = HistoryReader(rule)
@@ -230,7 +234,7 @@ class RedisSessions:
             raise
 
     async def _readable(self, keys: Sequence[str]) -> list[Event]:
-        """Reads the events again one by one, and returns those that can be read."""
+        """Read the events again one by one, and return those that can be read."""
         events = list[Event]()
         for key, values in zip(KINDS, await self._run([("HVALS", key) for key in keys[:2]]), strict=False):
             if not isinstance(values, ResponseError):  # no hash: `read.lua` has counted it
@@ -260,7 +264,7 @@ class RedisSessions:
             return frozenset(sound)
 
     def _call_to_record(self, user_id: str, events: Sequence[Event], outcomes: Sequence[ProposalOutcome | None]) -> Call:
-        """Returns keys and arguments of `record.lua` for the events of one listener."""
+        """Return the keys and arguments of `record.lua` for the events of one listener."""
         keys, fields = _keys(user_id), [""] * len(events)
         if self._counters is not None and self._counters.with_events and any(outcomes):
             place = next(place for place, outcome in enumerate(outcomes) if outcome)
@@ -269,7 +273,7 @@ class RedisSessions:
         return keys, [*self._limits, *itertools.chain.from_iterable(map(_arguments, events, fields))]
 
     def _note(self, events: Sequence[Event], outcomes: Sequence[ProposalOutcome | None], new: Sequence[bool]) -> None:
-        """Counts the outcomes of new events where `record.lua` does not, and tells of each."""
+        """Call `counted` for the outcome of each new event. If `record.lua` did not count it, add it to the counters too."""
         for event, outcome in itertools.compress(zip(events, outcomes, strict=True), new):
             if outcome is not None:
                 self._counted(outcome)
@@ -277,7 +281,7 @@ class RedisSessions:
                     self._counters.add(event.at_ms + event.delay_ms, outcome)
 
     def _count(self, kind: str, *reasons: str) -> None:
-        """Counts values that cannot be read, and logs the first of each kind and reason."""
+        """Count values that cannot be read, and log the first one of each kind and reason."""
         for reason in reasons:
             self._unreadable(kind, reason)
             if (kind, reason) not in self._told:
@@ -287,7 +291,9 @@ class RedisSessions:
                 )
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Returns the replies of Redis. An error among them says that a script is unknown or a key holds no hash."""
+        """Run commands and return the replies. Raises StoreUnavailableError for an error, unless the script is unknown or a key
+        holds no hash.
+        """
         try:
             return [_checked(reply) for reply in await self._client.run(commands)]
         except StoreUnavailableError as error:
@@ -296,7 +302,7 @@ class RedisSessions:
 
 
 def _keys(user_id: str) -> tuple[str, ...]:
-    """Names all keys of a listener, in the order of `KINDS`. No other function does."""
+    """Return all Redis keys of a listener, in the order of `KINDS`. No other function makes these keys."""
     user = user_id.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
     return tuple([f"nexttrack:{{{user}}}:{kind}" for kind in KINDS])
 
@@ -306,7 +312,7 @@ def _key(user_id: str, kind: str) -> str:
 
 
 def _arguments(event: Event, counter: str) -> tuple[str | bytes | int, ...]:
-    """Returns the arguments of `record.lua` for one event. `counter` is the field that counts its outcome, or empty."""
+    """Return the arguments of `record.lua` for one event. `counter` is the hash field that counts its outcome, or empty."""
     _, type, event_id, track_id, *_, private = event
     if type < _LIKE or private:
         return event_id, pack_event(event), "", "", int(private), counter
@@ -314,7 +320,7 @@ def _arguments(event: Event, counter: str) -> tuple[str | bytes | int, ...]:
 
 
 def _with_private(disliked: frozenset[str], events: Sequence[Event], history: History, now_ms: int) -> frozenset[str]:
-    """Applies the private likes and dislikes of the sessions that go on."""
+    """Add the private likes and dislikes of open sessions to the disliked tracks: a like removes a track, a dislike adds it."""
     tracks = {event.track_id for event in events if event.private and event.type >= EventType.LIKE}
     said = {track_id: outcome for track_id, outcome in history.opinions(now_ms).items() if track_id in tracks}
     liked = {track_id for track_id, outcome in said.items() if outcome is Outcome.LIKED}

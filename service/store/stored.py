@@ -1,4 +1,4 @@
-"""Everything that is stored about a listener, for an export: also what cannot be read."""
+"""Everything that is stored about a listener, for an export. It includes values that cannot be read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,13 +38,13 @@ class Stored:
 
 
 def commands_to_export(keys: Sequence[str]) -> list[Command]:
-    """Returns the commands whose replies `stored_of` takes, for a listener's keys in the order of `KINDS`."""
+    """Return the Redis commands that read everything under a listener's keys, which are in the order of `KINDS`."""
     read = [(_READ[kind], key) for kind, key in zip(KINDS, keys, strict=True)]
     return [*read, *[(command, key) for command in ("PTTL", "DUMP") for key in keys]]
 
 
 def stored_of(replies: Sequence[Any]) -> Stored:
-    """Makes an export from the replies of Redis to `commands_to_export`."""
+    """Make a `Stored` from the replies to `commands_to_export`."""
     count = len(KINDS)
     values, ttls, dumps = (dict(zip(KINDS, replies[start : start + count], strict=True)) for start in (0, count, 2 * count))
     events, opinions, unreadable = list[Event](), dict[str, tuple[EventType, int]](), list[tuple[str, bytes, bytes]]()
@@ -77,7 +77,7 @@ def stored_of(replies: Sequence[Any]) -> Stored:
 
 
 def text_of(value: bytes) -> str | None:
-    """Decodes an id; None if it is no UTF-8."""
+    """Decode an id; None if it is not valid UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -85,7 +85,7 @@ def text_of(value: bytes) -> str | None:
 
 
 def _past(values: Mapping[str, Any]) -> Past | None:
-    """The plays of the long history; None if there is something that cannot be read."""
+    """Return the plays of the long history; None if a part cannot be read."""
     found = [values[kind] for kind in _STRINGS]
     if any(isinstance(value, ResponseError) for value in found):
         return None

@@ -24,34 +24,34 @@ MOST = 10_000
 
 
 class Version(NamedTuple):
-    """Which list it is, and how often it was changed."""
+    """Identifies a state of the list: the list's lineage, and how often it was changed."""
 
     lineage: str = ""
     changes: int = 0
 
 
 class Listed(NamedTuple):
-    """The list as Redis has it."""
+    """The list of take-downs as Redis has it, with its version."""
 
     version: Version = Version()
     blocks: Blocks = NO_BLOCKS
 
 
 class TakeDownStore(Protocol):
-    """Stores the list. All methods raise StoreUnavailableError if the store does not answer in time."""
+    """Stores the list of take-downs. All methods raise StoreUnavailableError if the store does not answer in time."""
 
     async def read(self, known: Version | None) -> Listed | None:
-        """Returns the list; None if it is still of the `known` version."""
+        """Return the list; None if it still has the `known` version."""
 
     async def add(self, blocks: Collection[Block], now_ms: int) -> bool:
-        """Adds blocks to the list, as many as have room. Returns whether all had."""
+        """Add as many blocks to the list as there is room for. Returns whether all were added."""
 
     async def remove(self, block: Block) -> None:
-        """Removes a block; one that is not there is no error."""
+        """Remove a block. It is no error if there is none."""
 
 
 class RedisTakeDowns:
-    """The list in Redis."""
+    """Stores the list of take-downs in Redis."""
 
     def __init__(self, client: RedisClient, *, most: int = MOST) -> None:
         """`most` is how many blocks the list may have."""

@@ -53,14 +53,14 @@ async def find_next_tracks_for_many(request: Request, service: Service, body: Ne
 
 
 def weigh(scope: Scope, requests: int) -> None:
-    """Count a request as so many in admission control. OverloadedError if there are too many in flight."""
+    """Count this request as `requests` requests in admission control. Raises OverloadedError if too many are in flight."""
     costs = scope.get(COSTS)  # None behind another server than ours, as in tests
     if costs is not None and not costs(requests):
         raise OverloadedError("more requests arrive than are answered in time; try again")
 
 
 async def _at_once(requests: Sequence[Coroutine[Any, Any, bytes]]) -> list[bytes]:
-    """The results of all requests, which reach the scorer together. If one fails, the others are cancelled."""
+    """Answer all requests at the same time, and return the encoded replies in order. If one fails, the others are cancelled."""
     gathering = Gathering(len(requests))
     tasks = [asyncio.create_task(gathering.take_part(request)) for request in requests]
     try:

@@ -1,4 +1,4 @@
-"""What must not be proposed: to one listener, or to anybody."""
+"""Routes for blocks of one listener, and for take-downs, which apply to everybody."""
 
 from http import HTTPStatus
 from typing import Any
@@ -83,7 +83,7 @@ async def delete_take_down(service: Service, kind: Kind, value: Text) -> None:
 
 
 def _check_effect(model: ServedModel, block: Block) -> None:
-    """Raises BlockRefusedError for an artist or an album if the model's catalogue names none."""
+    """Raise BlockRefusedError for an artist or album if the model's catalogue names none."""
     if fault := without_effect(model.artifact, Blocks.of([block])):
         raise BlockRefusedError(f"{model.version}: {fault}")
 

@@ -37,7 +37,7 @@ async def report_events(request: Request, body: OneOrMany, service: Service) -> 
 
 
 async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State, now_ms: int, *, many: bool) -> bytes:
-    """Records events with their users' ids and returns the encoded reply. `many` is whether they were posted as a list."""
+    """Store events, each with its user's id, and return the encoded reply. `many` says that the body was a list."""
     admit(scope, {user_id for user_id, _ in told})
     faults = [
         Fault(loc=("body", "events", place, "at") if many else ("body", "at"), msg="more than 5 minutes in the future")
@@ -64,8 +64,8 @@ async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State
 
 
 def _masking(events: Mapping[str, Sequence[Event]], now_ms: int) -> Mapping[str, Sequence[Event]]:
-    """Returns the events that can mask a track now: opinions, and what is no late report. A log of the past must not push
-    the listeners of today out of the memory for masks.
+    """Return the events that may mask a track now: likes, dislikes, and events that were not imported or reported late.
+    Otherwise an import of old events would displace the masks of current listeners.
     """
     since_ms = now_ms - LATE_MS
     return {

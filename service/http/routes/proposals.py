@@ -86,7 +86,9 @@ async def find_next_tracks(request: Request, service: Service, body: NextRequest
 
 
 async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
-    """The reply to a checked body of `POST /v1/next`, encoded. The log and the metrics of `scope` get notes about it."""
+    """Answer the parsed body of a `POST /v1/next` and return the encoded reply. Adds notes to `scope` for the log and the
+    metrics.
+    """
     plays = None
     if body.history is not None:
         plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history]
@@ -104,7 +106,7 @@ async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
 
 
 async def propose(scope: Scope, service: State, user_id: str, query: Query) -> bytes:
-    """The reply to a listener's player, encoded."""
+    """Answer a request for a listener and return the encoded reply."""
     query = replace(query, seed=new_unique(service.clock()))
     with service.models.of(user_id) as model:
         recommendation = await model.recommender.for_listener(user_id, query, service.clock())
@@ -116,7 +118,9 @@ async def propose(scope: Scope, service: State, user_id: str, query: Query) -> b
 async def answer_next(
     scope: Scope, service: State, user_id: str | None, plays: Sequence[tuple[str, Outcome]] | None, query: Query
 ) -> bytes:
-    """The reply to a `NextRequest`, encoded: for a listener, or for the history that it brings."""
+    """Answer a `POST /v1/next` and return the encoded reply: for the listener `user_id`, or for the history `plays` in the
+    request.
+    """
     admit(scope, {user_id})
     if plays is None and user_id is not None:
         return await propose(scope, service, user_id, query)

@@ -40,7 +40,7 @@ async def get_status(service: Service, hours: Annotated[int, Query(ge=1, le=MOST
 
 
 async def _of_redis(service: State, now_ms: int, hours: int) -> dict[str, Any]:
-    """Whether Redis answers and how fast, and the outcomes that it has counted."""
+    """Return whether Redis answers, how fast, and the outcomes that it has counted."""
     started = time.perf_counter()
     try:
         await service.store.ping()
