@@ -29,7 +29,9 @@ class RecentTrouble:
         self._latest: deque[LoggedTrouble] = deque(maxlen=KEPT)
 
     def __call__(self, _: object, __: str, line: EventDict) -> EventDict:
-        """Store a warning or error. The cause is left out, because it may name hosts; the log has it."""
+        """Store a log line that is a warning or an error, and return it unchanged. Its cause is not stored, because it may name
+        hosts.
+        """
         if line.get("level") in _LEVELS:
             times = line.get("times")
             what = str(line.get("event"))
@@ -37,5 +39,5 @@ class RecentTrouble:
         return line
 
     def newest_first(self) -> Sequence[LoggedTrouble]:
-        """Returns the stored lines."""
+        """Return the stored warnings and errors, the newest first."""
         return list(reversed(self._latest))

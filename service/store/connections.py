@@ -25,10 +25,10 @@ class RedisClient(Protocol):
         """
 
     async def ping(self) -> None:
-        """Returns once Redis answers and accepts writes."""
+        """Check that Redis answers and accepts writes. Raises StoreUnavailableError if not."""
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
 
 
 def connect(url: str, timeout: timedelta) -> RedisClient:

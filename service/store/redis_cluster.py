@@ -69,7 +69,8 @@ class ClusterClient:
         return replies
 
     async def ping(self) -> None:
-        """Return if at least one node reports a working cluster and at least one node accepts writes.
+        """Check that at least one node accepts writes. Raises StoreUnavailableError if none does, or if no node knows the
+        cluster's slots.
 
         One node is enough: a node that is down or full affects only its own listeners.
         """

@@ -92,7 +92,7 @@ class ServerClient:
             raise StoreUnavailableError("Redis is out of reach", cause=error) from error
 
     async def ping(self) -> None:
-        """Return if Redis answers and accepts writes."""
+        """Check that Redis answers and accepts writes. Raises StoreUnavailableError if not."""
         await self.check_writes(PROBE_KEY)
 
     async def check_writes(self, key: str) -> None:

@@ -119,7 +119,7 @@ class SessionStore(Protocol):
         """Delete everything stored under a user id. Returns the number of deleted keys."""
 
     async def ping(self) -> None:
-        """Return if the store answers and accepts writes."""
+        """Check that the store answers and accepts writes. Raises StoreUnavailableError if not."""
 
 
 class RedisSessions:

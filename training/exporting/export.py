@@ -40,7 +40,7 @@ _PARITY_COUNT = 2_000  # number of best rows that are compared: all of a small c
 
 
 class ExportError(TrainingError):
-    """A network whose graphs answer differently from torch. Nothing was written."""
+    """The exported graphs answer differently from torch. Nothing was written."""
 
 
 def export(
@@ -56,11 +56,11 @@ def export(
     catalogue: Catalogue | None = None,
     dropped: Sequence[int] = (),
 ) -> Path:
-    """Write the artifact and point `root/current` at it; returns its folder.
+    """Write an artifact under `root` and point `root/current` at it. Returns its folder.
 
-    `popular` are rows, best first; `samples` are real histories, from which golden cases are made. ExportError where ONNX
-    Runtime and torch disagree or score with NaN, ArtifactError where a weight is no finite number. `dropped` are rows that the
-    service never proposes. The graphs still score them, so that the golden cases stay the trainer's.
+    `popular` are rows, best first; `samples` are real histories, from which golden cases are made. `dropped` are rows that the
+    service never proposes. The graphs still score them, so that golden cases have the network's own answers. Raises ExportError
+    if ONNX Runtime and torch disagree or a score is NaN, and ArtifactError if a weight is not finite.
     """
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
@@ -115,15 +115,16 @@ def export(
 
 
 def _first_kept(popular: Sequence[int], dropped: Sequence[int], count: int) -> list[int]:
-    """The first `count` rows that are not dropped."""
+    """Return the first `count` of the `popular` rows that are not in `dropped`."""
     left_out = set(dropped)
     return [int(row) for row in popular if row not in left_out][:count]
 
 
 def open_graph(path: Path, threads: int = 1, *, packed: bool = True) -> onnxruntime.InferenceSession:
-    """Open a session with explicit threads.
+    """Open a graph in ONNX Runtime with a fixed number of threads.
 
-    `packed` is how the service opens it. Otherwise item matrices stay memory-mapped: slower, but without a copy in memory.
+    With `packed` it is opened as in the service: ONNX Runtime copies the item matrices into a faster layout. Otherwise they
+    stay memory-mapped, which is slower but needs no memory.
     """
     onnxruntime.disable_telemetry_events()  # nothing about a training is sent to others
     options = onnxruntime.SessionOptions()
@@ -134,12 +135,14 @@ def open_graph(path: Path, threads: int = 1, *, packed: bool = True) -> onnxrunt
 
 
 def weight_of(network: Network) -> float:
-    """Return the weight of the network's wanted head; 0 without one."""
+    """Return the weight of the network's second head, which predicts 'wanted'; 0 if it has none."""
     return network.wanted_weight.item() if "wanted_weight" in network.further_inputs else 0.0
 
 
 def check_parity(torch_ranker: NetworkRanker, folder: Path, *, length: int) -> None:
-    """Compare both graphs with torch on empty, ragged and full batches. ExportError with the largest difference found."""
+    """Compare both graphs with torch on empty, ragged and full batches. Raises ExportError, with the largest difference, if
+    they differ.
+    """
     model, rank = (open_graph(folder / name, packed=False) for name in (artifact.MODEL, artifact.RANK))
     size = torch_ranker.network.rows
     random = np.random.default_rng(0)
@@ -180,7 +183,7 @@ def _compare(found: Floats, wanted: Floats, where: str) -> None:
 
 
 def _random_batch(random: np.random.Generator, batch: int, width: int, rows: int) -> Encoded:
-    """Draw histories of all lengths from 0 to `width`."""
+    """Make random histories whose lengths range from 0 to `width`."""
     lengths = np.linspace(0, width, batch, dtype=np.int64) if batch > 1 else np.zeros(1, np.int64)
     tops = ((FIRST, rows), (1, 5), (0, GAP_CODES))
     histories = [RowHistory(*(random.integers(low, high, size).tolist() for low, high in tops)) for size in lengths]
@@ -188,7 +191,7 @@ def _random_batch(random: np.random.Generator, batch: int, width: int, rows: int
 
 
 def _random_own(random: np.random.Generator, batch: int, rows: int) -> LongHistories:
-    """Draw long histories of all lengths from 0 to 60, with repeats, refused tracks and some tracks without a row."""
+    """Make random long histories of 0 to 60 plays, with repeats, refused tracks and some tracks without a row."""
     stops = np.cumsum(np.linspace(0, 60, batch, dtype=np.int64)) if batch > 1 else np.full(1, 40)
     starts = np.concatenate([np.zeros(1, np.int64), stops[:-1]])
     tracks = random.integers(FIRST, min(rows, 25) + 5, int(stops[-1]))
@@ -204,7 +207,7 @@ def _random_own(random: np.random.Generator, batch: int, rows: int) -> LongHisto
 
 
 def _varied(samples: Sequence[RowHistory]) -> list[RowHistory]:
-    """Choose golden histories: the empty one, and up to seven samples, short to long."""
+    """Choose the histories of the golden cases: an empty one, and up to seven samples from the shortest to the longest."""
     ordered = sorted(samples, key=lambda history: len(history.rows))
     picked = [ordered[index] for index in np.linspace(0, len(ordered) - 1, min(7, len(ordered)), dtype=np.int64)]
     nothing = None if not samples or samples[0].own is None else join([None])

@@ -222,7 +222,8 @@ _INTERESTS_CANDIDATES = (
 
 
 def top(network: Network) -> ModelProto:
-    """Build (query, excluded, count) -> (rows, scores), best first over all items. The reserved rows score -inf.
+    """Build the scoring graph of `model.onnx`, (query, excluded, count) -> (rows, scores): the best of all items, best first.
+    The reserved rows score -inf.
 
     If the network proposes no repeats, the encoder's `tracks` are excluded as well.
     """
@@ -232,21 +233,24 @@ def top(network: Network) -> ModelProto:
 
 
 def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False) -> ModelProto:
-    """Build the graph of `top` with int8 search, for scores that are dot products. It needs the weights of
+    """Build the graph of `top` with int8 search, for networks whose scores are dot products. It needs the weights of
     `int8_search.quantise`.
 
-    `remembers`: the network has a session memory.
+    `repeats` says that the network may propose tracks of the history, `remembers` that it has a session memory.
     """
     return _quicker(int8_search.TOP, repeats=repeats, remembers=remembers)
 
 
 def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False) -> ModelProto:
-    """Build the graph of `top` that searches the `probes` best blocks of an index. It needs the weights of `index.cut`."""
+    """Build the graph of `top` that searches only the `probes` best blocks of an index. It needs the weights of `index.cut`.
+
+    `repeats` says that the network may propose tracks of the history, `remembers` that it has a session memory.
+    """
     return _quicker(index.top(probes), repeats=repeats, remembers=remembers)
 
 
 def rank(network: Network) -> ModelProto:
-    """Build (query, candidates) -> scores, in the order of the candidates."""
+    """Build the scoring graph of `rank.onnx`, (query, candidates) -> scores, in the order of the candidates."""
     return _parse(
         _RANK,
         network,
@@ -271,7 +275,7 @@ def _quicker(text: str, *, repeats: bool, remembers: bool) -> ModelProto:
 
 
 def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:
-    """Return the graph as it is, or let it also exclude the encoder's `tracks`. Their padding is never proposed anyway."""
+    """Return the graph unchanged if `repeats`. Otherwise let it also exclude the encoder's `tracks`."""
     if repeats:
         return tail
     nodes = list(tail.graph.node)

@@ -25,7 +25,7 @@ class TakeDownError(TrainingError):
 
 
 class TakeDowns(BaseModel):
-    """The list as the service replies it."""
+    """The list of take-downs in the form of the service's reply."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class TakeDowns(BaseModel):
 def read_take_downs(source: str, key: str | None) -> TakeDowns:
     """Read the list from the service at an address, or from a file.
 
-    TakeDownError if it is not what the service replies, ServiceError if the service does not answer.
+    Raises TakeDownError if the list has another form than the service's reply, and ServiceError if the service does not answer.
     """
     if source.startswith(("http://", "https://")):
         return _checked(asyncio.run(_asked(source, key)), source)
@@ -45,9 +45,10 @@ def read_take_downs(source: str, key: str | None) -> TakeDowns:
 
 
 def rows_taken_down(listed: TakeDowns, vocabulary: Vocabulary, catalogue: Catalogue | None) -> list[int]:
-    """Return the rows of the list's tracks, ascending. What the log does not know has none.
+    """Return the rows of all tracks that the list takes down, ascending. Entries that the vocabulary or catalogue lacks are
+    ignored.
 
-    TakeDownError if artists (albums) are taken down and the catalogue names none: their tracks would be proposed again.
+    Raises TakeDownError if artists or albums are taken down but the catalogue names none: their tracks would be proposed again.
     """
     index = CatalogueIndex.of(catalogue)
     rows = {*vocabulary.known_rows(listed.tracks)}

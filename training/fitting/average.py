@@ -20,7 +20,7 @@ GAMMA = 8
 
 
 class Average:
-    """The mean of a network's parameters. It needs as much memory as they do."""
+    """The running mean of a network's parameters. It needs as much memory as the parameters."""
 
     def __init__(self, network: Network) -> None:
         self._parameters = dict(network.named_parameters())
@@ -28,13 +28,13 @@ class Average:
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
-        """Add the weights after step `step`, counted from 1."""
+        """Move the mean towards the weights after step `step`, counted from 1."""
         weights = [parameter.detach() for parameter in self._parameters.values()]
         torch._foreach_lerp_([*self._means.values()], weights, (GAMMA + 1) / (step + GAMMA))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Give the network the means as its weights inside a `with` block."""
+        """Replace the network's weights by their mean during the `with` block."""
         self._swap()
         try:
             yield

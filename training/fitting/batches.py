@@ -46,7 +46,9 @@ class Batch(NamedTuple):
 
 
 class Windows:
-    """All known entries of the training part, sequence after sequence, ready to be cut. They take 15 bytes each, on disk."""
+    """All known entries of the training part, sequence after sequence, from which batches of windows are cut. They take 15
+    bytes each, on disk.
+    """
 
     def __init__(self, split: Split, *, length: int, targets: Targets, newest: bool = False) -> None:
         sequences = split.sequences
@@ -75,8 +77,8 @@ class Windows:
         return len(self._rows)
 
     def batches(self, size: int, *, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Iterator[Batch]:
-        """Yield the batches of an epoch, shuffled. Together they hold every entry as a target at least once, or each newest
-        window.
+        """Yield the shuffled batches of an epoch. They contain each entry as a target at least once, or with `newest` only each
+        listener's newest window.
 
         Each of `ranks` processes gets every `ranks`-th window of a batch, so its share may be empty.
         """
@@ -101,7 +103,8 @@ class Windows:
         return Batch(*(torch.from_numpy(array) for array in (tracks, outcomes, wanted, session, gaps, known)))
 
     def _cut(self, random: np.random.Generator) -> tuple[Ints, Ints]:
-        """Return the starts and stops of windows that cover each sequence, or of the newest window of each.
+        """Return the starts and stops of windows that cover each sequence, or with `newest` of the newest window of each
+        sequence.
 
         The first cut of a long sequence is at a random place.
         """
@@ -118,9 +121,9 @@ class Windows:
 
 
 def _next_kept(rows: Int32s, counts: Ints, kept: npt.NDArray[np.bool_]) -> Int32s:
-    """Return the row of the first kept entry at or after each entry of its sequence, 0 if there is none.
+    """Return for each entry the row of the first kept entry at or after it in its sequence; 0 if there is none.
 
-    `counts` are the lengths of the sequences.
+    `counts` has the length of each sequence.
     """
     size = len(kept)
     places = np.where(kept, np.arange(size), size)
@@ -130,7 +133,7 @@ def _next_kept(rows: Int32s, counts: Ints, kept: npt.NDArray[np.bool_]) -> Int32
 
 
 def _known_outcomes(sequences: Sequences, entries: Int64s) -> Int8s:
-    """Return the outcomes of entries (in ascending order), each as it was known when the next of these entries began."""
+    """Return the outcome of each of the ascending `entries`, as it was known when the next of them began."""
     outcomes = np.array(sequences.outcome[entries])
     late = (
         np.arange(*np.searchsorted(sequences.late_entry, (entries[0], entries[-1]))) if len(entries) else np.zeros(0, np.int64)
@@ -144,8 +147,8 @@ def _known_outcomes(sequences: Sequences, entries: Int64s) -> Int8s:
 
 
 def _gaps(at_ms: Int64s, counts: Ints) -> Ints:
-    """Return the gap code from each entry to the next of its sequence, 0 at its last entry. `counts` are the sequences'
-    lengths.
+    """Return the code of the gap from each entry to the next one of its sequence; 0 for the last entry. `counts` has the
+    sequences' lengths.
     """
     codes = gap_codes(np.diff(at_ms, append=0))
     codes[np.cumsum(counts) - 1] = 0

@@ -50,10 +50,11 @@ class Calibration:
 def choose_calibration(
     network: Network, split: Split, cases: Cases, rule: CalibrationRule, *, length: int, targets: Targets = "wanted"
 ) -> list[Calibration]:
-    """Try the rule's pairs on `cases` and return all of them, the chosen one first. The network stays as it is.
+    """Try all pairs of the rule on `cases`. Returns all of them with their scores, the chosen one first. The network does not
+    change.
 
     The network must not be calibrated yet. `targets` is the recipe's `loss.targets`, with which the main head was trained.
-    Returns an empty list if the rule leaves nothing to choose or if there are no cases.
+    Returns an empty list if the rule has no pairs to choose from or if there are no cases.
     """
     pairs = [(0.0, 0.0), *((theta, wanted) for theta in rule.theta for wanted in rule.wanted if theta or wanted)]
     if len(pairs) == 1 or not len(cases):
@@ -67,13 +68,16 @@ def choose_calibration(
 def apply_calibration(network: Network, split: Split, chosen: Calibration, targets: Targets = "wanted") -> None:
     """Add the chosen prior to the network's biases and set the weight of its second head.
 
-    The prior is computed from the rates in the training part of `split`. Call it once for each network: the prior adds up.
+    The prior is computed from the rates in the training part of `split`. Call it once for each network, because a second call
+    would add the prior again.
     """
     network.set_calibration(torch.from_numpy(rate_prior(split, chosen.theta, targets)), chosen.wanted)
 
 
 def rate_prior(split: Split, theta: float, targets: Targets = "wanted") -> Floats:
-    """Return g(i) of every row, float32 [V], for a main head that learned from `targets`; 0 everywhere for `theta` 0."""
+    """Return the prior g(i) of every row, float32 [V], for a main head that was trained with `targets`; all 0 if `theta` is
+    0.
+    """
     rate_V = item_rate(split).values_V
     if not theta:
         return np.zeros_like(rate_V)
@@ -83,9 +87,9 @@ def rate_prior(split: Split, theta: float, targets: Targets = "wanted") -> Float
 
 
 def fewest_refused(tried: Sequence[Calibration], hit_loss: float) -> Calibration:
-    """Return the pair with the lowest refused@20 among those that keep the hit rate. The earliest pair wins ties.
+    """Return the pair with the lowest refused@20 among those whose hr@20 is high enough. Of equal pairs the first one wins.
 
-    A pair keeps the hit rate if its hr@20 is at most the share `hit_loss` below the first pair's.
+    It is high enough if it is at most the share `hit_loss` below the hr@20 of the first pair.
     """
     least = tried[0].scores["hr@20"] * (1 - hit_loss)
     return min((one for one in tried if one.scores["hr@20"] >= least), key=lambda one: one.scores["refused@20"])

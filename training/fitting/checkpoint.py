@@ -28,11 +28,13 @@ _ANEW = "`--anew` with the same train command starts anew"
 
 
 class RunError(TrainingError):
-    """A run that cannot continue. The text says why."""
+    """The run cannot continue. The text says why."""
 
 
 class Part(Protocol):
-    """A part of a run that changes during training: the network, its optimiser, the average of its weights."""
+    """Something that changes during training and belongs to a checkpoint: the network, its optimiser, the average of its
+    weights.
+    """
 
     def state_dict(self) -> Any: ...
 
@@ -41,7 +43,7 @@ class Part(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class Epoch:
-    """One epoch: mean loss terms, validation scores, seconds spent in training steps."""
+    """The record of one epoch: mean loss terms, validation scores, and the seconds spent in training steps."""
 
     number: int
     losses: dict[str, float]
@@ -61,12 +63,12 @@ class Checkpoint:
         return (self.folder / CHECKPOINT).exists()
 
     def keep(self, network: Network, number: int) -> None:
-        """Write the weights of the best epoch so far, before `save` names it."""
+        """Write the network's weights as those of the best epoch, `number`. Call it before `save`, which names this epoch."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(network.state_dict(), self._best(number))
 
     def save(self, parts: Mapping[str, Part], epochs: list[Epoch], counters: dict[str, int], ranks: Ranks) -> None:
-        """Write the state of the run and of its parts. All ranks call it, the first one writes."""
+        """Write the state of the run and of its parts. All processes must call it; only rank 0 writes."""
         random = ranks.gathered_words(_random_states())
         if not ranks.first:
             return
@@ -140,7 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the beginning of an error's text: torch's are many lines long."""
+    """Return the first line of an error's text, cut off if it is long; torch's texts have many lines."""
     return " ".join(str(error).split())[:200]
 
 

@@ -36,7 +36,7 @@ def smoothed_vectors(split: Split, width: int, *, seed: int) -> Tensor:
 
 
 def _graph(split: Split) -> Tensor:
-    """Return A, sparse [V, V]."""
+    """Return the matrix A of the module's formula, sparse [V, V]."""
     kept = split.known() & is_wanted(split.sequences.outcome)
     row, sequence, size = split.row[kept].astype(np.int64), split.sequences.sequence[kept], len(split.vocabulary)
     pairs, weights = [np.zeros(0, np.int64)], [np.zeros(0)]

@@ -46,9 +46,7 @@ _AT_A_TIME = 128
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyHeadChoice:
-    """A shift of the gate with its scores on the cases: hr@20, ndcg@10. The chosen one also carries the head's weights by
-    name.
-    """
+    """A shift of the gate and its scores on the cases: hr@20, ndcg@10. The chosen one also has the head's weights, by name."""
 
     shift: float
     scores: Mapping[str, float]
@@ -56,7 +54,7 @@ class CopyHeadChoice:
 
 
 class _Case(NamedTuple):
-    """All values of a case that stay constant while the head is trained."""
+    """The features, scores and target of a case, which stay constant while the head is trained."""
 
     features_LF: Tensor  # float16
     case_G: Tensor
@@ -68,7 +66,7 @@ class _Case(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Cases at one temperature, by which the network's scores are already multiplied."""
+    """Cases for one training step. The network's scores are multiplied by one temperature."""
 
     features_BLF: Tensor
     case_BG: Tensor
@@ -81,9 +79,10 @@ class _Batch(NamedTuple):
 
 
 def fit_copy_head(network: Network, cases: Cases, rule: CopyHeadRule, *, length: int, seed: int = 1) -> list[CopyHeadChoice]:
-    """Train a copy head on `cases` and give it to the network. Returns the shifts that were tried, the chosen one first.
+    """Train a copy head on `cases` and attach it to the network. Returns the shifts that were tried, the chosen one first.
 
-    Nothing is done if the rule has no length, or if fewer than `AT_LEAST` cases have a target that can be proposed.
+    Does nothing and returns an empty list if the rule has no length, or if fewer than `AT_LEAST` cases have a target that can
+    be proposed.
     """
     if not rule.length:
         return []
@@ -106,14 +105,14 @@ def fit_copy_head(network: Network, cases: Cases, rule: CopyHeadRule, *, length:
 
 
 def restored(choice: CopyHeadChoice, rows: int, length: int) -> CopyHead:
-    """Rebuild the head of an earlier choice."""
+    """Make the copy head of an earlier choice from its stored weights."""
     head = CopyHead(rows, length)
     head.load_state_dict({name: torch.tensor(choice.weights[name]).view_as(value) for name, value in head.state_dict().items()})
     return head.eval()
 
 
 def _asked(cases: Cases, count: int, seed: int) -> Cases:
-    """Draw at most `count` of the cases whose target was kept."""
+    """Return the cases whose target was kept, at most `count` of them, drawn at random."""
     wanted = np.flatnonzero(cases.wanted)
     if len(wanted) > count:
         wanted = np.sort(np.random.default_rng(seed).choice(wanted, count, replace=False))
@@ -121,7 +120,7 @@ def _asked(cases: Cases, count: int, seed: int) -> Cases:
 
 
 def _given(network: Network, head: CopyHead, cases: Cases, length: int) -> list[_Case]:
-    """Collect the cases whose target is an own track, or a track that the network knows."""
+    """Compute the features and scores of all cases whose target can be proposed: an own track, or a track with a row."""
     found: list[_Case] = []
     with torch.no_grad():
         items_VQ = network.item_matrix()
@@ -141,7 +140,7 @@ def _given(network: Network, head: CopyHead, cases: Cases, length: int) -> list[
 
 
 def _case(own: tuple[Tensor, Tensor, Tensor, Tensor], scores_V: Tensor, target: int) -> _Case | None:
-    """Collect the values of one case. None if its target is a request-local track that the long history does not reach."""
+    """Compute the features and scores of one case. None if its target has no row and is older than the long history."""
     features_LF, case_G, rows_L, stands_L = own
     rows = rows_L[stands_L]
     known = torch.where(rows < len(scores_V), rows, PADDING)
@@ -161,14 +160,14 @@ def _case(own: tuple[Tensor, Tensor, Tensor, Tensor], scores_V: Tensor, target: 
 
 
 def likeliest_temperature(given: Sequence[_Case]) -> float:
-    """Return the temperature at which the network gives new targets the highest likelihood among new tracks."""
+    """Return the temperature with the highest likelihood of targets that are new to their listeners, among all new tracks."""
     new = [case for case in given if case.target < 0]
     likelihood = [sum(one * case.score - case.new[at] for case in new) for at, one in enumerate(TEMPERATURES)]
     return TEMPERATURES[int(np.argmax(likelihood))]
 
 
 def _place(temperature: Tensor) -> int:
-    """Return the place of a head's temperature among `TEMPERATURES`."""
+    """Return the index of a head's temperature in `TEMPERATURES`."""
     return int(np.argmin(np.abs(np.array(TEMPERATURES) - temperature.item())))
 
 
@@ -188,7 +187,9 @@ def _learn(head: CopyHead, given: Sequence[_Case], steps: int) -> None:
 
 
 def cross_entropy(own_BL: Tensor, new_B: Tensor, target_B: Tensor, score_B: Tensor) -> Tensor:
-    """Mean of L (see the module) from own scores, log Z_new, the target's place among the own tracks (or -1), and its score."""
+    """Return the mean of L (see the module). `new_B` is log Z_new, `target_B` the target's place among the own tracks or -1,
+    and `score_B` its score then.
+    """
     total_B = torch.logsumexp(torch.cat([own_BL, new_B[:, None]], dim=1), dim=1)
     return (total_B - _target_scores(own_BL, target_B, score_B)).mean()
 
@@ -219,7 +220,7 @@ def _batch(cases: Sequence[_Case], at: int) -> _Batch:
 
 
 def _ranks(head: CopyHead, given: Sequence[_Case], shift: float) -> Int64s:
-    """Return the rank of each target among own tracks and the best others. It is exact down to place `LIST`."""
+    """Return the rank of each target among own tracks and the best other tracks. Ranks up to `LIST` are exact."""
     found, at = [], _place(head.temperature)
     with torch.no_grad():
         for start in range(0, len(given), _AT_A_TIME):

@@ -103,7 +103,7 @@ def fit(
 
 @dataclass(kw_only=True, slots=True)
 class _Run:
-    """The state of a run between two epochs. All of it is in the checkpoint."""
+    """The state of a run between two epochs. The checkpoint contains all of it."""
 
     recipe: Recipe
     network: Network
@@ -144,7 +144,7 @@ class _Run:
         return Epoch(number=len(self.epochs), losses=losses, scores={}, seconds=perf_counter() - started)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
-        """Run `learn` on this process's device. RunError if the loss is not finite."""
+        """Run `learn` on this process's device. Raises RunError if the loss is not finite."""
         place = device()
         moved = Batch(*(part.to(place, non_blocking=True) for part in batch))
         found = learn(self.network, moved, self.recipe.loss, self.ranks, half=_half(self.recipe.fit, place))
@@ -153,7 +153,9 @@ class _Run:
         return found
 
     def judge(self, epoch: Epoch) -> None:
-        """Add an epoch with its scores. If it is the best one, or if nothing scores, keep the weights."""
+        """Add an epoch to the record. If its score is the best so far, or if there are no scores, write its weights as the best
+        ones.
+        """
         self.epochs.append(epoch)
         select = self.recipe.fit.select
         if self.best < 0 or not epoch.scores or epoch.scores[select] > self.epochs[self.best].scores[select]:
@@ -172,8 +174,8 @@ class _Run:
         return {"network": self.network, "optimiser": self.optimiser, **average}
 
     def restore(self) -> None:
-        """Continue from the checkpoint, if there is one. RunError if epochs are left and another number of processes wrote
-        it.
+        """Continue from the checkpoint, if there is one. Raises RunError if training is not finished and another number of
+        processes wrote it.
         """
         found = self.checkpoint.restore(self._parts, self.ranks)
         if found is None:
@@ -188,9 +190,9 @@ class _Run:
 
 
 def learn(network: Network, batch: Batch, rule: LossRule, me: Ranks, *, half: bool = False) -> dict[str, Tensor]:
-    """Compute this process's share of the batch's terms and of their sum `loss`.
+    """Compute this process's share of the loss terms of a batch, and their gradients. Returns the terms and their sum `loss`.
 
-    Gradients are left at the parameters; there are none if the share is empty. All ranks call it.
+    The gradients are stored in the parameters. There are none if the share is empty. All ranks must call it.
     """
     terms = objective(network, batch, rule, half=half)
     shares = me.shares([term.counted for term in terms.values()])
@@ -202,9 +204,10 @@ def learn(network: Network, batch: Batch, rule: LossRule, me: Ranks, *, half: bo
 
 
 def _start(recipe: Recipe, split: Split, artists: Tensor | None, *, near: bool) -> Network:
-    """Make the network before its first step. With `near`, embeddings start near those of tracks kept close by.
+    """Make the network as it is before the first step. With `near`, tracks that were kept near each other get similar
+    embeddings.
 
-    Otherwise they are random, and a checkpoint will replace them. Each rank's own random numbers begin afterwards.
+    Otherwise embeddings are random, which is enough if a checkpoint will replace them. Each rank then gets its own random seed.
     """
     network = build(recipe.network, len(split.vocabulary), recipe.history.length, artists)
     prior = baselines.popular(split, half_life_days=recipe.fit.prior_half_life_days)

@@ -34,7 +34,7 @@ _FURTHER = ("pair", "before", "refused", "feedback", "contrast", "penalty")
 
 
 class Term(NamedTuple):
-    """A term of the loss: its weighted mean, and the number of places or pairs in the mean."""
+    """A term of the loss: its mean times its weight, and the number of places or pairs in the mean."""
 
     mean: Tensor
     counted: int
@@ -71,7 +71,9 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
 
 
 def term_names(rule: LossRule) -> list[str]:
-    """Return the names of a rule's terms, whatever a batch holds: the main term, and each optional term with a weight."""
+    """Return the names of the terms that a rule uses: the main term, and each optional term with a weight. They do not depend
+    on the batch.
+    """
     return ["main", *(name for name in _FURTHER if getattr(rule, name))]
 
 
@@ -92,7 +94,7 @@ def _main(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, 
 
 
 def _against_random(network: Network, queries_MQ: Tensor, targets_M: Tensor, rule: LossRule) -> Tensor:
-    """Compute the main term with sampled negatives, or with no negatives. Samples use torch's random state."""
+    """Compute the main term with sampled negatives, or without negatives. Samples are drawn from torch's random state."""
     if rule.main == "bpr":
         random_M = torch.randint(FIRST, network.rows, targets_M.shape, device=targets_M.device)
         target_scores_M, random_scores_M = (
@@ -117,15 +119,13 @@ def _against_random(network: Network, queries_MQ: Tensor, targets_M: Tensor, rul
 
 
 def _read_before(tracks_BT: Tensor) -> Tensor:
-    """Return for each place the tracks before it, `[B, T, T]`, 0 for none: the tracks of the history that its state has
-    read.
-    """
+    """Return for each place the tracks of its window before it, which its state has read, `[B, T, T]`; 0 for none."""
     places_T = torch.arange(tracks_BT.shape[1], device=tracks_BT.device)
     return torch.where(places_T[None, :] < places_T[:, None], tracks_BT[:, None, :], PADDING)
 
 
 def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Compare each refused track with the next kept one, in the state before the refused track."""
+    """Compute the term that compares each refused track with the next kept one, by the state before the refused track."""
     chosen_BT = asked_BT & is_refused(batch.outcomes) & (batch.wanted != PADDING) & (batch.wanted != batch.tracks)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
     wanted_P = network.pair_scores(queries_PQ, network.items(batch.wanted[chosen_BT]).main)
@@ -134,11 +134,11 @@ def _pair(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) 
 
 
 def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Compare each kept track with the track refused just before it, in the state before the kept track.
+    """Compute the term that compares each kept track with the track refused just before it, by the state before the kept track.
 
-    The mean is over all kept tracks. Those without a refused track before them add 0. This departs from the code that Pan
-    et al. (2023) released, which averages only over kept tracks with a refused one before them. The term then weighs more,
-    and HR@20 falls (`docs/measurements/simulated.md`).
+    The mean is over all kept tracks. Those without a refused track before them add 0. This departs from the code that Pan et
+    al. (2023) released, which averages only over kept tracks with a refused one before them. The term then weighs more, and
+    HR@20 falls (`docs/measurements/simulated.md`).
     """
     kept_BT = asked_BT & ~is_refused(batch.outcomes)
     chosen_BT = kept_BT[:, 1:] & is_refused(batch.outcomes[:, :-1]) & (batch.tracks[:, 1:] != batch.tracks[:, :-1])
@@ -150,7 +150,7 @@ def _before(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch
 
 
 def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Use each refused track as a negative target, in the state before it."""
+    """Compute the term that uses each refused track as a negative target of the state before it."""
     chosen_BT = asked_BT & is_refused(batch.outcomes)
     queries_PQ = network.queries(states_BTD[chosen_BT]).main
     scores_P = network.pair_scores(queries_PQ, network.items(batch.tracks[chosen_BT]).main)
@@ -158,7 +158,9 @@ def _refused(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batc
 
 
 def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch) -> Term:
-    """Compare the wanted head's prediction for each track, in the state before it, with the track's outcome."""
+    """Compute the term that compares the second head's prediction for each track, by the state before it, with the track's
+    outcome.
+    """
     queries = network.queries(states_BTD[asked_BT]).wanted
     items = network.items(batch.tracks[asked_BT]).wanted
     if queries is None or items is None:
@@ -167,7 +169,8 @@ def _feedback(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Bat
 
 
 def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Batch, temperature: float) -> Term:
-    """Compare each state with the tracks skipped in its session: the session of the entry to predict, before or after it.
+    """Compute the term that pulls each state away from the tracks skipped in the session of the entry that it predicts, before
+    or after it.
 
     As in Seshadri & Knees (2023), the queries are the states after an entry that was kept. In a masked network they are the
     states of hidden kept entries. Cosines are between vectors without the bias, the main head's last dimension.
@@ -189,9 +192,9 @@ def _contrast(network: Network, states_BTD: Tensor, asked_BT: Tensor, batch: Bat
 
 
 def _penalty(network: Network, states_BTD: Tensor, asked_BT: Tensor) -> Term:
-    """Compute the network's penalty on a sample of the states.
+    """Compute the network's own regularisation term from a sample of the states.
 
-    It is not a mean over states, so the penalties of several processes only approximate a single process's.
+    This term is not a mean over states. So the terms of several processes only approximate the term of a single process.
     """
     asked = int(asked_BT.sum())
     sample = torch.randperm(asked, device=asked_BT.device)[:_PENALTY_STATES]

@@ -21,12 +21,14 @@ SPARSE_ROWS = 200_000
 
 
 def sparse_tables(rule: FitRule, rows: int) -> bool:
-    """Say whether a network of this many rows is trained with sparse tables."""
+    """Return whether a network with this many rows is trained with sparse gradients of its tables."""
     return rule.tables == "sparse" or (rule.tables == "auto" and rows >= SPARSE_ROWS)
 
 
 class Optimiser:
-    """The optimisers of a network's parameters behind one interface, with warm-up and clipping by the recipe's rule."""
+    """Updates all parameters of a network, by AdamW and for sparse tables by `RowAdam`, with warm-up and clipping by the
+    recipe's rule.
+    """
 
     def __init__(self, network: Network, rule: FitRule) -> None:
         self._rule = rule
@@ -40,7 +42,9 @@ class Optimiser:
             self._parts.append(RowAdam(self.by_row, lr=rule.learning_rate))
 
     def step(self, number: int, epoch: int = 0) -> None:
-        """Make a step along the gradients and delete them. `number` counts steps from 1, `epoch` epochs from 0."""
+        """Update the parameters by their gradients, and delete the gradients. `number` counts steps from 1, `epoch` epochs from
+        0.
+        """
         clip([*self.dense, *self.by_row], self._rule.clip)
         rate = self._rule.learning_rate * self._rule.decay**epoch * min(1.0, number / max(1, self._rule.warmup))
         for part in self._parts:
@@ -74,7 +78,7 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override] # noqa: ARG002 # no loss is computed here
-        """Make a step along the gradients of the rows that have one."""
+        """Update the rows that have a gradient."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:

@@ -29,18 +29,18 @@ _PATIENCE = timedelta(hours=6)  # for ranks that wait while rank 0 validates; a 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """The number of this process among the processes of a run."""
+    """The number of this process among the processes of a run, and the communication between them."""
 
     number: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
-        """Say whether this is rank 0, which validates, prints and writes."""
+        """Return whether this process is rank 0, which validates, prints and writes."""
         return self.number == 0
 
     def shares(self, counts: Sequence[int]) -> list[float]:
-        """Return each of this rank's counts as a share of the sum over ranks. Means weighted by these shares add up to the
+        """Divide each count of this rank by the sum of this count over all ranks. Means weighted by these shares add up to the
         overall mean.
 
         A single process gets 1. A count that is 0 on every rank gets 0.
@@ -51,7 +51,7 @@ class Ranks:
         return (own / self.sum(own.clone()).clamp(min=1)).tolist()
 
     def add_up(self, dense: Iterable[nn.Parameter], by_row: Iterable[nn.Parameter]) -> None:
-        """Replace the gradients of all ranks by their sum. A rank may have none."""
+        """Replace each rank's gradients by the sum over all ranks. A rank may have no gradients."""
         if self.count == 1:
             return
         dense = list(dense)
@@ -63,27 +63,29 @@ class Ranks:
             one.grad = self._gathered(one)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum over the ranks, in place."""
+        """Replace `values` by their sum over all ranks, in place, and return them."""
         if self.count > 1:
             distributed.all_reduce(values)
         return values
 
     def said_by_first(self, word: Word) -> Word:
-        """Send rank 0's value to all ranks, which wait for it. Returns that value. Values are plain Python data."""
+        """Send rank 0's value to all ranks, and return this value on each. It must be plain Python data."""
         words = [word]
         if self.count > 1:
             distributed.broadcast_object_list(words)
         return words[0]
 
     def gathered_words(self, word: Word) -> list[Word]:
-        """Collect the values of all ranks, in their order."""
+        """Return a list with each rank's value, in the order of the ranks."""
         words = [word] * self.count
         if self.count > 1:
             distributed.all_gather_object(words, word)
         return words
 
     def _gathered(self, table: nn.Parameter) -> Tensor:
-        """Sum the sparse gradients of all ranks. Ranks meet different rows, so the rows are sent too."""
+        """Return the sum of all ranks' sparse gradients of a table. Ranks have gradients for different rows, so row numbers are
+        sent too.
+        """
         rows, values = _rows_met(table)
         sizes = [int(size) for size in self.gathered_words(len(rows))]
         padded = [_padded(part, max(sizes)) for part in (rows, values)]
@@ -95,7 +97,7 @@ class Ranks:
 
 
 def ranks() -> Ranks:
-    """Return this process's place among the processes that `joined`, or rank 0 of 1 if it is alone."""
+    """Return this process's rank among those that `joined` has connected, or rank 0 of 1 if it is alone."""
     if distributed.is_available() and distributed.is_initialized():
         return Ranks(distributed.get_rank(), distributed.get_world_size())
     return Ranks()
@@ -103,7 +105,7 @@ def ranks() -> Ranks:
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Join the processes that torchrun started beside this one, if it did."""
+    """Connect this process with the others that torchrun has started, during the `with` block. Alone, it does nothing."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
@@ -133,7 +135,7 @@ def device() -> torch.device:
 
 
 def _rows_met(table: nn.Parameter) -> tuple[Tensor, Tensor]:
-    """Return the rows of a table's gradient and their values; empty without a gradient."""
+    """Return the rows with a gradient in a table, and their gradients; both empty if it has none."""
     if table.grad is None:
         return torch.zeros(0, dtype=torch.int64, device=table.device), table.new_zeros(0, *table.shape[1:])
     met = table.grad.to_sparse(1).coalesce()

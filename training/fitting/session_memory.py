@@ -35,7 +35,7 @@ from training.recipe import SessionMemoryRule
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SessionMemoryChoice:
-    """A weight of the memory and its scores on the validation part: hr@20, ndcg@10."""
+    """A weight of the session memory and its scores on validation cases: hr@20, ndcg@10."""
 
     memory: float
     scores: Mapping[str, float]
@@ -44,7 +44,9 @@ class SessionMemoryChoice:
 def build_session_memory(
     split: Split, rule: SessionMemoryRule, *, parts: Collection[int] = (TRAIN,), weight: float = 0.0
 ) -> SessionMemory:
-    """Return a memory of the wanted tracks of the newest sessions in `parts`. TrainingError if there are none."""
+    """Build a session memory from the wanted tracks of the newest sessions in `parts`. Raises TrainingError if there are
+    none.
+    """
     entries, number, _, ended_ms = by_session(split, parts)
     if not len(entries):
         raise TrainingError("the log has no kept play of a track that the network knows; a session memory needs at least one")
@@ -55,10 +57,10 @@ def build_session_memory(
 
 
 def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size: int) -> Tables:
-    """Return the memory's tables for entries in the order in which they were heard.
+    """Build the tables of a session memory from entries in the order in which they were heard.
 
-    `row` [N] is below `size`. `number` [N] is the number of the entry's session, 0 for the newest. `ended_ms` [S] is the time
-    at which each session ended.
+    `row` [N] is the track's row, below `size`. `number` [N] is the number of the entry's session, 0 for the newest. `ended_ms`
+    [S] is the time at which each session ended.
     """
     # np.unique finds the first of equal pairs
     last = len(row) - 1 - np.unique((number * size + row)[::-1], return_index=True)[1]
@@ -73,10 +75,11 @@ def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size:
 def choose_session_memory(
     network: Network, split: Split, cases: Cases, rule: SessionMemoryRule, *, length: int
 ) -> list[SessionMemoryChoice]:
-    """Try the rule's weights and return all of them, the one with the best NDCG@10 first. The network stays as it is.
+    """Try all weights of the rule on `cases`. Returns all of them with their scores, the one with the best NDCG@10 first. The
+    network does not change.
 
-    The memory that is tried knows the training part and half of the sessions of the validation part. The `cases` are those of
-    the other half. Returns an empty list if the rule has no weights, no case is left, or there is nothing to remember.
+    The memory is built from the training part and half of the validation sessions. Only `cases` of the other half are used.
+    Returns an empty list if the rule has no weights, no case is left, or there is nothing to remember.
 
     NDCG decides because hits alone hardly differ between a weight that puts the right track third and one that puts it tenth.
     """
@@ -94,7 +97,7 @@ def choose_session_memory(
 
 
 def with_half_of_valid(split: Split) -> Split:
-    """Return the split with every second session of the validation part, in the order of the log, in the training part."""
+    """Return a copy of the split in which every second session of the validation part belongs to the training part."""
     sequences = split.sequences
     entries = np.flatnonzero(split.part == VALID)
     session = sequences.sequence[entries].astype(np.int64) << 32 | sequences.session[entries]
@@ -105,7 +108,7 @@ def with_half_of_valid(split: Split) -> Split:
 
 
 def _ranks(network: Network, memory: SessionMemory, cases: Cases, weights: Sequence[float], length: int) -> list[Int64s]:
-    """Return for each weight the ranks of the wanted targets, in one pass over the cases; `memory` itself has weight 1."""
+    """Return for each weight the ranks of the wanted targets, from one pass over the cases. `memory` must have weight 1."""
     ranks: list[list[Int64s]] = [[] for _ in weights]
     items_VQ = network.eval().item_matrix().detach()
     size = at_a_time(cases)

@@ -64,8 +64,8 @@ async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State
 
 
 def _masking(events: Mapping[str, Sequence[Event]], now_ms: int) -> Mapping[str, Sequence[Event]]:
-    """Return the events that may mask a track now: likes, dislikes, and events that were not imported or reported late.
-    Otherwise an import of old events would displace the masks of current listeners.
+    """Return the likes and dislikes, and the other events of the last `LATE_MS`: only these can mask a track now. Otherwise an
+    import of old events would displace the masks of current listeners.
     """
     since_ms = now_ms - LATE_MS
     return {

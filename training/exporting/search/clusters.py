@@ -29,8 +29,8 @@ SPREADS = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clusters:
-    """The rows of each block and the blocks of each group, 0 in a free place, with the vectors that represent blocks and
-    groups.
+    """The catalogue as blocks of rows and groups of blocks, 0 in a free place. Each block and each group has a vector that
+    represents it.
     """
 
     rows_CL: Ints
@@ -41,7 +41,9 @@ class Clusters:
 
 
 def cluster_catalogue(items_VQ: Floats, queries_SQ: Floats) -> Clusters:
-    """Cut a catalogue into blocks and groups whose members score alike for such queries. Block 0 is empty."""
+    """Cut a catalogue into blocks, and blocks into groups, so that queries like `queries_SQ` score the members alike. Block 0
+    is empty.
+    """
     weights_QQ, lift_Q = _weights(queries_SQ), _lift(queries_SQ)
     weighed_VQ = items_VQ @ weights_QQ
     rows_CL = _cut(weighed_VQ, FIRST)
@@ -60,12 +62,12 @@ def cluster_catalogue(items_VQ: Floats, queries_SQ: Floats) -> Clusters:
 
 
 def slices(size: int) -> Iterator[slice]:
-    """Yield slices that are small enough to need little memory."""
+    """Yield slices of `AT_A_TIME` places that cover `size` places, so that one step needs little memory."""
     return (slice(start, start + AT_A_TIME) for start in range(0, size, AT_A_TIME))
 
 
 def _cut(weighed_VQ: Floats, first: int) -> Ints:
-    """Cut vectors into clusters and return the numbers of the members [C, L], counted from `first`; 0 in a free place."""
+    """Cluster vectors from `first` on. Returns the indices of each cluster's members [C, L], 0 in a free place."""
     if len(weighed_VQ) == first:
         return np.zeros((0, PLACES), np.int64)
     places_CL = partition(weighed_VQ[first:], PLACES, filled=FILLED)
@@ -73,7 +75,7 @@ def _cut(weighed_VQ: Floats, first: int) -> Ints:
 
 
 def _take_furthest(weighed_VQ: Floats, rows_CL: Ints, tracks: int) -> Ints:
-    """Remove the rows [O] furthest from their blocks' means from `rows_CL`, and return them in order."""
+    """Remove from `rows_CL` the rows that are furthest from their blocks' means, and return these rows in order [O]."""
     count = min(round(ALONE * tracks**0.5), round(MOST_ALONE * tracks))
     if not count:
         return np.empty(0, np.int64)
@@ -85,7 +87,7 @@ def _take_furthest(weighed_VQ: Floats, rows_CL: Ints, tracks: int) -> Ints:
 
 
 def _stand_ins(vectors_VQ: Floats, weighed_VQ: Floats, rows_CL: Ints, lift_Q: Floats) -> Floats:
-    """Return the vectors that represent blocks [C, Q]: their means, raised by their spread."""
+    """Return a vector for each block [C, Q] that represents it: its mean, raised by the spread of its members' scores."""
     means_CQ = np.concatenate([_means(vectors_VQ, rows_CL[some]) for some in slices(len(rows_CL))])
     spread_C = np.concatenate([(_distances(weighed_VQ, rows_CL[some]) ** 2).sum(axis=1) for some in slices(len(rows_CL))])
     means_CQ += np.outer(SPREADS * np.sqrt(spread_C / np.maximum(1, (rows_CL > 0).sum(axis=1))), lift_Q)
@@ -93,8 +95,8 @@ def _stand_ins(vectors_VQ: Floats, weighed_VQ: Floats, rows_CL: Ints, lift_Q: Fl
 
 
 def _weights(queries_SQ: Floats) -> Floats:
-    """Return the matrix [Q, Q] into a space where squared distances are squared differences of scores, on average over the
-    queries.
+    """Return a matrix [Q, Q]. After multiplication with it, the squared distance of two items is the mean squared difference of
+    their scores.
     """
     values_Q, axes_QQ = np.linalg.eigh(queries_SQ.T.astype(np.float64) @ queries_SQ / len(queries_SQ))
     weights_QQ: Floats = (axes_QQ * np.sqrt(values_Q.clip(min=1e-6 * values_Q.max()))).astype(np.float32)
@@ -102,8 +104,8 @@ def _weights(queries_SQ: Floats) -> Floats:
 
 
 def _lift(queries_SQ: Floats) -> Floats:
-    """Return the vector [Q] that every query scores 1: one over the column that is the same in all queries. Zeros without
-    such a column.
+    """Return a vector [Q] that has the score 1 with every query. It uses the column that is the same in all queries; zeros if
+    there is none.
     """
     lift_Q = np.zeros(queries_SQ.shape[1], np.float32)
     same = np.flatnonzero((queries_SQ == queries_SQ[0]).all(axis=0) & (queries_SQ[0] != 0))
@@ -127,6 +129,6 @@ def _distances(points_VQ: Floats, rows_SL: Ints) -> Floats:
 
 
 def _padded(rows: Ints) -> Ints:
-    """Pad with 0, which is no track, to a multiple of the grid's depth, at least once its depth."""
+    """Pad with 0 (no track) to a multiple of `DEEP`, at least to `DEEP`."""
     behind = -len(rows) % DEEP if len(rows) else DEEP
     return np.pad(rows, ((0, behind), *((0, 0),) * (rows.ndim - 1)))

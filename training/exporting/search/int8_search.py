@@ -119,7 +119,7 @@ TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", best_places
 
 
 def quantise(items_VQ: Floats) -> Weights:
-    """Return the weights that `TOP` needs in addition to `items`.
+    """Round the items to int8. Returns the weights that the search graph needs in addition to `items`.
 
     They are the int8 items [W, P], the query's column for each stored column [W], and the mask.
     """
@@ -142,10 +142,10 @@ def largest(vectors_VQ: Floats) -> Floats:
 
 
 def split_columns(largest_Q: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], float]:
-    """Choose which of the Q columns each of the W stored columns holds, and which part of it. Also returns the common step.
+    """Choose for each of the W stored columns which of the Q columns it holds, and which part of this column. Also returns the
+    step of rounding.
 
-    Each further stored column goes to the column with the largest parts, so that the step becomes as small as W columns
-    allow.
+    Columns with large values are split into several stored columns, so that the common step is as small as W columns allow.
     """
     parts_Q = np.ones(len(largest_Q), np.int64)
     width = len(parts_Q) + SPARE_COLUMNS
@@ -162,7 +162,9 @@ def fill_columns(
     parts_W: npt.NDArray[np.int64],
     step: float,
 ) -> None:
-    """Round items to whole steps. The parts of a split column add up to it exactly (Hermite: t = sum of floor((t + i) / n))."""
+    """Round items to whole steps and write them to `out_WV`. The parts of a split column add up to it exactly (Hermite: t = sum
+    of floor((t + i) / n)).
+    """
     counts_Q = np.bincount(columns_W)
     for out_V, column, part in zip(out_WV, columns_W, parts_W, strict=True):
         steps_V = np.rint(items_VQ[:, column] / step)

@@ -28,7 +28,9 @@ ROUNDS, A_CENTRE = 8, 64
 
 
 def partition(points_VQ: Floats, places: int, *, filled: float, seed: int = 0) -> Ints:
-    """Return the points of each block [C, L], -1 in a free place. About the share `filled` of the places is taken."""
+    """Cut points into blocks of nearby points. Returns the points of each block [C, L], -1 in a free place. About the share
+    `filled` of the places is taken.
+    """
     random = torch.Generator().manual_seed(seed)
     points = torch.from_numpy(points_VQ)
     parts = _parts(points, torch.arange(len(points)), random)
@@ -36,7 +38,7 @@ def partition(points_VQ: Floats, places: int, *, filled: float, seed: int = 0) -
 
 
 def _parts(points_MQ: Tensor, members_M: Tensor, random: torch.Generator) -> Iterator[Tensor]:
-    """Cut the members, whose points are given, into parts of at most `SMALL`."""
+    """Cut the points `members_M` into parts of at most `SMALL` nearby points."""
     if len(members_M) <= SMALL:
         yield members_M
         return
@@ -50,7 +52,7 @@ def _parts(points_MQ: Tensor, members_M: Tensor, random: torch.Generator) -> Ite
 
 
 def _blocks(points_MQ: Tensor, members_M: Tensor, places: int, filled: float, random: torch.Generator) -> Ints:
-    """Return the blocks [C, L] of one part."""
+    """Cut one part into blocks, and return the points of each block [C, L]."""
     centres = _centres(points_MQ, int(len(members_M) / (filled * places)) + 1, random)
     closeness_MC = (points_MQ @ centres.T - (centres**2).sum(dim=1) / 2).numpy()
     block_M, place_M = seat(closeness_MC, places)
@@ -60,7 +62,7 @@ def _blocks(points_MQ: Tensor, members_M: Tensor, places: int, filled: float, ra
 
 
 def seat(closeness_MC: Floats, places: int) -> tuple[Ints, Ints]:
-    """Return a block and a place for each point: its nearest block, or the nearest that is not full of nearer points."""
+    """Give each point a block and a place in it: the nearest block that is not full of points nearer to it."""
     closeness_MC = closeness_MC.copy()
     block_M, place_M = np.full(len(closeness_MC), -1, np.int64), np.zeros(len(closeness_MC), np.int64)
     taken_C = np.zeros(closeness_MC.shape[1], np.int64)

@@ -80,7 +80,9 @@ Lists = list[list[int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chosen:
-    """The result: what was measured, where each weight is stored (None if nothing was replaced), and the valid golden cases."""
+    """The chosen search: its measurements, where each weight is stored (None if the draft did not change), and the golden cases
+    that it passes.
+    """
 
     found: RetrievalRecord
     records: dict[str, WeightRecord] | None
@@ -89,8 +91,8 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Way:
-    """One way to try: its scoring graphs by number of probes (0: no index), their weights, and the share of golden cases to
-    pass.
+    """A faster search to try: its scoring graphs by number of probes (0: no index), its weights, and the share of golden cases
+    that it must pass.
     """
 
     tails: Mapping[int, ModelProto]
@@ -100,7 +102,9 @@ class _Way:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trial:
-    """The data for trying a way: samples with their exact lists, golden cases, and the draft to replace."""
+    """Everything that is needed to try a faster search: samples with their exact lists, golden cases, and the draft whose files
+    it replaces.
+    """
 
     encoder: Encoder
     rank: ModelProto
@@ -128,7 +132,9 @@ def select_retrieval(
     session_memory_from: int = SESSION_MEMORY_FROM,
     probes_tried: Sequence[int] = PROBES,
 ) -> Chosen:
-    """Replace the graphs and weights of `draft` by the fastest way that is allowed."""
+    """Try the faster searches, and replace the graphs and weights of `draft` by the first that is close enough to the exact
+    scan.
+    """
     stays = Chosen(found=RetrievalRecord(), records=None, golden=golden)
     if isinstance(network, SineNetwork) or network.copy_head is not None or not samples:
         return stays
@@ -168,10 +174,9 @@ def select_retrieval(
 
 
 def _try(way: _Way, trial: _Trial) -> tuple[RetrievalRecord, Sequence[Case], dict[str, WeightRecord] | None]:
-    """Try a way with rising numbers of probes until one is allowed.
+    """Try a faster search with rising numbers of probes until one is close enough, and then replace the draft's files.
 
-    Returns the last measurement, the golden cases that passed, and where each weight is stored, or None if nothing was
-    replaced.
+    Returns the last measurement, the golden cases that passed, and where each weight is stored; None if nothing was replaced.
     """
     length, weight = trial.length, trial.weight
     with TemporaryDirectory(prefix=".scan-", dir=trial.draft.parent) as name:
@@ -193,14 +198,14 @@ def _try(way: _Way, trial: _Trial) -> tuple[RetrievalRecord, Sequence[Case], dic
 
 
 def allowed(found: RetrievalRecord) -> bool:
-    """Say whether the lists are close enough to the exact ones."""
+    """Return whether the lists are close enough to the exact ones."""
     return (found.overlap or 0.0) >= OVERLAP and (found.ndcg_loss or 0.0) <= LOSS
 
 
 def best_lists(
     session: onnxruntime.InferenceSession, histories: Sequence[RowHistory], *, length: int, weight: float = 0.0
 ) -> Lists:
-    """Return the best rows after each history without its last entry. Nothing is excluded."""
+    """Return the best rows after each history without its last entry, with nothing excluded."""
     lists: Lists = []
     for start in range(0, len(histories), AT_A_TIME):
         encoded = encode_histories(_without_last(histories[start : start + AT_A_TIME]), length=length)
@@ -210,7 +215,7 @@ def best_lists(
 
 
 def compare(exact: Lists, rough: Lists, histories: Sequence[RowHistory]) -> RetrievalRecord:
-    """Compare two lists for each history. The last entry of each history is the track to be found."""
+    """Compare the `rough` list of each history with the `exact` one. The last entry of a history is the target of NDCG."""
     shared, gains = [], []
     for one, other, history in zip(exact, rough, histories, strict=True):
         target = history.rows[-1] if history.rows else 0
