@@ -73,7 +73,8 @@ Row = Annotated[int, Field(ge=0)]
 
 
 class RetrievalRecord(Record):
-    """How `model.onnx` searches for the best rows: with how many bits, and in how many blocks of an index (None: no index).
+    """How `model.onnx` searches for the best rows: `bits` of a number, and `probes`, the searched blocks of an index (None: no
+    index).
 
     If a faster search than the exact scan was tried, `overlap` and `ndcg_loss` compare the last one tried with the exact scan.
     `overlap` is the share of 20 tracks that are the same (recall@20), `ndcg_loss` the share of NDCG@20 that was lost.
@@ -88,7 +89,7 @@ class RetrievalRecord(Record):
 
 
 class Manifest(Record):
-    """The artifact's description of itself: all settings that the service follows, and facts for people."""
+    """The artifact's description of itself: all settings that the service follows, and information for people."""
 
     schema_version: int = SCHEMA
     name: str = Field(pattern=_NAME, max_length=200)
@@ -113,7 +114,9 @@ class Manifest(Record):
 
 @checked_dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class Golden:
-    """An example with the trainer's answer: rows, outcomes and gaps of a history, excluded rows, best rows and their scores."""
+    """A golden case, an input with the trainer's answer: rows, outcomes and gaps of a history, excluded rows, best rows and
+    their scores.
+    """
 
     rows: Sequence[Row]
     outcomes: Sequence[Row]
@@ -124,7 +127,7 @@ class Golden:
     own: Sequence[Sequence[Row]] = ()  # fields of `model.long_history.LongHistories`, if graphs read them
 
     def history(self) -> RowHistory:
-        """The history of the example."""
+        """Return the history of the golden case."""
         own = LongHistories(*(np.array([field], np.int64) for field in self.own)) if self.own else None
         return RowHistory(self.rows, self.outcomes, self.gaps, own)
 
@@ -283,6 +286,8 @@ def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
 
 
 def _shared(names: Sequence[str | None]) -> Sequence[str | None]:
-    """Return the same names, equal ones as one string: a million tracks have far fewer artists."""
+    """Return the same names, in which equal names are one object. This saves memory, because a million tracks have far fewer
+    artists.
+    """
     known: dict[str | None, str | None] = {}
     return [known.setdefault(name, name) for name in names]

@@ -25,11 +25,11 @@ Value = TypeVar("Value")
 
 
 class ArtifactError(Exception):
-    """An artifact that cannot be used. The text says what was found and what was expected."""
+    """The artifact cannot be used. The text says what was found and what was expected."""
 
 
 class Record(BaseModel):
-    """A part of the manifest. A field that this version does not know is an error."""
+    """Base of all parts of the manifest. A field that this version does not know is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -50,7 +50,7 @@ class WeightRecord(Record):
 
     @property
     def bytes(self) -> int:
-        """The tensor's size in the file."""
+        """Return the tensor's size in the file, in bytes."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
@@ -67,13 +67,15 @@ class FileState:
 
     @classmethod
     def of(cls, found: os.stat_result) -> "FileState":
-        """Make it from the result of `stat`."""
+        """Make a `FileState` from the result of `stat`."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 @contextmanager
 def system_errors_named(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system, such as a missing permission, into an ArtifactError."""
+    """Turn errors of the operating system in the `with` block, such as a missing permission, into an ArtifactError that names
+    the file.
+    """
     try:
         yield
     except (OSError, RuntimeError) as error:  # `Path.resolve` raises RuntimeError for a loop of links
@@ -97,7 +99,7 @@ def read_manifest_json(path: Path) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
-    """Return a JSON number. ValueError for NaN, infinity and numbers that are too large."""
+    """Parse a JSON number. Raises ValueError for NaN, infinity and numbers that are too large."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"found {text}, wanted a finite number")
@@ -105,7 +107,7 @@ def _finite(text: str) -> float:
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest's plain JSON, without the field that holds it."""
+    """Return the SHA-256 of a manifest's plain JSON without its field `sha256`."""
     plain = {key: value for key, value in manifest.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -119,7 +121,7 @@ def read_json(path: Path, kind: type[Value]) -> Value:
 
 
 def faults_of(error: ValidationError) -> str:
-    """Return a validation error's first faults in one line."""
+    """Return the first errors of a validation error, in one line."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     shown = [f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" for fault in faults[:_SHOWN]]
     more = [f"{len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []

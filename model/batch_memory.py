@@ -24,14 +24,14 @@ _SPARE_ROWS = 64
 
 
 class Cost(NamedTuple):
-    """Estimated bytes of a request in a batch, and whether it should run alone."""
+    """The estimated memory of one request in a batch, in bytes, and whether it should run alone."""
 
     bytes: int
     is_large: bool
 
 
 class BatchMemory:
-    """The estimated costs of requests to one artifact's graphs."""
+    """Estimates the memory of requests to one artifact's graphs."""
 
     def __init__(self, manifest: Manifest) -> None:
         items = manifest.weights.get("items")
@@ -56,13 +56,13 @@ class BatchMemory:
         return Cost(ordinary + more, more > (MANY - 1) * ordinary)
 
     def fetched(self, count: int, excluded: int) -> int | None:
-        """Return how many rows to request so that `excluded` ones can be removed afterwards; None if the graph removes them
-        itself.
+        """Return how many rows the graph must return so that `excluded` rows can be removed afterwards. None if the graph
+        itself removes them.
         """
         return count + excluded if self._has_index and excluded > COMPARED else None
 
     def measured(self, model_bytes: int, rank_bytes: int) -> None:
-        """Set the costs from measurements, plus a margin.
+        """Set the cost of an ordinary request from measurements, plus a margin.
 
         `model_bytes` is the cost of a request for `ORDINARY_COUNT` tracks, `rank_bytes` of ranking as many candidates.
         """
@@ -75,14 +75,14 @@ class BatchMemory:
 
 
 def shrinking() -> onnxruntime.RunOptions:
-    """Options for a run after which ONNX Runtime frees the memory by which its arena has grown."""
+    """Return options for a run after which ONNX Runtime frees the memory by which its arena has grown."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options
 
 
 def taken_bytes() -> int | None:
-    """Return this process's memory without mapped files, in bytes. None except on Linux with glibc."""
+    """Return the memory of this process without mapped files, in bytes. None except on Linux with glibc."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory would be used again, and no growth would show
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Catalogue:
-    """Titles, artists, albums, groups and durations by row; entry 0 belongs to row `FIRST`. None stands for an unknown value.
+    """Titles, artists, albums, groups and durations of tracks. Item 0 of each belongs to row `FIRST`. None stands for an
+    unknown value.
 
-    `albums` is empty if no album is known. An album is whatever the log says, a name or an id: two albums of one name are one.
-    `groups` is the same for tracks with one group: releases of one recording.
+    `albums` is empty if no album is known. An album is a name or an id, as in the log: two albums with one name count as one.
+    `groups` has the same value for all releases of one recording.
     """
 
     titles: Sequence[str | None]

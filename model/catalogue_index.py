@@ -19,10 +19,10 @@ Int32s = npt.NDArray[np.int32]
 
 
 class NameIndex:
-    """The rows of each name, and the number of each row's name."""
+    """Maps each name to its rows, and each row to the number of its name."""
 
     def __init__(self, names: Sequence[str | None]) -> None:
-        """`names` has the name of each row from `FIRST` on; None stands for a row without one."""
+        """`names` has the name of each row from `FIRST` on; None if the row has no name."""
         numbers: dict[str | None, int] = {None: NO_NAME}
         found = np.fromiter((numbers.setdefault(name, len(numbers) - 1) for name in names), np.int32, len(names))
         order = np.argsort(found, kind="stable").astype(np.int32)
@@ -37,31 +37,31 @@ class NameIndex:
         return len(self._names)
 
     def number(self, row: int) -> int:
-        """Return the number of a row's name; `NO_NAME` for a row without one, padding and rows after the last one included."""
+        """Return the number of a row's name. `NO_NAME` if it has none, for padding, and for rows after the last one."""
         return self._numbers[row] if row < len(self._numbers) else NO_NAME
 
     def number_of(self, name: str) -> int:
-        """Return the number of a name; `NO_NAME` if no row has it."""
+        """Return the number of a name; `NO_NAME` if no row has this name."""
         return self._names.get(name, NO_NAME)
 
     def rows(self, name: str) -> Int32s:
-        """Return the rows of a name in ascending order, int32 [n]; none if it is unknown."""
+        """Return the rows with a name, ascending, int32 [n]; empty if the name is unknown."""
         number = self.number_of(name)
         return self._order[:0] if number == NO_NAME else self.rows_of(number)
 
     def rows_of(self, number: int) -> Int32s:
-        """Return the rows of the name with a number, int32 [n]."""
+        """Return the rows whose name has this number, ascending, int32 [n]."""
         return self._order[self._starts[number] : self._starts[number + 1]]
 
     def others(self, row: int) -> Int32s:
-        """Return all rows that have the name of a row, itself among them, int32 [n]; none if it has no name."""
+        """Return all rows with the same name as a row, including this row, int32 [n]; empty if it has no name."""
         number = self.number(row)
         return self._order[:0] if number == NO_NAME else self._order[self._starts[number] : self._starts[number + 1]]
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueIndex:
-    """The tracks of a catalogue by artist, by album and by recording."""
+    """Finds the tracks of a catalogue by artist, by album and by recording."""
 
     artists: NameIndex
     albums: NameIndex
@@ -69,7 +69,7 @@ class CatalogueIndex:
 
     @classmethod
     def of(cls, catalogue: Catalogue | None) -> "CatalogueIndex":
-        """Index a catalogue; without one, no row has a name."""
+        """Index a catalogue. Without a catalogue no row has a name."""
         if catalogue is None:
             return cls(NameIndex(()), NameIndex(()), NameIndex(()))
         return cls(NameIndex(catalogue.artists), NameIndex(catalogue.albums), NameIndex(catalogue.groups))

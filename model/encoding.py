@@ -41,9 +41,9 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowHistory:
-    """One history as the network reads it: rows, outcome numbers and gap codes of known tracks, oldest first.
+    """One history as the network's input: rows, outcome numbers and gap codes of known tracks, oldest first.
 
-    `gaps` may be None if all gaps are unknown. `own` is the long history, a batch of one, if the model has a copy head.
+    `gaps` may be None if no times are known. `own` is the long history, as a batch of one, if the model has a copy head.
     """
 
     rows: Sequence[int] = ()
@@ -55,7 +55,7 @@ class RowHistory:
 def rows_of(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: int, now_ms: int | None = None) -> RowHistory:
     """Return the newest `length` known tracks of a history as rows and outcome numbers.
 
-    With `now_ms`, the time of the request, it returns the gaps too. Entries beyond the newest `length` cost no time.
+    With `now_ms`, the time of the request, the gaps are included. Older entries are not visited.
     """
     newest = entries[-length:]
     rows = vocabulary.rows([entry.track_id for entry in newest])
@@ -76,7 +76,8 @@ def read_entries(entries: Sequence[Entry], vocabulary: Vocabulary, *, length: in
 
 
 def gap_codes(gap_ms: npt.NDArray[np.integer]) -> Ints:
-    """Encode times in milliseconds, from each entry to the next known one or to the request. Any shape.
+    """Encode gaps in milliseconds as small numbers. A gap is the time from an entry to the next known one or to the request.
+    Any shape.
 
     All times up to half an hour have one code, `GOING_ON`. A player may ask at the beginning or at the end of a track, and this
     should not change the answer. Longer times have one code for each doubling, because a difference of an hour matters less in
@@ -88,18 +89,18 @@ def gap_codes(gap_ms: npt.NDArray[np.integer]) -> Ints:
 
 
 def feed(names: Iterable[str], batch: Encoded, **others: object) -> Mapping[str, Any]:
-    """Choose the inputs of a graph: the entries of `names`, taken from the batch's arrays and from `others`."""
+    """Return the inputs of a graph by name: those of `names` that are among the batch's arrays or in `others`."""
     values = {**batch._asdict(), **others}
     return {name: values[name] for name in names}
 
 
 def encode_own(histories: Sequence[RowHistory]) -> dict[str, Ints]:
-    """Encode the long histories of separate requests, by the names of a graph's inputs."""
+    """Join the long histories of separate requests into one batch. Returns arrays by the names of a graph's inputs."""
     return join([history.own for history in histories])._asdict()
 
 
 def encode_histories(histories: Sequence[RowHistory], *, length: int) -> Encoded:
-    """Encode separate histories, as the service has them: the newest `length` entries of each."""
+    """Encode the newest `length` entries of each of several histories as one batch. The service uses it."""
     rows = np.fromiter((row for history in histories for row in history.rows), np.int64)
     outcomes = np.fromiter((outcome for history in histories for outcome in history.outcomes), np.int64)
     gaps = None
@@ -119,7 +120,7 @@ def encode(
     length: int,
     gaps: npt.NDArray[np.integer] | None = None,
 ) -> Encoded:
-    """Encode slices of one long log, as the trainer has them: history b is the entries from `starts[b]` to `stops[b] - 1`.
+    """Encode slices of one long log as one batch, for the trainer: history b is the entries from `starts[b]` to `stops[b] - 1`.
 
     `rows`, `outcomes` and `gaps` (None if unknown) are `[N]`, `starts` and `stops` int64 `[B]`. Returns int64 `[B, T]`, where T
     is the longest history, at least 1 and at most `length`. An empty history is all padding.

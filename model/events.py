@@ -27,7 +27,7 @@ AHEAD_MS = 5 * 60 * 1000
 
 
 class EventType(IntEnum):
-    """What a player can report. The order decides between events of one millisecond: a play comes before its end."""
+    """What a player can report. The number orders events of the same millisecond, so that a play comes before its end."""
 
     PLAY = 0
     SKIP = 1
@@ -46,7 +46,9 @@ class Outcome(IntEnum):
 
     @property
     def wanted(self) -> bool:
-        """Whether the listener kept the track: what a next-track model should propose."""
+        """Return whether the listener kept the track: neither skipped nor disliked it. A next-track model should propose such
+        tracks.
+        """
         return self in (Outcome.PLAYED, Outcome.LIKED)
 
 
@@ -82,7 +84,7 @@ class SkipRule:
     end_share: float = 0.9
 
     def skipped(self, type: EventType, played_ms: int | None, track_ms: int | None) -> bool:
-        """Whether an event of `type` SKIP or COMPLETE ends its play as skipped."""
+        """Return whether an event of `type` SKIP or COMPLETE ends its play as skipped."""
         if played_ms is None:
             return type is EventType.SKIP
         if played_ms >= self.limit_ms:
@@ -94,7 +96,9 @@ class SkipRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryRule:
-    """What a model reads of a listener. The recipe sets it, the artifact's manifest carries it, the service follows it."""
+    """Which plays of a listener a model reads. The recipe sets this rule, and the artifact's manifest passes it on to the
+    service.
+    """
 
     length: int = 50  # number of entries
     scope: Literal["user", "session"] = "user"  # user: the history goes back beyond the start of the session
@@ -103,7 +107,7 @@ class HistoryRule:
     skip: SkipRule = SkipRule()
 
     def __post_init__(self) -> None:
-        """Refuse a rule that leaves every history empty."""
+        """Raise ValueError for a rule that leaves every history empty."""
         if self.length < 1 or self.gap_ms < 0 or self.named_gap_ms < 0:
             raise ValueError(
                 f"found length {self.length}, gap_ms {self.gap_ms} and named_gap_ms {self.named_gap_ms};"
@@ -140,7 +144,9 @@ entry_of = partial(tuple.__new__, Entry)
 
 
 class Span(NamedTuple):
-    """Times of a session: last event, the end if no further event arrives; and whether the player named it."""
+    """The times of a session: its last event, and its end if no further event arrives. It also says whether the player named
+    the session.
+    """
 
     seen_ms: int
     until_ms: int
@@ -161,8 +167,8 @@ class Revision(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """A listener's plays, oldest first; the span of each session by its number; late reports, in the order in which they
-    arrived.
+    """A listener's plays, oldest first. It also has the span of each session by its number, and late reports in the order of
+    arrival.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -170,7 +176,7 @@ class History:
     revisions: tuple[Revision, ...] = ()
 
     def session(self, now_ms: int) -> tuple[Entry, ...]:
-        """Returns the entries of the current session: among the sessions open at `now_ms`, the one with the latest event.
+        """Return the entries of the current session. Among the sessions open at `now_ms` it is the one with the latest event.
 
         Sessions without a name that are open at the same time count as one, because only a clock that was slow or was corrected
         can have separated them. If a session's last event is in the future, our own clock was set back. A session with a past
@@ -185,12 +191,14 @@ class History:
         return tuple([entry for entry in self.entries if entry.session in current])
 
     def skipped(self, now_ms: int) -> Sequence[str]:
-        """Returns the tracks skipped in any session open at `now_ms`: two players of one listener may take turns."""
+        """Return the tracks skipped in any session that is open at `now_ms`. There may be several, because a listener may use
+        two players.
+        """
         going_on = self._going_on(now_ms)
         return list(dict.fromkeys(entry.track_id for entry in self.entries if entry.skipped and entry.session in going_on))
 
     def opinions(self, now_ms: int) -> Mapping[str, Outcome]:
-        """Returns the tracks liked or disliked in a session open at `now_ms`, each with its newest opinion."""
+        """Return the tracks liked or disliked in any session that is open at `now_ms`, each with its newest opinion."""
         going_on = self._going_on(now_ms)
         return {
             entry.track_id: entry.outcome for entry in self.entries if entry.session in going_on and entry.outcome >= _LIKED
@@ -201,7 +209,7 @@ class History:
 
 
 def fold(events: Iterable[Event], rule: HistoryRule, *, now_ms: int | None = None) -> History:
-    """Makes the history of one listener from the set of their events.
+    """Make the history of one listener from the set of their events.
 
     A play counts as played until a skip of the same track in the same session turns it into a skip. An end without an open play
     is an entry of its own. So is a like or dislike of a track that was not heard in that session.
@@ -216,7 +224,9 @@ def fold(events: Iterable[Event], rule: HistoryRule, *, now_ms: int | None = Non
 
 
 def fold_recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool], *, now_ms: int) -> History:
-    """Makes the history from distinct events, using only those that `recent` returns: enough for a proposal at `now_ms`."""
+    """Make the history from those of the distinct `events` that `recent` returns. They are enough for a proposal at
+    `now_ms`.
+    """
     return _fold_ordered(recent(events, rule, known, now_ms=now_ms), rule, now_ms)
 
 
@@ -228,7 +238,7 @@ def _fold_ordered(ordered: Sequence[Event], rule: HistoryRule, now_ms: int | Non
 
 
 class _Session:
-    """A session while its events are folded: its times, and for each track the newest entry and the open play."""
+    """The state of a session while its events are folded: its times, and for each track its newest entry and its open play."""
 
     __slots__ = ("by_name_ms", "named_at_ms", "newest", "number", "open_plays", "seen_ms")
 
@@ -247,7 +257,7 @@ class _Session:
 def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cost each request a third more
     ordered: Sequence[Event], rule: HistoryRule, ended: Collection[int] = ()
 ) -> History:
-    """Folds events in canonical order, without the private ones of the sessions in `ended`."""
+    """Make the history from events in canonical order, without the private events of the sessions in `ended`."""
     drafts: list[list[Any]] = []  # the fields of each entry, while later events may change them
     revised: list[tuple[list[Any], int, Outcome]] = []  # the draft, the number of drafts at that time, the outcome before
     sessions: list[_Session] = []
@@ -302,7 +312,7 @@ def _fold(  # noqa: C901, PLR0912  # calls and attributes in this loop would cos
 
 
 def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bool], *, now_ms: int) -> Sequence[Event]:
-    """Returns the newest events of a listener that matter for a proposal at `now_ms`, in canonical order.
+    """Return the newest events of a listener that matter for a proposal at `now_ms`, in canonical order.
 
     The result holds whole sessions: all that are open at `now_ms`, and older ones until there are at least `rule.length` plays
     of `known` tracks. It folds to the end of the history that all events fold to. Only session numbers differ: they start at
@@ -330,7 +340,7 @@ def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bo
 
 
 def _ended(ordered: Sequence[Event], place: int, rule: HistoryRule, now_ms: int) -> int:
-    """Counts the oldest events before `place` whose sessions have ended at `now_ms`."""
+    """Return how many of the oldest events before `place` belong to sessions that have ended at `now_ms`."""
     widest_ms = max(rule.gap_ms, rule.named_gap_ms)
     if ordered[place - 1].at_ms < now_ms - widest_ms - LATE_MS:
         return place
@@ -344,7 +354,7 @@ def _ended(ordered: Sequence[Event], place: int, rule: HistoryRule, now_ms: int)
 
 
 def _in_order(events: Iterable[Event]) -> list[Event]:
-    """Sorts events into canonical order, in which equal events are neighbours."""
+    """Sort events into canonical order. Equal events are then neighbours."""
     events = list(events)
     try:
         return sorted(events)

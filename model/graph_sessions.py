@@ -17,7 +17,7 @@ _FATAL = 4
 
 
 class OpenFile:
-    """A file that is held open, so that a change of its content is noticed even if another file takes its name."""
+    """A file that stays open, so that a change of its content is detected even if another file has taken its name."""
 
     def __init__(self, path: Path, verified: FileState) -> None:
         with system_errors_named(path):
@@ -26,7 +26,7 @@ class OpenFile:
         self.check()
 
     def check(self) -> None:
-        """Raise ArtifactError if the file was written to since it was verified."""
+        """Raise ArtifactError if the file was written to since its verification."""
         found = FileState.of(os.fstat(self._file.fileno()))
         if found != self._verified:
             raise ArtifactError(
@@ -59,7 +59,7 @@ def open_session(
 
 
 def one_line(error: Exception) -> str:
-    """The beginning of an error's text, on one line."""
+    """Return the beginning of an error's text, on one line."""
     return " ".join(str(error).split())[:300]
 
 

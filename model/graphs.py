@@ -49,12 +49,12 @@ class Scores:
 
 
 class Graphs:
-    """An artifact's graphs, opened and checked: they reproduce the trainer's golden answers."""
+    """The two graphs of an artifact, opened. They have reproduced the trainer's golden answers."""
 
     def __init__(self, artifact: Artifact, *, threads: int, wanted_weight: float | None = None) -> None:
-        """Open and check the graphs. ArtifactError if they differ from the manifest or answer a golden case differently.
+        """Open and check the graphs. Raises ArtifactError if they differ from the manifest or answer a golden case differently.
 
-        `wanted_weight` is the weight of the head that predicts 'wanted'. None uses the manifest's.
+        `wanted_weight` is the weight of the head that predicts 'wanted'. None means the weight in the manifest.
         """
         self._folder = artifact.folder
         self._memory = BatchMemory(artifact.manifest)
@@ -85,7 +85,9 @@ class Graphs:
         return self._memory.cost(rows, count)
 
     def best(self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]) -> list[Scores]:
-        """Return the best tracks for each history, as many as asked for, or fewer if fewer remain."""
+        """Return the best tracks after each history, `counts` of them without the `excluded` rows; fewer if there are no
+        more.
+        """
         found = self._best(histories, excluded, counts)
         if self.cost(max(map(len, excluded)), max(counts)).is_large:
             self._shrink()
@@ -134,15 +136,15 @@ class Graphs:
         return found
 
     def _shrink(self) -> None:
-        """Free the memory by which the arenas have grown. This needs a run of its own, because outputs keep a part of the
-        arena.
+        """Free the memory by which ONNX Runtime's arenas have grown. This takes a run of its own, because outputs occupy a part
+        of the arena.
         """
         others = {"excluded": _padded([()]), "candidates": _padded([()]), "count": np.array(1)}
         self._model.run(self._outputs, self._feed(self._inputs, [RowHistory()], **others), shrinking())
         self._rank.run([self._outputs[1]], self._feed(self._rank_inputs, [RowHistory()], **others), shrinking())
 
     def _measure(self) -> None:
-        """Measure how much memory the arenas take for several full histories beyond that for one, and keep the result."""
+        """Measure how much memory each further full history of a batch takes, and store the result."""
         rows = [FIRST + place % self._tracks for place in range(self._length)]
         own = _full_own(self._long_history, self._tracks) if self._long_history else None
         history = RowHistory(rows, [Outcome.PLAYED.value] * self._length, own=own)
@@ -165,7 +167,7 @@ class Graphs:
         return feed(names, encoded, wanted_weight=self._weight, **own, **others)
 
     def _replay(self, number: int, case: Golden) -> None:
-        """Check both graphs on a golden case. ArtifactError if they cannot run it or answer differently."""
+        """Run both graphs on a golden case. Raises ArtifactError if they cannot run or answer differently."""
         where = f"{self._folder}: golden case {number}"
         history = case.history()
         try:
@@ -204,7 +206,9 @@ def _full_own(length: int, tracks: int) -> LongHistories:
 
 
 def _growth(run: Callable[[int], None]) -> int | None:
-    """Return how many bytes each further request of a batch adds to this process; None if the system does not tell."""
+    """Return how many bytes each further request of a batch adds to this process; None if the system does not report its
+    memory.
+    """
     run(1)
     before = taken_bytes()
     run(1 + _MEASURED)
@@ -213,7 +217,7 @@ def _growth(run: Callable[[int], None]) -> int | None:
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Ints:
-    """Return the rows of each request, int64 `[B, n]`, padded on the right with 0 to the longest and at least to 1."""
+    """Return the rows of all requests as one array, int64 `[B, n]`, padded on the right with 0. n is at least 1."""
     padded = np.full((len(rows), max(1, max(map(len, rows), default=1))), PADDING, np.int64)
     for line, values in zip(padded, rows, strict=True):
         line[: len(values)] = values

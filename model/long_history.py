@@ -26,7 +26,7 @@ MINUTE_MS = 60_000
 
 
 class LongHistories(NamedTuple):
-    """A batch of long histories, int64 [B, L] each, padded on the left with 0; the newest entry is last.
+    """A batch of encoded long histories, int64 [B, L] each, padded on the left with 0; the newest entry is last.
 
     The field names are the names of a graph's inputs.
     """
@@ -43,7 +43,7 @@ class LongHistories(NamedTuple):
 
 
 class Plays(NamedTuple):
-    """The entries of a log, [N] each: a number for each track, its row or UNKNOWN, outcomes, times, sessions."""
+    """The entries of a log as columns [N]: the track's number, its row or UNKNOWN, outcome, time and session."""
 
     tracks: npt.NDArray[np.integer]
     rows: npt.NDArray[np.integer]
@@ -53,7 +53,7 @@ class Plays(NamedTuple):
 
 
 class Past(NamedTuple):
-    """Plays older than a listener's history, oldest first, [N] each, as a store keeps them: packed, outside of any session."""
+    """Plays that are older than the events in the store, oldest first, as columns [N]. They belong to no session."""
 
     ids: Sequence[str]
     """Distinct tracks."""
@@ -67,18 +67,18 @@ NO_PAST = Past((), *np.zeros((3, 0), np.int64))
 
 
 def heard_since(past: Past, since_ms: float) -> list[str]:
-    """Returns the tracks of the past that were played after `since_ms`, each once."""
+    """Return the distinct tracks of `past` that were played after `since_ms`."""
     return [past.ids[track] for track in np.unique(past.tracks[past.at_ms > since_ms]).tolist()]
 
 
 def past_entries(past: Past) -> list[Entry]:
-    """Returns the plays of the past as entries, for a person to see. They are of no session that a history numbers: -1."""
+    """Convert the plays of `past` to entries that can be shown to a person. Their session number is -1."""
     plays = zip(past.tracks.tolist(), past.outcomes.tolist(), past.at_ms.tolist(), strict=True)
     return [Entry(past.ids[track], Outcome(outcome), at_ms, outcome == Outcome.SKIPPED, -1) for track, outcome, at_ms in plays]
 
 
 class OwnHistory(NamedTuple):
-    """One listener's long history, a batch of one, and the tracks that its request-local rows stand for, in order."""
+    """One listener's encoded long history, as a batch of one, and the tracks behind its request-local rows, in their order."""
 
     encoded: LongHistories
     unknown: Sequence[str]
@@ -93,10 +93,10 @@ def long_history_of(
     going_on: Collection[int],
     past: Past = NO_PAST,
 ) -> OwnHistory:
-    """The long history that the newest `length` of the `past` and the later `entries` amount to.
+    """Encode the newest `length` plays of a listener: those in `past`, then the later `entries`.
 
-    It is asked at `now_ms`, while the sessions `going_on` go on. Nothing is done for each play of the past: 1,000 plays of 600
-    tracks take some 150 microseconds.
+    `now_ms` is the time of the request, and `going_on` has the numbers of the sessions open then. No step runs for each single
+    play of the past: 1,000 plays of 600 tracks take some 150 microseconds.
     """
     entries = entries[-length:]
     older = slice(max(0, len(past.tracks) + len(entries) - length), None)
@@ -126,7 +126,7 @@ def long_history_of(
 
 
 def join(histories: Sequence[LongHistories | None]) -> LongHistories:
-    """One batch of several, of which each is a batch of one, or None for nothing heard; padded to the longest."""
+    """Join long histories, each a batch of one, into one batch padded to the longest. None stands for an empty history."""
     width = max((1, *(one.own_tracks.shape[1] for one in histories if one is not None)))
     joined = LongHistories(*np.zeros((5, len(histories), width), np.int64))
     for line, one in enumerate(histories):
@@ -150,8 +150,8 @@ def encode_long(
 ) -> LongHistories:
     """Encode the newest `length` entries of slices of one log: history b is entries `starts[b]` up to `stops[b]`, not included.
 
-    `asked_ms` [B] is when the service is asked, `going_on` [B] the session at that time (-1: none), `size` the height of the
-    vocabulary.
+    `asked_ms` [B] is the time of each request, `going_on` [B] the session open at that time (-1: none), and `size` the number
+    of rows of the vocabulary.
     """
     starts = np.maximum(starts, stops - length)
     width = max(1, int((stops - starts).max(initial=0)))
@@ -173,7 +173,9 @@ def encode_long(
 
 
 def _newest(tracks_BL: npt.NDArray[np.integer]) -> Ints:
-    """For each place the newest place of its line with the same number, [B, L]. The service's one line needs no sorting."""
+    """Return for each place the newest place in its history with the same track, [B, L]. A batch of one, as in the service,
+    needs no sorting.
+    """
     width = tracks_BL.shape[1]
     if len(tracks_BL) == 1:
         place_of = np.empty(int(tracks_BL.max()) + 2, np.int64)
@@ -192,7 +194,7 @@ def _newest(tracks_BL: npt.NDArray[np.integer]) -> Ints:
 
 
 def _with_local_rows(rows_BL: Ints, newest_BL: Ints, size: int) -> Ints:
-    """The rows with each unknown track's request-local row in place of UNKNOWN."""
+    """Replace UNKNOWN by the request-local row of each unknown track."""
     unknown_BL = rows_BL == UNKNOWN
     if not unknown_BL.any():
         return rows_BL

@@ -22,9 +22,9 @@ POOL = 100
 
 
 class Spacing(NamedTuple):
-    """No label twice within `size` tracks, counted together with the tracks just played. Tracks without a label are free.
+    """A rule that no label occurs twice within `size` tracks, counting the tracks just played. Tracks without a label are free.
 
-    `label` gives the label of a rank. `before` are the labels of the tracks just played, the newest last.
+    `label` returns the label of a rank. `before` has the labels of the tracks just played, the newest last.
     """
 
     size: float
@@ -33,7 +33,8 @@ class Spacing(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Tracks for `places` of a list, drawn from some `ranks` by the softmax of `scores`, each once at most.
+    """Fills some `places` of a list with tracks drawn at random from `ranks`, by the softmax of their `scores`, without
+    repeats.
 
     A score of -inf is never drawn.
     """
@@ -45,16 +46,19 @@ class Draw(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A rank that got a place, and the probability with which it was drawn. None stands for the best that was left."""
+    """A rank that has got a place, and the probability with which it was drawn; None if it was not drawn but the best one
+    left.
+    """
 
     rank: int
     probability: float | None = None
 
 
 def arrange(size: int, count: int, spacings: Sequence[Spacing], draw: Draw | None = None) -> list[Placed]:
-    """Gives each of `count` places the best of `size` ranks that may stand there. The list is shorter if none may.
+    """Fill `count` places of a list, each with the best of `size` ranks that the spacings allow there, or with a drawn one. The
+    list is shorter if no rank is allowed.
 
-    A rank that may not stand at a place waits and is tried again at the next one. A draw leaves out what may not stand there.
+    A rank that is not allowed at a place is tried again at the next one. A draw leaves out ranks that are not allowed.
     """
     if draw is None and not spacings:
         return [Placed(rank) for rank in range(min(size, count))]
@@ -74,20 +78,25 @@ def arrange(size: int, count: int, spacings: Sequence[Spacing], draw: Draw | Non
 
 
 def exploring(scores: Sequence[float], count: int, share: float, random: Random) -> Draw | None:
-    """Draws a share of the places of a list of `count` from the `POOL` ranks below it. None if there is nothing to draw."""
+    """Plan random draws for a share of the `count` places of a list, from the `POOL` ranks after the list. None if no place is
+    drawn.
+    """
     places = exploring_places(count, share, random)
     return Draw(scores, range(count, min(len(scores), count + POOL)), places, random) if places else None
 
 
 def exploring_places(count: int, share: float, random: Random) -> frozenset[int]:
-    """Chooses which places of a list are drawn: of `count` places the given share on average, each as likely as the others."""
+    """Choose at random which of `count` places are drawn. On average it is the given share, and all places are equally
+    likely.
+    """
     wanted = count * share
     number = int(wanted) + (random.random() < wanted % 1)
     return frozenset(random.sample(range(count), number))
 
 
 def novelty_shift(novelty: float) -> float:
-    """How much the score of a heard track falls at a novelty from -1 to 1. An odd, rising function, infinite at both ends.
+    """Return by how much to lower the scores of heard tracks at a novelty from -1 to 1. It rises with novelty, is 0 at 0, and
+    infinite at both ends.
 
     The scores are logits. So a novelty n multiplies the odds of heard tracks against new ones by ((1 - n) / (1 + n)) to the
     power of `NOVELTY_SCALE`. In a model with a copy head this is a shift of its gate, divided by its temperature.
@@ -109,7 +118,9 @@ def _drawn(board: "_Board", place: int, draw: Draw) -> Placed | None:
 
 
 class _Board:
-    """Which ranks are left, and where each label stood last. The newest track just played stands at place -1."""
+    """Stores which ranks have no place yet, and at which place each label occurred last. The newest track just played is at
+    place -1.
+    """
 
     def __init__(self, size: int, spacings: Sequence[Spacing]) -> None:
         self.size, self._spacings = size, spacings
@@ -148,7 +159,7 @@ class _Board:
                 last[label] = place
 
     def _without_put(self, queue: deque[int]) -> bool:
-        """Removes ranks that have a place from the head of a queue. Whether any rank is left."""
+        """Remove ranks that already have a place from the head of a queue. Returns whether any rank is left."""
         while queue and queue[0] in self._put:
             queue.popleft()
         return bool(queue)

@@ -27,7 +27,7 @@ CURRENT, CHALLENGER = "current", "challenger"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """A folder under the root that should be an artifact. If it is not readable, `manifest` is None and `fault` says why."""
+    """A folder under the root that should be an artifact. If it cannot be read, `manifest` is None and `fault` says why."""
 
     folder: Path
     manifest: Manifest | None
@@ -36,7 +36,7 @@ class Version:
 
     @property
     def bytes(self) -> int:
-        """The size of its files, as the manifest states it."""
+        """Return the size of the artifact's files in bytes, as the manifest states it."""
         return sum(record.bytes for record in self.manifest.files.values()) if self.manifest else 0
 
 
@@ -129,7 +129,7 @@ def _version(folder: Path, links: dict[str, str]) -> Version:
 
 
 def _links(root: Path) -> dict[str, str]:
-    """Return each link under `root`, by name, with the name of the folder under `root` that it leads to."""
+    """Return all links under `root` to folders of `root`: the link's name and the folder's name."""
     links = [path for path in root.iterdir() if path.is_symlink() and not path.name.startswith(".")]
     return {path.name: target.name for path in links if (target := Path(os.path.realpath(path))).parent == root.resolve()}
 
@@ -146,7 +146,7 @@ def _write_durably(path: Path, text: str) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on the disk."""
+    """Flush a file, or a folder's list of names, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -49,19 +49,20 @@ class Vocabulary:
         self._row = lru_cache(REMEMBERED)(self._find)
 
     def __len__(self) -> int:
-        """Return the number of rows, including padding and unknown. This is the height of an embedding table."""
+        """Return the number of rows, including padding and unknown. An embedding table has this many rows."""
         return len(self._places) + FIRST
 
     def row(self, track_id: str) -> int:
-        """Return the row of a track, `UNKNOWN` if the trainer has not seen it."""
+        """Return the row of a track; `UNKNOWN` if the trainer has not seen it."""
         return self._row(track_id)
 
     def rows(self, track_ids: Iterable[str]) -> list[int]:
-        """Return the row of each track, `UNKNOWN` where the trainer has not seen it."""
+        """Return the row of each track; `UNKNOWN` for tracks that the trainer has not seen."""
         return list(map(self._row, track_ids))
 
     def rows_of_many(self, track_ids: Sequence[str]) -> Ints:
-        """Return the rows of many tracks, int64 in their order, as `row` does, but compare 64-bit hashes in place of the ids.
+        """Return the rows of many tracks, int64 in their order. Faster than `row` for each, because it compares 64-bit hashes
+        and not ids.
 
         In 10^8 look-ups of unknown ids among a million tracks, the chance that one is taken for a known one is 5 in 10^6.
         """
@@ -74,21 +75,21 @@ class Vocabulary:
         return rows
 
     def knows(self, track_id: str) -> bool:
-        """Say whether a track has a row of its own."""
+        """Return whether a track has a row of its own."""
         return self._row(track_id) != UNKNOWN
 
     def known_rows(self, track_ids: Iterable[str]) -> list[int]:
-        """Return the rows of the known ones among `track_ids`, in order."""
+        """Return the rows of those `track_ids` that have one, in order."""
         return [row for row in map(self._row, track_ids) if row != UNKNOWN]
 
     def track(self, row: int) -> str:
-        """Return the track of a row. ValueError for padding and unknown, which are no tracks."""
+        """Return the track of a row. Raises ValueError for padding and unknown, which are no tracks."""
         if row < FIRST:
             raise ValueError(f"row {row} is no track; tracks begin at row {FIRST}")
         return self._name(row - FIRST).decode("utf-8", "surrogatepass")
 
     def named(self, rows: Iterable[int]) -> list[str]:
-        """Return the tracks of several rows, in order. Rows are not checked, so it costs a third of `track`."""
+        """Return the tracks of several rows, in order. Rows are not checked, so it takes a third of the time of `track`."""
         names, ends = self._names, self._ends
         return [names[ends[row - FIRST] : ends[row - FIRST + 1]].decode("utf-8", "surrogatepass") for row in rows]
 

@@ -10,7 +10,7 @@ from model.nets.sine import SineNetwork
 
 
 def build(config: NetworkConfig, rows: int, length: int, artists: Tensor | None = None) -> Network:
-    """Build a fresh network over a vocabulary of `rows` rows. It reads histories of at most `length` entries.
+    """Make a new network for a vocabulary of `rows` rows. It reads histories of at most `length` entries.
 
     `artists` int64 [rows] numbers each row's artist, 0 for none. It is None if no artists are known.
     """

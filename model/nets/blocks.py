@@ -31,7 +31,7 @@ def positions_of(filled_BS: Tensor) -> Tensor:
 
 
 def held_of(filled_BS: Tensor) -> Tensor:
-    """Return which slots are in use, bool `[B, S]`: those of entries, and the start, which is the last empty slot before
+    """Return which slots are in use, bool `[B, S]`: the slots of entries, and the start, which is the last empty slot before
     them.
     """
     return filled_BS | functional.pad(filled_BS[:, 1:], (0, 1), value=True)
@@ -44,7 +44,7 @@ class Packing:
     """
 
     def __init__(self, held_BS: Tensor, *, whole: bool = False) -> None:
-        """At least one slot must be in use. With `whole` all slots stay in.
+        """Prepare to pack the slots in `held_BS`. At least one slot must be in use. With `whole` all slots stay in.
 
         If all histories have the same length, removing a few slots costs more time than computing them.
         """
@@ -84,7 +84,9 @@ def causal_mask(filled_BS: Tensor) -> Tensor:
 
 
 def only_readable(mask_B1SS: Tensor, readable_BS: Tensor) -> Tensor:
-    """Remove unreadable slots from a mask. Each slot may still attend to itself, so that no row is empty."""
+    """Remove from an attention mask the slots that are not readable. Each slot may still attend to itself, so that no row is
+    empty.
+    """
     places_S = torch.arange(readable_BS.shape[1], device=readable_BS.device)
     return mask_B1SS & (readable_BS[:, None, None, :] | (places_S[None, :] == places_S[:, None]))
 
@@ -121,8 +123,8 @@ class Distances(nn.Module):
 
 
 def newest_readable(hidden_BSD: Tensor, readable_BS: Tensor) -> Tensor:
-    """Return at each slot the vector of the newest readable slot at or before it, `[B, S, D]`. The first slot must be
-    readable.
+    """Return for each slot the vector of the newest readable slot up to it, itself included, `[B, S, D]`. The first slot must
+    be readable.
     """
     places_S = torch.arange(readable_BS.shape[1], device=readable_BS.device)
     earlier_BSS = readable_BS[:, None, :] & (places_S[None, :] <= places_S[:, None])
@@ -211,7 +213,7 @@ class Blocks(nn.Module):
 
 
 def zero_init_residuals(network: nn.Module) -> None:
-    """Before training, zero the last layer of each branch, so that every block passes its input on unchanged."""
+    """Set the last layer of each branch to zero before training, so that every block at first returns its input."""
     for block in network.modules():
         if isinstance(block, Block):
             for last in (block.project_out, block.feed_forward[-2]):
@@ -220,7 +222,7 @@ def zero_init_residuals(network: nn.Module) -> None:
 
 
 class SwiGLU(nn.Module):
-    """silu(W1 x) * W2 x: `[..., D]` -> `[..., F]`. One matrix holds W1 and W2."""
+    """The layer silu(W1 x) * W2 x: `[..., D]` -> `[..., F]`. One matrix holds W1 and W2."""
 
     def __init__(self, width: int, feed_forward: int) -> None:
         super().__init__()

@@ -20,8 +20,8 @@ from model.vocabulary import PADDING
 
 
 class ClozeNetwork(TiedNetwork):
-    """Predicts hidden entries. Without `config.outcomes` it reads no feedback; without `config.skips` it reads no refused
-    track.
+    """A bidirectional network that predicts hidden entries. Without `config.outcomes` it reads no feedback; without
+    `config.skips` no refused tracks.
     """
 
     reads_ahead = True
@@ -31,7 +31,7 @@ class ClozeNetwork(TiedNetwork):
         self.hidden_entry = nn.Parameter(torch.zeros(config.width))
 
     def states(self, tracks_BT: Tensor, outcomes_BT: Tensor, gaps_BT: Tensor | None = None, *, last: bool = False) -> Tensor:
-        """Compute the states of a history. Only the last one may be used to predict, because the others have read later
+        """Compute the states of a history. Predictions may use only the last state, because the others have read later
         entries.
         """
         hidden_BS = functional.pad(torch.zeros_like(tracks_BT, dtype=torch.bool), (0, 1), value=True)
@@ -44,7 +44,7 @@ class ClozeNetwork(TiedNetwork):
         return self._read(tracks_BT, outcomes_BT, gaps_BT, hidden_BT, last=False), hidden_BT
 
     def _hide(self, filled_BT: Tensor) -> Tensor:
-        """Choose at random which entries to hide, bool `[B, T]`: a share of them, or only the last. It uses torch's random
+        """Choose at random which entries to hide, bool `[B, T]`: a share of them, or only the last. Uses torch's random
         state.
         """
         last_BT = torch.zeros_like(filled_BT)

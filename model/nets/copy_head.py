@@ -60,7 +60,9 @@ NOTHING = -1e4
 
 
 class CopyHead(nn.Module):
-    """Scores own tracks from long histories of at most `length` plays. `rows` is the number of rows of the vocabulary."""
+    """Scores a listener's own tracks from long histories of at most `length` plays. `rows` is the number of rows of the
+    vocabulary.
+    """
 
     shift: Tensor
     temperature: Tensor
@@ -83,17 +85,19 @@ class CopyHead(nn.Module):
             self.gate.weight.zero_()
 
     def forward(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Return the rows of own tracks `[B, L]` and their scores without the network's share `[B, L]`.
+        """Return the rows of the listener's own tracks, and their scores without the term share * s(i), `[B, L]` each.
 
-        `own` are the fields of `model.long_history.LongHistories`. A track stands at its newest place. All other places have
-        the row of padding and the score `NOTHING`.
+        `own` are the fields of `model.long_history.LongHistories`. Each track is at the place of its newest play. All other
+        places have the row of padding and the score `NOTHING`.
         """
         stands_BL = stands(own[0], own[4])
         score_BL = self.weigh(*self.features(own), stands_BL) / self.temperature
         return torch.where(stands_BL, own[0], PADDING), score_BL
 
     def weigh(self, features_BLF: Tensor, case_BG: Tensor, stands_BL: Tensor) -> Tensor:
-        """Compute gate + f - log sum exp f of each place that stands for a track, `[B, L]`, from the result of `features`."""
+        """Compute the score gate + f - log sum exp f at each place, `[B, L]`, from the result of `features`. `stands_BL` says
+        which places represent a track.
+        """
         logit_BL = self.linear(features_BLF).squeeze(-1) + self.out(functional.gelu(self.hidden(features_BLF))).squeeze(-1)
         logit_BL = torch.where(stands_BL, logit_BL, NOTHING)
         total_B1 = torch.logsumexp(logit_BL, dim=1, keepdim=True)
@@ -101,7 +105,9 @@ class CopyHead(nn.Module):
         return torch.where(stands_BL, gate_B1 + logit_BL - total_B1, NOTHING)
 
     def mix(self, scores_BV: Tensor, rows_BL: Tensor, own_BL: Tensor) -> Tensor:
-        """Replace the scores of own tracks, `[B, V]` -> `[B, W]`. W - V columns are added for the request-local rows."""
+        """Replace the network's scores of own tracks by the head's, `[B, V]` -> `[B, W]`. The last W - V columns are those of
+        request-local rows.
+        """
         known_BL = rows_BL < scores_BV.shape[1]
         network_BL = torch.where(known_BL, scores_BV.gather(1, torch.where(known_BL, rows_BL, PADDING)), 0.0)
         beyond = max(0, int(rows_BL.max()) + 1 - scores_BV.shape[1])
@@ -109,9 +115,9 @@ class CopyHead(nn.Module):
         return scores_BW.scatter(1, rows_BL, self.share * network_BL + own_BL)
 
     def features(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Compute the features of the track at each place `[B, L, F]`, and of each case `[B, G - 1]`.
+        """Compute the features of the track at each place, `[B, L, F]`, and the features of each case, `[B, G - 1]`.
 
-        The features of a place mean something only if it stands for a track.
+        The features of a place are valid only if it represents a track (see `stands`).
         """
         tracks_BL, outcomes_BL, ages_BL, session_BL, newest_BL = own
         place_L = torch.arange(tracks_BL.shape[1], device=tracks_BL.device)
@@ -141,12 +147,12 @@ class CopyHead(nn.Module):
 
 
 def stands(tracks_BL: Tensor, newest_BL: Tensor) -> Tensor:
-    """Return which places stand for a track, bool `[B, L]`: the newest place of each track."""
+    """Return which places represent a track, bool `[B, L]`: the place of each track's newest play."""
     return (newest_BL == torch.arange(tracks_BL.shape[1], device=tracks_BL.device)) & (tracks_BL != PADDING)
 
 
 def _context(tracks_BL: Tensor, kept_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the newest kept tracks, and where they occurred before.
+    """Return the newest kept tracks, and the places at which they occurred before in the same order.
 
     The first result is the `RECENT` newest kept tracks `[B, R]`, newest first, 0 for none. The second is bool `[B, CONTEXT,
     L]`: the last one, two and three predecessors of a place equal the newest kept tracks.
@@ -169,7 +175,9 @@ def _context(tracks_BL: Tensor, kept_BL: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _evidence(tracks_BL: Tensor, kept_BL: Tensor, recent_BR: Tensor) -> Tensor:
-    """Compute at each place the evidence of the nine newest distinct kept tracks, `[B, L]`."""
+    """Compute for each place how much the nine newest distinct kept tracks speak for it, `[B, L]`: the evidence(e) of the
+    module.
+    """
     place_R = torch.arange(RECENT, device=recent_BR.device)
     again_BR = ((recent_BR[:, :, None] == recent_BR[:, None, :]) & (place_R < place_R[:, None])).any(2)
     found_BH, newest_BH = torch.where((recent_BR != PADDING) & ~again_BR, -place_R, -RECENT).topk(REACH)

@@ -23,10 +23,10 @@ def full_softmax(
     read_MT: Tensor | None = None,
     half: bool = False,
 ) -> Tensor:
-    """Mean of -log softmax(q · e)_target over all rows except padding. 0 without states.
+    """Return the mean of -log softmax(q · e)_target, with all rows but padding in the softmax. 0 without states.
 
-    `smoothing` is the share of the label that is spread evenly over all rows. `read_MT` are rows of each state's history, 0 for
-    none: they are left out of the softmax unless they are the target. With `half` the products are computed in bfloat16.
+    `smoothing` is the share of the label that is spread evenly over all rows. `read_MT` are the rows of each state's history, 0
+    for none. The softmax leaves them out, except the target. With `half` the products are computed in bfloat16.
     """
     if not targets_M.numel():
         return query_MQ.sum()
@@ -43,7 +43,7 @@ def sampled_softmax(
     *,
     population: int,
 ) -> Tensor:
-    """Mean of -log softmax over the target and N negatives that the batch shares. 0 without states.
+    """Return the mean of -log softmax over the target and N negatives that the batch shares. 0 without states.
 
     The negatives are drawn uniformly from `population` tracks. Each stands for population / N tracks, so the loss estimates the
     full softmax. A negative that equals a state's target is left out of that state's denominator.
@@ -59,7 +59,8 @@ def sampled_softmax(
 
 
 def hardest_negative(target_scores_M: Tensor, random_scores_MN: Tensor) -> Tensor:
-    """Mean of -log sigmoid(s(target)) - log(1 - sigmoid(s(r))), where r is the highest scored of a state's N random tracks.
+    """Return the mean of -log sigmoid(s(target)) - log(1 - sigmoid(s(r))). r is the random track, of N for each state, with the
+    highest score.
 
     This is the random-negative arm of Mei, Bembom & Ehmann (2024). 0 without states. A track with score -inf is no negative.
     """
@@ -70,24 +71,26 @@ def hardest_negative(target_scores_M: Tensor, random_scores_MN: Tensor) -> Tenso
 
 
 def kept(scores_M: Tensor) -> Tensor:
-    """Mean of -log sigmoid(s(target)): binary cross-entropy of kept tracks, without negatives. 0 without states."""
+    """Return the mean of -log sigmoid(s(target)): the binary cross-entropy of kept tracks, without negatives. 0 without
+    states.
+    """
     return functional.softplus(-scores_M).mean() if scores_M.numel() else scores_M.sum()
 
 
 def refused(scores_P: Tensor) -> Tensor:
-    """Mean of -log(1 - sigmoid(s(h))) over refused tracks h (Mei et al. 2024, explicit negatives). 0 without any."""
+    """Return the mean of -log(1 - sigmoid(s(h))) over refused tracks h (Mei et al. 2024, explicit negatives). 0 without any."""
     return functional.softplus(scores_P).mean() if scores_P.numel() else scores_P.sum()
 
 
 def pairwise(wanted_scores_P: Tensor, refused_scores_P: Tensor) -> Tensor:
-    """Mean of -log sigmoid(s(wanted) - s(refused)) (BPR, Rendle et al. 2009). 0 without pairs."""
+    """Return the mean of -log sigmoid(s(wanted) - s(refused)) over pairs (BPR, Rendle et al. 2009). 0 without pairs."""
     if not wanted_scores_P.numel():
         return wanted_scores_P.sum()
     return -functional.logsigmoid(wanted_scores_P - refused_scores_P).mean()
 
 
 def feedback(logits_M: Tensor, wanted_M: Tensor) -> Tensor:
-    """Binary cross-entropy of the head that predicts whether the next track is kept. 0 without events."""
+    """Return the binary cross-entropy of the head that predicts whether the next track is kept. 0 without predictions."""
     if not logits_M.numel():
         return logits_M.sum()
     return functional.binary_cross_entropy_with_logits(logits_M, wanted_M.to(logits_M.dtype))
@@ -96,12 +99,13 @@ def feedback(logits_M: Tensor, wanted_M: Tensor) -> Tensor:
 def skip_contrastive(
     states_BTD: Tensor, targets_BTD: Tensor, entries_BTD: Tensor, skipped_BTT: Tensor, *, temperature: float
 ) -> Tensor:
-    """Pull each state towards the next kept track and away from its session's skipped tracks (Seshadri & Knees 2023, eq. 3):
+    """Return the loss that pulls each state towards the next kept track, away from its session's skipped tracks (Seshadri &
+    Knees 2023, eq. 3):
 
         -log exp(cos(q, k+) / tau) / (exp(cos(q, k+) / tau) + sum_j exp(cos(q, e_j) / tau))
 
-    `skipped_BTT` is True at (b, t, j) if entry j is a skipped track of the session of state t. The mean is over the states that
-    have one, because the terms of the others are 0 for any network. 0 without any.
+    `skipped_BTT` is True at (b, t, j) if entry j is a skipped track of the session of state t. The mean is over the states with
+    a skipped track, because all other terms are 0 for any network. 0 without such states.
     """
     states_BTD, targets_BTD, entries_BTD = (
         functional.normalize(vectors, dim=-1) for vectors in (states_BTD, targets_BTD, entries_BTD)

@@ -20,7 +20,9 @@ from model.nets.session_memory import SessionMemory
 
 
 class Heads(NamedTuple):
-    """The two parts of a query or of an item: `main` ranks, `wanted` predicts whether the listener would keep a track."""
+    """The two parts of a query or of an item vector: `main` ranks tracks, `wanted` predicts whether the listener would keep a
+    track.
+    """
 
     main: Tensor
     wanted: Tensor | None
@@ -86,11 +88,13 @@ class Network(nn.Module):
         return queries @ items.T
 
     def proposable(self, scores_BV: Tensor, tracks_BT: Tensor) -> Tensor:
-        """Return the scores, with -inf for the tracks of each history if the network proposes no repeats."""
+        """Set the scores of each history's tracks to -inf if the network proposes no repeats. Otherwise return the scores
+        unchanged.
+        """
         return scores_BV if self.repeats else scores_BV.scatter(1, tracks_BT, -torch.inf)
 
     def penalty(self, states_MD: Tensor) -> Tensor:
-        """Regularisation term, computed from the hidden states. It is 0 by default."""
+        """Compute a regularisation term from the hidden states. It is 0 by default."""
         return states_MD.new_zeros(())
 
     def make_sparse(self) -> None:
@@ -101,22 +105,22 @@ class Network(nn.Module):
                 module.sparse = True
 
     def start_from_popularity(self, popularity_V: Tensor) -> None:
-        """Before training, set the biases so that an empty history ranks by popularity. Popularity may have any positive
-        scale.
+        """Set the biases before training, so that the network ranks by popularity after an empty history. Popularity may have
+        any positive scale.
         """
 
     def start_from_vectors(self, vectors_VD: Tensor) -> None:
-        """Before training, copy the given vectors into the track embeddings. Similar tracks should have similar vectors."""
+        """Copy the given vectors into the track embeddings, before training. Similar tracks should have similar vectors."""
         raise NotImplementedError(f"{type(self).__name__} has no vectors that could start near each other")
 
     def set_calibration(self, prior_V: Tensor, wanted_weight: float) -> None:  # noqa: ARG002  # the default takes neither
-        """After training, add a prior to each row's score and set the weight of the wanted head. ValueError if the network
-        takes neither.
+        """Add a prior to each row's score and set the weight of the wanted head, after training. Raises ValueError if the
+        network cannot be calibrated.
         """
         raise ValueError(f"a {type(self).__name__} takes no prior and has no wanted head")
 
     def merge_artist_embeddings(self) -> None:
-        """Before export, merge artist embeddings into the track embeddings. Scores stay as they are."""
+        """Merge artist embeddings into the track embeddings, before the export. Scores stay as they are."""
 
     def forward(
         self,
@@ -149,7 +153,7 @@ class Network(nn.Module):
 
     @property
     def all_further_inputs(self) -> tuple[str, ...]:
-        """Names from `model.artifact.FURTHER_INPUTS` that the network and its copy head read."""
+        """Return the names from `model.artifact.FURTHER_INPUTS` that the network and its copy head read."""
         return self.further_inputs if self.copy_head is None else (*self.further_inputs, *LongHistories._fields)
 
     def item_matrix(self) -> Tensor:

@@ -44,7 +44,7 @@ STEEP = 100.0
 
 
 class Tables(NamedTuple):
-    """At least one session. Sessions are stored newest first, one after the other.
+    """The tables of past sessions. There must be at least one. Sessions are stored newest first, one after the other.
 
     A session holds its distinct tracks, in the order in which each was last heard.
     """
@@ -57,7 +57,9 @@ class Tables(NamedTuple):
 
 
 class SessionMemory(nn.Module):
-    """The tables as buffers. `recent` sessions of each track are searched; `weight` multiplies the second part of the score."""
+    """Computes score bonuses from the tables. It searches the `recent` newest sessions of each track, and multiplies the bonus
+    by `weight`.
+    """
 
     rows: Tensor
     sessions: Tensor
@@ -127,7 +129,7 @@ class SessionMemory(nn.Module):
 def newest_distinct(tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
     """Return the `REACH` newest distinct kept rows of each history, newest first, `[B, H]`. Missing ones are `PADDING`.
 
-    A track that was heard twice takes its later place.
+    If a track was heard twice, the later place counts.
     """
     tracks_BT, outcomes_BT = (functional.pad(array, (REACH, 0)) for array in (tracks_BT, outcomes_BT))
     kept_BT = (tracks_BT != PADDING) & ~is_refused(outcomes_BT)
@@ -139,15 +141,17 @@ def newest_distinct(tracks_BT: Tensor, outcomes_BT: Tensor) -> Tensor:
 
 
 def _near() -> Tensor:
-    """Return the weight of each distance from a match, `[W]`, from `-AROUND` (before it) to `AROUND` (after it)."""
+    """Return the weight `near` of each distance from a match, `[W]`, from `-AROUND` (before the match) to `AROUND` (after
+    it).
+    """
     away_W = torch.arange(-AROUND, AROUND + 1)
     apart_W = away_W.abs().clamp(min=1)
     return torch.where(away_W > 0, apart_W**-AFTER, torch.where(away_W < 0, BEFORE * apart_W**-BEFORE_FADE, SELF))
 
 
 def _heard(rows_BN: Tensor, heard_BH: Tensor) -> Tensor:
-    """Return the factor of each row, `[B, N]`: `HEARD_LAST` for the history's last track, `HEARD` for its other tracks,
-    else 1.
+    """Return the factor heard(i) of each row, `[B, N]`: `HEARD_LAST` for the history's last track, `HEARD` for its other
+    tracks, else 1.
     """
     less_H = 1 - torch.where(torch.arange(REACH) == 0, HEARD_LAST, HEARD)
     return 1 - ((rows_BN[..., None] == heard_BH[:, None, :]) * less_H).sum(2)

@@ -41,7 +41,7 @@ from model.vocabulary import PADDING
 
 
 class SineNetwork(Network):
-    """The SINE network: sub-interests are fused with the state, with other weights for each candidate."""
+    """The SINE network. It combines each sub-interest with the state, and weighs the results differently for each candidate."""
 
     tables = ("track.weight", "bias")
 
@@ -124,7 +124,7 @@ class SineNetwork(Network):
         return (share_MKV * (fused_MKF @ vectors_VF.T)).sum(1)
 
     def penalty(self, states_MD: Tensor) -> Tensor:
-        """Sum the distance correlation of g_k and g_l over the pairs k < l, estimated from the given states."""
+        """Return the sum of the distance correlations of g_k and g_l over all pairs k < l, estimated from the given states."""
         interests = states_MD.reshape(-1, 1 + self.interests, self.config.width)[:, 1:].unbind(1)
         pairs = [(one, other) for place, one in enumerate(interests) for other in interests[place + 1 :]]
         return torch.stack([distance_correlation(one, other) for one, other in pairs]).sum()
@@ -152,9 +152,9 @@ class SineNetwork(Network):
 
 
 def distance_correlation(one_MD: Tensor, other_MD: Tensor) -> Tensor:
-    """Distance correlation of paired samples (Székely, Rizzo & Bakirov 2007).
+    """Return the distance correlation of paired samples (Székely, Rizzo & Bakirov 2007).
 
-    It is 0 for independent samples and at most 1. It is 0 if one sample does not vary.
+    It is 0 for independent samples and at most 1. It is also 0 if one sample does not vary.
     """
 
     def centred(samples_MD: Tensor) -> Tensor:

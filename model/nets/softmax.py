@@ -29,7 +29,7 @@ def cross_entropy(
     left_out_MR: Tensor | None = None,
     half: bool = False,
 ) -> Tensor:
-    """Mean of -log softmax(q · e)_target over V classes. M must be at least 1.
+    """Return the mean of -log softmax(q · e)_target over V classes. M must be at least 1.
 
     `smoothing` is the share of the label that is spread evenly over all classes. `left_out_MR` are classes that a state's
     softmax leaves out, -1 for none; the target always stays in. With `half` the products are computed in bfloat16. ValueError

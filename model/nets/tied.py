@@ -22,7 +22,7 @@ NEVER_WANTED = 0.05
 
 
 class TiedNetwork(Network):
-    """Embedding tables and heads. `places` is the number of positions in the longest history."""
+    """A network with one embedding table for input and output. `places` is the number of positions in the longest history."""
 
     tied = "track.weight"
     tables = ("track.weight", "artist.weight", "wanted_item.weight", "bias", "wanted_bias")
@@ -118,7 +118,8 @@ class TiedNetwork(Network):
                 self.bias.copy_(torch.log(popularity_V + NEVER_WANTED))
 
     def start_from_vectors(self, vectors_VD: Tensor) -> None:
-        """Copy the vectors into the track embeddings, except padding, and let blocks and positions add nothing at first.
+        """Copy the vectors into the track embeddings, except padding, and set blocks and positions so that they add nothing at
+        first.
 
         Then a state is the normed vector of its last track. Its score with a track is their cosine times the root of the width.
         """
@@ -154,7 +155,9 @@ class TiedNetwork(Network):
 
 
 def initialise(network: nn.Module) -> None:
-    """Initialise: small normal embeddings with zero padding, Xavier weights (Glorot & Bengio 2010), zero biases."""
+    """Initialise all parameters: small normal embeddings with zero padding, Xavier weights (Glorot & Bengio 2010), zero
+    biases.
+    """
     for module in network.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)

@@ -142,7 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the first line of an error's text, cut off if it is long; torch's texts have many lines."""
+    """Return the beginning of an error's text as one line of at most 200 characters, because torch's texts have many lines."""
     return " ".join(str(error).split())[:200]
 
 
