@@ -40,8 +40,8 @@ class Because(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explanation:
-    """The reason for one proposed track. `because` lists the tracks of the history that raised its score most; `reason` is
-    their kind.
+    """The reason for one proposed track. `because` lists the tracks of the history that raised its score most; `reason` is the
+    kind of tracks that did.
     """
 
     because: Sequence[Because] = ()

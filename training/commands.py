@@ -99,7 +99,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
 
 
 def rules(options: argparse.Namespace, console: Console) -> None:
-    """`rules`: what each rule of the service does to the network's lists."""
+    """Execute `rules`: measure what each rule of the service does to the network's lists, and print a table."""
     current = _go_on(options)
     print_effects(current.recipe.name, run.measure_rules(current, run.train(current, console), console, options.cases), console)
 

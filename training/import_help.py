@@ -8,7 +8,7 @@ _WIDTH = 110
 
 
 def import_help() -> str:
-    """Return the text above the options."""
+    """Return the text that `import --help` shows above the options."""
     return f"{_HEAD}\n\nSources (--source):\n{_sources()}\n\n{_TAIL}"
 
 

@@ -184,7 +184,7 @@ def refresh_session_memory(run: Run, network: Network, newer: Log | None = None)
 def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = None) -> tuple[list[Measured], list[Example]]:
     """Measure the network and all baselines on the test part, over the full catalogue. Also returns examples of proposals.
 
-    The best possible ranking comes first if it is known.
+    For a simulated log, the best possible ranking comes first.
     """
     for doubt in doubts(run.split):
         console.print(f"warning: {doubt}", style="yellow", markup=False)
@@ -244,8 +244,8 @@ def publish(
     newer: Log | None = None,
     take_downs: TakeDowns | None = None,
 ) -> Path:
-    """Export the network as the current artifact under `root`, remembering the sessions of the log `newer` where there is one;
-    returns the artifact's folder. The service never proposes the tracks of `take_downs` with it.
+    """Export the network as the current artifact under `root`, and return the artifact's folder. With a log `newer`, the
+    session memory has the sessions of that log. The artifact never proposes the tracks of `take_downs`.
     """
     refresh_session_memory(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)

@@ -11,7 +11,7 @@ from training.running_service import key_of
 
 
 def backfill_(options: argparse.Namespace, console: Console) -> None:
-    """`backfill`: the newest events of every listener go to a running service."""
+    """Execute `backfill`: post the newest events of every listener to a running service."""
     backfill(
         open_log(options.log),
         options.url,
@@ -23,7 +23,7 @@ def backfill_(options: argparse.Namespace, console: Console) -> None:
 
 
 def replay_(options: argparse.Namespace, console: Console) -> None:
-    """`replay`: the held-out part of a log through a running service."""
+    """Execute `replay`: send the held-out part of a log through a running service, and compare the answers."""
     from training.replaying.replay import replay  # noqa: PLC0415 (it loads torch, which a backfill does not need)
 
     replay(

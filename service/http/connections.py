@@ -139,7 +139,9 @@ class Connections:
 
 
 def allowed(most: int) -> int:
-    """Returns `most`, or half of the files that the process may open if that is less. Raises the limit on files first."""
+    """Return the number of connections to allow: `most`, or half of the files that the process may open if that is less. Raises
+    the limit on files first.
+    """
     if sys.platform == "win32":
         return most
     import resource  # noqa: PLC0415  # Windows has none

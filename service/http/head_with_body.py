@@ -31,7 +31,7 @@ class HeadWithBody:
             self._head = b""
 
     def is_closing(self) -> bool:
-        """Whether the connection is being closed."""
+        """Return whether the connection is being closed."""
         return self._transport.is_closing()
 
     def close(self) -> None:

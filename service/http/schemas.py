@@ -41,7 +41,7 @@ def _decoded(text: object) -> object:
 
 
 def milliseconds(text: object) -> int:
-    """A time in RFC 3339 as Unix milliseconds; PydanticCustomError where it is none."""
+    """Convert a time in RFC 3339 to Unix milliseconds. Raises PydanticCustomError if `text` is no such time."""
     try:
         if isinstance(text, str) and _RFC_3339.fullmatch(text):
             at_ms = int(datetime.fromisoformat(text.upper()).timestamp() * 1000)
@@ -79,13 +79,13 @@ EXPLAIN = "whether to say why each track is proposed"
 
 
 class Body(BaseModel):
-    """A part of a request; an unknown field is a mistake that the sender wants to hear of."""
+    """Base of all parts of a request. An unknown field is refused, because it is likely a mistake of the sender."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PostedEvent(Body):
-    """One thing that happened on a player."""
+    """One event that a player reports."""
 
     event_id: Id = Field(description="the caller's unique id; the same id again changes nothing")
     user_id: Id
@@ -105,7 +105,7 @@ class PostedEvent(Body):
 
 
 class PostedEvents(Body):
-    """Several events at once: all are stored or, where one is wrong, none."""
+    """Several events at once. Either all are stored or, if one is wrong, none."""
 
     events: list[PostedEvent] = Field(min_length=1, max_length=MAX_EVENTS)
 
@@ -127,14 +127,14 @@ OneOrMany = Annotated[
 
 
 class GivenEntry(Body):
-    """One play of a history that comes with the request."""
+    """One play of a history that is part of the request."""
 
     track_id: Id
     outcome: Literal["played", "skipped", "liked", "disliked"] = "played"
 
 
 class NextRequest(Body):
-    """What to play next, for a listener or for a history given here."""
+    """A request for the next tracks, for a listener or for a history given here."""
 
     user_id: Id | None = None
     history: list[GivenEntry] | None = Field(
@@ -153,20 +153,20 @@ class NextRequest(Body):
 
 
 class NextBatch(Body):
-    """Several requests at once: all are answered or, where one is wrong, none."""
+    """Several requests at once. Either all are answered or, if one is wrong, none."""
 
     requests: list[NextRequest] = Field(min_length=1, max_length=MAX_REQUESTS)
 
 
 class Recorded(BaseModel):
-    """What became of the events; they are in Redis when this is read."""
+    """The number of new events and of duplicates. All events are in Redis when the reply arrives."""
 
     accepted: int
     duplicates: int
 
 
 class ModelName(BaseModel):
-    """Which model answered."""
+    """The model that answered."""
 
     name: str
     version: str
@@ -180,7 +180,7 @@ class Cause(BaseModel):
 
 
 class Track(BaseModel):
-    """A proposed track; title and artist come along where the artifact carries a catalogue."""
+    """A proposed track. It has a title and an artist if the artifact has a catalogue."""
 
     track_id: str
     score: float
@@ -192,7 +192,7 @@ class Track(BaseModel):
 
 
 class Proposal(BaseModel):
-    """What to play next, best first."""
+    """The tracks to play next, best first."""
 
     user_id: str | None
     request_id: str = Field(description="to send along with the events of the tracks proposed here")
@@ -250,7 +250,7 @@ class ExportedOpinion(BaseModel):
 
 
 class ExportedBlock(BaseModel):
-    """Something that the listener blocked."""
+    """A track, artist or album that the listener has blocked."""
 
     kind: Literal["tracks", "artists", "albums"]
     value: str
@@ -287,7 +287,7 @@ class NewBlock(BaseModel):
 
 
 class BlockList(BaseModel):
-    """What is blocked, in alphabetical order."""
+    """All blocked tracks, artists and albums, in alphabetical order."""
 
     tracks: list[str]
     artists: list[str]
@@ -295,13 +295,13 @@ class BlockList(BaseModel):
 
 
 class ListenerBlocks(BlockList):
-    """What a listener has blocked, in alphabetical order."""
+    """All tracks, artists and albums that a listener has blocked, in alphabetical order."""
 
     user_id: str
 
 
 class ModelDescription(BaseModel):
-    """The artifact in use."""
+    """A description of the artifact in use."""
 
     name: str
     version: str
@@ -322,7 +322,7 @@ class RequestCount(BaseModel):
 
 
 class RouteLatency(BaseModel):
-    """How long requests of one route took, from the first byte to the last of the reply."""
+    """The duration of requests of one route, from the first byte of the request to the last byte of the reply."""
 
     route: str
     count: int
@@ -332,7 +332,7 @@ class RouteLatency(BaseModel):
 
 
 class DegradedReplies(BaseModel):
-    """Replies from popularity where Redis or the model could not be used."""
+    """The number of replies from popularity because Redis or the model could not be used."""
 
     replies: int
     share: float = Field(description="of all replies with proposals")
@@ -340,7 +340,7 @@ class DegradedReplies(BaseModel):
 
 
 class TrafficPoint(BaseModel):
-    """What happened in the `seconds` up to `at`. Latency is that of proposals; null if there were none."""
+    """Traffic in the `seconds` before `at`. Latency is that of proposals; null if there were none."""
 
     at: datetime
     seconds: float
@@ -354,7 +354,7 @@ class TrafficPoint(BaseModel):
 
 
 class HourOutcomes(BaseModel):
-    """What became of the tracks that a model proposed, as reported in one hour."""
+    """The outcomes of a model's proposed tracks that were reported in one hour."""
 
     hour: datetime = Field(description="when it began")
     version: str
@@ -366,7 +366,7 @@ class HourOutcomes(BaseModel):
 
 
 class RankOutcomes(BaseModel):
-    """What became of tracks that stood at these places of a reply."""
+    """The outcomes of tracks that were proposed at these places of a reply."""
 
     rank: str
     completed: int
@@ -376,7 +376,7 @@ class RankOutcomes(BaseModel):
 
 
 class ModelOutcomes(BaseModel):
-    """What became of the tracks that a model proposed, by the events that carry the id of a reply."""
+    """The outcomes of a model's proposed tracks, from the events that carry the id of a reply."""
 
     version: str
     arm: str = Field(description="current or challenger; popular: of degraded replies")
@@ -415,7 +415,7 @@ class LoggedTrouble(BaseModel):
 
 
 class Status(BaseModel):
-    """How the service does. Counts are since it started, of all workers; outcomes are of all services that share a Redis."""
+    """The state of the service. Counts are of all workers since the start; outcomes are of all services that share a Redis."""
 
     at: datetime
     requests: list[RequestCount]
@@ -431,27 +431,27 @@ class Status(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the process lives."""
+    """The reply of a process that is alive."""
 
     status: Literal["ok"]
 
 
 class Readiness(BaseModel):
-    """Whether requests are answered in full, and if not, why."""
+    """Whether requests are answered in full, and the reasons if not."""
 
     ready: bool
     reasons: list[str]
 
 
 class ProblemFault(BaseModel):
-    """One thing wrong with a request."""
+    """One error in a request."""
 
     loc: list[str | int]
     msg: str
 
 
 class Problem(BaseModel):
-    """RFC 9457."""
+    """An error, in the format of RFC 9457."""
 
     type: str
     title: str

@@ -214,7 +214,7 @@ def _bounded(label: str, known: set[str], most: int) -> str:
 
 
 class ModelMetrics:
-    """The metrics that name a model's version, with the version filled in."""
+    """The metrics of one model: those that carry the label of its version."""
 
     def __init__(self, metrics: Metrics, name: str, version: str, arm: str) -> None:
         self.overhead, self.batch = metrics.overhead.labels(version), metrics.batch.labels(version)

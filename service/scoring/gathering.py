@@ -25,7 +25,9 @@ class Gathering:
         self._complete = asyncio.Event()
 
     async def take_part(self, request: Awaitable[T]) -> T:
-        """Await `request` and return its result. Its first call of the scorer waits for the other requests."""
+        """Await `request` and return its result. The request's first call of the scorer waits until the other requests are
+        ready.
+        """
         seat = _Seat(self)
         _SEAT.set(seat)
         try:
@@ -34,7 +36,7 @@ class Gathering:
             seat.take()
 
     def count(self) -> None:
-        """Count one more request that is ready, or has ended without a call of the scorer."""
+        """Count one more request as ready: it has reached the scorer, or has ended without a call of the scorer."""
         self._missing -= 1
         if self._missing <= 0:
             self._complete.set()

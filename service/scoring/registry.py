@@ -57,7 +57,7 @@ class ServedModel:
 
     @property
     def version(self) -> str:
-        """The artifact's version."""
+        """Return the artifact's version."""
         return self.artifact.manifest.version
 
     def __enter__(self) -> Self:

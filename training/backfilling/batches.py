@@ -27,7 +27,9 @@ _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(kw_only=True, slots=True)
 class Batch:
-    """Events as JSON; how many listeners end with this batch, and the last of them, None if there is none."""
+    """A batch of events as JSON, the number of listeners whose last event is in it, and the last of these listeners (None if
+    there is none).
+    """
 
     events: list[bytes] = field(default_factory=list)
     size: int = 0
@@ -36,19 +38,23 @@ class Batch:
 
     @property
     def body(self) -> bytes:
-        """The body of the request."""
+        """Return the body of the request."""
         return b'{"events":[' + b",".join(self.events) + b"]}"
 
 
 def postable(now_ms: int) -> pl.Expr:
-    """Say which events the service takes: none of the future, and no session's name with a control character."""
+    """Return an expression that is true for events that the service accepts: not in the future, and without control characters
+    in the session's name.
+    """
     named = pl.col("session_id").str.contains(r"\p{Cc}").fill_null(value=False)
     large = pl.any_horizontal(pl.col(name).fill_null(0) > _LARGEST for name in ("played_ms", "track_ms"))
     return (pl.col("at_ms") <= now_ms) & ~named & ~large
 
 
 def batches(tables: Iterable[pl.DataFrame]) -> Iterator[Batch]:
-    """Yield the events of tables of whole listeners in batches; a listener may lie in several."""
+    """Yield the events of tables of whole listeners in batches. The events of one listener may be spread over several
+    batches.
+    """
     batch = Batch()
     for table in tables:
         same_moment = ("user_id", "at_ms", "type")
@@ -67,7 +73,7 @@ def batches(tables: Iterable[pl.DataFrame]) -> Iterator[Batch]:
 
 
 def _ends() -> pl.Expr:
-    """Say whether a row is its listener's last."""
+    """Return an expression that is true for each listener's last row."""
     return (pl.col("user_id") != pl.col("user_id").shift(-1)).fill_null(value=True)
 
 

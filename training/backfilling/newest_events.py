@@ -15,16 +15,17 @@ _SLICE = 200_000  # events read at a time
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """How much of a listener: the newest events, and the newest like or dislike of so many tracks."""
+    """How many events to keep of each listener, and of how many tracks the newest like or dislike."""
 
     events: int = 256
     opinions: int = 1_000
 
 
 def newest_events(events: pl.LazyFrame, wanted: Wanted, *, after: str | None = None) -> Iterator[pl.DataFrame]:
-    """Yield the chosen of a log's events in tables of whole listeners; with `after`, of the listeners after this one.
+    """Yield the events to post of each listener, in tables of whole listeners. With `after`, only of the listeners after this
+    one.
 
-    The tables have the columns `COLUMNS` and the order of the log. Of equal events there is one.
+    The tables have the columns `COLUMNS` and the order of the log. Equal events are kept once.
     """
     events = events.select(COLUMNS)
     if after is not None:

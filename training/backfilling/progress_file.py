@@ -24,19 +24,19 @@ class Sent:
 
     @property
     def events(self) -> int:
-        """New events, and those that the service knew."""
+        """Return the number of events that were sent: new ones, and those that the service had already."""
         return self.new + self.known
 
 
 class ProgressFile:
-    """The file of a log and a service. A file of another version, or of another `wanted`, counts as none."""
+    """The file that stores the progress of a backfill. A file of another version, or of another `wanted`, is ignored."""
 
     def __init__(self, log: Log, url: str, wanted: Wanted) -> None:
         self.path = log.folder / f"backfill-{sha256(url.encode()).hexdigest()[:12]}.json"
         self._of = {"url": url, **asdict(wanted)}
 
     def read(self) -> Sent:
-        """Return the counts of the backfill that stopped; of none, zeros."""
+        """Return the counts of the backfill that was stopped; zeros if there was none."""
         try:
             found = json.loads(self.path.read_text("utf-8"))
             return Sent(**found["sent"]) if found["of"] == self._of else Sent()
@@ -44,7 +44,7 @@ class ProgressFile:
             return Sent()
 
     def write(self, sent: Sent) -> None:
-        """Replace the file, so that a reader finds the old or the new one whole."""
+        """Replace the file in one step, so that a reader finds either the old or the new one."""
         draft = self.path.with_suffix(".new")
         draft.write_text(json.dumps({"of": self._of, "sent": asdict(sent)}), "utf-8")
         os.replace(draft, self.path)

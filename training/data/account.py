@@ -41,14 +41,14 @@ class Account:
 
     @property
     def read(self) -> int:
-        """Number of rows that were not passed over."""
+        """Return the number of rows that were not passed over."""
         return self.sound + self.broken.total()
 
 
 def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
-    """Read all parts. Sound events go to the folder `rows`, and the titles in the rows to `titles`.
+    """Read and check all parts. Writes sound events to the folder `rows`, and titles to `titles`. Returns the counts of rows.
 
-    LogError if a file cannot be read, or if its rows do not add up.
+    Raises LogError if a file cannot be read, or if its rows do not add up.
     """
     account, aside = Account(), _Aside(rows=rows, titles=titles)
     for part in parts:
@@ -73,7 +73,9 @@ def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
 
 
 def _take(frame: pl.DataFrame, part: Part, account: Account, aside: "_Aside") -> int:
-    """Account for a frame. Returns how many rows of the file it holds."""
+    """Check the rows of a frame, count them in `account`, and store the sound ones in `aside`. Returns how many rows of the
+    file it holds.
+    """
     passed = frame.filter(pl.col(PASSED).is_not_null())
     account.passed.update(dict(passed.group_by(PASSED).len().iter_rows()))
     kept = frame.filter(pl.col(PASSED).is_null())
@@ -102,7 +104,7 @@ def _example(row: dict[str, Any], part: Part) -> str:
 
 @dataclass(kw_only=True, slots=True)
 class _Aside:
-    """Sound events on their way to disk, one file for each `_LOT` of them."""
+    """Collects sound events and writes them to disk, in files of `_LOT` events."""
 
     rows: Path
     titles: Path

@@ -13,7 +13,9 @@ from training.data.split import Split
 
 
 def catalogue_of(log: Log, part: Split) -> Catalogue | None:
-    """Titles, artists, albums, groups and durations in the order of the rows, where the log has them."""
+    """Return the titles, artists, albums, groups and durations of the vocabulary's tracks, in the order of rows; None without a
+    catalogue.
+    """
     frame = log.catalogue()
     if frame is None:
         return None
@@ -25,7 +27,7 @@ def catalogue_of(log: Log, part: Split) -> Catalogue | None:
 
 
 def _if_named(frame: pl.DataFrame, name: str) -> Sequence[str | None]:
-    """A column's values; nothing if the log has not got it, or names none."""
+    """Return a column's values; nothing if the column is missing or has no names."""
     return tuple(frame[name]) if name in frame.columns and frame[name].count() else ()
 
 

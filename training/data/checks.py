@@ -23,13 +23,14 @@ MISSING = (
 
 
 def present(column: pl.Expr) -> pl.Expr:
-    """Strip spaces from a column of text, and replace words for a missing value by null."""
+    """Return an expression that strips spaces from a column of text, and replaces words for a missing value by null."""
     text = column.str.strip_chars()
     return pl.when(~text.is_in(MISSING)).then(text)
 
 
 def checked(rows: pl.DataFrame, fault: str) -> pl.DataFrame:
-    """Rows with all canonical columns in their types, and `reason`: null for a sound row, else why it is broken.
+    """Convert rows to all canonical columns and their types. Adds the column `reason`: null for a sound row, else why the row
+    is broken.
 
     The column `fault` holds the reason that the reader of the format found already, or null. Where a row is broken in several
     ways, the first reason counts. A value that cannot be read becomes null, but a row keeps its place.
@@ -62,12 +63,14 @@ _READABLE = ("type", "played_ms", "track_ms", "asked", "part")
 
 
 def _text(name: str) -> str:
-    """Return the name of the column that holds a value as text, null if it is missing."""
+    """Return an expression for a column's value as text; null if the column is missing."""
     return f"text of {name}"
 
 
 def _faults(found: Collection[str]) -> list[tuple[str, pl.Expr]]:
-    """Return the possible faults of the given columns. If a row has several, the first one counts."""
+    """Return the possible faults of the given columns, each with an expression that finds it. If a row has several, the first
+    one counts.
+    """
     unread = [name for name in _READABLE if name in found]
     faults = [
         *(fault for name in ("user_id", "track_id") for fault in _id_faults(name, pl.col(name))),

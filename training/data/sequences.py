@@ -39,7 +39,7 @@ _WANTED = [outcome for outcome in Outcome if outcome.wanted]
 
 
 def is_wanted(outcomes: npt.NDArray[np.integer]) -> Bools:
-    """Say which outcomes, of any shape, are of a track that the listener kept. Padding is not."""
+    """Return which outcomes say that the listener kept the track, in an array of the same shape. Padding does not."""
     return np.isin(outcomes, _WANTED)
 
 
@@ -73,16 +73,18 @@ class Sequences:
 
     @property
     def starts(self) -> Int64s:
-        """Where the sequence of each entry starts, [N]."""
+        """Return for each entry the index at which its sequence starts, [N]."""
         return np.repeat(self.offsets[:-1], np.diff(self.offsets))
 
     @property
     def sequence(self) -> Int32s:
-        """The sequence of each entry, [N]."""
+        """Return the number of each entry's sequence, [N]."""
         return np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self.offsets))
 
     def outcomes_at(self, first: int, entry: int) -> Int8s:
-        """The outcomes of entries `first` up to `entry` of a sequence as they were known when `entry` began."""
+        """Return the outcomes of the entries from `first` up to `entry`, not included, as they were known when `entry`
+        began.
+        """
         outcomes = np.array(self.outcome[first:entry])
         late = slice(*np.searchsorted(self.late_entry, (first, entry)))
         unknown = (self.late_from[late] > entry)[::-1]  # the earliest change of an entry goes last, and stands
@@ -97,11 +99,11 @@ class Sequences:
 
 
 def unknown_yet(late_place: Int64s, late_from: Int64s, starts: Int64s, stops: Int64s, entry: Int64s) -> tuple[Int64s, Int64s]:
-    """Finds the outcomes that were reported late and were not known yet when entries began.
+    """Find the late outcomes that were not known yet when the given entries began.
 
     History c is places `starts[c]` up to `stops[c]`, and is read as entry `entry[c]` begins. Outcome m is of place
     `late_place[m]`, ascending, and known from entry `late_from[m]` on. Returns the history c and the outcome m of each that was
-    not known. Of several of one place, the one that changed first comes last, so that it stands where all are assigned.
+    not known. If a place has several, the one that changed first comes last, so that it wins in an assignment by index.
     """
     first = np.searchsorted(late_place, starts)
     counts = np.maximum(np.searchsorted(late_place, stops) - first, 0)
@@ -111,7 +113,7 @@ def unknown_yet(late_place: Int64s, late_from: Int64s, starts: Int64s, stops: In
 
 
 def ranges(first: Int64s, counts: Int64s) -> Int64s:
-    """`first[i], first[i] + 1, …`, `counts[i]` numbers of each i, end to end."""
+    """Return the numbers `first[i], first[i] + 1, …`, `counts[i]` of them, for all i end to end."""
     begins = np.cumsum(counts) - counts
     numbers: Int64s = np.arange(int(counts.sum()), dtype=np.int64) + np.repeat(first - begins, counts)
     return numbers
@@ -137,7 +139,7 @@ _SLICE = 100_000  # events read at a time
 
 
 def _by_session(history: History) -> Iterator[History]:
-    """Yields a history for each session, in the order of their numbers."""
+    """Split a history into one history for each session, in the order of their numbers."""
     entries = history.entries
     revisions = defaultdict[int, list[Revision]](list)
     for revision in history.revisions:

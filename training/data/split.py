@@ -35,7 +35,7 @@ _LOT = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Sequences with a part and a row for each entry."""
+    """Sequences, with a part and a vocabulary row for each entry."""
 
     sequences: Sequences
     vocabulary: Vocabulary
@@ -44,11 +44,11 @@ class Split:
 
     @property
     def counts(self) -> Int64s:
-        """How often each row occurs in the training part, [R]."""
+        """Return how often each row occurs in the training part, [R]."""
         return np.bincount(self.row[self.part == TRAIN], minlength=len(self.vocabulary))
 
     def known(self, parts: Collection[int] = (TRAIN,)) -> Bools:
-        """Mask of the entries in one of `parts` whose track has a row, [N]."""
+        """Return which entries lie in one of `parts` and have a track with a row, bool [N]."""
         known: Bools = np.isin(self.part, list(parts)) & (self.row != UNKNOWN)
         return known
 
@@ -66,7 +66,9 @@ class Split:
 
 
 class Asked(NamedTuple):
-    """When long histories are read: at one time, or each as its entry begins; in the entry's session, or after all sessions."""
+    """The time of the request for which long histories are read: one time for all, or the begin of each entry; in the entry's
+    session or after all sessions.
+    """
 
     at_ms: int | None = None
     in_session: bool = True
@@ -104,7 +106,7 @@ def with_valid(whole: Split) -> Split:
 
 
 def long_histories(split: Split, entry: Int64s, *, length: int, asked: Asked = AT_ENTRY) -> LongHistories:
-    """Return the long history before each of the given entries, as the service would read it when it is asked."""
+    """Return the long history before each of the given entries, as the service would read it at the time in `asked`."""
     sequences = split.sequences
     starts = sequences.offsets[np.searchsorted(sequences.offsets, entry, side="right") - 1]
     own = encode_long(
@@ -172,7 +174,7 @@ def kept_apart(users: Collection[str], share: float) -> Bools:
 
 
 def doubts(split: Split) -> list[str]:
-    """Return a sentence for each reason to doubt figures of the test part: few listeners, many unknown tracks."""
+    """Return a sentence for each reason to distrust figures of the test part: few listeners, many unknown tracks."""
     sequences = split.sequences
     tested = np.flatnonzero((split.part == TEST) & sequences.asked)
     owners = np.searchsorted(sequences.offsets, tested, side="right") - 1
@@ -193,7 +195,7 @@ def doubts(split: Split) -> list[str]:
 
 
 def _without_trained(sequences: Sequences, part: Int8s, share: float) -> Int8s:
-    """Keep a share of the listeners apart: only they are tested, and nothing is learned from them."""
+    """Keep a share of the listeners apart: the test part then holds only their entries, and the other parts none of them."""
     if not share:
         return part
     apart = kept_apart(sequences.users, share)
@@ -230,7 +232,9 @@ def _parts_by_listener(sequences: Sequences, rule: SplitRule) -> Int8s:
 
 
 def moment_after(at_ms: Int64s, share: float) -> int:
-    """Return a quantile of times (numpy's method "higher") by binary search, which needs no copy of the array."""
+    """Return the time at the quantile `share` (numpy's method "higher"). It uses binary search, which needs no copy of the
+    array.
+    """
     place = int(np.ceil(share * (len(at_ms) - 1)))
     low, high = int(at_ms.min()), int(at_ms.max())
     while low < high:

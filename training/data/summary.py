@@ -44,7 +44,7 @@ class Summary:
 
     @property
     def plays(self) -> int:
-        """Number of plays in the log."""
+        """Return the number of plays in the log."""
         return max(self.starts, self.ends)
 
     def facts(self) -> dict[str, object]:
@@ -128,7 +128,7 @@ def _listeners(log: Log) -> Iterator[pl.DataFrame]:
 
 
 def _add(part: pl.DataFrame, found: Summary, now_ms: int) -> None:
-    """Add the events of some listeners."""
+    """Add the events of some listeners to the figures `found`."""
     if part.is_empty():
         return
     start = pl.col("type") == "play"
@@ -168,7 +168,7 @@ def _add(part: pl.DataFrame, found: Summary, now_ms: int) -> None:
 
 
 def _joined(part: pl.DataFrame) -> int:
-    """Counts the plays with played_ms that a skip of the same track follows within a session's gap."""
+    """Count the plays with played_ms that are followed, within a session's gap, by a skip of the same track."""
     ordered = part.sort("user_id", "track_id", "at_ms", maintain_order=True)
     same = (pl.col("user_id") == pl.col("user_id").shift(-1)) & (pl.col("track_id") == pl.col("track_id").shift(-1))
     soon = pl.col("at_ms").shift(-1) - pl.col("at_ms") <= _RULE.gap_ms

@@ -54,8 +54,8 @@ class Row:
 
 
 def protocol_of(content: str, recipe: Recipe, cap: int | None) -> dict[str, Any]:
-    """Return the settings that comparable figures share: a log of this `content` (`Log.content`), split and measured in one
-    way.
+    """Return the settings that must be equal for figures to be compared: the log's `content` (`Log.content`), the split and the
+    cases.
 
     The length of the history that a model reads may differ.
     """
@@ -71,9 +71,10 @@ def protocol_of(content: str, recipe: Recipe, cap: int | None) -> dict[str, Any]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows that count, in the order in which they were added; empty without a file.
+    """Read the rows of a file in the order in which they were added; empty without a file. Of rows with the same key, only the
+    last is returned.
 
-    RowsError if the file is of another version.
+    Raises RowsError if the file has another version.
     """
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     try:
@@ -94,7 +95,9 @@ def append_row(path: Path, row: Row) -> None:
 
 
 def by_name(rows: Sequence[Row], log: str) -> dict[str, list[Row]]:
-    """Group the rows of a log under its newest protocol by name, seeds together: best possible, trained rankers, baselines."""
+    """Group the rows of a log by ranker, with all seeds of one ranker together: best possible, trained rankers, baselines. Only
+    the log's newest protocol counts.
+    """
     mine = [row for row in rows if row.log == log]
     mine = [row for row in mine if row.protocol == mine[-1].protocol]
     grouped: dict[str, list[Row]] = {}
@@ -104,7 +107,7 @@ def by_name(rows: Sequence[Row], log: str) -> dict[str, list[Row]]:
 
 
 def cost_of(fitted: Fitted) -> dict[str, float]:
-    """Return the cost of a training."""
+    """Return what a training cost: seconds in steps, epochs, and sequences a second."""
     return {
         "seconds": fitted.seconds,
         "epochs": len(fitted.epochs),
@@ -113,7 +116,7 @@ def cost_of(fitted: Fitted) -> dict[str, float]:
 
 
 def curve_of(fitted: Fitted) -> list[dict[str, Any]]:
-    """Return the epochs as a row saves them."""
+    """Return for each epoch of a training its seconds and its validation scores, in the form that `Row.curve` has."""
     return [
         {"seconds": epoch.seconds, "scores": {key: epoch.scores[key] for key in CURVES if key in epoch.scores}}
         for epoch in fitted.epochs
@@ -130,7 +133,9 @@ def reached(row: Row, key: str, bar: float) -> tuple[int, float] | None:
 
 
 def values_of(row: Row, reference: Sequence[Row]) -> dict[str, float]:
-    """Return a row's metrics, its cost, and the time to the best validation scores of the reference with the same seed."""
+    """Return a row's metrics, its cost, and the time that it took to reach the best validation scores of the `reference` row of
+    the same seed.
+    """
     values = dict(row.measured["values"])
     if row.cost:
         values["seconds"] = row.cost["seconds"]
@@ -143,7 +148,7 @@ def values_of(row: Row, reference: Sequence[Row]) -> dict[str, float]:
 
 
 def mean_of(rows: Sequence[Row], reference: Sequence[Row] = ()) -> tuple[Measured, dict[str, float]]:
-    """Return the mean over seeds of each value that all of them have, and the sample standard deviation of several."""
+    """Return the mean over seeds of each value that all rows have, and with several rows its sample standard deviation."""
     columns = [values_of(row, reference) for row in rows]
     shared = [key for key in columns[0] if all(key in values for values in columns)]
     mean = {key: statistics.fmean(values[key] for values in columns) for key in shared}

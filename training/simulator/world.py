@@ -56,7 +56,7 @@ class World:
     overall: Floats  # [V], sums to 1: the probability of each track as a stray
 
     def suits_taste(self, favourite: Bools) -> Bools:
-        """Mask of the tracks that belong to one of each listener's favourite moods: [U, M] -> [U, V]."""
+        """Return which tracks belong to one of each listener's favourite moods: [U, M] -> [U, V]."""
         return (favourite.astype(np.float64) @ self.in_mood) > 0
 
 

@@ -57,7 +57,9 @@ def read(request: Request) -> Iterator[Part | Ignored]:
 
 
 def names(request: Request) -> dict[str, str]:
-    """Return the log's name of each of our columns. LogError if the request names a column that we do not have."""
+    """Return for each of our columns the name that it has in the log. Raises LogError if the request names a column that we do
+    not have.
+    """
     if unknown := sorted(set(request.columns) - set(COLUMNS)):
         raise LogError(f"--column {unknown[0]}=…: no such column; the columns are {', '.join(COLUMNS)}")
     if request.type is not None and request.type not in TYPES:
@@ -98,7 +100,7 @@ def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str]
 
 
 def _guess(theirs: Mapping[str, str], found: Sequence[str], request: Request) -> str:
-    """The options that might read columns of the file which nothing reads yet."""
+    """Return options of the command line that may read the file's unused columns."""
     constants = {name for name, value in (("user_id", request.user), ("type", request.type)) if value is not None}
     named = {ours for ours, name in theirs.items() if name in found} | set(request.columns) | constants
     if named.intersection(TIMES):

@@ -143,7 +143,7 @@ def _frames(file: File, encoding: str | None, head: _Head, names: Sequence[str])
 
 
 def _simple(lines: list[str], quoted: list[int], head: _Head) -> pl.DataFrame:
-    """Return text and place of the lines with quotes that are strict CSV and one row each."""
+    """Read the lines with quotes that are valid CSV and one row each. Returns their text and place."""
     found = pl.DataFrame({RAW: [lines[place] for place in quoted], LINE: quoted}, schema={RAW: pl.String(), LINE: pl.Int64()})
     outside = pl.col(RAW).str.replace_all(_QUOTED, "")
     width = outside.str.count_matches(head.separator, literal=True) + 1
@@ -153,7 +153,9 @@ def _simple(lines: list[str], quoted: list[int], head: _Head) -> pl.DataFrame:
 def _add_odd(
     special: dict[int, _Row], lines: list[str], quoted: list[int], sound: Container[int], head: _Head, *, last: bool
 ) -> int:
-    """Add the rows of the other lines with quotes, by place. Returns how many lines belong to complete rows."""
+    """Parse the other lines with quotes, and add their rows to `special` by place. Returns how many lines belong to complete
+    rows.
+    """
     below = 0
     for place in quoted:
         if place < below or place in sound:
@@ -212,7 +214,7 @@ def _split(text: str, head: _Head) -> tuple[list[str], bool]:
 def _plain(
     lines: list[str], simple: pl.DataFrame, special: Mapping[int, _Row], head: _Head, names: Sequence[str]
 ) -> pl.DataFrame:
-    """Split the other lines at each separator."""
+    """Split the lines that are neither in `simple` nor in `special` at each separator."""
     others: Sequence[int] = range(len(lines))
     if special or len(simple):
         taken = {*special, *simple[LINE]}
@@ -223,7 +225,7 @@ def _plain(
 
 
 def _read(simple: pl.DataFrame, head: _Head, names: Sequence[str]) -> pl.DataFrame:
-    """Read strict lines with polars."""
+    """Parse lines that are valid CSV by polars."""
     columns = [str(number) for number in range(len(head.names))]
     text = "\n".join(simple[RAW]).encode()
     read = pl.read_csv(text, has_header=False, separator=head.separator, schema=dict.fromkeys(columns, pl.String))

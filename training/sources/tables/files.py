@@ -81,7 +81,7 @@ def find(places: Mapping[str, str], kinds: Sequence[str]) -> tuple[list[File], l
 
 
 def _under(path: str, place: str) -> Iterator[File]:
-    """Yields the files that one path stands for. An archive yields its members."""
+    """Yield the files under a path. An archive yields its members."""
     local = Path(path)
     remote = PurePosixPath(place.partition("://")[2]).parts if "://" in place else None
     if local.is_dir():
@@ -101,7 +101,7 @@ def _under(path: str, place: str) -> Iterator[File]:
 
 
 def _members(file: File) -> Iterator[File]:
-    """Yields the file itself, or its members if it is a zip archive."""
+    """Yield the file itself, or its members if it is a zip archive."""
     if file.path.suffix.lower() != _ARCHIVE:
         yield file
         return
