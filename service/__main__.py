@@ -131,7 +131,7 @@ def _welcome(settings: Settings, artifact: Artifact) -> str:
 
 
 def _tell_workers(settings: Settings) -> None:
-    """Set the environment variables that worker processes need."""
+    """Set the environment variables that worker processes read."""
     os.environ[f"{PREFIX}REDIS_URL"] = str(settings.redis_url)
     os.environ[MULTIPROCESS] = str(_empty_folder(settings.state_dir.resolve() / f"metrics-{settings.port}"))
 

@@ -67,7 +67,8 @@ def compare(
     cap: int | None = None,
     reference: str | None = None,
 ) -> list[Row]:
-    """Measure all rows that are missing. Print a table for each log, and write a page with all logs of the folder.
+    """Train and measure every recipe on every log with every seed, unless the folder has the row. Print a table for each log,
+    and write a page with all logs of the folder.
 
     The table shows how long each recipe trains until it reaches the best validation score of `reference`, by default the first
     recipe. RunError if the recipes follow different protocols.
@@ -136,7 +137,7 @@ def _epochs(row: Row) -> list[Epoch]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Bench:
-    """A log on which rows are measured, and the folder that keeps them."""
+    """Measures rankers on one log, and appends the rows to a file in the comparison's folder."""
 
     log: Log
     content: str

@@ -134,8 +134,8 @@ class SineNetwork(Network):
         return fused.reshape(*fused.shape[:-1], self.interests, self.fused_width), leaning_MK
 
     def _read_kept(self, vectors_BSD: Tensor, filled_BS: Tensor, kept_BS: Tensor) -> Tensor:
-        """Compute each slot's encoder state after its newest kept entry. Slots before the first kept entry get the start's
-        state.
+        """Compute the encoder's state for each slot, after the newest kept entry up to it. Before the first kept entry it is
+        the state of the start.
         """
         read_BSD = torch.where(kept_BS[..., None], vectors_BSD, self.start) + self.position(positions_of(kept_BS))
         readable_BS = kept_BS | ~filled_BS

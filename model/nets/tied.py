@@ -121,7 +121,8 @@ class TiedNetwork(Network):
         """Copy the vectors into the track embeddings, except padding, and set blocks and positions so that they add nothing at
         first.
 
-        Then a state is the normed vector of its last track. Its score with a track is their cosine times the root of the width.
+        At first, a state is then the normalised vector of its last track. The score of a track is the cosine of both vectors
+        times the root of the width.
         """
         with torch.no_grad():
             self.track.weight[PADDING + 1 :, : self.config.width] = vectors_VD[PADDING + 1 :]

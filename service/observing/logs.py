@@ -53,7 +53,7 @@ def configure(
     """Set up logging for this process, to stdout unless another descriptor is given. Call it once, at the start of the process.
 
     `pseudonyms` replace user ids in all lines but a request's own, which `RequestLog` writes. `trouble` stores warnings and
-    errors. Returns the writer, which also takes other output of the start.
+    errors. Returns the writer, which other parts of the start may write to as well.
     """
     writer = LogWriter(_stdout() if descriptor is None else descriptor)
     process = os.getpid()

@@ -19,7 +19,7 @@ Buckets = Sequence[tuple[float, float]]
 
 
 def traffic(families: Iterable[Metric]) -> dict[str, Any]:
-    """Returns requests, latency and degraded replies, counted since the service started.
+    """Return the requests, latency and degraded replies since the service started.
 
     Latency is interpolated within the histogram's buckets. Beyond the last bucket, it is the last bucket's limit.
     """

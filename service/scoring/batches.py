@@ -74,7 +74,7 @@ def take_batch(waiting: list[Job], most: int, memory_bytes: int, *, after_large:
 
 
 def _has_room(batch: Sequence[Job], job: Job, most: int) -> bool:
-    """Say whether a batch can take one more job. The limit `most` does not apply to jobs that belong together."""
+    """Return whether one more job fits into a batch. The limit `most` does not apply to jobs that one client sent together."""
     first = batch[0].gathering
     if job.behind and len(batch) >= BEHIND_AT_ONCE:
         return False

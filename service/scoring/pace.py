@@ -96,7 +96,7 @@ class Pace:
             self.run_s = min(max(0.0, fixed_s), self._shortest_s)
 
     def _sizes_differ(self) -> bool:
-        """Say whether the sizes of runs differ enough to fit a line: by a tenth of their mean."""
+        """Return whether the sizes of runs differ by at least a tenth of their mean, which is enough to fit a line."""
         return self._spread() > 0.01 * self._sizes**2
 
     def _spread(self) -> float:

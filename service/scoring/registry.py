@@ -142,7 +142,7 @@ class ModelRegistry:
         return [place.model for place in self._places() if place.model is not None]
 
     def of(self, user_id: str | None) -> ServedModel:
-        """Return the model that answers a listener. Without a listener (None) it is the current model."""
+        """Return the model that answers a listener. If `user_id` is None, return the current model."""
         place = self._challenger
         if place is None or place.model is None or user_id is None or share_of(user_id) >= self._share:
             return self.current

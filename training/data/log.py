@@ -116,8 +116,8 @@ def open_log(folder: Path) -> Log:
 def replacing(out: Path, *, force: bool) -> Iterator[Path]:
     """Yield a new folder that becomes `out` if the block succeeds, and is deleted if it fails.
 
-    LogError if `out` exists already, unless `force`: then the old folder is replaced once the new one is complete. Folders that
-    killed processes left are deleted first; those of running processes stay.
+    LogError if `out` exists already, unless `force`: then the old folder is replaced once the new one is complete. Unfinished
+    folders of killed processes are deleted first; those of running processes stay.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     _clear_drafts(out)
@@ -135,7 +135,9 @@ def replacing(out: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _clear_drafts(out: Path) -> None:
-    """Delete the folders that killed processes left beside `out`. Put back a log that one was about to replace."""
+    """Delete the unfinished folders of killed processes beside `out`. If one was about to replace the log, put the old log
+    back.
+    """
     name = re.compile(re.escape(f".{out.name}-") + "[a-z0-9_]{8}")
     for scratch in out.parent.iterdir():
         if not name.fullmatch(scratch.name) or not (scratch / _LOCK).is_file():

@@ -32,7 +32,8 @@ async def put_listener_block(service: Service, user_id: PathId, kind: Kind, valu
     """Block a track, an artist or an album for a listener.
 
     No reply proposes it to this listener until the block is deleted. An artist or an album stands for its tracks in the
-    catalogue of the model, and the name must be the catalogue's. `tracks` is how many tracks of the model that are.
+    catalogue of the model, and the name must be the catalogue's. `tracks` in the reply is the number of the model's tracks that
+    are blocked.
     """
     block = Block(kind, value)
     with service.models.of(user_id) as model:
@@ -46,7 +47,7 @@ async def put_listener_block(service: Service, user_id: PathId, kind: Kind, valu
 
 @router.delete("/v1/users/{user_id}/blocks/{kind}/{value}", tags=["listeners"], status_code=HTTPStatus.NO_CONTENT)
 async def delete_listener_block(service: Service, user_id: PathId, kind: Kind, value: PathId) -> None:
-    """Delete a block of a listener. A block that is not there is no error."""
+    """Delete a block of a listener. It is no error if there is none."""
     block = Block(kind, value)
     await service.store.unblock(user_id, block)
     service.masks.unblock(user_id, block)
@@ -63,8 +64,8 @@ async def get_take_downs(service: Service) -> Response:
 async def put_take_down(service: Service, kind: Kind, value: Text) -> Response:
     """Take a track, an artist or an album down for everybody.
 
-    It is in force in this process when the reply arrives, and in all others within a second. It stays in force without Redis,
-    with another model and after a restart.
+    The take-down is in force in this process when the reply arrives, and in all others within a second. It stays in force
+    without Redis, with another model and after a restart.
     """
     block = Block(kind, value)
     for model in service.models.in_use:
@@ -77,7 +78,7 @@ async def put_take_down(service: Service, kind: Kind, value: Text) -> Response:
 
 @router.delete("/v1/blocks/{kind}/{value:path}", tags=["operations"], status_code=HTTPStatus.NO_CONTENT)
 async def delete_take_down(service: Service, kind: Kind, value: Text) -> None:
-    """End a take-down, so that the track, artist or album may be proposed again. One that is not there is no error."""
+    """End a take-down, so that the track, artist or album may be proposed again. It is no error if there is none."""
     await service.take_downs.remove(Block(kind, value))
     audit.info("audit: take-down ended", kind=kind, value=value)
 

@@ -26,7 +26,7 @@ async def check_health() -> Response:
 async def check_readiness(service: Service) -> Response:
     """Check that requests are answered in full.
 
-    503 with the reasons if not: Redis or the model does not do its work.
+    The reply is 503 with the reasons if Redis or the model does not work.
     """
     current = service.models.current
     faults = [current.scorer.fault(), service.take_downs.fault(), without_effect(current.artifact, service.take_downs.blocks)]
@@ -58,7 +58,7 @@ async def get_model(service: Service) -> Response:
 async def reload_model(service: Service) -> Response:
     """Verify the artifact that `artifacts/current` names now, and use it.
 
-    If it is refused, the reply is 409 with the reason, and the model before goes on.
+    If it is refused, the reply is 409 with the reason, and the current model stays in use.
     """
     return _described(await service.models.reload())
 

@@ -60,8 +60,8 @@ async def get_next_tracks(
 ) -> Response:
     """Ask what a listener should hear next, best first.
 
-    Never a track that was skipped in this session, a disliked track, or what `exclude` names. An unknown listener gets an
-    answer too.
+    The reply never has a track that was skipped in this session, a disliked track, or a track in `exclude`. An unknown listener
+    gets a reply too.
     """
     rules = AskedRules(
         artist_gap=artist_gap,

@@ -20,7 +20,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/v1/status", response_model=Status)
 async def get_status(service: Service, hours: Annotated[int, Query(ge=1, le=MOST_HOURS)] = 24) -> Response:
-    """Read how the service does.
+    """Read the state of the service.
 
     The reply has traffic and latency since the start, the outcomes of proposals in the last `hours`, the state of Redis, the
     models in use, and recent trouble.

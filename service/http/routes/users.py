@@ -20,8 +20,8 @@ async def get_session(service: Service, user_id: PathId, *, history: bool = Fals
     """Look at a listener's current session as the model sees it.
 
     The entries are the plays since the last pause of 30 minutes, oldest first, each with its outcome: a play that was skipped
-    is one entry. `skipped` are the tracks that will not be proposed while their session goes on. `history=true` adds all that
-    the model reads, earlier sessions among it. An unknown listener has an empty session.
+    is one entry. `skipped` has the tracks that are not proposed until their session ends. `history=true` adds all plays that
+    the model reads, including those of earlier sessions. An unknown listener has an empty session.
     """
     now_ms = service.clock()
     recommender = service.models.of(user_id).recommender
@@ -42,7 +42,7 @@ async def export_listener(service: Service, user_id: PathId) -> Response:
 async def delete_listener(service: Service, user_id: PathId) -> None:
     """Delete everything that is stored about a listener.
 
-    It is gone when the reply arrives, and the audit log says so.
+    The data is gone when the reply arrives, and the audit log has a line about it.
     """
     keys = await service.store.forget(user_id)
     service.masks.forget(digest_of(user_id))  # other processes do so too, see `service.store.forgotten`

@@ -136,10 +136,11 @@ def top(probes: int) -> str:
 def cut(items_VQ: Floats, queries_SQ: Floats) -> Weights:
     """Build the index of a catalogue. Returns the weights that the graph of `top` needs in addition to `items`.
 
-    block_rows [C, L], blocks_int8 [C, W, L] rows of each block, 0 in a free place, and their items group_blocks [G, L],
-    groups_int8 [G, W, L] blocks of each group (block 0 is empty), and their means and spreads means_int8 [W, G] means and
-    spreads of the groups alone_rows [O], alone_int8 [W, O] rows that stand alone, and their items item_columns [W] the query's
-    column for each stored column
+    block_rows [C, L], blocks_int8 [C, W, L]     rows of each block, 0 in a free place, and their items
+    group_blocks [G, L], groups_int8 [G, W, L]   blocks of each group (block 0 is empty), and their means and spreads
+    means_int8 [W, G]                            means and spreads of the groups
+    alone_rows [O], alone_int8 [W, O]            rows that stand alone, and their items
+    item_columns [W]                             the query's column for each stored column
     """
     clusters = cluster_catalogue(items_VQ, queries_SQ)
     largest_Q = np.max([largest(vectors) for vectors in (items_VQ, clusters.blocks_CQ, clusters.groups_GQ)], axis=0)
