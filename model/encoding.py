@@ -89,7 +89,7 @@ def gap_codes(gap_ms: npt.NDArray[np.integer]) -> Ints:
 
 
 def feed(names: Iterable[str], batch: Encoded, **others: object) -> Mapping[str, Any]:
-    """Return the inputs of a graph by name: those of `names` that are among the batch's arrays or in `others`."""
+    """Return the graph inputs called `names`, by name. They are taken from the batch's arrays and from `others`."""
     values = {**batch._asdict(), **others}
     return {name: values[name] for name in names}
 

@@ -315,9 +315,9 @@ def recent(events: Iterable[Event], rule: HistoryRule, known: Callable[[str], bo
     """Return the newest events of a listener that matter for a proposal at `now_ms`, in canonical order.
 
     The result holds whole sessions: all that are open at `now_ms`, and older ones until there are at least `rule.length` plays
-    of `known` tracks. It folds to the end of the history that all events fold to. Only session numbers differ: they start at
-    the first session left. Plays later than `now_ms` do not count towards the length. After a clock was set back, they would
-    displace current plays.
+    of `known` tracks. Folded, these events give the same newest entries as all events. Only session numbers differ: they start
+    at the first of these sessions. Plays later than `now_ms` do not count towards the length. After a clock was set back, they
+    would displace current plays.
     """
     ordered = _in_order(events)
     wanted = rule.length

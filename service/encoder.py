@@ -1,4 +1,4 @@
-"""Encodes a listener's history for one model. Length, reach and inputs follow the artifact's manifest."""
+"""Encodes a listener's history for one model, by the history rule and the inputs in the artifact's manifest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

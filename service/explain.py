@@ -1,11 +1,11 @@
 """Explains why a track is proposed: which tracks of the history raised its score, found by leaving each of them out.
 
 The model scores the proposed tracks again, by the same weights: for the whole history, for none, and for the history without
-each of its tracks. A track's share says how much lower the score would have been without it, as a part of all such falls. So an
-explanation says what the model did. It does not say what the listener thought.
+each of its tracks. A track's share is the fall of the score without this track, divided by the sum of all such falls. So an
+explanation says what the model did, not what the listener thought.
 
-Leaving out a track may lower the scores of all tracks alike, which raises nothing. So scores are compared with the median score
-of some popular tracks, the reference.
+If leaving out a track lowers the scores of all tracks alike, it says nothing about the proposed one. So scores are compared
+with the median score of some popular tracks, the reference.
 
 Cost: the ranking graph runs for some 20 to 40 histories, bounded by `NEWEST` and the number of proposals.
 

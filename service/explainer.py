@@ -1,4 +1,5 @@
-"""Explains the tracks of a reply: encodes the history without each of its tracks, and has the model score all of these.
+"""Explains the tracks of a reply: encodes the history without each of its tracks, and lets the model score the proposed tracks
+after each.
 
 `service.explain` has the rules by which scores become explanations.
 """

@@ -1,11 +1,11 @@
-"""A short way to the three busy routes, past FastAPI's routing and dependency injection.
+"""Answers the three busiest routes without FastAPI's routing and dependency injection.
 
 FastAPI spends more time to match a path and to solve a route's dependencies than the rest of the request takes. With this
 module the service answers 1.7 times as many requests (`docs/measurements/speed.md`). It recognises the requests that make up
 the load, checks them by the same rules, and calls the same functions as the routes.
 
-It takes plain, sound requests only. Everything else (an unknown parameter, a body without a length, a wrong value) goes on to
-FastAPI unchanged, which finds the words for the error. Contract tests compare the two ways.
+It answers plain, valid requests only. All others (with an unknown parameter, a body without a length, a wrong value) go to
+FastAPI unchanged, which makes the error message. Contract tests compare the two ways.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Every error as a client sees it: one rendering, `application/problem+json` (RFC 9457).
+"""Renders every error for clients, as `application/problem+json` (RFC 9457).
 
 `service.errors` has our own errors. The framework's own refusals (404, 405, 400 for a broken body, 413 by our limit) are
 Starlette's HTTPException. A 500 says nothing about its cause; the log does, under the same request id.

@@ -1,7 +1,7 @@
-"""Requests as they are checked, replies as they are documented.
+"""The types of requests and replies. Requests are validated by these types; for replies they are documentation.
 
-Requests come through these types. Replies are made by us and sent as they are (see `service.http.replies`): their types are for
-the OpenAPI document, and a contract test holds real replies against it.
+Replies are not validated at run time (see `service.http.replies`). Their types make the OpenAPI document, and a contract test
+compares real replies with it.
 """
 
 import re

@@ -2,7 +2,7 @@
 
 A *ranker* scores all tracks for a history: a baseline, a network, or the simulator's own knowledge. It runs in batches whose
 scores stay below `SCORES` numbers. So memory does not grow with the number of cases (58,000 cases over 121,000 tracks stay
-under 1 GB). Of each case an *answer* is kept: the target's rank and score, and the best tracks. `summarise` computes the
+under 1 GB). The *answer* to each case is stored: the target's rank and score, and the best tracks. `summarise` computes the
 metrics from answers, wherever they come from: `replaying.replay` collects them over HTTP.
 
 Shapes: B batch, C cases, V rows of the vocabulary, L places of a list.

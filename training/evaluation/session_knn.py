@@ -74,8 +74,8 @@ class SessionKnn:
         return scores_BV.numpy()
 
     def _add(self, scores_BV: torch.Tensor, batch: Encoded, at_ms_B: Int64s) -> None:
-        """Add to the scores what each case's nearest sessions say, and lower the scores of the tracks that the listener has
-        just heard.
+        """Add to the scores the sums over each case's nearest sessions, and lower the scores of the tracks that the listener
+        has just heard.
         """
         case, row, lag = distinct_wanted(batch, reach=self.reach)
         owner, session, place, weight = self._nearest(case, row, lag, at_ms_B)

@@ -4,13 +4,13 @@ Each rank folds the same log, draws the same batches, and reads its share of eac
 loss is weighted by the rank's share of the counted states; for this a few numbers are exchanged before each backward pass.
 Gradients are summed. A step is therefore the step of a single process with the whole batch, with two exceptions. Each rank
 draws its own random numbers: dropout, entries that `cloze` hides, and sampled tracks (that many for each rank, shared by its
-part of the batch). And the penalty on sub-interests is no mean over states, so several ranks only come close to it.
+part of the batch). And the penalty on sub-interests is not a mean over states, so several ranks only approximate it.
 
 Rank 0 alone validates, chooses, prints and writes. The others wait for its results. All ranks must see the run's folder.
 
-Why not torch's DistributedDataParallel: it weights all ranks alike, and it reduces sparse gradients of embeddings alone and
-not with NCCL. Its advantage is to send while it computes. This gains little where most weights are tables of which few rows
-are sent.
+Why not torch's DistributedDataParallel: it weights all ranks alike, and it reduces sparse gradients of embeddings alone and not
+with NCCL. Its advantage is to send while it computes. This gains little where most weights are tables of which few rows are
+sent.
 """
 
 import os

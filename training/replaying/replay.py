@@ -5,14 +5,14 @@ case, the service is asked for the next tracks and for the target's score, and t
 The expected answers come from the same artifact and the evaluation's own cases (`training.replaying.served`).
 
 A history of scope `user` is replayed at the log's own times, moved back if the log is of today (`moved_back`). So no session is
-going on: the service masks only disliked tracks, and reads what the evaluation reads. A model that reads gaps takes every
-listener for just back from a long pause, so the expected answers are asked as of now too (`asked_at`).
+going on: the service masks only disliked tracks, and reads what the evaluation reads. For a model that reads gaps, every
+listener then returns after a long pause, so the expected answers have the same time of request (`asked_at`).
 
 A history of scope `session` is replayed as if it were heard just now (`replaying.player`). Each run has ids of its own, since a
 session ends by the clock. The service masks the tracks skipped in the session, so the expected answers are masked alike
-(`without_skipped`). A model that reads gaps finds none, so the expected answers are asked without them (`going_on`). Played
-tracks may repeat (`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the evaluation does not know
-(`artist_gap`) must be off.
+(`without_skipped`). A model that reads gaps then reads short ones only, so the expected answers are computed with short gaps
+(`going_on`). Played tracks may repeat (`NEXTTRACK_EXCLUDE_PLAYED=false`), as in the evaluation. Rules of the reply that the
+evaluation does not know (`artist_gap`) must be off.
 """
 
 import asyncio

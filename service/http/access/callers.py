@@ -1,4 +1,4 @@
-"""Who sent a request, and for which listeners it may be."""
+"""Checks for which listeners a request may act. The guard stores the check in the request's scope."""
 
 from collections.abc import Callable, Collection, Set
 from functools import partial

@@ -1,4 +1,4 @@
-"""Routes translate between HTTP and the parts of the service; a decision found here is in the wrong place."""
+"""Routes translate between HTTP and the parts of the service. They contain no decisions of their own."""
 
 from service.http.routes import batches, blocks, events, operations, proposals, status, users
 

@@ -1,4 +1,4 @@
-"""Health, readiness, metrics and the model in use, for those who operate the service."""
+"""Routes for operators: health, readiness, metrics and the model in use."""
 
 from http import HTTPStatus
 

@@ -1,4 +1,4 @@
-"""What to play next: for a listener, or for a history that comes with the request."""
+"""Routes that propose what to play next: for a listener, or for a history in the request."""
 
 from collections.abc import Sequence
 from dataclasses import replace

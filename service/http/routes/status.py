@@ -1,4 +1,4 @@
-"""GET /v1/status: what an operator looks at first, in one reply."""
+"""GET /v1/status: one reply with the figures that an operator looks at first."""
 
 import time
 from datetime import UTC, datetime
