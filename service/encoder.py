@@ -31,7 +31,9 @@ class HistoryEncoder:
         self.whole_reader = HistoryReader(replace(self._rule, length=LONGEST_HISTORY), reads_past=True)
 
     def entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:
-        """Return the entries that the model may read, oldest first."""
+        """Return the entries in the scope of the model's history rule, oldest first: all of the listener's, or those of the
+        current session.
+        """
         return remembered.history.entries if self._rule.scope == "user" else remembered.history.session(now_ms)
 
     def read_entries(self, remembered: Remembered, now_ms: int) -> Sequence[Entry]:

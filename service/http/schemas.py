@@ -332,7 +332,7 @@ class RouteLatency(BaseModel):
 
 
 class DegradedReplies(BaseModel):
-    """The number of replies from popularity because Redis or the model could not be used."""
+    """Replies made from popularity because Redis or the model could not be used: their number, share and reasons."""
 
     replies: int
     share: float = Field(description="of all replies with proposals")

@@ -24,7 +24,9 @@ REACH, STEPS = 8, 3
 
 
 def smoothed_vectors(split: Split, width: int, *, seed: int) -> Tensor:
-    """Smooth random unit vectors over the graph as described above. Returns float32 [V, D], the same for the same seed."""
+    """Compute initial track embeddings, float32 [V, D]: random unit vectors, smoothed over the graph of tracks kept near each
+    other. The same `seed` gives the same vectors.
+    """
     size = len(split.vocabulary)
     generator = torch.Generator().manual_seed(seed)
     vectors_VD = functional.normalize(torch.randn(size, width, generator=generator), dim=1)

@@ -144,7 +144,9 @@ class _Run:
         return Epoch(number=len(self.epochs), losses=losses, scores={}, seconds=perf_counter() - started)
 
     def _learn(self, batch: Batch) -> dict[str, Tensor]:
-        """Run `learn` on this process's device. Raises RunError if the loss is not finite."""
+        """Compute the loss terms and gradients of a batch on this process's device. Raises RunError if the loss is not
+        finite.
+        """
         place = device()
         moved = Batch(*(part.to(place, non_blocking=True) for part in batch))
         found = learn(self.network, moved, self.recipe.loss, self.ranks, half=_half(self.recipe.fit, place))

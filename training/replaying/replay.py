@@ -132,7 +132,9 @@ def going_on(cases: Cases) -> Cases:
 
 
 def without_skipped(cases: Cases) -> Cases:
-    """Exclude also the tracks that the listener skipped in each history, as the service does within a session."""
+    """Add to each case's excluded tracks those that the listener skipped in the history, as the service does within a
+    session.
+    """
     excluded = []
     for case, (start, stop) in enumerate(zip(cases.starts.tolist(), cases.stops.tolist(), strict=True)):
         left = ~is_wanted(cases.outcomes_of(case))

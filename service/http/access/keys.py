@@ -22,7 +22,7 @@ class AccessError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One API key."""
+    """One API key: its name, the digest of its secret, and whether it is an admin key."""
 
     name: str
     digest: bytes = field(repr=False)

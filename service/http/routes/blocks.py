@@ -47,7 +47,7 @@ async def put_listener_block(service: Service, user_id: PathId, kind: Kind, valu
 
 @router.delete("/v1/users/{user_id}/blocks/{kind}/{value}", tags=["listeners"], status_code=HTTPStatus.NO_CONTENT)
 async def delete_listener_block(service: Service, user_id: PathId, kind: Kind, value: PathId) -> None:
-    """Delete a block of a listener. It is no error if there is none."""
+    """Delete a block of a listener. It is no error if the block does not exist."""
     block = Block(kind, value)
     await service.store.unblock(user_id, block)
     service.masks.unblock(user_id, block)
@@ -78,7 +78,9 @@ async def put_take_down(service: Service, kind: Kind, value: Text) -> Response:
 
 @router.delete("/v1/blocks/{kind}/{value:path}", tags=["operations"], status_code=HTTPStatus.NO_CONTENT)
 async def delete_take_down(service: Service, kind: Kind, value: Text) -> None:
-    """End a take-down, so that the track, artist or album may be proposed again. It is no error if there is none."""
+    """End a take-down, so that the track, artist or album may be proposed again. It is no error if the take-down does not
+    exist.
+    """
     await service.take_downs.remove(Block(kind, value))
     audit.info("audit: take-down ended", kind=kind, value=value)
 
