@@ -241,7 +241,9 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
 def _load_model(
     settings: Settings, take_downs: TakeDowns, start: Callable[..., Awaitable[ServedModel]], folder: Path
 ) -> Starter:
-    """Verify the artifact in a folder and open its graphs. This takes about a second and may run in any thread."""
+    """Verify the artifact in a folder, check that it can apply all take-downs, and open its graphs. It takes about a second and
+    may run in any thread.
+    """
     artifact = load(folder)
     if fault := without_effect(artifact, take_downs.blocks):
         raise ArtifactError(f"{artifact.folder}: {fault}")

@@ -32,7 +32,7 @@ class Explainer:
         self, track_ids: Sequence[str], entries: Sequence[Entry], session: Sequence[Entry], now_ms: int
     ) -> Mapping[str, Explanation]:
         """Return an explanation for each proposed track. The mapping is empty if the model is too busy or fails. It leaves out
-        tracks that the model does not know.
+        tracks that the model cannot score.
         """
         left_out = tracks_to_leave_out(entries, track_ids)
         histories = []

@@ -92,8 +92,8 @@ class Connections:
                 timer.cancel()
 
     def add(self, connection: Held) -> bool:
-        """Count a new connection. Returns False if all places are taken by busy connections: then this one may only ask for
-        /healthz and similar paths.
+        """Count a new connection. If there are too many, the ones that are idle the longest are closed. Returns False if none
+        is idle: then the new one may only ask for /healthz and similar paths.
         """
         self._open.add(connection)
         if len(self._open) <= self.limits.connections:

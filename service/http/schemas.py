@@ -279,7 +279,7 @@ class Export(BaseModel):
 
 
 class NewBlock(BaseModel):
-    """A block that is in force now."""
+    """A block that is in force now, with the number of tracks that it excludes."""
 
     kind: Literal["tracks", "artists", "albums"]
     value: str
@@ -431,7 +431,7 @@ class Status(BaseModel):
 
 
 class Health(BaseModel):
-    """The reply of a process that is alive."""
+    """The reply of `/healthz`: the process is alive."""
 
     status: Literal["ok"]
 

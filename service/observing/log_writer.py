@@ -81,7 +81,9 @@ class LogWriter:
                 self._report(lines)
 
     def report_to(self, report: Callable[[int], object]) -> None:
-        """Call `report` at once with the number of lines dropped so far, and later again whenever lines are dropped."""
+        """Call `report` with the number of dropped lines: at once if there were any so far, and later whenever more are
+        dropped.
+        """
         with self._lock:
             self._report, before = report, self._dropped
         if before:

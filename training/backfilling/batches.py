@@ -43,8 +43,8 @@ class Batch:
 
 
 def postable(now_ms: int) -> pl.Expr:
-    """Return an expression that is true for events that the service accepts: not in the future, and without control characters
-    in the session's name.
+    """Return an expression that is true for events that the service accepts. It refuses events of the future, sessions' names
+    with control characters, and too large durations.
     """
     named = pl.col("session_id").str.contains(r"\p{Cc}").fill_null(value=False)
     large = pl.any_horizontal(pl.col(name).fill_null(0) > _LARGEST for name in ("played_ms", "track_ms"))

@@ -63,7 +63,7 @@ _READABLE = ("type", "played_ms", "track_ms", "asked", "part")
 
 
 def _text(name: str) -> str:
-    """Return an expression for a column's value as text; null if the column is missing."""
+    """Return the name of the column that holds a value as text. The value is null if it is missing."""
     return f"text of {name}"
 
 

@@ -151,7 +151,7 @@ def session_knn(
 
 
 def by_session(split: Split, parts: Collection[int]) -> tuple[Int64s, Int64s, Int64s, Int64s]:
-    """Return the wanted entries of `parts`, grouped by session: row, session number, and place in the session of each.
+    """Return the wanted entries of `parts`, grouped by session: index, session number, and place in the session of each.
 
     Also returns the time at which each session ended, by number. The newest session has number 0.
     """

@@ -41,7 +41,9 @@ class Access:
         await asyncio.gather(*(watched.watch() for watched in (self._keys, self._tokens) if watched is not None))
 
     def __call__(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
-        """Return the reply that refuses a request; None if it is admitted. The scope then names its sender."""
+        """Return the reply that refuses a request; None if it is admitted. If keys are required, the scope then names the
+        sender.
+        """
         callers.let(scope, callers.anyone)
         path = routed(scope)
         if is_open(path):

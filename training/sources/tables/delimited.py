@@ -143,7 +143,7 @@ def _frames(file: File, encoding: str | None, head: _Head, names: Sequence[str])
 
 
 def _simple(lines: list[str], quoted: list[int], head: _Head) -> pl.DataFrame:
-    """Read the lines with quotes that are valid CSV and one row each. Returns their text and place."""
+    """Select the lines with quotes that are valid CSV and one row each. Returns their text and place."""
     found = pl.DataFrame({RAW: [lines[place] for place in quoted], LINE: quoted}, schema={RAW: pl.String(), LINE: pl.Int64()})
     outside = pl.col(RAW).str.replace_all(_QUOTED, "")
     width = outside.str.count_matches(head.separator, literal=True) + 1
