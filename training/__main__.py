@@ -186,10 +186,8 @@ def _add_service(one: argparse.ArgumentParser) -> None:
     _add_key_file(one)
 
 
-def _add_key_file(one: argparse.ArgumentParser) -> None:
-    one.add_argument(
-        "--key-file", type=Path, metavar="FILE", help="holds an API key of the service (default: what $NEXTTRACK_KEY holds)"
-    )
+def _add_key_file(one: argparse.ArgumentParser, held: str = "an API key of the service") -> None:
+    one.add_argument("--key-file", type=Path, metavar="FILE", help=f"holds {held} (default: what $NEXTTRACK_KEY holds)")
 
 
 def _positive(text: str) -> int:
@@ -232,7 +230,7 @@ def _add_artifacts(one: argparse.ArgumentParser) -> None:
         metavar="URL|FILE",
         help="never propose what a service has taken down, or a file with the reply of /v1/blocks",
     )
-    _add_key_file(one)
+    _add_key_file(one, "an admin key of the service, for --blocks URL")
 
 
 def _add_out(one: argparse.ArgumentParser) -> None:

@@ -97,7 +97,7 @@ class PostedEvent(Body):
     request_id: Id | None = Field(None, description="the reply of next that proposed this track")
     session_id: Id | None = Field(None, description="the player's own session")
     private: Annotated[bool, Field(strict=True)] = Field(
-        False, description="counts in the current session only: not in the long-term memory, not in the collected log"
+        False, description="counts in the current session only, not in the long-term memory"
     )
     imported: Annotated[bool, Field(strict=True)] = Field(
         False, description="copied from a log of the past: only `at` counts, not the time of receipt, so it revives no session"

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from pydantic import ValidationError
 
-from service.settings import PREFIX, Settings, unknown
+from service.settings import CLIENTS_KEY, PREFIX, Settings, unknown
 from tests.docs.pages import ROOT
 from training.__main__ import parser as training_parser
 from training.data.log import SCHEMA, TITLES
@@ -21,7 +21,7 @@ from training.sources import SOURCES
 
 _ASSIGNMENT = re.compile(r"([A-Z_]+)=(.*)", re.DOTALL)
 _PLACEHOLDER = re.compile(r"[A-Z]+")
-_ORDINARY = ("ls", "ln", "cp", "git", "mkdir", "openssl")
+_ORDINARY = ("ls", "ln", "cp", "git", "mkdir", "mv", "openssl", "tar")
 """Programs of the system. Only the files of the checkout that they name are checked."""
 
 
@@ -101,7 +101,7 @@ def check_setting(name: str, value: str | None = None) -> None:
     """WrongCommandError if a setting does not exist or cannot have this value."""
     if faults := unknown({name: value or ""}):
         raise WrongCommandError(faults[0])
-    if value is not None:
+    if value is not None and name != CLIENTS_KEY:
         try:
             Settings.model_validate({name.removeprefix(PREFIX).lower(): value})
         except ValidationError as error:
@@ -197,20 +197,40 @@ def _torchrun(words: Sequence[str]) -> None:
     _python(["-m", *words[place + 1 :]])
 
 
+def _export(words: Sequence[str]) -> None:
+    for word in words:
+        if not (assignment := _ASSIGNMENT.fullmatch(word)):
+            raise WrongCommandError(f"export {word}: wanted NAME=VALUE")
+        _check_variable(*assignment.groups())
+
+
 def _docker(words: Sequence[str]) -> None:
     services = re.findall(r"^  ([a-z-]+):$", (ROOT / "docker-compose.yml").read_text("utf-8"), re.MULTILINE)
     if words[0] != "compose":
         raise WrongCommandError(f"docker {words[0]}: only docker compose is checked")
     made = argparse.ArgumentParser(prog="docker compose")
-    made.add_argument("verb", choices=["up", "down", "build", "run", "exec", "restart", "logs"])
+    made.add_argument("verb", choices=["up", "down", "build", "run", "exec", "start", "stop", "restart", "logs"])
     made.add_argument("services", nargs="*")
     made.add_argument("--scale", action="append", default=[], metavar="SERVICE=COUNT")
-    for flag in ("--build", "--detach", "--rm", "--no-deps"):
+    flags = ("--build", "--detach", "--rm", "--no-deps", "-T")
+    for flag in flags:
         made.add_argument(flag, action="store_true")
-    options = options_of(words[1:], made)
-    for service in (*options.services[:1], *(scaled.partition("=")[0] for scaled in options.scale)):
+    words, inside = _split_inside(words[1:])
+    # Flags go first: some versions of argparse take no positional arguments after an option that follows others.
+    options = options_of([*filter(flags.__contains__, words), *(word for word in words if word not in flags)], made)
+    for service in (*options.services, *(scaled.partition("=")[0] for scaled in options.scale)):
         if service not in services:
             raise WrongCommandError(f"docker-compose.yml has no service {service}")
+    if inside and inside[0].endswith("/python"):
+        _python(inside[1:])
+
+
+def _split_inside(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Return the words of Compose itself, and the command that `run` or `exec` executes in the container of a service."""
+    if words[:1] not in (["run"], ["exec"]):
+        return words, []
+    service = next((place for place, word in enumerate(words[1:], 1) if not word.startswith("-")), len(words))
+    return words[: service + 1], words[service + 1 :]
 
 
 def _client_tool(words: Sequence[str]) -> None:
@@ -231,6 +251,7 @@ def _curl(words: Sequence[str]) -> None:
 _CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "curl": _curl,
     "docker": _docker,
+    "export": _export,
     "make": _make,
     "npm": _client_tool,
     "npx": lambda words: _client_tool(words[:1]),

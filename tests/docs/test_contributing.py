@@ -39,7 +39,7 @@ def test_example_of_a_source_imports_a_log(tmp_path: Path, monkeypatch: pytest.M
     module = ModuleType("training.sources.lfm1b")
     module.__dict__.update(names)
     monkeypatch.setitem(sys.modules, "training.sources.lfm1b", module)
-    monkeypatch.setitem(SOURCES, "lfm1b", names["LFM1B"])
+    monkeypatch.setitem(SOURCES, "lfm1b", names["SOURCES"]["lfm1b"])
     path = tmp_path / "LFM-1b_LEs.txt"
     path.write_text("1\t7\t8\t9\t1767254400\n1\t7\t8\t10\t1767254640\n1\t7\t8\t11\t\n", "utf-8")
     log = import_log("lfm1b", [str(path)], tmp_path / "log", max_broken=0.5)
