@@ -24,16 +24,21 @@ from tests.load.systems import System, service
 from tests.load.traffic import World
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m tests.load.swaps", description=str(__doc__).partition("\n")[0])
+    made.add_argument("--tracks", type=int, default=100_000)
+    made.add_argument("--swaps", type=int, default=100)
+    made.add_argument("--rate", type=float, default=500.0, help="requests a second")
+    made.add_argument("--seconds", type=float, default=60.0, help="length of the phases before and after")
+    made.add_argument("--every", type=float, default=1.5, help="seconds from a swap to the next one")
+    made.add_argument("--cache", type=Path, default=Path(".nexttrack/load"), help="folder of artifacts")
+    return made
+
+
 def main() -> None:
     """Measure and print one line for each phase."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--tracks", type=int, default=100_000)
-    options.add_argument("--swaps", type=int, default=100)
-    options.add_argument("--rate", type=float, default=500.0, help="requests a second")
-    options.add_argument("--seconds", type=float, default=60.0, help="length of the phases before and after")
-    options.add_argument("--every", type=float, default=1.5, help="seconds from a swap to the next one")
-    options.add_argument("--cache", type=Path, default=Path(".nexttrack/bench"))
-    given = options.parse_args()
+    given = parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name in ("a", "b"):
