@@ -66,8 +66,10 @@ class Split:
 
 
 class Asked(NamedTuple):
-    """The time of the request for which long histories are read: one time for all, or the begin of each entry; in the entry's
-    session or after all sessions.
+    """When a case asks for tracks. Its long history is read as of then.
+
+    `at_ms` is one time for all cases. None means that each case asks when its own entry begins. `in_session` says whether the
+    entry's session is still going on at that time. If it is False, all sessions are over.
     """
 
     at_ms: int | None = None

@@ -100,7 +100,7 @@ def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str]
 
 
 def _guess(theirs: Mapping[str, str], found: Sequence[str], request: Request) -> str:
-    """Return options of the command line that may read the file's unused columns."""
+    """Return the `--column` options that an error suggests: unused columns of the file in place of the missing ones."""
     constants = {name for name, value in (("user_id", request.user), ("type", request.type)) if value is not None}
     named = {ours for ours, name in theirs.items() if name in found} | set(request.columns) | constants
     if named.intersection(TIMES):

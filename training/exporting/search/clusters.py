@@ -122,7 +122,7 @@ def _means(items_VQ: Floats, rows_SL: Ints) -> Floats:
 
 
 def _distances(points_VQ: Floats, rows_SL: Ints) -> Floats:
-    """Return the distance [S, L] of each place from its block's mean; 0 in a free place."""
+    """Return the distance [S, L] of each item from the mean of its block. `rows_SL` has the items of each block, 0 for none."""
     off_SLQ = points_VQ[rows_SL] - _means(points_VQ, rows_SL)[:, None]
     distances_SL: Floats = np.linalg.norm(off_SLQ, axis=2) * (rows_SL > 0)
     return distances_SL
