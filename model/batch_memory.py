@@ -61,12 +61,15 @@ class BatchMemory:
         """
         return count + excluded if self._has_index and excluded > COMPARED else None
 
-    def measured(self, model_bytes: int, rank_bytes: int) -> None:
-        """Set the cost of an ordinary request from measurements, plus a margin.
+    def measured(self, model_bytes: int | None, rank_bytes: int | None) -> None:
+        """Set the cost of an ordinary request from measurements, plus a margin. None leaves an estimate as it is.
 
         `model_bytes` is the cost of a request for `ORDINARY_COUNT` tracks, `rank_bytes` of ranking as many candidates.
         """
-        self._model_bytes, self._rank_bytes = round(MARGIN * model_bytes), round(MARGIN * rank_bytes)
+        if model_bytes is not None:
+            self._model_bytes = round(MARGIN * model_bytes)
+        if rank_bytes is not None:
+            self._rank_bytes = round(MARGIN * rank_bytes)
 
     def _scoring_bytes(self, rows: int, count: int) -> int:
         compared = rows if self._has_index and rows <= COMPARED else 0

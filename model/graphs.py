@@ -31,6 +31,8 @@ TOLERANCE = 1e-4
 Floats = npt.NDArray[np.float32]
 _MEASURED = 16
 """Number of requests in the batch that measures memory."""
+_FAR_OFF = 8
+"""A measurement below this part of the estimate is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Graphs:
         self._rank.run([self._outputs[1]], self._feed(self._rank_inputs, [RowHistory()], **others), shrinking())
 
     def _measure(self) -> None:
-        """Measure how much memory each further full history of a batch takes, and store the result."""
+        """Measure how much memory each further full history of a batch takes. Keep the estimate where that is not to be believed."""
         rows = [FIRST + place % self._tracks for place in range(self._length)]
         own = _full_own(self._long_history, self._tracks) if self._long_history else None
         history = RowHistory(rows, [Outcome.PLAYED.value] * self._length, own=own)
@@ -155,11 +157,10 @@ class Graphs:
         def rank(size: int) -> None:
             self.rank([history] * size, [rows[:ORDINARY_COUNT]] * size)
 
+        estimates = [self.cost(0, ORDINARY_COUNT).bytes, self.cost(ORDINARY_COUNT, None).bytes]
         grown = [_growth(run) for run in (propose, rank)]
         self._shrink()
-        model_bytes, rank_bytes = grown
-        if model_bytes is not None and rank_bytes is not None:
-            self._memory.measured(model_bytes, rank_bytes)
+        self._memory.measured(*(_believed(found, estimate) for found, estimate in zip(grown, estimates, strict=True)))
 
     def _feed(self, names: Sequence[str], histories: Sequence[RowHistory], **others: object) -> Mapping[str, Any]:
         encoded = encode_histories(histories, length=self._length)
@@ -214,6 +215,15 @@ def _growth(run: Callable[[int], None]) -> int | None:
     run(1 + _MEASURED)
     after = taken_bytes()
     return None if before is None or after is None else max(0, after - before) // _MEASURED
+
+
+def _believed(found: int | None, estimate: int) -> int | None:
+    """Return the measured bytes, or None if they are far below the estimate.
+
+    The measurement is the growth of the whole process. Where something else frees memory meanwhile, for example a former model,
+    hardly any growth is found. Every request would then be taken for a large one, and would run alone.
+    """
+    return found if found is not None and found * _FAR_OFF >= estimate else None
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Ints:

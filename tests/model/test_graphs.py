@@ -1,5 +1,6 @@
 """ONNX graphs run in batches, agree with the model computed by hand, and are refused if they differ."""
 
+import itertools
 import math
 import os
 import shutil
@@ -246,6 +247,16 @@ def test_cost_of_an_ordinary_request_is_measured(tmp_path: Path) -> None:
 
     assert 1.5 * scores_bytes < graphs.cost(0, 1).bytes < 6 * scores_bytes
     assert graphs.cost(0, None).bytes < scores_bytes / 4
+
+
+def test_memory_that_falls_while_it_is_measured_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something else frees memory meanwhile, for example a former model. Then ordinary requests still share a batch."""
+    falling = itertools.count(10**9, -(10**6))
+    monkeypatch.setattr("model.graphs.taken_bytes", lambda: next(falling))
+    graphs = Graphs(large(tmp_path), threads=1)
+
+    assert not graphs.cost(5, 20).is_large
+    assert not graphs.cost(20, None).is_large
 
 
 @pytest.mark.skipif(taken_bytes() is None, reason="only Linux with glibc says how much memory a process has taken")
