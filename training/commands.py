@@ -186,7 +186,7 @@ def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> 
     with written_whole(current.folder / REPORT) as draft:
         write_report_json(report, draft)
     write_page(report.title, [report], current.folder / PAGE)
-    print_table(report, console)
+    print_table(report, console, further=("response@20",))
     console.print(f"more of it, with plots: {current.folder / PAGE}", markup=False, soft_wrap=True)
     if fault := worse_than_popularity(measured, recipe.name):
         console.print(f"{fault}. It is not published without --force.", style="red", markup=False, highlight=False)

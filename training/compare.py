@@ -89,7 +89,7 @@ def compare(
     return rows
 
 
-_FURTHER = ("to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "seconds")
+_FURTHER = ("response@20", "response_artist@20", "to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "seconds")
 
 
 def _print(report: Report, console: Console) -> None:

@@ -6,7 +6,6 @@ This module connects the other modules. Every choice is in the recipe.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from math import isnan, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -206,13 +205,12 @@ def measure_rules(run: Run, fitted: Fitted, console: Console, cap: int | None = 
 
 
 def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Measured:
-    """Measure a ranker on `cases`, and its response to a skip. The best possible ranking ignores histories, so it has no
-    response.
-    """
+    """Measure a ranker on `cases`, and its response to a skip."""
     length = run.recipe.history.length
     measured = evaluate(ranker, cases, length=length, counts_V=run.split.counts, console=console)
-    answered = nan if isinstance(ranker, BestPossible) else response(ranker, cases, baselines.markov(run.split), length=length)
-    return measured if isnan(answered) else replace(measured, values={**measured.values, "response@20": answered})
+    artists = artists_of(run.log, run.split)
+    answered = response(ranker, cases, baselines.markov(run.split), None if artists is None else artists.numpy(), length=length)
+    return replace(measured, values={**measured.values, **answered})
 
 
 def baseline_rankers(part: Split) -> list[Ranker]:

@@ -16,7 +16,7 @@ from model.vocabulary import FIRST
 from training.data.split import Split
 from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
-from training.simulator.truth import Truth, best_scores
+from training.simulator.truth import LastPlay, Truth, best_scores
 
 PLAYS_AT_ONCE = 1 << 17
 """Plays of long histories that a copy head reads together: some 70 MB of features."""
@@ -73,7 +73,10 @@ class NetworkRanker:
 
 @dataclass(frozen=True, slots=True)
 class BestPossible:
-    """A ranker for simulated logs that knows each simulated listener's taste. No model can be better."""
+    """A ranker for simulated logs that knows each simulated listener's taste. No model can be better.
+
+    It reads the cases and not their encoded histories. If the cases suppose an outcome of the last play, so does it.
+    """
 
     truth: Truth
     split: Split
@@ -83,5 +86,19 @@ class BestPossible:
         """Return scores, float32 [B, V]."""
         sequences = self.split.sequences
         users = [sequences.users[user] for user in cases.user.tolist()]
-        known = best_scores(self.truth, users, sequences.at_ms[cases.entry], self.split.vocabulary.tracks)
+        known = best_scores(
+            self.truth, users, sequences.at_ms[cases.entry], self.split.vocabulary.tracks, supposed=self._supposed(cases)
+        )
         return np.pad(known, ((0, 0), (FIRST, 0))).astype(np.float32)
+
+    def _supposed(self, cases: Cases) -> LastPlay | None:
+        """Return how the cases say that the play before each ended, if they say so. It matters only within a session."""
+        if cases.last_outcome is None:
+            return None
+        sequences, before = self.split.sequences, cases.entry - 1
+        follows = (before >= cases.first) & (sequences.session[before] == sequences.session[cases.entry])
+        tracks = [
+            sequences.tracks[track] if same else None
+            for track, same in zip(sequences.track[before].tolist(), follows.tolist(), strict=True)
+        ]
+        return LastPlay(tracks, skipped=not cases.last_outcome.wanted)

@@ -75,7 +75,9 @@ def _table(report: Report, keys: Sequence[str]) -> str:
     """Return a table of some metrics. Each heading describes its metric in words."""
     if not keys:
         return ""
-    head = "".join(f'<th scope="col" title="{escape(_meaning(key))}">{escape(_label(key))}</th>' for key in keys)
+    head = "".join(
+        f'<th scope="col" title="{escape(METRICS[key].explanation)}">{escape(METRICS[key].heading)}</th>' for key in keys
+    )
     rows = "".join(_row(report, ranker, keys) for ranker in report.rankers)
     table = f'<table><thead><tr><th scope="col">model</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return f'<div class="wide">{table}</div>'
@@ -144,7 +146,7 @@ def _figure(title: str, caption: str, plot: str) -> str:
 def _bars(report: Report, key: str) -> str:
     values = {ranker.name: ranker.values[key] for ranker in report.rankers if key in ranker.values}
     spreads = {name: spread[key] for name, spread in report.spreads.items() if key in spread}
-    return _figure(METRICS[key].label, _meaning(key), plots.bars(values, spreads))
+    return _figure(METRICS[key].label, METRICS[key].explanation, plots.bars(values, spreads))
 
 
 def _by_length(report: Report, key: str) -> str:
@@ -155,7 +157,7 @@ def _by_length(report: Report, key: str) -> str:
     }
     ticks = [f"from {start}" if start else "none" for start in starts]
     plot = plots.lines(_shown(report, points), x_label="known tracks before", ticks=ticks)
-    return _figure(METRICS[key].label, f"{_meaning(key)}; lengths with at least {_ENOUGH} cases", plot)
+    return _figure(METRICS[key].label, f"{METRICS[key].explanation}; lengths with at least {_ENOUGH} cases", plot)
 
 
 def _by_popularity(report: Report, key: str) -> str:
@@ -166,7 +168,7 @@ def _by_popularity(report: Report, key: str) -> str:
     points = {ranker.name: [(float(at), bucket[key]) for at, bucket in enumerate(ranker.by_popularity)] for ranker in whole}
     sizes = [f"{bucket['tracks']:,.0f} {name}" for name, bucket in zip(THIRDS, whole[0].by_popularity, strict=True)]
     plot = plots.lines(_shown(report, points), x_label="tracks that make up a third of all plays", ticks=sizes)
-    return _figure(METRICS[key].label, _meaning(key), plot)
+    return _figure(METRICS[key].label, METRICS[key].explanation, plot)
 
 
 def _enough(buckets: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
@@ -203,14 +205,6 @@ def _points(epochs: Sequence[Epoch], kind: str, key: str) -> list[tuple[float, f
     places = (float(epoch.number) if kind == "loss" else upto for epoch, upto in zip(epochs, seconds, strict=True))
     values = (epoch.losses.get(key) if kind == "loss" else epoch.scores.get(key) for epoch in epochs)
     return [(place, value) for place, value in zip(places, values, strict=True) if value is not None]
-
-
-def _label(key: str) -> str:
-    return METRICS[key].label + ("" if METRICS[key].higher else " ↓")
-
-
-def _meaning(key: str) -> str:
-    return f"{METRICS[key].meaning}; {'higher' if METRICS[key].higher else 'lower'} is better"
 
 
 def _meanings(reports: Sequence[Report]) -> str:

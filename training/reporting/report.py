@@ -36,9 +36,20 @@ class Metric(NamedTuple):
     """How a metric is shown: a short label, which way is better, and one line with its meaning."""
 
     label: str
-    higher: bool
+    higher: bool | None  # None: neither way; a model should come near the best possible ranking
     meaning: str
     form: str = "{:.4f}"
+
+    @property
+    def heading(self) -> str:
+        """Return the label, with an arrow if lower is better."""
+        return f"{self.label} ↓" if self.higher is False else self.label
+
+    @property
+    def explanation(self) -> str:
+        """Return the meaning, and which way is better."""
+        way = {True: "higher is better", False: "lower is better", None: "near the best possible is better, where it is known"}
+        return f"{self.meaning}; {way[self.higher]}"
 
 
 METRICS: Mapping[str, Metric] = {
@@ -62,8 +73,12 @@ METRICS: Mapping[str, Metric] = {
     ),
     "refused_mrr@20": Metric("Refused MRR", False, "the mean of 1 / rank of the refused track, 0 past 20"),
     "response@20": Metric(
-        "Response", True, "of 20 tracks that often follow the last one, the share that leaves the list if it is skipped"
+        "Response", None, "of 20 tracks that often follow the last one, the share that leaves the list if it is skipped"
     ),
+    "response_artist@20": Metric(
+        "Resp. artist", None, "of other tracks of the last one's artist, the share that leaves the list if it is skipped"
+    ),
+    "changed@20": Metric("Changed", None, "the share of the list that another one replaces if the last track is skipped"),
     "coverage@20": Metric("Catalogue", True, "the share of all tracks that are proposed at least once"),
     "users@20": Metric("Users", True, "the share of listeners with at least one hit among 20"),
     "hr@20_new": Metric("HR@20 new", True, "HR@20 where the kept track was new to the listener"),
@@ -95,7 +110,8 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "hr@20_masked",
         "ndcg@10_masked",
     ),
-    "Reach, reaction, and the best possible": ("coverage@20", "users@20", "response@20", "hr@20_of_best", "ndcg@10_of_best"),
+    "Response to a skip": ("response@20", "response_artist@20", "changed@20"),
+    "Reach, and the best possible": ("coverage@20", "users@20", "hr@20_of_best", "ndcg@10_of_best"),
     "Cost of training": ("seconds", "to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "epochs_to_pairwise"),
 }
 """All metrics, in tables that are narrow enough."""
@@ -137,9 +153,9 @@ class Report:
         return verdict(self.rankers, self.model)
 
     def best(self, key: str) -> float | None:
-        """Return the best value of a metric; None if fewer than two rankers have it."""
+        """Return the best value of a metric; None if fewer than two rankers have it, or if neither way is better."""
         values = [ranker.values[key] for ranker in self.rankers if key in ranker.values]
-        if len(values) < 2:
+        if len(values) < 2 or METRICS[key].higher is None:
             return None
         return max(values) if METRICS[key].higher else min(values)
 
@@ -179,7 +195,7 @@ def print_table(report: Report, console: Console, *, further: Sequence[str] = ()
     table = Table(title=escape(report.title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for key in shown:
-        table.add_column(METRICS[key].label + ("" if METRICS[key].higher else " ↓"), justify="right", no_wrap=True)
+        table.add_column(METRICS[key].heading, justify="right", no_wrap=True)
     for ranker in report.rankers:
         table.add_row(ranker.name, *(_cell(report, ranker, key) for key in shown))
     table.width = console.measure(table, options=console.options.update(width=1_000)).maximum

@@ -11,7 +11,7 @@ Shapes: N plays, U listeners, M moods, V tracks of the world, B cases, R request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,21 +38,40 @@ class Truth:
     last: Int64s  # [N], KEPT or SKIPPED: the play before
 
 
-def best_scores(truth: Truth, users: Sequence[str], at_ms: Int64s, tracks: Sequence[str]) -> Floats:
+class LastPlay(NamedTuple):
+    """A supposition about the play before each case: `skipped` instead of what really happened.
+
+    `tracks` are the played tracks; None for a case that begins a session, which no earlier play changes.
+    """
+
+    tracks: Sequence[str | None]  # [B]
+    skipped: bool
+
+
+class _State(NamedTuple):
+    """All that the world's next play depends on, for each of B cases."""
+
+    belief: Floats  # [B, M]
+    artist: Int64s  # [B]
+    last: Int64s  # [B]
+
+
+def best_scores(
+    truth: Truth, users: Sequence[str], at_ms: Int64s, tracks: Sequence[str], *, supposed: LastPlay | None = None
+) -> Floats:
     """Return the probability [B, R] that the next play of each case is each of `tracks` and is kept.
 
     Case b is the play that listener `users[b]` started at `at_ms[b]`. ValueError if the log has no such play. A track that is
-    not in the simulated world scores 0. With `tracks` in the vocabulary's order, scores are in the order of rows.
+    not in the simulated world scores 0. With `tracks` in the vocabulary's order, scores are in the order of rows. `supposed`
+    replaces the outcome of the play before each case.
     """
     place = _places(truth, users, at_ms)
-    kept = next_kept(
-        truth.world,
-        truth.belief[place],
-        artist=truth.artist[place],
-        last=truth.last[place],
-        suits=truth.world.suits_taste(truth.favourite[truth.user[place]]),
-    )
     number = {track: index for index, track in enumerate(truth.tracks.tolist())}
+    state = _State(truth.belief[place], truth.artist[place], truth.last[place])
+    if supposed is not None:
+        state = _supposed(truth, place, np.array([number.get(track or "", -1) for track in supposed.tracks]), supposed.skipped)
+    suits = truth.world.suits_taste(truth.favourite[truth.user[place]])
+    kept = next_kept(truth.world, state.belief, artist=state.artist, last=state.last, suits=suits)
     columns = np.array([number.get(track, len(number)) for track in tracks], np.int64)
     return np.concatenate([kept, np.zeros((len(kept), 1))], axis=1)[:, columns]
 
@@ -78,8 +97,6 @@ def filter_moods(world: World, plays: Plays, taste: Floats, favourite: Bools) ->
 
     `taste` and `favourite` [S, M] belong to each session's listener.
     """
-    stay = np.array(world.habits.stay)
-    by_mood, in_mood = np.ascontiguousarray(world.by_mood.T), np.ascontiguousarray(world.in_mood.T)
     beliefs = np.zeros((len(plays.track), taste.shape[1]))
     artists, lasts = np.zeros(len(plays.track), np.int64), np.zeros(len(plays.track), np.int64)
     belief, artist, last = taste.copy(), np.full(len(taste), NOBODY), np.full(len(taste), KEPT)
@@ -88,22 +105,10 @@ def filter_moods(world: World, plays: Plays, taste: Floats, favourite: Bools) ->
         now = np.flatnonzero(lengths > place)
         at = plays.offsets[now] + place
         beliefs[at], artists[at], lasts[at] = belief[now], artist[now], last[now]
-        track, skipped = plays.track[at], plays.skipped[at]
-        seen = belief[now] * _likelihood(
-            world,
-            by_mood[track],
-            in_mood[track],
-            favourite[now],
-            track=track,
-            skipped=skipped,
-            artist=artist[now],
-            last=last[now],
+        before = _State(belief[now], artist[now], last[now])
+        belief[now], artist[now], last[now] = _after(
+            world, before, plays.track[at], plays.skipped[at], taste=taste[now], favourite=favourite[now]
         )
-        seen /= seen.sum(axis=1, keepdims=True)
-        last[now] = np.where(skipped, SKIPPED, KEPT)
-        artist[now] = np.where(skipped, artist[now], world.artist[track])
-        stays = stay[last[now]][:, None]
-        belief[now] = stays * seen + (1 - stays) * taste[now]
     return beliefs, artists, lasts
 
 
@@ -140,10 +145,39 @@ def read_truth(folder: Path) -> Truth | None:
     )
 
 
+def _supposed(truth: Truth, place: Int64s, track: Int64s, skipped: bool) -> _State:
+    """Return the state before the plays at `place` as if `track` had been played before each and had ended as `skipped` says.
+    Cases with a negative `track` keep their real state.
+    """
+    belief, artist, last = truth.belief[place], truth.artist[place], truth.last[place]
+    mine = np.flatnonzero(track >= 0)
+    before, user = place[mine] - 1, truth.user[place[mine]]
+    belief[mine], artist[mine], last[mine] = _after(
+        truth.world,
+        _State(truth.belief[before], truth.artist[before], truth.last[before]),
+        track[mine],
+        np.full(len(mine), skipped),
+        taste=truth.belief[truth.user.searchsorted(user)],  # the belief before a listener's first play
+        favourite=truth.favourite[user],
+    )
+    return _State(belief, artist, last)
+
+
+def _after(world: World, before: _State, track: Int64s, skipped: Bools, *, taste: Floats, favourite: Bools) -> _State:
+    """Return the state after a play of `track` with its outcome."""
+    seen = before.belief * _likelihood(world, favourite, track=track, skipped=skipped, artist=before.artist, last=before.last)
+    seen /= seen.sum(axis=1, keepdims=True)
+    last = np.where(skipped, SKIPPED, KEPT)
+    stays = np.array(world.habits.stay)[last][:, None]
+    return _State(
+        belief=stays * seen + (1 - stays) * taste,
+        artist=np.where(skipped, before.artist, world.artist[track]),
+        last=last,
+    )
+
+
 def _likelihood(
     world: World,
-    by_mood: Floats,
-    in_mood: Bools,
     favourite: Bools,
     *,
     track: Int64s,
@@ -151,7 +185,8 @@ def _likelihood(
     artist: Int64s,
     last: Int64s,
 ) -> Floats:
-    """Return P(track and its outcome | mood) [n, M]; `by_mood` and `in_mood` [n, M] are the rows of the played tracks."""
+    """Return P(track and its outcome | mood) [n, M]."""
+    by_mood, in_mood = world.by_mood.T[track], world.in_mood.T[track]
     from_anywhere, from_mood = _proposal(world, artist, last)
     same_artist = np.where(world.artist[track] == artist, world.by_artist[track], 0.0)
     anywhere = from_anywhere[:, 0] * world.overall[track] + from_anywhere[:, 1] * same_artist

@@ -11,7 +11,7 @@ from model.events import HistoryRule, Outcome
 from training.data.log import LogError, open_log
 from training.data.sequences import Sequences, build
 from training.simulator.simulate import simulate
-from training.simulator.truth import Truth, best_scores, read_truth
+from training.simulator.truth import LastPlay, Truth, best_scores, read_truth
 from training.simulator.world import KEPT, SKIPPED, Bools, Floats, Int64s
 
 
@@ -166,6 +166,25 @@ def test_a_case_of_another_log_is_refused(truth: Truth) -> None:
     """Scores for a play that was never simulated would be wrong."""
     with pytest.raises(ValueError, match="another log"):
         best_scores(truth, ["u000"], truth.at_ms[:1] + 1, ["t0001"])
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+def test_supposing_what_happened_changes_nothing(truth: Truth, sequences: Sequences, *, skipped: bool) -> None:
+    """The filter's state after a supposed play is the state that the simulation stored, and another one after the other
+    outcome. A case that begins a session keeps its state, whatever is supposed.
+    """
+    follows, ended = np.flatnonzero(_same_session(sequences)) + 1, _refused(sequences)
+    rows = follows[ended[follows - 1] == skipped][:300]
+    users, at_ms = [str(truth.users[user]) for user in truth.user[rows]], truth.at_ms[rows]
+    before = [sequences.tracks[track] for track in sequences.track[rows - 1]]
+    real = best_scores(truth, users, at_ms, truth.tracks.tolist())
+
+    def supposing(tracks: list[str] | list[None], *, skipped: bool) -> Floats:
+        return best_scores(truth, users, at_ms, truth.tracks.tolist(), supposed=LastPlay(tracks, skipped))
+
+    np.testing.assert_allclose(supposing(before, skipped=skipped), real, rtol=1e-12)
+    assert (np.abs(supposing(before, skipped=not skipped) - real).max(axis=1) > 1e-3).mean() > 0.9
+    assert (supposing([None] * len(rows), skipped=not skipped) == real).all()
 
 
 class Sample:
