@@ -27,6 +27,7 @@ import numpy as np
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from model import json_slices
 from model.artifact_files import (
     ArtifactError,
     FileRecord,
@@ -132,13 +133,21 @@ class Golden:
         return RowHistory(self.rows, self.outcomes, self.gaps, own)
 
 
+_Duration = Annotated[int, Field(ge=0)] | None
+
+
 @checked_dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class _CatalogueFile:
     titles: Sequence[str | None]
     artists: Sequence[str | None]
-    durations_ms: Sequence[Annotated[int, Field(ge=0)] | None]
+    durations_ms: Sequence[_Duration]
     albums: Sequence[str | None] = ()
     groups: Sequence[str | None] = ()
+
+
+_TEXTS = ("titles", "artists", "albums", "groups")
+_COLUMNS = {"durations_ms": _Duration} | dict.fromkeys(_TEXTS, str | None)
+_NEEDED = {"titles", "artists", "durations_ms"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -215,7 +224,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _read_vocabulary(folder: Path, manifest: Manifest) -> Vocabulary:
-    tracks = read_json(folder / TRACKS, list[TrackId])
+    tracks = json_slices.read_list(folder / TRACKS, TrackId)
+    if tracks is None:  # written otherwise, or damaged: then this says what is wrong
+        tracks = read_json(folder / TRACKS, list[TrackId])
     if len(tracks) != manifest.tracks:
         raise ArtifactError(f"{folder}: found {len(tracks)} tracks in {TRACKS}, the manifest wants {manifest.tracks}")
     rows = manifest.tracks + FIRST
@@ -270,18 +281,20 @@ def _read_golden(folder: Path, rows: int, length: int) -> list[Golden]:
 def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
     if CATALOGUE not in manifest.files:
         return None
-    found = read_json(folder / CATALOGUE, _CatalogueFile)
-    optional = (found.albums or found.titles, found.groups or found.titles)
-    sizes = {len(column) for column in (found.titles, found.artists, found.durations_ms, *optional)}
+    found = json_slices.read_columns(folder / CATALOGUE, _COLUMNS)
+    if found is None or not found.keys() >= _NEEDED:  # written otherwise, or damaged: then this says what is wrong
+        file = read_json(folder / CATALOGUE, _CatalogueFile)
+        found = {name: getattr(file, name) for name in _COLUMNS}
+    sizes = {len(column) for name, column in found.items() if column or name in _NEEDED}
     if sizes != {manifest.tracks}:
         described = " and ".join(map(str, sorted(sizes)))
         raise ArtifactError(f"{folder}: {CATALOGUE} describes {described} tracks, the vocabulary has {manifest.tracks}")
     return Catalogue(
-        titles=found.titles,
-        artists=_shared(found.artists),
-        durations_ms=found.durations_ms,
-        albums=_shared(found.albums),
-        groups=_shared(found.groups),
+        titles=found["titles"],
+        artists=_shared(found["artists"]),
+        durations_ms=found["durations_ms"],
+        albums=_shared(found.get("albums", ())),
+        groups=_shared(found.get("groups", ())),
     )
 
 

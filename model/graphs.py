@@ -146,7 +146,9 @@ class Graphs:
         self._rank.run([self._outputs[1]], self._feed(self._rank_inputs, [RowHistory()], **others), shrinking())
 
     def _measure(self) -> None:
-        """Measure how much memory each further full history of a batch takes. Keep the estimate where that is not to be believed."""
+        """Measure how much memory each further full history of a batch takes. A measurement that is not
+        believed leaves the estimate.
+        """
         rows = [FIRST + place % self._tracks for place in range(self._length)]
         own = _full_own(self._long_history, self._tracks) if self._long_history else None
         history = RowHistory(rows, [Outcome.PLAYED.value] * self._length, own=own)

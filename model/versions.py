@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from model import json_slices
 from model.artifact import MANIFEST, Artifact, ArtifactError, Manifest, load, read_manifest
 from model.artifact_files import describe, digest
 
@@ -116,8 +117,8 @@ def new_version(name: str, now: datetime | None = None) -> str:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write one of the artifact's JSON files, compact. ValueError on NaN or infinity."""
-    _write_durably(path, json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    """Write one of the artifact's JSON files, compact, large lists in slices. ValueError on NaN or infinity."""
+    _write_durably(path, json_slices.dumps(value))
 
 
 def _version(folder: Path, links: dict[str, str]) -> Version:

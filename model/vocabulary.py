@@ -24,7 +24,8 @@ FIRST = 2
 """The first row that is a track."""
 REMEMBERED = 65_536
 """Number of ids in the cache of recent look-ups. Each takes a quarter of a kilobyte."""
-_AT_A_TIME = 100_000
+_AT_A_TIME = 10_000
+"""Number of ids that are prepared in one step. No other thread runs during a step."""
 _LARGEST = (1 << 64) - 1
 
 
@@ -33,13 +34,16 @@ class Vocabulary:
 
     def __init__(self, tracks: Sequence[str]) -> None:
         """Give `tracks` the rows `FIRST`, `FIRST + 1`, …. ValueError if an id occurs twice."""
-        hashes = np.fromiter(map(hash, tracks), np.int64, len(tracks))
+        hashes = np.zeros(len(tracks), np.int64)
+        for start in range(0, len(tracks), _AT_A_TIME):
+            some = tracks[start : start + _AT_A_TIME]
+            hashes[start : start + len(some)] = np.fromiter(map(hash, some), np.int64, len(some))
         _refuse_repeated(tracks, hashes)
         names, ends = bytearray(), np.zeros(len(tracks) + 1, np.int64)
         for start in range(0, len(tracks), _AT_A_TIME):
-            some = [_encoded(track_id) for track_id in tracks[start : start + _AT_A_TIME]]
-            ends[start + 1 : start + 1 + len(some)] = list(map(len, some))
-            names += b"".join(some)
+            encoded = [_encoded(track_id) for track_id in tracks[start : start + _AT_A_TIME]]
+            ends[start + 1 : start + 1 + len(encoded)] = list(map(len, encoded))
+            names += b"".join(encoded)
         self._names, self._ends = bytes(names), ends.cumsum().data
         order, bits = np.argsort(hashes.view(np.uint64)), max(1, len(tracks).bit_length() - 1)  # one or two ids in a bucket
         self._hashes, self._shift = hashes.view(np.uint64)[order], 64 - bits
