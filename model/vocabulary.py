@@ -10,7 +10,7 @@ quarter of one if the id is in the cache of recent look-ups. `rows_of_many` look
 differ between processes, so a vocabulary cannot be pickled.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -46,11 +46,11 @@ class Vocabulary:
             names += b"".join(encoded)
         self._names, self._ends = bytes(names), ends.cumsum().data
         order, bits = np.argsort(hashes.view(np.uint64)), max(1, len(tracks).bit_length() - 1)  # one or two ids in a bucket
-        self._hashes, self._shift = hashes.view(np.uint64)[order], 64 - bits
-        buckets = (self._hashes >> np.uint64(self._shift)).astype(np.int64)
+        self._hashes, shift = hashes.view(np.uint64)[order], 64 - bits
+        buckets = (self._hashes >> np.uint64(shift)).astype(np.int64)
         self._places = order.astype(np.int32).data
-        self._starts = np.cumsum(np.bincount(buckets + 1, minlength=(1 << bits) + 1), dtype=np.int32).data
-        self._row = lru_cache(REMEMBERED)(self._find)
+        starts = np.cumsum(np.bincount(buckets + 1, minlength=(1 << bits) + 1), dtype=np.int32).data
+        self._row = _finder(self._names, self._ends, self._places, starts, shift)
 
     def __len__(self) -> int:
         """Return the number of rows, including padding and unknown. An embedding table has this many rows."""
@@ -90,27 +90,35 @@ class Vocabulary:
         """Return the track of a row. Raises ValueError for padding and unknown, which are no tracks."""
         if row < FIRST:
             raise ValueError(f"row {row} is no track; tracks begin at row {FIRST}")
-        return self._name(row - FIRST).decode("utf-8", "surrogatepass")
+        return self.named([row])[0]
 
     def named(self, rows: Iterable[int]) -> list[str]:
-        """Return the tracks of several rows, in order. Rows are not checked, so it takes a third of the time of `track`."""
+        """Return the tracks of several rows, in order. Rows are not checked."""
         names, ends = self._names, self._ends
         return [names[ends[row - FIRST] : ends[row - FIRST + 1]].decode("utf-8", "surrogatepass") for row in rows]
 
     @property
     def tracks(self) -> list[str]:
         """Return a new list of all track ids, in the order of their rows."""
-        return [self.track(row) for row in range(FIRST, len(self))]
+        return self.named(range(FIRST, len(self)))
 
-    def _find(self, track_id: str) -> int:
-        name, bucket = _encoded(track_id), (hash(track_id) & _LARGEST) >> self._shift
-        for place in self._places[self._starts[bucket] : self._starts[bucket + 1]]:
-            if self._name(place) == name:
+
+def _finder(names: bytes, ends: memoryview, places: memoryview, starts: memoryview, shift: int) -> Callable[[str], int]:
+    """Return a function that finds the row of an id, with a cache of `REMEMBERED` ids.
+
+    It does not refer to the vocabulary. A cycle of references would keep a replaced model's vocabulary in memory for ever,
+    because `gc.freeze` excludes it from garbage collection.
+    """
+
+    @lru_cache(REMEMBERED)
+    def find(track_id: str) -> int:
+        name, bucket = _encoded(track_id), (hash(track_id) & _LARGEST) >> shift
+        for place in places[starts[bucket] : starts[bucket + 1]]:
+            if names[ends[place] : ends[place + 1]] == name:
                 return place + FIRST
         return UNKNOWN
 
-    def _name(self, place: int) -> bytes:
-        return self._names[self._ends[place] : self._ends[place + 1]]
+    return find
 
 
 def _encoded(track_id: str) -> bytes:

@@ -74,6 +74,7 @@ def main() -> None:
                 log.write(_welcome(settings, artifact))
             if settings.workers == 1:
                 app = create_app(settings, artifact, graphs, log=log, trouble=trouble)
+                del artifact, graphs  # otherwise they would stay in memory after another model has replaced them
                 settle()
                 serve(settings, app)
             else:

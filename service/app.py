@@ -75,6 +75,7 @@ def create_app(
 ) -> FastAPI:
     """Make the application from a verified artifact and a runner of its graphs.
 
+    The application can be started once. It refers to the artifact and the runner only until another model replaces them.
     Without a `store` and `take_downs`, sessions and take-downs are in Redis at `settings.redis_url`, which must be set then.
     `clock` gives Unix time in milliseconds. Requests are logged to `log`, which is drained as the application ends. `trouble`
     has the recent warnings and errors of the log. Raises AccessError if keys or their files cannot be used.
@@ -101,8 +102,7 @@ def create_app(
         lifespan=partial(
             _lifespan,
             settings,
-            artifact,
-            runner,
+            [(artifact, runner)],
             store,
             take_downs,
             metrics,
@@ -163,8 +163,7 @@ def settle() -> None:
 @asynccontextmanager
 async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     settings: Settings,
-    artifact: Artifact,
-    runner: BatchRunner,
+    first: list[tuple[Artifact, BatchRunner]],
     store: SessionStore | None,
     take_down_store: TakeDownStore | None,
     metrics: Metrics,
@@ -177,6 +176,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     async with AsyncExitStack() as stack:
         if log is not None:
             stack.callback(log.drain, logs.DRAIN_S)
+        artifact, runner = first.pop()
         rule, counters = artifact.manifest.history, None
         masks = RecentMasks(rule.skip, settings.redis_timeout)
         if store is None or take_down_store is None:
@@ -211,6 +211,7 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
         )
         stack.push_async_callback(models.close)
         await models.start(partial(start, artifact, runner), artifact.folder)
+        del artifact, runner  # otherwise they would stay in memory after another model has replaced them
         if interval_s := settings.model_watch.total_seconds():
             watch = asyncio.create_task(models.watch(interval_s, metrics.models_refused.inc))
             stack.callback(watch.cancel)

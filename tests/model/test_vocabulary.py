@@ -1,6 +1,8 @@
 """Track ids and rows map to each other, and unknown ids share one row."""
 
+import gc
 import pickle
+import weakref
 
 import pytest
 
@@ -66,6 +68,23 @@ def test_vocabulary_is_not_pickled() -> None:
     """Strings have other hashes in another process, so look-ups would fail."""
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(Vocabulary(["a"]))
+
+
+def test_vocabulary_is_freed_without_garbage_collection() -> None:
+    """The service excludes its first vocabulary from garbage collection, which alone would free a cycle of references."""
+    vocabulary = Vocabulary(["a", "b"])
+    vocabulary.row("a")
+    vocabulary.row("z")
+    freed, was_enabled = weakref.ref(vocabulary), gc.isenabled()
+    gc.disable()
+    try:
+        del vocabulary
+        left = freed()
+    finally:
+        if was_enabled:
+            gc.enable()
+
+    assert left is None
 
 
 def test_many_ids_are_looked_up_at_once_as_one_by_one() -> None:

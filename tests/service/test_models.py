@@ -1,16 +1,26 @@
 """Models in a running service are replaced without a gap, refused with a reason, split between listeners, and shadowed."""
 
+import asyncio
+import gc
 import threading
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from model.artifact import load
+from model.graphs import Graphs
 from model.versions import switch
-from service.scoring.registry import share_of
+from service.app import create_app
+from service.recommender import Query
+from service.scoring.registry import ModelRegistry, share_of
+from service.settings import Settings
 from tests.service import artifacts
-from tests.service.applications import running
+from tests.service.applications import NOW_MS, running
+from tests.service.fakes import MemorySessions, MemoryTakeDowns
 from tests.service.processes import free_port, http, process, until
 
 
@@ -58,6 +68,60 @@ def all_answer(port: int, version: str) -> bool:
         with http(port) as client:
             found.add(client.get("/v1/model").json()["version"])
     return found == {version}
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")
+def test_process_unmaps_the_first_model_after_a_swap(root: Path) -> None:
+    """Otherwise each process would hold two models from its first swap on."""
+    settings = {"artifact": root / "current", "state_dir": root / "state", "model_watch": 0.05}
+    with process("-m", "service", port=free_port(), log=root / "log", **settings) as service:
+        maps = Path(f"/proc/{service.pid}/maps")
+        before = maps.read_text()
+        switch(root, "v2")
+        until(lambda: str(root / "v1" / "weights.bin") not in maps.read_text())
+        after = maps.read_text()
+
+    assert str(root / "v1" / "weights.bin") in before
+    assert str(root / "v2" / "weights.bin") in after
+
+
+@pytest.mark.anyio
+async def test_first_model_is_freed_after_a_swap_without_garbage_collection(root: Path) -> None:
+    """The service excludes from garbage collection what it has loaded before it serves."""
+    app, freed = _application(root)
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        async with app.router.lifespan_context(app) as state:
+            models: ModelRegistry = (state or {})["service"].models
+            await models.current.recommender.for_listener("u", Query(rules={"explain": True, "artist_gap": 3}), NOW_MS)
+            switch(root, "v2")
+            await models.reload()
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(part.wait() for part in freed))
+            version = models.current.version
+    finally:
+        if was_enabled:
+            gc.enable()
+
+    assert version == "v2"
+
+
+def _application(root: Path) -> tuple[FastAPI, Sequence[asyncio.Event]]:
+    """Make an application of the current artifact. Returns it, and for each large part an event that its end sets."""
+    artifact = load(root / "current")
+    graphs = Graphs(artifact, threads=1)
+    app = create_app(
+        Settings(artifact=root / "current"),
+        artifact,
+        graphs,
+        store=MemorySessions(artifact.manifest.history),
+        take_downs=MemoryTakeDowns(),
+    )
+    parts = {part: asyncio.Event() for part in (artifact.vocabulary, artifact.catalogue_index.artists, graphs)}
+    for part, freed in parts.items():
+        weakref.finalize(part, freed.set)
+    return app, [*parts.values()]
 
 
 def test_reload_uses_what_current_names_or_says_why_not(root: Path) -> None:
