@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 from model.encoding import Encoded
+from model.events import Outcome
 from model.vocabulary import FIRST, PADDING, UNKNOWN
 from training.data.sequences import Bools, Int32s, Int64s
 from training.evaluation import metrics
@@ -166,6 +167,7 @@ def summarise(name: str, cases: Cases, answers: Answers, counts_V: Int64s | None
         ),
         "users@20": metrics.user_coverage(rank, cases.user[wanted], 20),
         **_by_kind(cases, answers.rank),
+        "hr@20_after_skip": metrics.hit_rate(answers.rank[wanted & _after_skip(cases)], 20),
     }
     if answers.rank_masked is not None:
         values["hr@20_masked"] = metrics.hit_rate(answers.rank_masked[wanted], 20)
@@ -205,6 +207,13 @@ def _by_kind(cases: Cases, rank: Int64s) -> dict[str, float]:
         "session": cases.in_session,
     }
     return {f"hr@20_{kind}": metrics.hit_rate(rank[cases.wanted & mine], 20) for kind, mine in kinds.items()}
+
+
+def _after_skip(cases: Cases) -> Bools:
+    """Return whether the newest play of each history was skipped or disliked, as far as was known then, [C]."""
+    last = cases.encode(1).outcomes[:, -1]
+    refused: Bools = np.isin(last, (Outcome.SKIPPED, Outcome.DISLIKED))
+    return refused
 
 
 def top_lists(ranker: Ranker, cases: Cases, batch: Encoded) -> Int32s:

@@ -2,7 +2,8 @@
 catalogue.
 
 A list is made as the service makes it. Tracks played in the session are masked, unless the rule allows them. The service
-remembers the listener's newest `KEPT` plays. The functions of `model.rules` order the list.
+remembers the listener's newest `KEPT` plays. The functions of `model.rules` order the list. If the catalogue knows releases of
+one recording, a list has each recording once, and masks reach all of its releases.
 
 Shapes: C cases, V rows, W rows and request-local rows, L places of a list.
 """
@@ -46,10 +47,13 @@ class Rule:
     replay: bool = False
     novelty: float = 0.0
     explore: float = 0.0
+    every_release: bool = False
+    """Whether releases of one recording are separate tracks. No request can ask for this: it shows what the service does."""
 
 
 RULES = (
     Rule(),
+    Rule(every_release=True),
     Rule(replay=True),
     *(Rule(artist_gap=gap) for gap in (2, 3, 5, 10)),
     *(Rule(album_gap=gap) for gap in (2, 5)),
@@ -57,12 +61,12 @@ RULES = (
     *(Rule(novelty=novelty) for novelty in (-1, -0.9, -0.5, -0.2, 0.2, 0.5, 0.9, 1)),
     *(Rule(explore=share) for share in (0.1, 0.2, 0.5)),
 )
-"""These are measured by default: the service without rules first."""
+"""These are measured by default: the service without rules first. Releases matter only if the catalogue knows recordings."""
 
 
 class Effect(NamedTuple):
     """Measurements of the lists under one rule. `hr20` counts wanted targets in the list, `refused20` refused ones; NaN without
-    any.
+    any. A target is in the list if any release of its recording is.
     """
 
     rule: Rule
@@ -95,6 +99,7 @@ def effects(
     console: Console | None = None,
 ) -> list[Effect]:
     """Make a ranker's lists under each rule, and measure them. `names` has the artists and albums of the rows."""
+    rules = [rule for rule in rules if not rule.every_release or len(names.recordings)]
     lists_CL = {rule: np.zeros((len(cases), LIST), np.int64) for rule in rules}
     heard_C = {rule: np.zeros(len(cases), np.int64) for rule in rules}
     size = at_a_time(cases)
@@ -110,8 +115,8 @@ def effects(
                     lists_CL[rule][start + case, : len(found)] = found
                     heard_C[rule][start + case] = np.isin(found, listened.heard).sum()
             steps.advance()
-    target = targets_with_own(cases)
-    return [_effect(rule, cases, target, lists_CL[rule], heard_C[rule]) for rule in rules]
+    hits_C = {rule: _hits(lists_CL[rule], targets_with_own(cases), names.recordings) for rule in rules}
+    return [_effect(rule, cases, hits_C[rule], lists_CL[rule], heard_C[rule]) for rule in rules]
 
 
 def print_effects(name: str, found: Sequence[Effect], console: Console) -> None:
@@ -131,8 +136,14 @@ def describe(rule: Rule) -> str:
     return "&".join(changed).replace("True", "true") or "none"
 
 
-def _effect(rule: Rule, cases: Cases, target: Int64s, lists_CL: Int64s, heard_C: Int64s) -> Effect:
-    hit_C: Bools = (lists_CL == target[:, None]).any(axis=1) & (target >= FIRST)
+def _hits(lists_CL: Int64s, target_C: Int64s, recordings: NameIndex) -> Bools:
+    """Return whether each list has its target, or another release of it, [C]."""
+    releases = ([target, *recordings.others(target).tolist()] for target in target_C.tolist())
+    hit_C = np.array([np.isin(list_L, some).any() for list_L, some in zip(lists_CL, releases, strict=True)], np.bool_)
+    return hit_C & (target_C >= FIRST)
+
+
+def _effect(rule: Rule, cases: Cases, hit_C: Bools, lists_CL: Int64s, heard_C: Int64s) -> Effect:
     lengths_C = (lists_CL >= FIRST).sum(axis=1)
     return Effect(
         rule=rule,
@@ -168,20 +179,23 @@ def _listened(cases: Cases, case: int, width: int) -> _Listened:
 
 def _list(scores_W: Floats, listened: _Listened, rule: Rule, names: CatalogueIndex, seed: int) -> Int64s:
     """Return the rows of the list under a rule, best first, at most `LIST`."""
-    scores_W = _by_rule(scores_W, listened, rule)
+    recordings = NameIndex(()) if rule.every_release else names.recordings
+    scores_W = _by_rule(scores_W, listened, rule, recordings)
     gaps = [(rule.artist_gap, names.artists), (rule.album_gap, names.albums)]
     gaps = [(gap, index) for gap, index in gaps if gap > 1 and len(index)]
-    wanted = TRIED if gaps else LIST + (POOL if rule.explore else 0)
+    wanted = TRIED if gaps or len(recordings) else LIST + (POOL if rule.explore else 0)
     rows = _best(scores_W, wanted)
     spacings = [
         Spacing(gap, partial(_label, index, rows), [_number(index, int(row)) for row in listened.session[1 - gap :]])
         for gap, index in gaps
     ]
+    if len(recordings):
+        spacings.append(Spacing(LIST, partial(_label, recordings, rows)))
     draw = exploring(scores_W[rows].tolist(), LIST, rule.explore, Random(seed)) if rule.explore else None
     return rows[[one.rank for one in arrange(len(rows), LIST, spacings, draw)]]
 
 
-def _by_rule(scores_W: Floats, listened: _Listened, rule: Rule) -> Floats:
+def _by_rule(scores_W: Floats, listened: _Listened, rule: Rule, recordings: NameIndex) -> Floats:
     """Return the scores under a rule: -inf for masked tracks, and heard tracks lowered or raised by its novelty."""
     scores_W = scores_W.copy()
     if rule.novelty == -1:
@@ -192,10 +206,17 @@ def _by_rule(scores_W: Floats, listened: _Listened, rule: Rule) -> Floats:
     elif rule.novelty:
         scores_W[np.unique(listened.heard)] -= novelty_shift(rule.novelty)
     if rule.not_heard_days:
-        scores_W[listened.heard[listened.age_ms < rule.not_heard_days * DAY_MS]] = -np.inf
+        scores_W[_releases(listened.heard[listened.age_ms < rule.not_heard_days * DAY_MS], recordings)] = -np.inf
     session = listened.skipped if rule.replay else listened.session
-    scores_W[session[session < len(scores_W)]] = -np.inf
+    scores_W[_releases(session[session < len(scores_W)], recordings)] = -np.inf
     return scores_W
+
+
+def _releases(rows: Int64s, recordings: NameIndex) -> Int64s:
+    """Return the given rows and all other releases of their recordings."""
+    if not len(recordings):
+        return rows
+    return np.concatenate([rows, *(recordings.others(row) for row in np.unique(rows).tolist())])
 
 
 def _best(scores_W: Floats, count: int) -> Int64s:

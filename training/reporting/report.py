@@ -85,6 +85,7 @@ METRICS: Mapping[str, Metric] = {
     "hr@20_repeat": Metric("HR@20 rep.", True, "HR@20 where the listener had heard it before"),
     "hr@20_before": Metric("HR@20 before", True, "HR@20 where the listener had heard it before this session only"),
     "hr@20_session": Metric("HR@20 sess.", True, "HR@20 where the listener had heard it in this session"),
+    "hr@20_after_skip": Metric("HR@20 aft. skip", True, "HR@20 where the listener had skipped the last track"),
     "hr@20_masked": Metric("HR@20 masked", True, "HR@20 if tracks of this session are not proposed, as in service"),
     "ndcg@10_masked": Metric("NDCG masked", True, "NDCG@10 if tracks of this session are not proposed"),
     "hr@20_of_best": Metric("of best", True, "how far from popularity (0) to the best possible HR@20 (1)"),
@@ -110,7 +111,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "hr@20_masked",
         "ndcg@10_masked",
     ),
-    "Response to a skip": ("response@20", "response_artist@20", "changed@20"),
+    "Response to a skip": ("hr@20_after_skip", "response@20", "response_artist@20", "changed@20"),
     "Reach, and the best possible": ("coverage@20", "users@20", "hr@20_of_best", "ndcg@10_of_best"),
     "Cost of training": ("seconds", "to_ndcg@10", "epochs_to_ndcg@10", "to_pairwise", "epochs_to_pairwise"),
 }

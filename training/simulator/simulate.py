@@ -40,6 +40,7 @@ FIRST_DAY_MS = 1_767_571_200_000  # Monday, 5 January 2026
 DAY_MS = 24 * 60 * 60 * 1000
 PAUSE_MS = 45 * 60 * 1000  # shortest pause between two sessions; longer than the gap that ends one
 LATE_SKIPS = 0.05  # share of kept tracks that are left after 30 s but before their end: skips that count as plays
+ALBUM = 8  # tracks of an album; an artist's last album may have fewer. Listeners do not care about albums
 LIKES, DISLIKES = 0.02, 0.03  # shares of kept and of skipped plays
 
 
@@ -184,11 +185,21 @@ def _events(frame: pl.DataFrame, truth: Truth, rng: np.random.Generator) -> pl.D
 
 def _catalogue(truth: Truth, track_ms: Int64s, rng: np.random.Generator) -> pl.DataFrame:
     names = np.array(artist_names(int(truth.world.artist.max()) + 1, rng))
+    titles = np.array(track_titles(truth.world.by_mood.argmax(axis=0), rng))
     return pl.DataFrame(
         {
             "track_id": truth.tracks,
-            "title": track_titles(truth.world.by_mood.argmax(axis=0), rng),
+            "title": titles,
             "artist": names[truth.world.artist],
+            "album": titles[_opening_tracks(truth.world.artist)],
             "duration_ms": track_ms,
         }
     )
+
+
+def _opening_tracks(artist: Int64s) -> Int64s:
+    """Return for each track the first track of its album, [V]. An album is `ALBUM` tracks of an artist in a row, and it is
+    called after the first one. `artist` is sorted.
+    """
+    first = artist.searchsorted(artist)
+    return first + (np.arange(len(artist)) - first) // ALBUM * ALBUM

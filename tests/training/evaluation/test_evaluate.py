@@ -92,6 +92,18 @@ def test_figures_by_hand() -> None:
     assert [(bucket["from"], bucket["cases"]) for bucket in found.by_length] == [(1, 1), (5, 1)]
 
 
+def test_hits_after_a_skip_are_counted_apart() -> None:
+    """After a skip, a dislike and a skip the listener keeps a, a and a track that nobody can propose. The other
+    cases follow a play.
+    """
+    ends = (("b", S), ("a", P), ("c", D), ("a", P), ("b", S), ("new", P))
+    split = split_of([*TRAINED, *(("u", track, outcome, "test") for track, outcome in ends)])
+
+    found = evaluate(Fixed([0, 0, 9, 5, 1, 1]), select_cases(split, TEST), length=5)
+
+    assert found.values["hr@20_after_skip"] == 2 / 3
+
+
 def test_what_could_not_be_measured_is_left_out() -> None:
     """Without refused targets there is no AUC, and JSON has no NaN."""
     found = evaluate(Fixed([0, 0, 1, 2, 3, 4]), select_cases(split_of([*TRAINED, ("u", "a", P, "test")]), TEST), length=5)

@@ -105,6 +105,39 @@ def test_a_gap_of_an_artist_counts_the_tracks_just_played() -> None:
     assert measured(Rule(artist_gap=30), artists=10).length == 8.5  # t01's artist is left out, and in the second list t20's too
 
 
+def with_releases(cases: Cases) -> CatalogueIndex:
+    """Two tracks in a row are releases of one recording: t00 and t01, t02 and t03, and so on."""
+    tracks = cases.split.vocabulary.tracks
+    nothing = [None] * len(tracks)
+    groups = [f"recording {int(track[1:]) // 2}" for track in tracks]
+    return CatalogueIndex.of(Catalogue(titles=nothing, artists=nothing, durations_ms=nothing, groups=groups))
+
+
+def test_a_list_has_one_release_of_a_recording_and_masks_reach_all() -> None:
+    """t01 was skipped in the session, so t00 is left out as well. The first list is t02, t04, … t28, and so is the second
+    without t20. The kept t20 is found, and the refused t02 too.
+    """
+    cases = asked()
+
+    one, each = effects(Descending(), cases, with_releases(cases), length=5, rules=[Rule(), Rule(every_release=True)])
+
+    assert (one.hr20, one.refused20, one.length) == (1, 1, 13.5)
+    assert one.coverage20 == pytest.approx(14 / 30)
+    assert each.length == 20
+    assert each.coverage20 == pytest.approx(21 / 30)
+
+
+def test_another_release_of_the_kept_track_is_a_hit() -> None:
+    """The listener keeps t21. Its recording's better release, t20, is in the list."""
+    split = split_of([*(("u", track, P, "train") for track in TRACKS), ("v", "t21", P, "test")])
+    cases = select_cases(split, TEST)
+
+    one, each = effects(Descending(), cases, with_releases(cases), length=5, rules=[Rule(), Rule(every_release=True)])
+
+    assert one.hr20 == 1
+    assert each.hr20 == 0  # t00 to t19
+
+
 def test_exploration_takes_places_from_the_best() -> None:
     """Ten places are drawn from the nine tracks below the list. So the list has all of these, t29 among them, for any seed."""
     found = measured(Rule(explore=0.5))
@@ -121,4 +154,5 @@ def test_the_table_has_a_line_for_each_rule() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
 
     assert describe(Rule(artist_gap=3, replay=True)) == "artist_gap=3&replay=true"
-    assert all(describe(rule) in shown for rule in RULES)
+    assert all(describe(rule) in shown for rule in RULES if not rule.every_release)
+    assert "every_release" not in shown  # the catalogue knows no recordings

@@ -125,6 +125,21 @@ def test_tracks_have_titles_that_a_person_can_tell_apart(folder: Path) -> None:
     assert catalogue["artist"].n_unique() == 200
 
 
+def test_albums_are_of_one_artist_and_bear_the_name_of_a_track(folder: Path) -> None:
+    """No album has more than eight tracks, and only an artist's last one has fewer."""
+    albums = (
+        pl.read_parquet(folder / "catalogue.parquet")
+        .group_by("album", "artist", maintain_order=True)
+        .agg(tracks=pl.len(), opens=pl.col("title").first())
+    )
+    last = albums["artist"].ne_missing(albums["artist"].shift(-1))
+
+    assert albums["album"].is_unique().all()
+    assert (albums["opens"] == albums["album"]).all()
+    assert albums["tracks"].max() == 8
+    assert ((albums["tracks"] == 8) | last).all()
+
+
 def test_a_world_too_small_for_its_moods_is_refused(tmp_path: Path) -> None:
     """Each mood needs an artist. The error says which numbers were found."""
     with pytest.raises(LogError, match="found 50 listeners, 5 artists"):
