@@ -22,8 +22,8 @@ from model.rules import POOL, arrange, exploring, novelty_shift
 from service.blocks import Blocked, Blocks, read_block
 from service.encoder import EncodedHistory, HistoryEncoder
 from service.errors import ScorerUnavailableError, StoreUnavailableError
-from service.explain import POPULAR, Explanation
-from service.explainer import Explainer
+from service.explanations import POPULAR, Explanation
+from service.leave_one_out import Explainer
 from service.ranking import Ranked, Ranking, shifted
 from service.rules import AskedRules, Rules, Spacings, heard_tracks, masked
 from service.scoring.batcher import Scorer

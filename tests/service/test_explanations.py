@@ -20,7 +20,7 @@ from model.events import Entry, Event, EventType, Outcome
 from model.graphs import Graphs
 from model.vocabulary import FIRST
 from service.errors import OverloadedError
-from service.explain import LEAST, NEWEST, POPULAR, SHOWN, Because, Explanation, explain, tracks_to_leave_out, without
+from service.explanations import LEAST, NEWEST, POPULAR, SHOWN, Because, Explanation, explain, tracks_to_leave_out, without
 from service.observing.metrics import Metrics
 from service.recommender import Query, Recommendation, Recommender
 from service.rules import Rules

@@ -1,7 +1,7 @@
 """Explains the tracks of a reply: encodes the history without each of its tracks, and lets the model score the proposed tracks
 after each.
 
-`service.explain` has the rules by which scores become explanations.
+`service.explanations` has the rules by which scores become explanations.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from model.events import Entry
 from model.vocabulary import UNKNOWN
 from service.encoder import HistoryEncoder
 from service.errors import UnavailableError
-from service.explain import REFERENCE, Explanation, explain, tracks_to_leave_out, without
+from service.explanations import REFERENCE, Explanation, explain, tracks_to_leave_out, without
 from service.ranking import Ranking
 
 AT_ONCE = 8
