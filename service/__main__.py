@@ -32,7 +32,7 @@ from service.observing import logs
 from service.observing.metrics import MULTIPROCESS
 from service.observing.pseudonyms import pseudonyms
 from service.observing.recent_trouble import RecentTrouble
-from service.settings import PREFIX, Settings, describe, unknown
+from service.settings import CLIENTS_KEY, PREFIX, Settings, describe, unknown
 from service.store import embedded_valkey
 
 ACCEPTS = 16
@@ -123,7 +123,7 @@ def _welcome(settings: Settings, artifact: Artifact) -> str:
     url = f"http://{settings.host}:{settings.port}"
     track = artifact.vocabulary.track(artifact.popular[0]) if artifact.popular else "t1"
     event = msgspec.json.encode({"event_id": "e1", "user_id": "ann", "track_id": track, "type": "skip"}).decode()
-    key = ' -H "Authorization: Bearer $KEY"' if settings.is_locked else ""
+    key = f' -H "Authorization: Bearer ${CLIENTS_KEY}"' if settings.is_locked else ""
     return (
         f"\nnexttrack serves {artifact.manifest.version} on {url} ({url}/docs explains the API). Try:\n\n"
         f"  curl -X POST {url}/v1/events{key} -H 'Content-Type: application/json' -d {shlex.quote(event)}\n"

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -35,9 +35,10 @@ from service.observing import logs
 from service.observing.log_writer import LogWriter
 from service.observing.metrics import Metrics
 from service.observing.pseudonyms import pseudonyms
-from service.observing.recent_traffic import RecentTraffic
+from service.observing.recent_traffic import EVERY_S, RecentTraffic
 from service.observing.recent_trouble import RecentTrouble
 from service.recommender import Recommender
+from service.repeating import repeat
 from service.rules import rules_of
 from service.scoring.batcher import BatchingScorer, BatchRunner
 from service.scoring.pace import LoopTime, Pace
@@ -51,7 +52,7 @@ from service.store.outcome_counters import OutcomeCounters
 from service.store.recent_masks import RecentMasks
 from service.store.sessions import RedisSessions, SessionStore
 from service.store.take_downs import RedisTakeDowns, TakeDownStore
-from service.take_downs import POLL_S, TakeDowns, repeat
+from service.take_downs import POLL_S, TakeDowns
 
 SWITCH_S = 0.0005
 """Python's switch interval in seconds, a tenth of the default.
@@ -174,6 +175,11 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
     _: FastAPI,
 ) -> AsyncIterator[Mapping[str, object]]:
     async with AsyncExitStack() as stack:
+
+        def beside(work: Coroutine[Any, Any, None]) -> None:
+            """Run `work` in a task beside the requests, until the application ends."""
+            stack.callback(asyncio.create_task(work).cancel)
+
         if log is not None:
             stack.callback(log.drain, logs.DRAIN_S)
         artifact, runner = first.pop()
@@ -197,10 +203,10 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             )
             take_down_store = RedisTakeDowns(link)
             forgotten = ForgottenListeners(link, masks.forget, masks.forget_all)
-            stack.callback(asyncio.create_task(repeat(forgotten.refresh, POLL_S)).cancel)
+            beside(repeat(forgotten.refresh, POLL_S, failed="forgotten listeners cannot be read from Redis"))
         take_downs = TakeDowns(take_down_store, clock)
         await take_downs.refresh()
-        stack.callback(asyncio.create_task(repeat(take_downs.refresh, POLL_S)).cancel)
+        beside(repeat(take_downs.refresh, POLL_S, failed="take-downs cannot be read from Redis"))
         start = partial(_start_model, settings, metrics, store, masks, take_downs, LoopTime())
         models = ModelRegistry(
             partial(_load_model, settings, take_downs, start),
@@ -213,13 +219,11 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
         await models.start(partial(start, artifact, runner), artifact.folder)
         del artifact, runner  # otherwise they would stay in memory after another model has replaced them
         if interval_s := settings.model_watch.total_seconds():
-            watch = asyncio.create_task(models.watch(interval_s, metrics.models_refused.inc))
-            stack.callback(watch.cancel)
-        following = asyncio.create_task(access.follow_files())
-        stack.callback(following.cancel)
+            beside(models.watch(interval_s, metrics.models_refused.inc))
+        beside(access.follow_files())
         recent = RecentTraffic(metrics.families, clock)
-        reading = asyncio.create_task(recent.read_again_and_again())
-        stack.callback(reading.cancel)
+        read = partial(asyncio.to_thread, recent.read)
+        beside(repeat(read, EVERY_S, failed="the metrics cannot be read for the dashboard", now=True))
         state = State(
             models=models,
             shadow=Shadow(metrics),

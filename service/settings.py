@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.http.access import keys, tokens
+from service.http.access import keys
 from service.store.connections import check
 
 PREFIX = "NEXTTRACK_"
@@ -59,6 +59,8 @@ def _keys(value: SecretStr) -> SecretStr:
 
 
 def _jwt_key(value: SecretStr) -> SecretStr:
+    from service.http.access import tokens  # noqa: PLC0415  # PyJWT takes 50 ms to import; most services have no tokens
+
     tokens.with_secret(value.get_secret_value())
     return value
 

@@ -5,7 +5,7 @@ known list stays in force. If Redis has lost the list, or part of it, the proces
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
@@ -78,13 +78,3 @@ class TakeDowns:
         if known is None or not known.lineage:
             return False
         return found.lineage != known.lineage or found.changes < known.changes
-
-
-async def repeat(refresh: Callable[[], Awaitable[None]], interval_s: float) -> None:
-    """Call `refresh` every `interval_s` seconds until cancelled, even after it has failed."""
-    while True:
-        await asyncio.sleep(interval_s)
-        try:
-            await refresh()
-        except Exception:
-            logger.exception("a regular look at Redis failed; it goes on")

@@ -4,7 +4,6 @@ The metrics count since the start of the service. A point is the difference of t
 whichever worker is asked shows the same service. Each reads at its own moments, and has read since its own start.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -36,19 +35,14 @@ class RecentTraffic:
         self._readings: deque[Reading] = deque(maxlen=POINTS + 1)
 
     def read(self) -> None:
-        """Read the metrics and store the reading."""
+        """Read the metrics and store the reading. Call it in a thread, because many workers have many files of metrics."""
         of_name = {family.name: family for family in self._families()}
         self._readings.append(Reading(self._clock(), totals(of_name), proposal_buckets(of_name)))
 
-    async def read_again_and_again(self) -> None:
-        """Read the metrics every `EVERY_S` seconds, until cancelled. It uses a thread, because many workers have many files."""
-        while True:
-            await asyncio.to_thread(self.read)
-            await asyncio.sleep(EVERY_S)
-
     def points(self) -> Sequence[Mapping[str, Any]]:
         """Return the difference of each reading to the one before it, oldest first."""
-        return [_point(before, after) for before, after in pairwise(self._readings)]
+        readings = tuple(self._readings)  # a copy, because a thread may add a reading meanwhile
+        return [_point(before, after) for before, after in pairwise(readings)]
 
 
 def _point(before: Reading, after: Reading) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from model.artifact import MANIFEST, Artifact, ArtifactError
 from service.errors import ModelRefusedError
 from service.observing.metrics import ModelMetrics
 from service.recommender import Recommender
+from service.repeating import repeat
 from service.scoring.batcher import Scorer
 
 Arm = Literal["current", "challenger"]
@@ -170,8 +171,8 @@ class ModelRegistry:
 
     async def watch(self, interval_s: float, refused: Callable[[], None] = lambda: None) -> None:
         """Check the links every `interval_s` seconds and load new artifacts, until cancelled. `refused` counts refusals."""
-        while True:
-            await asyncio.sleep(interval_s)
+
+        async def look() -> None:
             try:
                 async with self._changing:
                     if await _changed(self._current):
@@ -180,8 +181,8 @@ class ModelRegistry:
             except ArtifactError as error:
                 refused()
                 logger.error("a new artifact is refused; the model in use goes on", reason=str(error))
-            except Exception:
-                logger.exception("the watch for new artifacts failed; it goes on")
+
+        await repeat(look, interval_s, failed="the watch for new artifacts failed; the model in use goes on")
 
     async def _renew_challenger(self) -> None:
         place = self._challenger

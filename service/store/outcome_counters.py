@@ -25,6 +25,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
 from service.observing.outcomes import OUTCOMES, ProposalOutcome
+from service.repeating import repeat
 from service.store.connections import RedisClient
 from service.store.redis_connection import Command, refused
 from service.store.scripts import Script, run_script
@@ -33,6 +34,7 @@ HOUR_MS = 60 * 60 * 1000
 MOST_FIELDS = 2_000
 FLUSH_S = 1.0
 VERSION = "1"
+_FAILED = "outcomes of proposals cannot be counted yet"
 OTHER = "\t".join([VERSION, "other", "other", "other", ""])
 """The beginning of the counters for which a hash has no room."""
 
@@ -65,7 +67,7 @@ class OutcomeCounters:
         self._client, self._most_fields = client, most_fields
         self._ttl_ms = round(ttl.total_seconds() * 1000)
         self._count = Script.load("outcomes.lua", "count.lua")
-        self._trouble = Trouble("outcomes of proposals cannot be counted yet")
+        self._trouble = Trouble(_FAILED)
         self._collected: dict[str, Counter[str]] = {}
         self._sent: dict[str, tuple[int, Counter[str]]] = {}  # additions that Redis may not have: their numbers and counts
         self._writer, self._number = secrets.token_hex(8), 0
@@ -107,7 +109,7 @@ class OutcomeCounters:
     @asynccontextmanager
     async def flushing(self) -> AsyncIterator[None]:
         """Flush every `FLUSH_S` seconds during the `with` block, and once more at its end."""
-        task = None if self.with_events else asyncio.create_task(self._flush_again_and_again())
+        task = None if self.with_events else asyncio.create_task(repeat(self.flush, FLUSH_S, failed=_FAILED))
         try:
             yield
         finally:
@@ -128,11 +130,6 @@ class OutcomeCounters:
             for name, count in zip(found[::2], found[1::2], strict=True)
             if (outcome := _outcome(name)) is not None and count.isdigit()
         ]
-
-    async def _flush_again_and_again(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            await self.flush()
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._client.run(commands)

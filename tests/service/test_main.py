@@ -244,8 +244,27 @@ def test_wrong_keys_are_said_without_a_secret(tmp_path: Path) -> None:
     assert not [one for one in ended if "topsecret" in one.stderr + one.stdout or "Traceback" in one.stderr]
 
 
+def test_commands_of_the_welcome_work_as_printed(artifact: Artifact, tmp_path: Path) -> None:
+    """Of a locked service too: they take the key from where all clients keep it."""
+    port, log = free_port(), tmp_path / "log"
+    settings = {"artifact": artifact.folder, "state_dir": tmp_path, "log_format": "console", "api_keys": "web:secret"}
+    with process("-m", "service", port=port, log=log, **settings):
+        commands = [line for line in log.read_text().splitlines() if line.startswith("  curl ")]
+        shell = os.environ | {"NEXTTRACK_KEY": "secret"}
+        ended = [
+            subprocess.run(["/bin/sh", "-c", command], env=shell, capture_output=True, text=True, check=True)
+            for command in commands
+        ]
+    told, proposed = [json.loads(one.stdout) for one in ended]
+
+    assert told == {"accepted": 1, "duplicates": 0}
+    assert len(proposed["tracks"]) == 5
+
+
 def test_service_loads_no_torch(artifact: Artifact) -> None:
-    """Importing all of the service, and starting an application, loads nothing of the trainer."""
+    """Importing all of the service, and starting an application, loads nothing of the trainer. PyJWT is only loaded if there
+    are listener tokens.
+    """
     program = f"""
 import asyncio, sys
 from pathlib import Path
@@ -261,7 +280,7 @@ async def start():
     async with app.router.lifespan_context(app):
         pass
 asyncio.run(start())
-print(sorted({{"torch", "polars", "onnx", "training", "model.nets"}} & set(sys.modules)))
+print(sorted({{"torch", "polars", "onnx", "training", "model.nets", "jwt"}} & set(sys.modules)))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 

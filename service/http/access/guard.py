@@ -3,20 +3,23 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import Response
 from starlette.types import Scope
 
 from service.errors import ForbiddenError, ServiceError, UnauthorizedError
-from service.http.access import callers, keys, tokens
+from service.http.access import callers, keys
 from service.http.access.keys import AccessError, Key
 from service.http.access.limits import RateLimit
 from service.http.access.paths import USERS, is_admin, is_open, opens_to_listener, routed, user_of
-from service.http.access.tokens import Tokens
 from service.http.access.watched import Watched
 from service.http.problems import render
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.http.access.tokens import Tokens
 
 _SCHEME = b"bearer "
 _DOTS = 2
@@ -134,23 +137,24 @@ def _keys(settings: Settings) -> Watched[Sequence[Key]]:
     return Watched("API keys", [path for path, _ in files], make)
 
 
-def _tokens(settings: Settings) -> Watched[Tokens] | None:
+def _tokens(settings: Settings) -> "Watched[Tokens] | None":
     """Return the verifier of listener tokens; None if the settings have no key for them."""
-    if settings.jwt_key is not None and settings.jwt_public_key_file is not None:
+    secret, path = settings.jwt_key, settings.jwt_public_key_file
+    if secret is not None and path is not None:
         raise AccessError("found NEXTTRACK_JWT_KEY and NEXTTRACK_JWT_PUBLIC_KEY_FILE; set one of them")
-    if settings.jwt_key is not None:
-        verified = tokens.with_secret(settings.jwt_key.get_secret_value())
-        return Watched("token keys", [], lambda _: verified)
-    if (path := settings.jwt_public_key_file) is None:
+    if secret is None and path is None:
         return None
+    from service.http.access import tokens  # noqa: PLC0415  # PyJWT takes 50 ms to import; most services have no tokens
 
-    def make(texts: Sequence[str]) -> Tokens:
+    def make(texts: Sequence[str]) -> "Tokens":
+        if secret is not None:
+            return tokens.with_secret(secret.get_secret_value())
         try:
             return tokens.with_public_keys(texts[0])
         except AccessError as error:
             raise AccessError(f"{path}: {error}") from error
 
-    return Watched("token keys", [path], make)
+    return Watched("token keys", [] if path is None else [path], make)
 
 
 def _of_file(path: Path, text: str, *, admin: bool) -> Sequence[Key]:

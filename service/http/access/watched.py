@@ -13,6 +13,7 @@ import structlog
 
 from service.http.access.keys import AccessError
 from service.observing.logs import Trouble
+from service.repeating import repeat
 
 MOST_BYTES = 1024 * 1024
 INTERVAL_S = 1.0
@@ -37,12 +38,15 @@ class Watched(Generic[Value]):
 
     async def watch(self, interval_s: float = INTERVAL_S) -> None:
         """Check the files every `interval_s` seconds, until cancelled."""
-        while self._paths:
-            await asyncio.sleep(interval_s)
+
+        async def look() -> None:
             try:
                 await self.look()
             except AccessError as error:
                 self._refused(error)
+
+        if self._paths:
+            await repeat(look, interval_s, failed=f"the watch for new {self._what} failed; the old ones stay in force")
 
     async def look(self) -> None:
         """Make the value again if a file has changed. If that fails, raises AccessError and keeps the old value."""

@@ -1,5 +1,8 @@
 """The last hour as points: differences of the counts, and quantiles of the time between two readings."""
 
+import sys
+import threading
+
 import pytest
 
 from service.observing.metrics import Metrics
@@ -72,3 +75,26 @@ def test_an_hour_is_kept() -> None:
         recent.read()
 
     assert len(recent.points()) == POINTS
+
+
+def test_points_are_computed_while_a_thread_reads() -> None:
+    """A thread adds readings all the time, and Python switches between the threads as often as it can."""
+    recent, stopped = RecentTraffic(list, Seconds()), threading.Event()
+
+    def read() -> None:
+        while not stopped.is_set():
+            recent.read()
+
+    for _ in range(POINTS + 1):
+        recent.read()
+    interval_s, reading = sys.getswitchinterval(), threading.Thread(target=read)
+    sys.setswitchinterval(1e-6)
+    reading.start()
+    try:
+        sizes = {len(recent.points()) for _ in range(200)}
+    finally:
+        stopped.set()
+        reading.join()
+        sys.setswitchinterval(interval_s)
+
+    assert sizes == {POINTS}
