@@ -84,11 +84,21 @@ def shrinking() -> onnxruntime.RunOptions:
     return options
 
 
+def trim() -> bool:
+    """Return freed memory to the operating system. Otherwise the C library keeps most of it. False except with glibc."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        return False
+    return True
+
+
 def taken_bytes() -> int | None:
     """Return the memory of this process without mapped files, in bytes. None except on Linux with glibc."""
+    if not trim():  # otherwise freed memory would be used again, and no growth would show
+        return None
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # otherwise freed memory would be used again, and no growth would show
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except (OSError, AttributeError, TypeError):
+    except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon")), None)

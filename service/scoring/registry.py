@@ -23,6 +23,7 @@ from typing import Literal, Self
 import structlog
 
 from model.artifact import MANIFEST, Artifact, ArtifactError
+from model.batch_memory import trim
 from service.errors import ModelRefusedError
 from service.observing.metrics import ModelMetrics
 from service.recommender import Recommender
@@ -218,7 +219,7 @@ class ModelRegistry:
         return text
 
     def _retire(self, model: ServedModel) -> None:
-        task = asyncio.create_task(model.retire())
+        task = asyncio.create_task(_end(model))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
@@ -246,6 +247,13 @@ def _identify(path: Path) -> _Identity:
     except OSError:
         return _Identity(folder, None)
     return _Identity(folder, (found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+async def _end(model: ServedModel) -> None:
+    """Retire a model, then return its memory to the operating system."""
+    await model.retire()
+    del model
+    await asyncio.to_thread(trim)
 
 
 async def _changed(place: _Place) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import weakref
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,25 @@ async def test_requests_in_flight_end_on_the_model_that_they_took(root: Path) ->
 
     assert while_held == ("v1", "v2", [])
     assert parts.closed == ["v1"]
+    await registry.close()
+
+
+async def test_memory_is_returned_once_the_retired_model_is_gone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If something still held the model, there would be nothing to return."""
+    registry = await started(Parts(), root)
+    retired = weakref.ref(registry.current)
+    returned = asyncio.Event()
+
+    def trim() -> None:
+        assert retired() is None
+        loop.call_soon_threadsafe(returned.set)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr("service.scoring.registry.trim", trim)
+    switch(root, "v2")
+    await registry.reload()
+
+    await asyncio.wait_for(returned.wait(), 20)
     await registry.close()
 
 
