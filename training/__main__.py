@@ -170,14 +170,13 @@ def _service_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
         metavar="N",
         help="number of liked or disliked tracks of each listener (%(default)s)",
     )
-    one.add_argument("--at-once", type=_positive, default=2, help="number of requests in flight (%(default)s)")
 
     one = add("replay", help="send the held-out part of a log through a running service", description=_REPLAY, **_RAW)
     one.add_argument("log", type=Path, metavar="LOG", help="the log that the artifact was trained on")
     _add_service(one)
     one.add_argument("--artifact", type=Path, default=_ARTIFACTS / "current", help="the artifact that it serves (%(default)s)")
     one.add_argument("--listeners", type=int, default=200, help="number of listeners, drawn evenly; 0: all (%(default)s)")
-    one.add_argument("--at-once", type=int, default=8, help="number of listeners replayed at the same time (%(default)s)")
+    one.add_argument("--at-once", type=_positive, default=8, help="number of listeners replayed at the same time (%(default)s)")
     one.add_argument("--prefix", default="replay-", help="prefix of user and event ids, so that runs do not mix (%(default)s)")
 
 

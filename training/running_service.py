@@ -66,7 +66,19 @@ async def send(client: httpx.AsyncClient, method: str, path: str, *, restarts: b
         )
     if not reply.is_success:
         raise ServiceError(f"{method} {path} was answered with {reply.status_code}: {reply.text[:500]}")
-    found: dict[str, Any] = reply.json()
+    return _content(reply, f"{method} {path}")
+
+
+def _content(reply: httpx.Response, request: str) -> dict[str, Any]:
+    try:
+        found = reply.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ServiceError(
+            f"{request} was answered with {reply.status_code} and {reply.text[:100]!r}; expected a JSON object. "
+            "Is this the address of the service, and not of a web server before it?"
+        )
     return found
 
 

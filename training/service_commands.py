@@ -17,7 +17,6 @@ def backfill_(options: argparse.Namespace, console: Console) -> None:
         options.url,
         wanted=Wanted(events=options.newest, opinions=options.opinions),
         key=key_of(options.key_file),
-        at_once=options.at_once,
         console=console,
     )
 

@@ -154,6 +154,15 @@ def test_only_training_is_shared_among_processes(monkeypatch: pytest.MonkeyPatch
     assert "found evaluate under torchrun; wanted train" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", ["replay log --at-once 0", "backfill log --newest 0", "backfill log --opinions -1"])
+def test_number_that_must_be_positive_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay of no listener at a time would compare nothing."""
+    with pytest.raises(SystemExit):
+        main(words.split())
+
+    assert "wanted at least 1" in capsys.readouterr().err
+
+
 def test_a_folders_name_is_printed_as_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

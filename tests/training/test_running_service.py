@@ -71,6 +71,13 @@ def test_service_that_restarts_is_waited_for() -> None:
     assert sent(service, restarts=True) == {}
 
 
+@pytest.mark.parametrize("reply", [httpx.Response(200, text="<h1>Welcome</h1>"), httpx.Response(200, json=["Welcome"])])
+def test_reply_of_another_server_is_shown(reply: httpx.Response) -> None:
+    """A web server at a mistyped address answers with a page of its own."""
+    with pytest.raises(ServiceError, match=r"GET /v1/model was answered with 200 and .*Welcome.*expected a JSON object"):
+        sent(in_turn(reply))
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_key_says_where_a_key_belongs(status: int) -> None:
     """And a key itself is in no message."""

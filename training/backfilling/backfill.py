@@ -3,12 +3,12 @@
 The service folds the events as the trainer does. A listener whom only the log knows gets the history that the evaluation would
 read. If the service has heard from a listener itself, it keeps those events. The log's events take their places by time.
 
-Several requests are in flight at once. After each round the progress file says which listeners are done. Posting again is
-harmless, so a backfill that stops in the middle of a round repeats that round.
+One request is in flight at a time, so the events of a listener arrive in the order of time. The service drops an event that is
+older than those that have left the newest ones. After each request the progress file says which listeners are done. Posting
+again is harmless, so a backfill that is stopped repeats the request that was in flight.
 """
 
 import asyncio
-import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,10 +31,9 @@ def backfill(
     *,
     wanted: Wanted | None = None,
     key: str | None = None,
-    at_once: int = 2,
     console: Console | None = None,
 ) -> Sent:
-    """Post the `wanted` events of every listener to the service at `url`, with `at_once` requests in flight. Return the counts.
+    """Post the `wanted` events of every listener to the service at `url`. Return the counts.
 
     Goes on where a backfill of the same log to the same `url` has stopped. ServiceError if the service refuses or stops
     answering.
@@ -45,9 +44,9 @@ def backfill(
     if console is not None and sent.listeners:
         console.print(f"goes on after {sent.listeners:,} listeners, who were sent before", markup=False, highlight=False)
     sound, started = postable(time.time_ns() // 1_000_000 + AHEAD_MS), time.monotonic()
-    some = _rounds(batches(newest_events(log.events().filter(sound), wanted, after=sent.after)), at_once)
+    chosen = batches(newest_events(log.events(), wanted, sound=sound, after=sent.after))
     with progress("backfill: listeners", log.about["users"], console, done=sent.listeners, transient=True) as steps:
-        sent = asyncio.run(_post(connect(url, key, at_once), some, sent, file, steps))
+        sent = asyncio.run(_post(connect(url, key), chosen, sent, file, steps))
     file.delete()
     if console is not None:
         left_out = log.events().select((~sound).sum()).collect().item()
@@ -55,33 +54,25 @@ def backfill(
     return sent
 
 
-def _rounds(all_batches: Iterator[Batch], at_once: int) -> Iterator[list[Batch]]:
-    while some := list(itertools.islice(all_batches, at_once)):
-        yield some
-
-
-async def _post(
-    service: httpx.AsyncClient, rounds: Iterator[list[Batch]], sent: Sent, file: ProgressFile, steps: Steps
-) -> Sent:
+async def _post(service: httpx.AsyncClient, chosen: Iterator[Batch], sent: Sent, file: ProgressFile, steps: Steps) -> Sent:
     async with service as client:
         await send(client, "GET", "/v1/model")  # a wrong address or key is said at once, and not tried again
-        for some in rounds:
+        for batch in chosen:
             try:
-                replies = await asyncio.gather(*(_record(client, batch) for batch in some))
+                reply = await _record(client, batch)
             except ServiceError as error:
                 raise ServiceError(
                     f"{error}. {sent.listeners:,} listeners were sent; the same command goes on there"
                 ) from error
-            ended = sum(batch.listeners for batch in some)
             sent = replace(
                 sent,
-                after=next((batch.last for batch in reversed(some) if batch.last is not None), sent.after),
-                listeners=sent.listeners + ended,
-                new=sent.new + sum(reply["accepted"] for reply in replies),
-                known=sent.known + sum(reply["duplicates"] for reply in replies),
+                after=sent.after if batch.last is None else batch.last,
+                listeners=sent.listeners + batch.listeners,
+                new=sent.new + reply["accepted"],
+                known=sent.known + reply["duplicates"],
             )
             file.write(sent)
-            for _ in range(ended):
+            for _ in range(batch.listeners):
                 steps.advance()
             steps.note(f"{sent.events:,} events")
     return sent

@@ -21,20 +21,23 @@ class Wanted:
     opinions: int = 1_000
 
 
-def newest_events(events: pl.LazyFrame, wanted: Wanted, *, after: str | None = None) -> Iterator[pl.DataFrame]:
-    """Yield the events to post of each listener, in tables of whole listeners. With `after`, only of the listeners after this
-    one.
+def newest_events(
+    events: pl.LazyFrame, wanted: Wanted, *, sound: pl.Expr | None = None, after: str | None = None
+) -> Iterator[pl.DataFrame]:
+    """Yield the events to post of each listener, in tables of whole listeners. Events that are not `sound` are left out. With
+    `after`, yield only the listeners after this one.
 
     The tables have the columns `COLUMNS` and the order of the log. Equal events are kept once.
     """
     events = events.select(COLUMNS)
-    if after is not None:
-        events = events.filter(pl.col("user_id") > after)
-    total: int = events.select(pl.len()).collect().item()
+    done = pl.lit(0) if after is None else (pl.col("user_id") <= after).sum()
+    first, total = events.select(done.alias("first"), pl.len()).collect().row(0)
     rest = pl.DataFrame(schema=events.collect_schema())
-    for start in range(0, total, _SLICE):
-        rows = pl.concat([rest, events.slice(start, _SLICE).collect()])
-        going_on = pl.col("user_id") == rows["user_id"][-1]  # the next slice may have more of this listener
+    for start in range(first, total, _SLICE):
+        # Slicing first reads only these rows of the file. A slice of filtered events would read all rows before them too.
+        some = events.slice(start, _SLICE).collect()
+        rows = pl.concat([rest, some if sound is None else some.filter(sound)])
+        going_on = pl.col("user_id") == some["user_id"][-1]  # the next slice may have more of this listener
         yield _chosen(rows.filter(~going_on), wanted)
         rest = _chosen(rows.filter(going_on), wanted)
     yield rest

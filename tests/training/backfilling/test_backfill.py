@@ -1,13 +1,16 @@
 """A backfill of a real service with a real Valkey."""
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import httpx
@@ -138,7 +141,7 @@ def test_killed_backfill_goes_on_where_it_was(url: str, tmp_path: Path) -> None:
         f"k{user:04},t{place % 40},2026-02-01T00:00:{place:02}Z,complete,,\n" for user in range(1_500) for place in range(40)
     ]
     log = imported(tmp_path, ["".join(rows).rstrip()])
-    command = [sys.executable, "-m", "training", "backfill", str(log.folder), "--url", url, "--at-once", "1"]
+    command = [sys.executable, "-m", "training", "backfill", str(log.folder), "--url", url]
     started = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     until(lambda: bool(list(log.folder.glob("backfill-*.json"))) or started.poll() is not None)
     started.send_signal(signal.SIGKILL)
@@ -151,6 +154,55 @@ def test_killed_backfill_goes_on_where_it_was(url: str, tmp_path: Path) -> None:
     assert "sent 60,000 events of 1,500 listeners" in ended.stderr
     assert (again.new, again.known) == (0, 60_000)
     assert not list(log.folder.glob("backfill-*"))
+
+
+class _Recorder(BaseHTTPRequestHandler):
+    """A service that stores nothing and records the times of the posted events, and its connections."""
+
+    protocol_version = "HTTP/1.1"
+    connections: ClassVar[list[object]] = []
+    times: ClassVar[list[str]] = []
+
+    def setup(self) -> None:
+        super().setup()
+        self.connections.append(self.client_address)
+
+    def do_GET(self) -> None:
+        self._reply({"version": "v1"})
+
+    def do_POST(self) -> None:
+        events = json.loads(self.rfile.read(int(self.headers["content-length"])))["events"]
+        self.times.extend(event["at"] for event in events)
+        self._reply({"accepted": len(events), "duplicates": 0})
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def _reply(self, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_events_of_a_listener_arrive_in_the_order_of_time(tmp_path: Path) -> None:
+    """A service drops an event that is older than what has left the newest ones. So no second request may overtake the first:
+    there is one connection for all.
+    """
+    lines = [f"long,t{place % 30},2026-01-01T{place // 60:02}:{place % 60:02}:00Z,complete,," for place in range(1_256)]
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Recorder) as server:
+        serving = Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            sent = backfill(imported(tmp_path, lines), f"http://127.0.0.1:{server.server_port}", wanted=Wanted(events=1_256))
+        finally:
+            server.shutdown()
+            serving.join()
+
+    assert sent.new == len(_Recorder.times) == 1_256
+    assert _Recorder.times == sorted(_Recorder.times)
+    assert len(_Recorder.connections) == 1
 
 
 def test_address_without_a_service_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,18 @@ def test_choice_is_that_of_the_plain_definition(size: int, wanted: Wanted, monke
         assert len(users) == len(set(users))
 
 
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+def test_events_that_are_not_sound_are_left_out_before_the_choice(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise they would take the place of others. One listener has no other events, and a whole slice may have none."""
+    monkeypatch.setattr(module, "_SLICE", size)
+    rows, wanted = some_rows() + [("u4a", f"t{at}", at, "play") for at in range(60, 80)], Wanted(events=20, opinions=3)
+    found = list(newest_events(table(rows).lazy(), wanted, sound=pl.col("at_ms") < 60))
+
+    assert pl.concat(found).select("user_id", "track_id", "at_ms", "type").rows() == plain(
+        [row for row in rows if row[2] < 60], wanted
+    )
+
+
 def test_nothing_is_no_batch() -> None:
     """Of an empty log, or where the last listener was sent."""
     assert list(batches(newest_events(table(some_rows()).lazy(), Wanted(), after="u9"))) == []
