@@ -76,6 +76,39 @@ def best_scores(
     return np.concatenate([kept, np.zeros((len(kept), 1))], axis=1)[:, columns]
 
 
+class Imagined:
+    """A simulated listener in a session that the log does not have. Scores are the best possible, as in `best_scores`."""
+
+    def __init__(self, truth: Truth, user: str) -> None:
+        """Begin a session. ValueError if the log has no such listener."""
+        number = int(truth.users.searchsorted(user))
+        first = int(truth.user.searchsorted(number))
+        if first == len(truth.user) or truth.users[truth.user[first]] != user:
+            raise ValueError(f"no listener {user!r} in this log")
+        self._truth = truth
+        self._numbers = {track: index for index, track in enumerate(truth.tracks.tolist())}
+        self._taste, self._favourite = truth.belief[[first]], truth.favourite[[number]]
+        self._state = _State(self._taste, np.array([NOBODY]), np.array([KEPT]))
+
+    def play(self, track: str, *, skipped: bool) -> None:
+        """Continue with a play of `track`."""
+        self._state = _after(
+            self._truth.world,
+            self._state,
+            np.array([self._numbers[track]]),
+            np.array([skipped]),
+            taste=self._taste,
+            favourite=self._favourite,
+        )
+
+    def ranked(self) -> list[str]:
+        """Return all tracks, the one that is most probably played next and kept first."""
+        state, world = self._state, self._truth.world
+        suits = world.suits_taste(self._favourite)
+        [kept] = next_kept(world, state.belief, artist=state.artist, last=state.last, suits=suits)
+        return [str(track) for track in self._truth.tracks[np.argsort(-kept, kind="stable")]]
+
+
 def next_kept(world: World, belief: Floats, *, artist: Int64s, last: Int64s, suits: Bools) -> Floats:
     """Return P(the next track is v and it is kept) [B, V], given beliefs [B, M].
 

@@ -11,7 +11,7 @@ from model.events import HistoryRule, Outcome
 from training.data.log import LogError, open_log
 from training.data.sequences import Sequences, build
 from training.simulator.simulate import simulate
-from training.simulator.truth import LastPlay, Truth, best_scores, read_truth
+from training.simulator.truth import Imagined, LastPlay, Truth, best_scores, read_truth
 from training.simulator.world import KEPT, SKIPPED, Bools, Floats, Int64s
 
 
@@ -200,6 +200,26 @@ def test_supposing_what_happened_changes_nothing(truth: Truth, sequences: Sequen
     np.testing.assert_allclose(supposing(before, skipped=skipped), real, rtol=1e-12)
     assert (np.abs(supposing(before, skipped=not skipped) - real).max(axis=1) > 1e-3).mean() > 0.9
     assert (supposing([None] * len(rows), skipped=not skipped) == real).all()
+
+
+def test_an_imagined_session_that_repeats_a_real_one_ranks_as_it_did(truth: Truth, sequences: Sequences) -> None:
+    """The first session of a listener, played again, ends in the same ranking of the next track."""
+    user = sequences.users[7]
+    entries = np.arange(sequences.offsets[7], sequences.offsets[8])
+    entries = entries[sequences.session[entries] == sequences.session[entries[0]]]
+    listener = Imagined(truth, user)
+    for entry in entries[:-1].tolist():
+        listener.play(sequences.tracks[sequences.track[entry]], skipped=bool(_refused(sequences)[entry]))
+    [scores] = best_scores(truth, [user], sequences.at_ms[entries[-1:]], truth.tracks.tolist())
+
+    assert len(entries) > 5
+    assert listener.ranked() == truth.tracks[np.argsort(-scores, kind="stable")].tolist()
+
+
+def test_a_stranger_cannot_be_imagined(truth: Truth) -> None:
+    """Their taste is unknown."""
+    with pytest.raises(ValueError, match="no listener 'zoe'"):
+        Imagined(truth, "zoe")
 
 
 class Sample:
