@@ -8,8 +8,8 @@ Tracks that were heard are not masked, since music repeats. Only tracks that the
 excluded, as in the service. A target that the vocabulary does not know stays a case, which no ranker can hit. This module knows
 nothing of models.
 
-Shapes: C cases, K known entries of the sequences that have a case, M outcomes of these that were reported late, D dislikes of
-all cases together, N entries of the log.
+Shapes: C cases, K known entries of the sequences that have a case, M outcomes of these that were reported late, N entries of
+the log.
 """
 
 from dataclasses import dataclass, replace
@@ -20,9 +20,10 @@ import numpy.typing as npt
 from model.encoding import Encoded, Ints, encode, gap_codes
 from model.events import Outcome
 from model.long_history import LongHistories
-from model.vocabulary import PADDING, UNKNOWN
+from model.vocabulary import UNKNOWN
 from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences, is_wanted, ranges, unknown_yet
 from training.data.split import AT_ENTRY, Asked, Split, long_histories
+from training.evaluation.dislikes import Lists, find_dislikes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +31,8 @@ class Cases:
     """Cases in the order of their entries. All cases of a listener are neighbours.
 
     Case c has the history `rows[starts[c]:stops[c]]` with its `outcomes` and `gaps`, not yet cut to a model's length, and
-    excludes `disliked[disliked_offsets[c]:disliked_offsets[c + 1]]`. `outcomes` are the final ones. `late_place`, `late_from`
-    and `late_before` say which were reported late, as in `training.data.sequences.Sequences`.
+    excludes `disliked[c]`. `outcomes` are the final ones. `late_place`, `late_from` and `late_before` say which were reported
+    late, as in `training.data.sequences.Sequences`.
     """
 
     rows: npt.NDArray[np.int32]  # [K]
@@ -52,8 +53,8 @@ class Cases:
     late_place: Int64s  # [M], ascending, indexes rows
     late_from: Int64s  # [M], indexes the sequences' entries
     late_before: Int8s  # [M]
-    disliked: Int32s  # [D], rows
-    disliked_offsets: Int64s  # [C + 1]
+    disliked: Lists  # rows
+    disliked_unknown: Lists  # the log's numbers of disliked tracks without a row
     size: int  # rows of the vocabulary
     last_outcome: Outcome | None = None  # how the newest play of each history ends, instead of its real outcome
     asked: Asked = AT_ENTRY  # when the long histories are read
@@ -75,13 +76,11 @@ class Cases:
     def take(self, chosen: slice | Int64s) -> "Cases":
         """Return some of the cases, in the given order."""
         indices = np.arange(len(self))[chosen]
-        counts = np.diff(self.disliked_offsets)[indices]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return replace(
             self,
             **{name: getattr(self, name)[indices] for name in _BY_CASE},
-            disliked=self.disliked[ranges(self.disliked_offsets[indices], counts)],
-            disliked_offsets=offsets,
+            disliked=self.disliked.take(indices),
+            disliked_unknown=self.disliked_unknown.take(indices),
         )
 
     def encode(self, length: int) -> Encoded:
@@ -119,10 +118,7 @@ class Cases:
 
     def excluded(self) -> Ints:
         """Return the disliked rows of each case, int64 [C, n], padded with 0 to the largest number of any case."""
-        counts = np.diff(self.disliked_offsets)
-        excluded_Cn = np.full((len(self), int(counts.max(initial=0))), PADDING, np.int64)
-        excluded_Cn[np.arange(excluded_Cn.shape[1]) < counts[:, None]] = self.disliked
-        return excluded_Cn
+        return self.disliked.padded()
 
 
 _BY_CASE = ("starts", "stops", "away_ms", "entry", "target", "outcome", "user", "repeat", "in_session", "first", "kept")
@@ -147,7 +143,7 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
     newest_ms = at_ms[np.maximum(stops - 1, 0)] if len(at_ms) else np.zeros(len(entry), np.int64)
     user = np.repeat(sequences.user, np.diff(sequences.offsets))
     tracks = len(sequences.tracks)
-    disliked, offsets = _disliked(entry, split, user)
+    disliked, disliked_unknown = find_dislikes(entry, split, user)
     late_place, late = _late(sequences, place[known])
     cases = Cases(
         rows=split.row[place][known],
@@ -168,7 +164,7 @@ def select_cases(split: Split, part: int, *, cap: int | None = None, seed: int =
         late_from=sequences.late_from[late],
         late_before=sequences.late_before[late],
         disliked=disliked,
-        disliked_offsets=offsets,
+        disliked_unknown=disliked_unknown,
         size=len(split.vocabulary),
         split=split,
     )
@@ -212,42 +208,3 @@ def _kept(cases: Cases, entry_of_row: Int64s) -> Int64s:
     np.add.at(change, np.searchsorted(cases.entry, known_from), -more)
     counts: Int64s = before[cases.stops] - before[cases.starts] + np.cumsum(change[:-1])
     return counts
-
-
-def _disliked(entry: Int64s, split: Split, user: Int32s) -> tuple[Int32s, Int64s]:
-    """Return the rows that each case's listener dislikes when the case begins, for all cases end to end, and each case's
-    offset.
-
-    A dislike holds from its report until the same listener's next opinion on the same track, or until the listener's last
-    entry.
-    """
-    of, known_from, outcome = opinions(split.sequences)
-    said = np.flatnonzero(np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (split.row[of] != UNKNOWN))
-    of, known_from, outcome = of[said], known_from[said], outcome[said]
-    order = np.lexsort((known_from, split.row[of], user[of]))
-    of, known_from, outcome = of[order], known_from[order], outcome[order]
-    until = np.searchsorted(user, user[of], side="right")
-    same = (np.diff(user[of]) == 0) & (np.diff(split.row[of]) == 0)
-    until[:-1][same] = known_from[1:][same]
-    held = outcome == Outcome.DISLIKED
-    first = np.searchsorted(entry, known_from[held])
-    counts = np.maximum(np.searchsorted(entry, until[held]) - first, 0)
-    case = ranges(first, counts)
-    rows = np.repeat(split.row[of[held]], counts)[np.argsort(case, kind="stable")]
-    return rows, np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(case, minlength=len(entry)))])
-
-
-def opinions(sequences: Sequences) -> tuple[Int64s, Int64s, Int8s]:
-    """Return all known outcomes of entries that were liked, disliked or reported late: entry, first entry that knows the
-    outcome, outcome.
-
-    The outcomes that were known when the next entry began are listed first, then those that were reported late.
-    """
-    late, known_from, before = sequences.late_entry, sequences.late_from, sequences.late_before
-    after = sequences.outcome[late]
-    again = np.flatnonzero(np.diff(late) == 0)  # changed once more later
-    after[again] = before[again + 1]
-    said = np.union1d(np.flatnonzero(np.isin(sequences.outcome, (Outcome.LIKED, Outcome.DISLIKED))), late)
-    at_first = sequences.outcome[said]
-    at_first[np.searchsorted(said, late[::-1])] = before[::-1]
-    return np.concatenate([said, late]), np.concatenate([said + 1, known_from]), np.concatenate([at_first, after])

@@ -30,11 +30,10 @@ from typing import NamedTuple
 import numpy as np
 
 from model.encoding import Encoded
-from model.events import Outcome
 from model.vocabulary import UNKNOWN
 from training.data.sequences import Int32s, Int64s, is_wanted
 from training.data.split import Split
-from training.evaluation.cases import Cases, opinions
+from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
 
 REACH, AROUND = 9, 15
@@ -175,22 +174,12 @@ def own_unknown_names(cases: Cases, case: int) -> list[str]:
 
 
 def disliked_own_rows(cases: Cases) -> list[Int64s]:
-    """Return for each case the request-local rows of its unknown tracks whose newest opinion, when the case begins, is a
-    dislike.
-    """
-    entry, known_from, outcome = opinions(cases.split.sequences)
-    said = np.isin(outcome, (Outcome.LIKED, Outcome.DISLIKED)) & (cases.split.row[entry] == UNKNOWN)
-    order = np.lexsort((known_from[said], entry[said]))
-    entry, known_from, outcome = entry[said][order], known_from[said][order], outcome[said][order]
-    found = []
-    for case, (first, stop) in enumerate(zip(cases.first.tolist(), cases.entry.tolist(), strict=True)):
-        mine = np.arange(*np.searchsorted(entry, (first, stop)))
-        mine = mine[known_from[mine] <= stop]
-        mine = mine[np.argsort(known_from[mine], kind="stable")]
-        last = dict(zip(cases.split.sequences.track[entry[mine]].tolist(), outcome[mine].tolist(), strict=True))
-        disliked = [track for track, said_last in last.items() if said_last == Outcome.DISLIKED]
-        found.append(cases.size + np.flatnonzero(np.isin(own_unknown_tracks(cases, case), disliked)) if disliked else _NONE)
-    return found
+    """Return for each case the request-local rows of the unknown tracks that its listener dislikes."""
+    return [
+        cases.size + np.flatnonzero(np.isin(own_unknown_tracks(cases, case), disliked)) if len(disliked) else _NONE
+        for case in range(len(cases))
+        for disliked in (cases.disliked_unknown[case],)
+    ]
 
 
 def targets_with_own(cases: Cases) -> Int64s:

@@ -121,7 +121,7 @@ def _first_kept(popular: Sequence[int], dropped: Sequence[int], count: int) -> l
 
 
 def open_graph(path: Path, threads: int = 1, *, packed: bool = True) -> onnxruntime.InferenceSession:
-    """Open a graph in ONNX Runtime with a fixed number of threads.
+    """Open a graph in ONNX Runtime with a fixed number of threads; 0 takes one for each processor core.
 
     With `packed` it is opened as in the service: ONNX Runtime copies the item matrices into a faster layout. Otherwise they
     stay memory-mapped, which is slower but needs no memory.

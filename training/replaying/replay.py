@@ -22,7 +22,6 @@ from time import time_ns
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
 
 from model import artifact
 from model.encoding import GOING_ON
@@ -31,7 +30,9 @@ from training.data.log import Log
 from training.data.sequences import build, is_wanted
 from training.data.split import TEST, Asked, Split, split
 from training.evaluation.cases import Cases, select_cases
+from training.evaluation.dislikes import Lists
 from training.evaluation.evaluate import summarise
+from training.progress import progress
 from training.recipe import RecipeError, recipe_of
 from training.replaying.agreement import Replayed, compare, print_replay
 from training.replaying.player import Online, ReplayError, ask_service
@@ -141,10 +142,8 @@ def without_skipped(cases: Cases) -> Cases:
         late = slice(*np.searchsorted(cases.late_place, (start, stop)))
         told = (cases.late_from[late] <= cases.entry[case]) & ~is_wanted(cases.late_before[late])
         left[cases.late_place[late][told] - start] = True  # left, and liked later
-        disliked = cases.disliked[cases.disliked_offsets[case] : cases.disliked_offsets[case + 1]]
-        excluded.append(np.union1d(disliked, cases.rows[start:stop][left]))
-    offsets = np.cumsum([0, *map(len, excluded)], dtype=np.int64)
-    return replace(cases, disliked=np.concatenate([cases.disliked[:0], *excluded]), disliked_offsets=offsets)
+        excluded.append(np.union1d(cases.disliked[case], cases.rows[start:stop][left]))
+    return replace(cases, disliked=Lists.of(excluded))
 
 
 LONG_AGO_MS = 2 * 365 * 24 * 60 * 60 * 1000
@@ -162,12 +161,9 @@ async def _run(
     just_now: bool,
     console: Console | None,
 ) -> Online:
-    with Progress(console=console, transient=True, disable=console is None) as progress:
-        task = progress.add_task("replay", total=len(cases))
-        async with connect(url, key, at_once) as client:
-            serving = (await send(client, "GET", "/v1/model"))["version"]
-            if serving != version:
-                raise ReplayError(f"the service at {url} serves {serving}; replay wants {version}")
-            return await ask_service(
-                client, cut, cases, prefix=prefix, at_once=at_once, just_now=just_now, tick=lambda: progress.advance(task)
-            )
+    async with connect(url, key, at_once) as client:
+        serving = (await send(client, "GET", "/v1/model"))["version"]
+        if serving != version:
+            raise ReplayError(f"the service at {url} serves {serving}; replay wants {version}")
+        with progress("replay: cases", len(cases), console, transient=True) as steps:
+            return await ask_service(client, cut, cases, prefix=prefix, at_once=at_once, just_now=just_now, tick=steps.advance)

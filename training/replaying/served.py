@@ -6,7 +6,6 @@ Shapes: B batch, C cases, L places of a list.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -20,6 +19,7 @@ from training.evaluation.cases import Cases
 from training.evaluation.evaluate import LIST, Answers, full_lists
 from training.evaluation.metrics import ranks_in_lists
 from training.evaluation.own_history import disliked_own_rows, targets_with_own
+from training.exporting.export import open_graph
 
 AT_A_TIME = 256
 PLAYS_AT_ONCE = 1 << 15
@@ -28,7 +28,7 @@ PLAYS_AT_ONCE = 1 << 15
 
 def answer_with(found: Artifact, cases: Cases) -> Answers:
     """Return the artifact's answer to each case. The rank of a target is its place in the list of `LIST` tracks."""
-    model, rank = _session(found.folder / artifact.MODEL), _session(found.folder / artifact.RANK)
+    model, rank = (open_graph(found.folder / name, threads=0) for name in (artifact.MODEL, artifact.RANK))
     long = found.manifest.long_history
     size = min(AT_A_TIME, max(1, PLAYS_AT_ONCE // long)) if long else AT_A_TIME
     batches = [
@@ -37,12 +37,6 @@ def answer_with(found: Artifact, cases: Cases) -> Answers:
     ]
     asked = (batch[:4] for batch in batches)  # ranks under the session mask are not computed
     return Answers(*(np.concatenate(column) for column in zip(*asked, strict=True)))
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _answer_batch(

@@ -12,7 +12,7 @@ from model.events import Entry
 from model.vocabulary import UNKNOWN
 from tests.training.logs import D, L, Late, Line, P, S, known_outcomes, late_lines, split_of
 from training.data.sequences import ranges
-from training.data.split import TEST, Split
+from training.data.split import TEST
 from training.evaluation.cases import select_cases
 
 
@@ -118,7 +118,7 @@ def test_cap_takes_the_same_cases_each_time() -> None:
 def test_taking_some_keeps_what_belongs_to_each() -> None:
     """A subset has the same cases, with their exclusions."""
     lines = [("u", "a", D, "train"), ("u", "b", D, "train"), ("v", "a", P, "test"), ("v", "b", P, "test")]
-    split = split_of([*lines[:2], ("u", "a", P, "test"), *lines[2:]])
+    split = split_of([*lines[:2], ("u", "new", D, "valid"), ("u", "a", P, "test"), *lines[2:]])
     cases = select_cases(split, TEST)
 
     some = cases.take(np.array([2, 0]))
@@ -128,6 +128,7 @@ def test_taking_some_keeps_what_belongs_to_each() -> None:
         set(),
         {split.vocabulary.row("a"), split.vocabulary.row("b")},
     ]
+    assert [some.disliked_unknown[case].tolist() for case in (0, 1)] == [[], [split.sequences.tracks.index("new")]]
 
 
 def test_ranges_stand_end_to_end() -> None:
@@ -181,11 +182,13 @@ def test_outcome_reported_late_is_not_known_before() -> None:
 
 
 def test_what_cases_know_agrees_with_going_through_the_log_entry_by_entry() -> None:
-    """Histories, kept entries and dislikes equal the plain definition, on 30 random logs with many late reports."""
-    random = Random(5)
-    for _ in range(30):
+    """Histories, kept entries and dislikes equal the plain definition, on 30 random logs with many late reports. In every
+    second log, rare tracks have no row.
+    """
+    random, without_row = Random(5), 0
+    for number in range(30):
         lines, late = late_lines(random)
-        split = split_of(lines, late=late)
+        split = split_of(lines, late=late, min_count=(1, 6)[number % 2])
         cases = select_cases(split, TEST)
         known = [known_outcomes(lines, late, entry) for entry in cases.entry.tolist()]
         read = [
@@ -207,15 +210,21 @@ def test_what_cases_know_agrees_with_going_through_the_log_entry_by_entry() -> N
         for length in (4, 30):
             own = cases.long_histories(length)
             assert [line[line > 0].tolist() for line in own.own_outcomes] == [outcomes[-length:] for outcomes in known]
+        disliked = [disliked_before(lines, late, entry) for entry in cases.entry.tolist()]
         assert [set(rows) - {0} for rows in cases.excluded().tolist()] == [
-            disliked_before(lines, late, entry, split) for entry in cases.entry.tolist()
+            {split.vocabulary.row(track) for track in tracks} - {UNKNOWN} for tracks in disliked
         ]
+        assert [{split.sequences.tracks[track] for track in cases.disliked_unknown[case]} for case in range(len(cases))] == [
+            {track for track in tracks if not split.vocabulary.knows(track)} for tracks in disliked
+        ]
+        without_row += len(cases.disliked_unknown.values)
         some = np.array([7, 2, 11])
         assert cases.take(some).encode(20).outcomes[:, -1].tolist() == [read[case][-1] if read[case] else 0 for case in some]
+    assert without_row > 100
 
 
-def disliked_before(lines: Sequence[Line], late: Sequence[Late], line: int, split: Split) -> set[int]:
-    """Return the rows that a listener dislikes when `line` begins. Each opinion counts from the time of its report."""
+def disliked_before(lines: Sequence[Line], late: Sequence[Late], line: int) -> set[str]:
+    """Return the tracks that a listener dislikes when `line` begins. Each opinion counts from the time of its report."""
     said = []
     for place, (user, track, outcome, _) in enumerate(lines):
         if user != lines[line][0]:
@@ -224,4 +233,4 @@ def disliked_before(lines: Sequence[Line], late: Sequence[Late], line: int, spli
         said.append((place + 1, 0, place, track, stages[0][1]))
         said += [(known_from, 1, place, track, after) for (known_from, _), (_, after) in pairwise(stages)]
     opinions = {track: outcome for known_from, _, _, track, outcome in sorted(said) if known_from <= line and outcome in (L, D)}
-    return {split.vocabulary.row(track) for track, outcome in opinions.items() if outcome is D} - {UNKNOWN}
+    return {track for track, outcome in opinions.items() if outcome is D}

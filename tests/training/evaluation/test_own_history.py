@@ -150,6 +150,27 @@ def test_disliked_own_tracks_have_rows_to_mask() -> None:
     assert [(rows - cases.size).tolist() for rows in disliked_own_rows(cases)] == [[1], [2], [2]]
 
 
+def test_disliked_own_tracks_are_found_once_for_all_batches() -> None:
+    """A batch reads what its cases know. It does not look for opinions in the whole log again."""
+    lines = [("u", "a", P, "train"), ("u", "x", D, "valid"), ("v", "y", D, "valid"), ("u", "a", P, "test")]
+    split = split_of([*lines[:2], lines[3], lines[2], ("v", "a", P, "test")])
+    cases = select_cases(split, TEST)
+    no_opinions = replace(split.sequences, outcome=np.full_like(split.sequences.outcome, P))
+    batch = replace(cases, split=replace(split, sequences=no_opinions)).take(slice(1, 2))
+
+    assert [(rows - cases.size).tolist() for rows in disliked_own_rows(batch)] == [[0]]
+
+
+def test_dislike_of_an_earlier_session_holds_for_an_unknown_track() -> None:
+    """As the service does, where histories end with the session too."""
+    split = split_of([("u", "a", P, "train"), ("u", "x", D, "valid"), ("u", "x", P, "test"), ("u", "a", P, "test")])
+    two = replace(split.sequences, offsets=np.array([0, 2, 4]), user=np.zeros(2, np.int32))
+    cases = select_cases(replace(split, sequences=two), TEST)
+
+    assert [own_unknown_names(cases, case) for case in (0, 1)] == [[], ["x"]]
+    assert [(rows - cases.size).tolist() for rows in disliked_own_rows(cases)] == [[], [0]]
+
+
 def test_a_copy_head_proposes_no_disliked_track_without_a_row() -> None:
     """As the service, which masks it by its id."""
     split = split_of([("u", "a", P, "train"), ("u", "x", D, "valid"), ("u", "y", P, "valid"), ("u", "x", P, "test")])
