@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-import httpx
+from tests.service.processes import client_of
 
 _ENDS = ("complete", "complete", "skip", "complete", "skip")
 
@@ -10,7 +10,8 @@ _ENDS = ("complete", "complete", "skip", "complete", "skip")
 def listen(url: str, *, listeners: int, tracks: int, key: str | None = None) -> None:
     """Let listeners play so many of the first proposals each, and skip two of five."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+    with client_of(url) as client:
+        client.headers.update(headers)
         for listener in range(listeners):
             name = f"made-up-{uuid4().hex[:8]}"
             for place in range(tracks):

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from service.store import embedded_valkey
 from tests.browser.listening import listen
 from tests.service import artifacts
-from tests.service.processes import free_port, process, stop, until
+from tests.service.processes import free_port, http, process, stop, until
 
 POINT_MS = 60_000
 """Long enough for the first point of a plot on a busy machine."""
@@ -92,8 +92,8 @@ def test_redis_dies_under_the_dashboard_and_then_the_service(page: Page, tmp_pat
             expect(page.locator("#notice")).to_contain_text("Redis cannot be used", timeout=POINT_MS)
             expect(page.locator("#redis")).to_have_text("out of reach")
 
-            with embedded_valkey.running(tmp_path):  # and back, at the same address
-                until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+            with embedded_valkey.running(tmp_path), http(port) as client:  # and back, at the same address
+                until(lambda: client.get("/readyz").status_code == 200)
                 expect(page.locator("#redis")).to_contain_text("ready", timeout=POINT_MS)
                 expect(page.locator("#notice")).to_be_hidden()
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from service.store import embedded_valkey
 from tests.service import artifacts
-from tests.service.processes import free_port, process, until
+from tests.service.processes import free_port, http, process, until
 
 QUEUE = "#queue li"
 
@@ -183,7 +183,7 @@ def test_redis_dies_and_comes_back_under_the_player(page: Page, tmp_path: Path) 
             expect(page.locator("#notice")).to_contain_text("Degraded")
             expect(page.locator(QUEUE)).not_to_have_count(0)
 
-            with embedded_valkey.running(tmp_path):  # it is back at the same address
-                until(lambda: httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200)
+            with embedded_valkey.running(tmp_path), http(port) as client:  # it is back at the same address
+                until(lambda: client.get("/readyz").status_code == 200)
                 page.click("text=Switch")
                 expect(page.locator("#notice")).to_be_hidden()

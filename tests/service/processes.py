@@ -1,16 +1,25 @@
 """Starts, queries and stops the service as a process."""
 
+import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
 
 import httpx
+
+Found = TypeVar("Found")
+
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of plain HTTP. By default httpx reads all certificates for each client, which takes 20 ms of processor time."""
 
 
 def free_port() -> int:
@@ -49,7 +58,8 @@ def process(*command: str, port: int, log: Path, **settings: object) -> Iterator
 def answers(port: int) -> bool:
     """Say whether a service answers at `port`."""
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        with http(port) as client:
+            return client.get("/healthz").status_code == 200
     except httpx.TransportError:
         return False
 
@@ -70,4 +80,27 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 
 def http(port: int) -> httpx.Client:
     """Return a client of the service at `port`."""
-    return httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+    return client_of(f"http://127.0.0.1:{port}")
+
+
+def of_each_worker(workers: int, log: Path, port: int, ask: Callable[[httpx.Client], Found]) -> list[Found]:
+    """Call `ask` with new connections until each worker has answered one. Returns all that it returned.
+
+    Which worker accepts a connection is up to the system. The service's JSON log says who answered.
+    """
+    mark, found = uuid4().hex, list[Found]()
+
+    def all_answered() -> bool:
+        with http(port) as client:
+            client.headers["x-request-id"] = mark
+            found.append(ask(client))
+        whole_lines = log.read_text().rpartition("\n")[0].splitlines()
+        return len({json.loads(line)["pid"] for line in whole_lines if mark in line}) == workers
+
+    until(all_answered)
+    return found
+
+
+def client_of(url: str) -> httpx.Client:
+    """Return a client of the service at an address of plain HTTP."""
+    return httpx.Client(base_url=url, timeout=30, verify=_NO_CERTIFICATES)

@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests.service import artifacts
 from tests.service.applications import NOW_MS, running
 from tests.service.fakes import MemorySessions, MemoryTakeDowns
-from tests.service.processes import free_port, http, process, until
+from tests.service.processes import free_port, http, of_each_worker, process, until
 
 
 @pytest.fixture
@@ -39,11 +39,15 @@ def test_every_worker_follows_current_and_no_request_fails(root: Path) -> None:
     def ask() -> None:
         while not stopped.is_set():
             try:
-                reply = httpx.get(f"http://127.0.0.1:{port}/v1/users/u/next")
-                reply.raise_for_status()
+                with http(port) as client:
+                    reply = client.get("/v1/users/u/next").raise_for_status()
                 versions.add(reply.json()["model"]["version"])
             except httpx.HTTPError as error:
                 faults.append(repr(error))
+
+    def all_answer(version: str) -> bool:
+        found = of_each_worker(2, root / "log", port, lambda client: client.get("/v1/model").json()["version"])
+        return set(found) == {version}
 
     settings = {"artifact": root / "current", "state_dir": root / "state", "workers": 2, "model_watch": 0.05}
     with process("-m", "service", port=port, log=root / "log", **settings):
@@ -52,22 +56,13 @@ def test_every_worker_follows_current_and_no_request_fails(root: Path) -> None:
         until(lambda: versions == {"v1"})
         switch(root, "v2")
         until(lambda: "v2" in versions)
-        until(lambda: all_answer(port, "v2"))
+        until(lambda: all_answer("v2"))
         switch(root, "v1")
-        until(lambda: all_answer(port, "v1"))
+        until(lambda: all_answer("v1"))
         stopped.set()
         asking.join()
 
     assert faults == []
-
-
-def all_answer(port: int, version: str) -> bool:
-    """Say whether twenty new connections, which almost certainly reach both workers, are answered by a version."""
-    found = set()
-    for _ in range(20):
-        with http(port) as client:
-            found.add(client.get("/v1/model").json()["version"])
-    return found == {version}
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux lists what a process has mapped")

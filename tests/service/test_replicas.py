@@ -14,17 +14,26 @@ from redis import Redis
 from model.versions import switch
 from service.store import embedded_valkey
 from tests.service import artifacts
-from tests.service.processes import free_port, http, process, until
+from tests.service.processes import free_port, http, of_each_worker, process, until
 
 BLOCKED = {"t4", "t5", "t6", "t7", "t9"}
 """What the take-downs of `take_down` keep out."""
 
 
-class Replicas(NamedTuple):
-    """Clients of two services, the Redis that they share, and the folder of their artifacts."""
+class Replica(NamedTuple):
+    """A service: a client of it, its port, its log, and the number of its workers."""
 
-    one: httpx.Client
-    other: httpx.Client
+    client: httpx.Client
+    port: int
+    log: Path
+    workers: int
+
+
+class Replicas(NamedTuple):
+    """Two services, the Redis that they share, and the folder of their artifacts."""
+
+    one: Replica
+    other: Replica
     redis: Redis
     root: Path
 
@@ -36,9 +45,9 @@ def replicas(tmp_path: Path) -> Iterator[Replicas]:
     artifacts.build(tmp_path, version="v1", catalogue=True)
     with ExitStack() as stack:
         url = stack.enter_context(embedded_valkey.running(tmp_path / "redis"))
-        clients = []
+        services = []
         for name, workers in (("one", 1), ("other", 2)):
-            port = free_port()
+            port, log = free_port(), tmp_path / f"{name}.log"
             settings = {
                 "artifact": tmp_path / "current",
                 "redis_url": url,
@@ -47,9 +56,10 @@ def replicas(tmp_path: Path) -> Iterator[Replicas]:
                 "state_dir": tmp_path / name,
                 "model_watch": 0.1,
             }
-            stack.enter_context(process("-m", "service", port=port, log=tmp_path / f"{name}.log", **settings))
-            clients.append(stack.enter_context(http(port)))
-        yield Replicas(clients[0], clients[1], stack.enter_context(Redis.from_url(url)), tmp_path)
+            stack.enter_context(process("-m", "service", port=port, log=log, **settings))
+            services.append(Replica(stack.enter_context(http(port)), port, log, workers))
+        one, other = services
+        yield Replicas(one, other, stack.enter_context(Redis.from_url(url)), tmp_path)
 
 
 @contextmanager
@@ -63,24 +73,24 @@ def frozen(redis: Redis) -> Iterator[None]:
         os.kill(number, signal.SIGCONT)
 
 
-def take_down(client: httpx.Client) -> None:
-    """Takes a track and an artist down."""
+def take_down(replica: Replica) -> None:
+    """Take a track and an artist down."""
     for end in ("tracks/t9", "artists/artist%201"):
-        client.put(f"/v1/blocks/{end}").raise_for_status()
+        replica.client.put(f"/v1/blocks/{end}").raise_for_status()
 
 
-def proposed(client: httpx.Client, user: str = "u") -> list[set[str]]:
-    """What eight new connections are proposed, so that every worker answers with near certainty: in each way to ask."""
-    found = []
-    for _ in range(8):
-        with httpx.Client(base_url=client.base_url, timeout=30) as new:
-            replies = [
-                new.get(f"/v1/users/{user}/next?count=40"),
-                new.post("/v1/next", json={"user_id": user, "candidates": list(artifacts.TRACKS), "count": 100}),
-                new.post("/v1/next", json={"history": [{"track_id": "t0"}], "count": 100}),
-            ]
-        found += [{track["track_id"] for track in reply.json()["tracks"]} for reply in replies]
-    return found
+def proposed(replica: Replica, user: str = "u") -> list[set[str]]:
+    """Return the tracks that every worker proposes, in each way to ask."""
+
+    def ask(new: httpx.Client) -> list[set[str]]:
+        replies = [
+            new.get(f"/v1/users/{user}/next?count=40"),
+            new.post("/v1/next", json={"user_id": user, "candidates": list(artifacts.TRACKS), "count": 100}),
+            new.post("/v1/next", json={"history": [{"track_id": "t0"}], "count": 100}),
+        ]
+        return [{track["track_id"] for track in reply.json()["tracks"]} for reply in replies]
+
+    return [tracks for found in of_each_worker(replica.workers, replica.log, replica.port, ask) for tracks in found]
 
 
 def keep_out(found: Sequence[set[str]], wanted: set[str] = BLOCKED) -> bool:
@@ -88,9 +98,9 @@ def keep_out(found: Sequence[set[str]], wanted: set[str] = BLOCKED) -> bool:
     return all(found) and not any(tracks & wanted for tracks in found)
 
 
-def ready(client: httpx.Client) -> bool:
-    """Whether a service finds everything in order."""
-    return client.get("/readyz").status_code == 200
+def ready(replica: Replica) -> bool:
+    """Say whether a service finds everything in order."""
+    return replica.client.get("/readyz").status_code == 200
 
 
 def test_take_down_holds_everywhere_whatever_happens(replicas: Replicas) -> None:
@@ -105,9 +115,9 @@ def test_take_down_holds_everywhere_whatever_happens(replicas: Replicas) -> None
     assert keep_out(at_once)
 
     with frozen(redis):
-        degraded = [one.get("/v1/users/u/next?count=40").json() for _ in range(2)]
+        degraded = [one.client.get("/v1/users/u/next?count=40").json() for _ in range(2)]
         switch(root, "v2")
-        until(lambda: {client.get("/v1/model").json()["version"] for client in (one, other)} == {"v2"})
+        until(lambda: {each.client.get("/v1/model").json()["version"] for each in (one, other)} == {"v2"})
         without_redis = [proposed(one), proposed(other)]
     with_new_model = [proposed(one), proposed(other)]
 
@@ -118,8 +128,8 @@ def test_take_down_holds_everywhere_whatever_happens(replicas: Replicas) -> None
     os.kill(redis.info()["process_id"], signal.SIGKILL)  # it is started again
     after_kill = [proposed(one), proposed(other)]
     until(lambda: ready(one) and ready(other))
-    listed = other.get("/v1/blocks").json()
-    other.delete("/v1/blocks/artists/artist%201").raise_for_status()
+    listed = other.client.get("/v1/blocks").json()
+    other.client.delete("/v1/blocks/artists/artist%201").raise_for_status()
     until(lambda: all("t4" in tracks for tracks in proposed(one)))
 
     assert all(map(keep_out, after_kill))
@@ -136,12 +146,13 @@ def test_forgotten_listener_is_forgotten_by_all_processes(replicas: Replicas) ->
         with frozen(redis):
             return proposed(other, "some%20listener")[::3]
 
-    for _ in range(8):  # new connections, so that both workers know the listener
-        with httpx.Client(base_url=other.base_url, timeout=30) as new:
-            new.post("/v1/events", json=event).raise_for_status()
-            new.put("/v1/users/some%20listener/blocks/tracks/t1").raise_for_status()
+    def tell(new: httpx.Client) -> None:
+        new.post("/v1/events", json=event).raise_for_status()
+        new.put("/v1/users/some%20listener/blocks/tracks/t1").raise_for_status()
+
+    of_each_worker(other.workers, other.log, other.port, tell)
     remembered = degraded()
-    one.delete("/v1/users/some%20listener").raise_for_status()
+    one.client.delete("/v1/users/some%20listener").raise_for_status()
     until(lambda: all(tracks >= {"t0", "t1"} for tracks in degraded()))
     values = [redis.dump(name) or b"" for name in redis.scan_iter()]
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from model.events import Event, EventType, HistoryRule, fold
 from tests.service import artifacts
-from tests.service.processes import free_port, process, until
+from tests.service.processes import client_of, free_port, process, until
 from training.__main__ import main
 from training.backfilling.backfill import backfill
 from training.backfilling.newest_events import Wanted
@@ -53,7 +53,8 @@ def imported(folder: Path, lines: list[str]) -> Log:
 
 def kept(url: str, user_id: str) -> dict[str, Any]:
     """All that the service stores about a listener."""
-    found: dict[str, Any] = httpx.get(f"{url}/v1/users/{quote(user_id, safe='')}/export").json()
+    with client_of(url) as client:
+        found: dict[str, Any] = client.get(f"/v1/users/{quote(user_id, safe='')}/export").json()
     return found
 
 

@@ -1,13 +1,15 @@
 """GET /v1/status: one reply with the state of the service."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from httpx import Client
 
 from model.artifact import Artifact
 from tests.service.applications import running
 from tests.service.fakes import BrokenSessions
-from tests.service.processes import free_port, http, process
+from tests.service.processes import free_port, of_each_worker, process
 
 
 def test_outcomes_count_for_the_model_that_proposed(artifact: Artifact, valkey: str) -> None:
@@ -80,17 +82,20 @@ def test_hours_are_bounded(artifact: Artifact, hours: str) -> None:
 
 def test_counts_are_of_all_workers(artifact: Artifact, tmp_path: Path) -> None:
     """Any worker gives the same reply: requests come from the metrics' files, outcomes from Redis."""
-    port = free_port()
+    port, log = free_port(), tmp_path / "log"
     settings = {"artifact": artifact.folder, "state_dir": tmp_path, "workers": 2}
-    with process("-m", "service", port=port, log=tmp_path / "log", **settings):
-        for number in range(20):
-            with http(port) as client:  # with a connection for each, so that all workers answer
-                proposal = client.get(f"/v1/users/u{number}/next", params={"count": 1}).json()
-                skip = {"event_id": f"e{number}", "user_id": f"u{number}", "track_id": proposal["tracks"][0]["track_id"]}
-                client.post("/v1/events", json=skip | {"type": "skip", "request_id": proposal["request_id"]})
-        with http(port) as client:
-            status = client.get("/v1/status").json()
 
-    [model] = status["outcomes"]
-    assert (model["skipped"], [rank["rank"] for rank in model["ranks"]]) == (20, ["1"])
-    assert [one["count"] for one in status["requests"] if one["route"] == "/v1/events"] == [20]
+    def skip_first(client: Client) -> None:
+        user = uuid4().hex
+        proposal = client.get(f"/v1/users/{user}/next", params={"count": 1}).json()
+        skip = {"event_id": user, "user_id": user, "track_id": proposal["tracks"][0]["track_id"], "type": "skip"}
+        client.post("/v1/events", json=skip | {"request_id": proposal["request_id"]})
+
+    with process("-m", "service", port=port, log=log, **settings):
+        skipped = len(of_each_worker(2, log, port, skip_first))
+        replies = of_each_worker(2, log, port, lambda client: client.get("/v1/status").json())
+
+    for status in replies:
+        [model] = status["outcomes"]
+        assert (model["skipped"], [rank["rank"] for rank in model["ranks"]]) == (skipped, ["1"])
+        assert [one["count"] for one in status["requests"] if one["route"] == "/v1/events"] == [skipped]
