@@ -87,8 +87,8 @@ def create_app(
     request_log = logs.RequestLog(settings.log_level, settings.log_format, log, pseudonyms(settings.log_user_key))
 
     def entrance(framework: ASGIApp) -> ASGIApp:
-        inner = FastPath(framework) if settings.fast_path else PathsAsSent(framework)
-        inside = RequestMiddleware(HeadAsGet(inner), metrics, request_log, [access])
+        routes = HeadAsGet(PathsAsSent(framework))
+        inside = RequestMiddleware(FastPath(routes) if settings.fast_path else routes, metrics, request_log, [access])
         return allow_origins(inside, settings.cors_origins) if settings.cors_origins else inside
 
     app = _Application(

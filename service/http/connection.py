@@ -13,7 +13,7 @@ No other server had all of this in November 2026:
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from http import HTTPStatus
 from typing import Any, cast
@@ -64,7 +64,6 @@ class Connection(HttpToolsProtocol):
         self._leaving = False  # after a refusal: discard all that arrives
         self._received = 0  # bytes of this message, without the chunk in which it began
         self._chunk = 0  # bytes that are parsed now
-        self._announced = 0
         self._refusal = (HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request")
         self._waiting: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._running: RequestResponseCycle | None = None
@@ -148,27 +147,21 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_message = self._in_head = True
-        self._received = self._announced = 0
+        self._received = 0
         self.deadline = self._after(self._limits.arrive)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
-            return  # a trailer
-        super().on_header(name, value)
-        if len(name) == 14 and name.lower() == b"content-length":
-            self._announced = int(value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self._received + self._chunk > self._limits.head_bytes and self._head_bytes() > self._limits.head_bytes:
             self._refusal = self._too_large()
             raise ValueError(self._refusal)
+        headers, self.headers = self.headers, []  # trailers go to a list that nobody reads
         busy = self._running is not None
         if busy and len(self.pipeline) >= self._limits.ahead:
             self._refusal = (HTTPStatus.TOO_MANY_REQUESTS, f"more than {self._limits.ahead} requests are sent ahead of replies")
             raise ValueError(self._refusal)
         overloaded = not busy and self._overloaded()
-        if overloaded and not any(name == b"origin" for name, _ in self.headers):
+        if overloaded and not any(name == b"origin" for name, _ in headers):
             self._refuse_in_passing()
             return
         self.idle_since, self.deadline = math.inf, self._after(self._limits.arrive)
@@ -178,7 +171,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         if overloaded:  # by a page of another origin: it can read a reply only with the application's CORS headers
             self._refuse_body(*_OVERLOAD)
-        elif self._announced > self._limits.body_bytes:
+        elif _announced(headers) > self._limits.body_bytes:
             self._refuse_body(*self._body_too_large())
         elif busy:
             self.flow.resume_reading()  # uvicorn pauses; but then the client could leave unnoticed
@@ -384,6 +377,14 @@ def _head(status: HTTPStatus, length: int, *, close: bool, wait_s: float = 0) ->
         *(["connection: close"] if close else []),
     ]
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _announced(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """Return the length of the body that a head announces, in bytes; 0 if it announces none."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value)
+    return 0
 
 
 def _scope(cycle: RequestResponseCycle) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class FastPath:
     """
 
     def __init__(self, framework: ASGIApp) -> None:
-        self._framework = PathsAsSent(framework)
+        self._framework = framework
         self._posts: dict[bytes, tuple[_Template, Callable[[Scope, State, bytes], Awaitable[bytes] | None]]] = {
             b"/v1/events": (_Template("/v1/events"), _post_events),
             b"/v1/next": (_Template("/v1/next"), _post_next),

@@ -86,8 +86,8 @@ def refused_by_server(scope: Scope, _: Mapping[bytes, bytes]) -> Response | None
 
 def refuse_encoded(_: Scope, headers: Mapping[bytes, bytes]) -> Response | None:
     """Refuse a request whose body is compressed, because the service decompresses nothing."""
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding == b"identity":
+    given = headers.get(b"content-encoding")
+    if given is None or (encoding := given.strip().lower()) == b"identity":
         return None
     detail = f"the body's Content-Encoding is {encoding.decode('latin-1')}; send it without one"
     return problems.problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept-Encoding": "identity"})

@@ -5,9 +5,7 @@ start. The worker that is asked adds them up. Histogram buckets go from a tenth 
 """
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -177,14 +175,9 @@ class Metrics:
         """Count requests that the server refused before they had a route."""
         self._requests_of("refused", "none", str(int(status))).inc(requests)
 
-    @contextmanager
-    def redis_timer(self, operation: str) -> Iterator[None]:
+    def redis_timer(self, operation: str) -> AbstractContextManager[object]:
         """Measure the duration of a round trip to Redis inside the `with` block. Failed round trips count too."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._redis_of(operation).observe(time.perf_counter() - started)
+        return self._redis_of(operation).time()
 
     def of_model(self, name: str, version: str, arm: str) -> "ModelMetrics":
         """Return the metrics of one model, and mark the model as in use."""

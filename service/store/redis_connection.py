@@ -114,8 +114,9 @@ class ServerClient:
 
     async def _check_role(self, replies: Sequence[Any]) -> None:
         """Raise and disconnect if a reply says that the server has become a replica. Other errors stay in the replies."""
-        if any(isinstance(reply, ResponseError) and "READONLY You can't write" in str(reply) for reply in replies):
-            await self._leave_replica()
+        for reply in replies:
+            if isinstance(reply, ResponseError) and "READONLY You can't write" in str(reply):
+                await self._leave_replica()
 
     async def _leave_replica(self) -> NoReturn:
         """Close the connection, so that the next request connects again.

@@ -1,6 +1,6 @@
 """POST /v1/events: a player reports events."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
@@ -15,6 +15,8 @@ from service.http.schemas import OneOrMany, PostedEvent, PostedEvents, Problem, 
 from service.state import Service, State
 
 router = APIRouter(tags=["events"])
+
+_NAMES = {type: type.name.lower() for type in EventType}
 
 
 @router.post(
@@ -52,14 +54,11 @@ async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State
     # Before the write: they stay out of a reply without Redis even if the write fails.
     service.masks.post(_masking(of_users, now_ms))
     recorded = await service.store.record(of_users)
-    results = Counter(
-        (event.type.name.lower(), "accepted" if new else "duplicate")
-        for user_id, events in of_users.items()
-        for event, new in zip(events, recorded[user_id], strict=True)
-    )
-    for (type, result), count in results.items():
-        service.metrics.events_of(type, result).inc(count)
-    accepted = sum(count for (_, result), count in results.items() if result == "accepted")
+    accepted, count = 0, service.metrics.events_of
+    for user_id, events in of_users.items():
+        for event, new in zip(events, recorded[user_id], strict=True):
+            accepted += new
+            count(_NAMES[event.type], "accepted" if new else "duplicate").inc()
     return encode({"accepted": accepted, "duplicates": len(told) - accepted})
 
 
