@@ -164,7 +164,13 @@ class BatchingScorer:
     async def _submit(self, history: RowHistory, rows: Sequence[int], count: int | None) -> Scored:
         if (gathering := together()) is not None:
             await all_ready()
-        return await self._add(history, rows, count, gathering).future
+        job = self._add(history, rows, count, gathering)
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            if not job.is_taken:
+                self._jobs.pop(job, None)  # so that it takes no other request's place in the queue
+            raise
 
     def _add(
         self, history: RowHistory, rows: Sequence[int], count: int | None, gathering: Gathering | None, *, behind: bool = False
@@ -310,7 +316,7 @@ class BatchingScorer:
         self._behind -= behind
         self._pace.answered(len(jobs) - behind)
         for job in jobs:
-            del self._jobs[job]
+            self._jobs.pop(job, None)
         for place, answer in answers.items():
             future = jobs[place].future
             if future.done():  # its client left while the batch ran, or it had waited too long

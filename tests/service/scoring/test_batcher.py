@@ -266,7 +266,7 @@ async def test_full_queue_refuses_at_once() -> None:
 
 
 async def test_request_whose_client_has_gone_costs_nothing() -> None:
-    """A cancelled request in the queue never reaches the graph, and its place is free again."""
+    """A cancelled request in the queue never reaches the graph, and its place is free at once, while the model still runs."""
     runner = GatedRunner(is_open=False)
     async with scorer(runner, queue_limit=3) as batching:
         first = asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1))
@@ -276,11 +276,12 @@ async def test_request_whose_client_has_gone_costs_nothing() -> None:
         for ask in gone:
             ask.cancel()
         await asyncio.gather(*gone, return_exceptions=True)
+        others = [asyncio.create_task(batching.best(RowHistory([2], [1]), [], 1)) for _ in range(2)]
+        await handed_over()
         runner.gate.set()
-        await first
-        await batching.best(RowHistory([2], [1]), [], 1)
+        await asyncio.gather(first, *others)
 
-    assert runner.batches == [1, 1]
+    assert runner.batches == [1, 2]
 
 
 async def test_request_that_waited_too_long_is_refused_unscored() -> None:
