@@ -20,14 +20,14 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from service.errors import StoreUnavailableError
 from service.observing.logs import Trouble
 from service.observing.outcomes import OUTCOMES, ProposalOutcome
 from service.repeating import repeat
 from service.store.connections import RedisClient
-from service.store.redis_connection import Command, refused
+from service.store.redis_connection import Command, checked
 from service.store.scripts import Script, run_script
 
 HOUR_MS = 60 * 60 * 1000
@@ -132,11 +132,7 @@ class OutcomeCounters:
         ]
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        replies = await self._client.run(commands)
-        for reply in replies:
-            if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and "WRONGTYPE" not in str(reply):
-                raise refused(reply)
-        return replies
+        return checked(await self._client.run(commands), "WRONGTYPE")
 
 
 def key_of(received_ms: int) -> str:

@@ -103,9 +103,7 @@ class ServerClient:
         """
         replies = await self.pipeline([("MULTI",), ("SET", key, "", "PX", 1), ("DISCARD",)])
         await self._check_role(replies)
-        for reply in replies:
-            if isinstance(reply, ResponseError):
-                raise refused(reply)
+        checked(replies)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -153,6 +151,17 @@ class ServerClient:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def checked(replies: list[Any], *passing: str) -> list[Any]:
+    """Return the replies. Raises StoreUnavailableError if one is an error, unless it says that a script is unknown, or its text
+    has one of `passing`.
+    """
+    for reply in replies:
+        is_error = isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError)
+        if is_error and not any(text in str(reply) for text in passing):
+            raise refused(reply) from reply
+    return replies
 
 
 def refused(reply: ResponseError) -> StoreUnavailableError:

@@ -30,7 +30,7 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ResponseError
 
 from model.events import AHEAD_MS, Event, EventType, History, HistoryRule, Outcome, fold, fold_recent
 from model.long_history import NO_PAST, Past
@@ -53,7 +53,7 @@ from service.store.formats import (
 )
 from service.store.outcome_counters import OutcomeCounters, field_of, key_of
 from service.store.past import UnreadableError, unpack_past
-from service.store.redis_connection import Command, refused
+from service.store.redis_connection import Command, checked
 from service.store.scripts import Call, Script, run_script
 from service.store.stored import KINDS, Stored, commands_to_export, stored_of, text_of
 
@@ -295,7 +295,7 @@ class RedisSessions:
         holds no hash.
         """
         try:
-            return [_checked(reply) for reply in await self._client.run(commands)]
+            return checked(await self._client.run(commands), "WRONGTYPE")
         except StoreUnavailableError as error:
             self._trouble(error)
             raise
@@ -325,10 +325,3 @@ def _with_private(disliked: frozenset[str], events: Sequence[Event], history: Hi
     said = {track_id: outcome for track_id, outcome in history.opinions(now_ms).items() if track_id in tracks}
     liked = {track_id for track_id, outcome in said.items() if outcome is Outcome.LIKED}
     return (disliked - liked) | (said.keys() - liked)
-
-
-def _checked(reply: Any) -> Any:
-    # Out of memory, read-only replica, loading: not the caller's fault.
-    if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError) and not str(reply).startswith("WRONGTYPE"):
-        raise refused(reply) from reply
-    return reply

@@ -10,12 +10,10 @@ import secrets
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from redis.exceptions import NoScriptError, ResponseError
-
 from service.blocks import NO_BLOCKS, Block, Blocks, read_block
 from service.store.connections import RedisClient
 from service.store.formats import pack_block
-from service.store.redis_connection import Command, refused
+from service.store.redis_connection import Command, checked
 from service.store.scripts import Script, run_script
 
 KEY = "nexttrack:blocks"
@@ -79,8 +77,4 @@ class RedisTakeDowns:
         return bool(room)
 
     async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        replies = await self._client.run(commands)
-        for reply in replies:
-            if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError):
-                raise refused(reply)
-        return replies
+        return checked(await self._client.run(commands))

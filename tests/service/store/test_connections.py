@@ -12,12 +12,14 @@ from uuid import uuid4
 
 import pytest
 from redis import Redis
+from redis.exceptions import NoScriptError, ResponseError
 
 from model.events import Event, EventType, HistoryRule
 from service.errors import StoreUnavailableError
 from service.settings import Settings
 from service.store import embedded_valkey, redis_connection
 from service.store.connections import RedisClient, connect
+from service.store.redis_connection import checked
 from service.store.sessions import RedisSessions
 from tests.service.applications import NOW_MS
 
@@ -173,6 +175,17 @@ async def test_reply_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         await client.run([("GET", "key")])
     await client.close()
     server.close()
+
+
+def test_error_of_redis_is_raised_unless_the_caller_expects_it() -> None:
+    """An unknown script is loaded by `run_script`, so it is no refusal. The error for clients does not show what Redis said."""
+    replies = [b"1", NoScriptError("NOSCRIPT No matching script"), ResponseError("WRONGTYPE Operation against a key")]
+
+    assert checked(replies, "WRONGTYPE") == replies
+    with pytest.raises(StoreUnavailableError, match="Redis refused the request"):
+        checked(replies)
+    with pytest.raises(StoreUnavailableError, match="Redis refuses writes"):
+        checked([ResponseError("OOM command not allowed")], "WRONGTYPE")
 
 
 async def test_refused_command_harms_no_other(valkey: str) -> None:
