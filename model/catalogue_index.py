@@ -40,6 +40,11 @@ class NameIndex:
         """Return the number of a row's name. `NO_NAME` if it has none, for padding, and for rows after the last one."""
         return self._numbers[row] if row < len(self._numbers) else NO_NAME
 
+    def label(self, row: int) -> int | None:
+        """Return the number of a row's name; None if it has none."""
+        number = self.number(row)
+        return None if number == NO_NAME else number
+
     def number_of(self, name: str) -> int:
         """Return the number of a name; `NO_NAME` if no row has this name."""
         return self._names.get(name, NO_NAME)
@@ -56,7 +61,7 @@ class NameIndex:
     def others(self, row: int) -> Int32s:
         """Return all rows with the same name as a row, including this row, int32 [n]; empty if it has no name."""
         number = self.number(row)
-        return self._order[:0] if number == NO_NAME else self._order[self._starts[number] : self._starts[number + 1]]
+        return self._order[:0] if number == NO_NAME else self.rows_of(number)
 
 
 @dataclass(frozen=True, slots=True)

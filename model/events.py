@@ -19,6 +19,9 @@ from itertools import groupby
 from operator import eq, itemgetter
 from typing import Any, Literal, NamedTuple
 
+KEPT_EVENTS, KEPT_OPINIONS = 256, 1_000
+"""The newest events of a listener, and the tracks whose newest like or dislike is kept, by the service's default."""
+
 LATE_MS = 24 * 60 * 60 * 1000
 """An event that the service received later than this after it happened is a late report. It revives no session."""
 

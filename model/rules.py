@@ -11,14 +11,37 @@ Tracks are numbered by rank: 0 is the track with the best score.
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
+
+from model.catalogue_index import NameIndex
 
 NOVELTY_SCALE = 2.0
 """The exponent of `novelty_shift`."""
 POOL = 100
 """How many ranks below the list may be drawn."""
+MOST_SCORED = 5_000
+"""Where tracks have to be spaced, a list is made of at most so many of the best ones."""
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListRules:
+    """The rules that decide which tracks are in a list, and in which order. The fields have their names in the HTTP API."""
+
+    artist_gap: int = 0
+    album_gap: int = 0
+    """No artist and no album twice within so many tracks, counting the tracks just played."""
+    not_heard_days: float = 0.0
+    """Leave out what this listener heard within so many days."""
+    replay: bool = False
+    """Whether tracks played in this session may be proposed."""
+    novelty: float = 0.0
+    """From -1, familiar tracks only, to 1, new ones only."""
+    explore: float = 0.0
+    """The share of places for less certain tracks."""
 
 
 class Spacing(NamedTuple):
@@ -75,6 +98,13 @@ def arrange(size: int, count: int, spacings: Sequence[Spacing], draw: Draw | Non
         board.put(one.rank, place)
         placed.append(one)
     return placed
+
+
+def spacing(size: float, index: NameIndex, rows: Sequence[int], just_played: Iterable[int] = ()) -> Spacing:
+    """Return the rule that no name of `index` occurs twice within `size` tracks. `rows` has the row of each rank, and
+    `just_played` the rows of the tracks just played, the newest last.
+    """
+    return Spacing(size, lambda rank: index.label(rows[rank]), [index.label(row) for row in just_played])
 
 
 def exploring(scores: Sequence[float], count: int, share: float, random: Random) -> Draw | None:

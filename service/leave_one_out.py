@@ -8,9 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from model.artifact import Artifact
-from model.catalogue_index import NO_NAME
 from model.events import Entry
-from model.vocabulary import UNKNOWN
 from service.encoder import HistoryEncoder
 from service.errors import UnavailableError
 from service.explanations import REFERENCE, Explanation, explain, tracks_to_leave_out, without
@@ -40,8 +38,7 @@ class Explainer:
             histories.append(self._encoder.encode(some, session, now_ms))
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
-        unknown = set(histories[0].unknown)
-        known = [one for one in track_ids if one in unknown or self._vocabulary.knows(one)]
+        known = self._ranking.scorable(histories[0], track_ids)
         if not known:
             return {}
         try:
@@ -60,6 +57,5 @@ class Explainer:
         }
 
     def _same_artist(self, one: str, other: str) -> bool:
-        rows = self._vocabulary.row(one), self._vocabulary.row(other)
-        numbers = [self._artists.number(row) for row in rows if row != UNKNOWN]
-        return len(numbers) == 2 and numbers[0] == numbers[1] != NO_NAME
+        artist, of_other = map(self._artists.label, self._vocabulary.rows([one, other]))
+        return artist is not None and artist == of_other

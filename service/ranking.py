@@ -12,7 +12,7 @@ import numpy as np
 
 from model.artifact import Artifact
 from model.rules import novelty_shift
-from model.vocabulary import UNKNOWN, Vocabulary
+from model.vocabulary import UNKNOWN
 from service.blocks import Blocked
 from service.encoder import EncodedHistory
 from service.look_up import SLICE, known_rows
@@ -74,13 +74,6 @@ def _reordered(ranked: Ranked, order: Sequence[int], scores: Sequence[float]) ->
     )
 
 
-def _row(vocabulary: Vocabulary, history: EncodedHistory, track_id: str) -> int:
-    row = vocabulary.row(track_id)
-    if row == UNKNOWN and track_id in history.unknown:
-        return len(vocabulary) + history.unknown.index(track_id)
-    return row
-
-
 class Ranking:
     """Ranks tracks with one artifact's scorer."""
 
@@ -109,7 +102,6 @@ class Ranking:
         """Return all candidates that are not blocked, best first. Candidates that the model does not know come last, in the
         given order.
         """
-        local = {track_id: len(self._vocabulary) + place for place, track_id in enumerate(history.unknown)}
         allowed: list[str] = []
         rows: list[int] = []
         scores: list[float] = []
@@ -119,7 +111,7 @@ class Ranking:
             if not asked:
                 await asyncio.sleep(0)
                 continue
-            some = [local.get(track_id) or self._vocabulary.row(track_id) for track_id in asked]
+            some = self._rows(history, asked)
             scored = await self._scorer.rank(history.rows, some)
             allowed += asked
             rows += some
@@ -161,7 +153,7 @@ class Ranking:
         To lower the heard tracks, as many more tracks are fetched. To raise them, they are ranked separately, beside the best
         other tracks.
         """
-        fall, heard = novelty_shift(novelty), self._rankable(history, heard, masked)
+        fall, heard = novelty_shift(novelty), sorted(self.scorable(history, [one for one in heard if one not in masked]))
         if fall >= 0:
             return shifted(await self.best(history, masked, blocked, count + len(heard)), frozenset(heard), fall)
         familiar = self.rank(history, heard, blocked)
@@ -170,10 +162,11 @@ class Ranking:
         others, own = await asyncio.gather(self.best(history, {*masked, *heard}, blocked, count), familiar)
         return shifted(joined(own, others), frozenset(heard), fall)
 
-    def _rankable(self, history: EncodedHistory, track_ids: Collection[str], masked: Collection[str]) -> Sequence[str]:
-        """Return those of `track_ids` that are not masked and can be scored, sorted."""
-        unknown = set(history.unknown)
-        return sorted(one for one in track_ids if one not in masked and (one in unknown or self._vocabulary.knows(one)))
+    def scorable(self, history: EncodedHistory, track_ids: Sequence[str]) -> list[str]:
+        """Return those of `track_ids` that the model can score after a history, in order: tracks with a row, and the listener's
+        own tracks.
+        """
+        return [one for one, row in zip(track_ids, self._rows(history, track_ids), strict=True) if row != UNKNOWN]
 
     async def compare(
         self, histories: Sequence[EncodedHistory], track_ids: Sequence[str], reference: Sequence[int]
@@ -183,8 +176,7 @@ class Ranking:
 
         A track that is unknown to the model and not in the history scores -inf.
         """
-        known = self._vocabulary
-        rows = [[_row(known, history, track_id) for track_id in track_ids] for history in histories]
+        rows = [self._rows(history, track_ids) for history in histories]
         scored = await self._scorer.rank_each([history.rows for history in histories], [[*some, *reference] for some in rows])
         compared = []
         for some, found in zip(rows, scored, strict=True):
@@ -192,6 +184,14 @@ class Ranking:
             scores = zip(some, found.scores, strict=False)
             compared.append([-math.inf if row == UNKNOWN else score - level for row, score in scores])
         return compared
+
+    def _rows(self, history: EncodedHistory, track_ids: Sequence[str]) -> list[int]:
+        """Return the rows of tracks. The listener's own unknown tracks have rows after the vocabulary's last one, in order."""
+        rows = self._vocabulary.rows(track_ids)
+        if not history.unknown or UNKNOWN not in rows:
+            return rows
+        own = {track_id: row for row, track_id in enumerate(history.unknown, len(self._vocabulary))}
+        return [own.get(one, UNKNOWN) if row == UNKNOWN else row for one, row in zip(track_ids, rows, strict=True)]
 
     def _named(self, rows: Sequence[int], unknown: Sequence[str]) -> list[str]:
         """Return the track ids of rows. Rows after the vocabulary's last one stand for the listener's `unknown` tracks, in

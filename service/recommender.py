@@ -18,7 +18,7 @@ from typing import Literal
 
 from model.artifact import Artifact
 from model.events import Entry, History, Outcome, Span, entry_of
-from model.rules import POOL, arrange, exploring, novelty_shift
+from model.rules import MOST_SCORED, POOL, arrange, exploring, novelty_shift
 from service.blocks import Blocked, Blocks, read_block
 from service.encoder import EncodedHistory, HistoryEncoder
 from service.errors import ScorerUnavailableError, StoreUnavailableError
@@ -32,9 +32,9 @@ from service.store.sessions import Remembered, SessionStore
 from service.take_downs import TakeDowns
 
 SPARE = (5, 50)
-"""Where tracks have to be spaced, so many times the wanted ones are scored, and more only if these are too few."""
-MOST_SCORED = 5_000
-"""The last try. A reply is shorter if so many tracks do not hold enough that may stand in it."""
+"""Where tracks have to be spaced, so many times the wanted ones are scored, and at last `MOST_SCORED`, if these are too
+few.
+"""
 
 _SKIPPED, _LIKED = Outcome.SKIPPED, Outcome.LIKED  # looking up an enum's member is slow
 

@@ -9,21 +9,19 @@ It knows neither HTTP nor Redis nor ONNX.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from model.artifact import Artifact
-from model.catalogue_index import NO_NAME, NameIndex
+from model.catalogue_index import NameIndex
 from model.long_history import heard_since
-from model.rules import Spacing
+from model.rules import DAY_MS, ListRules, Spacing, spacing
 from service.settings import Settings
 from service.store.recent_masks import Masks
 from service.store.sessions import Remembered
 
 LIST_END = 1_000
 """A gap that no list reaches."""
-DAY_MS = 24 * 60 * 60 * 1000
 
 
 class AskedRules(TypedDict, total=False):
@@ -38,21 +36,13 @@ class AskedRules(TypedDict, total=False):
     explain: bool | None
 
 
+_NAMES = tuple(AskedRules.__annotations__)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
+class Rules(ListRules):
     """All rules of one reply, from the request and the settings."""
 
-    artist_gap: int = 0
-    album_gap: int = 0
-    """No artist and no album twice within so many tracks, counting the tracks just played."""
-    not_heard_days: float = 0.0
-    """Leave out what this listener heard within so many days."""
-    replay: bool = False
-    """Whether tracks played in this session may be proposed."""
-    novelty: float = 0.0
-    """From -1, familiar tracks only, to 1, new ones only."""
-    explore: float = 0.0
-    """The share of places for less certain tracks."""
     explain: bool = False
     """Whether the reply says why each track is in it."""
 
@@ -96,6 +86,11 @@ def masked(rules: Rules, masks: Masks, exclude: Sequence[str], remembered: Remem
     return {*masks.skipped, *masks.disliked, *exclude, *heard, *(() if rules.replay else masks.played)}
 
 
+def asked_rules(body: object) -> AskedRules:
+    """Return the rules that a parsed body sets, from its attributes of the same names."""
+    return cast("AskedRules", {name: value for name in _NAMES if (value := getattr(body, name)) is not None})
+
+
 class Spacings:
     """Makes the constraints that keep tracks of one artist, album or recording apart in a list. A list has each recording
     once.
@@ -110,7 +105,7 @@ class Spacings:
         if not len(recordings):
             return found
         known = self._vocabulary.known_rows(found)
-        return found.union(*(self._vocabulary.named(recordings.others(row).tolist()) for row in known))
+        return found.union(self._vocabulary.named({other for row in known for other in recordings.others(row).tolist()}))
 
     def matter(self, rules: Rules) -> bool:
         """Return whether any gap applies. If not, a list is just the best tracks."""
@@ -123,8 +118,7 @@ class Spacings:
         found = []
         for size, index in self._sizes(rules):
             played = [] if index is self._index.recordings else just_played[1 - size :]  # `masked` decides on replays
-            before = [_label(index, self._vocabulary.row(track_id)) for track_id in played]
-            found.append(Spacing(size, partial(_label_of_rank, index, rows), before))
+            found.append(spacing(size, index, rows, self._vocabulary.rows(played)))
         return found
 
     def _sizes(self, rules: Rules) -> list[tuple[int, NameIndex]]:
@@ -132,12 +126,3 @@ class Spacings:
         index = self._index
         gaps = ((rules.artist_gap, index.artists), (rules.album_gap, index.albums), (LIST_END, index.recordings))
         return [(size, index) for size, index in gaps if size > 1 and len(index)]
-
-
-def _label_of_rank(index: NameIndex, rows: Sequence[int], rank: int) -> int | None:
-    return _label(index, rows[rank])
-
-
-def _label(index: NameIndex, row: int) -> int | None:
-    number = index.number(row)
-    return None if number == NO_NAME else number

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from model.events import KEPT_EVENTS, KEPT_OPINIONS
 from service.http.access import keys
 from service.store.connections import check
 
@@ -126,13 +127,13 @@ class Settings(BaseSettings):
     )
 
     history_events: int = Field(
-        256, ge=1, description="newest events kept of a listener; what was skipped before them may come again"
+        KEPT_EVENTS, ge=1, description="newest events kept of a listener; what was skipped before them may come again"
     )
     long_history: int = Field(
         1_000, ge=0, le=10_000, description="plays kept of a listener beyond these events, for a copy head; 0 keeps none"
     )
     history_ttl: Positive = Field(timedelta(days=30), description="how long they are kept after the last one")
-    opinions: int = Field(1_000, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")
+    opinions: int = Field(KEPT_OPINIONS, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")
     blocks: int = Field(1_000, ge=1, le=10_000, description="most tracks, artists and albums that a listener may block")
     opinions_ttl: Positive = Field(
         timedelta(days=365), description="how long likes, dislikes and blocks are kept after the last event"

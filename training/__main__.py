@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from model.artifact import ArtifactError
+from model.events import KEPT_EVENTS, KEPT_OPINIONS
 from training.errors import TrainingError
 from training.import_help import import_help
 
@@ -161,12 +162,16 @@ def _service_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one.add_argument("log", type=Path, metavar="LOG", help="a folder that `import` wrote")
     _add_service(one)
     one.add_argument(
-        "--newest", type=_positive, default=256, metavar="N", help="number of newest events of each listener (%(default)s)"
+        "--newest",
+        type=_positive,
+        default=KEPT_EVENTS,
+        metavar="N",
+        help="number of newest events of each listener (%(default)s)",
     )
     one.add_argument(
         "--opinions",
         type=_positive,
-        default=1_000,
+        default=KEPT_OPINIONS,
         metavar="N",
         help="number of liked or disliked tracks of each listener (%(default)s)",
     )

@@ -9,7 +9,7 @@ test compares the two.
 import re
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from model.events import Event, EventType, Outcome
 from service.http.schemas import ID_BYTES, MAX_EVENTS, MAX_LISTED, milliseconds
 from service.recommender import Query
-from service.rules import AskedRules
+from service.rules import asked_rules
 
 if TYPE_CHECKING:
     _Id = str
@@ -73,7 +73,6 @@ class _Next(Struct, forbid_unknown_fields=True, frozen=True):
 _event = msgspec.json.Decoder(_Event).decode
 _events = msgspec.json.Decoder(_Events).decode
 _next = msgspec.json.Decoder(_Next).decode
-_RULES = tuple(AskedRules.__annotations__)
 _TYPES = {type.name.lower(): type for type in EventType}
 _OUTCOMES = {outcome.name.lower(): outcome for outcome in Outcome}
 
@@ -116,8 +115,7 @@ def read_next(body: bytes) -> Asked | None:
     plays = None
     if asked.history is not None:
         plays = [(entry.track_id, _OUTCOMES[entry.outcome]) for entry in asked.history]
-    rules = cast("AskedRules", {name: value for name in _RULES if (value := getattr(asked, name)) is not None})
-    query = Query(count=asked.count, exclude=asked.exclude, candidates=asked.candidates, rules=rules)
+    query = Query(count=asked.count, exclude=asked.exclude, candidates=asked.candidates, rules=asked_rules(asked))
     return Asked(asked.user_id, plays, query)
 
 

@@ -42,5 +42,5 @@ class Shadow:
                 self._metrics.shadow_left_out.inc()
                 return
         if other.source == "model":
-            shared = {track_id for track_id, _ in served.tracks} & {track_id for track_id, _ in other.tracks}
+            shared = {*served.track_ids} & {*other.track_ids}
             self._metrics.shadow_overlap_of(model.version).observe(len(shared) / len(served.tracks))

@@ -60,36 +60,36 @@ class RecentMasks:
     def post(self, events: Mapping[str, Sequence[Event]]) -> None:
         """Add the masks that follow from events, by user id. Call it before the events are written to the store."""
         for user_id, of_user in events.items():
-            listener = self._take(user_id)
+            listener = self._take(digest := digest_of(user_id))
             listener.posted_at = self._clock()
             for event in of_user:
                 self._note(listener, event)
-            self._keep(user_id, listener)
+            self._keep(digest, listener)
 
     def block(self, user_id: str, block: Block) -> None:
         """Add a block. Call it before the block is written to the store."""
-        listener = self._take(user_id)
+        listener = self._take(digest := digest_of(user_id))
         listener.posted_at = self._clock()
         listener.blocks = _add(listener.blocks, str(block))
-        self._keep(user_id, listener)
+        self._keep(digest, listener)
 
     def unblock(self, user_id: str, block: Block) -> None:
         """Remove a block."""
-        listener = self._take(user_id)
+        listener = self._take(digest := digest_of(user_id))
         listener.blocks = listener.blocks.replace(f"\n{block}\n", "\n")
-        self._keep(user_id, listener)
+        self._keep(digest, listener)
 
     def read(self, user_id: str, masks: Masks) -> None:
         """Update a listener's masks after a read of the store.
 
         They replace the known masks. But if an event was posted so recently that the read may have missed it, both are united.
         """
-        listener = self._take(user_id)
+        listener = self._take(digest := digest_of(user_id))
         texts = map(_join, masks)
         if self._clock() - listener.posted_at <= self._settled_s:
             texts = map(_unite, listener.texts, texts)
         listener.skipped, listener.played, listener.disliked, listener.blocks = texts
-        self._keep(user_id, listener)
+        self._keep(digest, listener)
 
     def of(self, user_id: str) -> Masks:
         """Return the known masks of a listener; empty ones if this process knows none."""
@@ -123,19 +123,18 @@ class RecentMasks:
             listener.skipped = _add(listener.skipped, track_id)
         listener.played = _add(listener.played, track_id)
 
-    def _take(self, user_id: str) -> "_Listener":
+    def _take(self, digest: bytes) -> "_Listener":
         """Remove and return a listener's masks, or return new ones. `_keep` puts them back as the most recent ones."""
-        listener = self._listeners.pop(digest_of(user_id), None)
+        listener = self._listeners.pop(digest, None)
         if listener is None:
             return _Listener()
         self._bytes -= listener.bytes
         return listener
 
-    def _keep(self, user_id: str, listener: "_Listener") -> None:
+    def _keep(self, digest: bytes, listener: "_Listener") -> None:
         if not any(len(text) > 1 for text in listener.texts):
             return
         listener.seen_at = now = self._clock()
-        digest = digest_of(user_id)
         listener.bytes = _ENTRY_BYTES + sum(map(sys.getsizeof, (digest, *listener.texts)))
         self._listeners[digest] = listener
         self._bytes += listener.bytes

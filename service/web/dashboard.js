@@ -1,7 +1,7 @@
 // The dashboard: asks for the service's status again and again, and changes what the page says where it differs.
 
 import { call } from "/web/api.js";
-import { clock, fill, plot, say } from "/web/plots.js";
+import { fill, plot, say } from "/web/plots.js";
 import { $, element, showNotice } from "/web/view.js";
 
 const EVERY_MS = 5000;

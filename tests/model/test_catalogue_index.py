@@ -30,6 +30,7 @@ def test_rows_that_are_no_tracks_have_no_name() -> None:
     index, nothing = NameIndex(["a", None]), CatalogueIndex.of(None)
 
     assert [index.number(row) for row in (0, 1, 2, 3, 4, 900)] == [NO_NAME, NO_NAME, 0, NO_NAME, NO_NAME, NO_NAME]
+    assert [index.label(row) for row in (0, 1, 2, 3, 4, 900)] == [None, None, 0, None, None, None]
     assert index.number_of("b") == nothing.artists.number_of("a") == nothing.artists.number(FIRST) == NO_NAME
     assert not len(nothing.albums)
 

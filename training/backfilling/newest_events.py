@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from model.events import KEPT_EVENTS, KEPT_OPINIONS
+
 COLUMNS = ("user_id", "track_id", "at_ms", "type", "played_ms", "track_ms", "session_id")
 _SLICE = 200_000  # events read at a time
 
@@ -17,8 +19,8 @@ _SLICE = 200_000  # events read at a time
 class Wanted:
     """How many events to keep of each listener, and of how many tracks the newest like or dislike."""
 
-    events: int = 256
-    opinions: int = 1_000
+    events: int = KEPT_EVENTS
+    opinions: int = KEPT_OPINIONS
 
 
 def newest_events(

@@ -1,16 +1,15 @@
 """Measures what each rule of the service does to a ranker's lists: to hits, to refused tracks, and to the share of the
 catalogue.
 
-A list is made as the service makes it. Tracks played in the session are masked, unless the rule allows them. The service
-remembers the listener's newest `KEPT` plays. The functions of `model.rules` order the list. If the catalogue knows releases of
-one recording, a list has each recording once, and masks reach all of its releases.
+A list is made as the service makes it. Tracks played in the session are masked, unless the rule allows them. The listener's
+newest `KEPT_EVENTS` plays count as heard. The functions of `model.rules` order the list. If the catalogue knows releases of one
+recording, a list has each recording once, and masks reach all of its releases.
 
 Shapes: C cases, V rows, W rows and request-local rows, L places of a list.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import NamedTuple
 
@@ -19,9 +18,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from model.catalogue_index import NO_NAME, CatalogueIndex, NameIndex
-from model.events import Outcome
-from model.rules import POOL, Spacing, arrange, exploring, novelty_shift
+from model.catalogue_index import CatalogueIndex, NameIndex
+from model.events import KEPT_EVENTS, Outcome
+from model.rules import DAY_MS, MOST_SCORED, POOL, ListRules, arrange, exploring, novelty_shift, spacing
 from model.vocabulary import FIRST
 from training.data.sequences import Bools, Int64s
 from training.evaluation.cases import Cases
@@ -30,23 +29,11 @@ from training.evaluation.metrics import Floats, catalogue_coverage
 from training.evaluation.own_history import rows_of_entries, targets_with_own
 from training.progress import progress
 
-KEPT = 256
-"""Plays of a listener that count as heard: the service's default."""
-TRIED = 5_000
-"""Tracks of which a list is made at most, as in the service."""
-DAY_MS = 24 * 60 * 60 * 1000
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rule:
-    """Values of the rules that a request may set. The fields have their names in the HTTP API."""
+class Rule(ListRules):
+    """The rules under which lists are measured."""
 
-    artist_gap: int = 0
-    album_gap: int = 0
-    not_heard_days: float = 0.0
-    replay: bool = False
-    novelty: float = 0.0
-    explore: float = 0.0
     every_release: bool = False
     """Whether releases of one recording are separate tracks. No request can ask for this: it shows what the service does."""
 
@@ -132,7 +119,8 @@ def print_effects(name: str, found: Sequence[Effect], console: Console) -> None:
 
 def describe(rule: Rule) -> str:
     """Return the rule as a query string of the API; `none` if it has the default values only."""
-    changed = [f"{name}={getattr(rule, name)}" for name in Rule.__slots__ if getattr(rule, name) != getattr(Rule(), name)]
+    values = {one.name: getattr(rule, one.name) for one in fields(rule)}
+    changed = [f"{name}={value}" for name, value in values.items() if value != getattr(Rule(), name)]
     return "&".join(changed).replace("True", "true") or "none"
 
 
@@ -164,7 +152,7 @@ def _listened(cases: Cases, case: int, width: int) -> _Listened:
     only.
     """
     sequences, first, entry = cases.split.sequences, int(cases.first[case]), int(cases.entry[case])
-    places = np.arange(max(first, entry - KEPT), entry)
+    places = np.arange(max(first, entry - KEPT_EVENTS), entry)
     rows = rows_of_entries(cases, case, places)
     session = sequences.session[places] == sequences.session[entry]
     skipped = session & (sequences.outcomes_at(first, entry)[places - first] == Outcome.SKIPPED)
@@ -183,14 +171,12 @@ def _list(scores_W: Floats, listened: _Listened, rule: Rule, names: CatalogueInd
     scores_W = _by_rule(scores_W, listened, rule, recordings)
     gaps = [(rule.artist_gap, names.artists), (rule.album_gap, names.albums)]
     gaps = [(gap, index) for gap, index in gaps if gap > 1 and len(index)]
-    wanted = TRIED if gaps or len(recordings) else LIST + (POOL if rule.explore else 0)
+    wanted = MOST_SCORED if gaps or len(recordings) else LIST + (POOL if rule.explore else 0)
     rows = _best(scores_W, wanted)
-    spacings = [
-        Spacing(gap, partial(_label, index, rows), [_number(index, int(row)) for row in listened.session[1 - gap :]])
-        for gap, index in gaps
-    ]
+    ranked = rows.tolist()
+    spacings = [spacing(gap, index, ranked, listened.session[1 - gap :].tolist()) for gap, index in gaps]
     if len(recordings):
-        spacings.append(Spacing(LIST, partial(_label, recordings, rows)))
+        spacings.append(spacing(LIST, recordings, ranked))
     draw = exploring(scores_W[rows].tolist(), LIST, rule.explore, Random(seed)) if rule.explore else None
     return rows[[one.rank for one in arrange(len(rows), LIST, spacings, draw)]]
 
@@ -225,12 +211,3 @@ def _best(scores_W: Floats, count: int) -> Int64s:
     rows = np.argpartition(-scores_W, count - 1)[:count]
     rows = rows[np.argsort(-scores_W[rows], kind="stable")]
     return rows[scores_W[rows] > -np.inf]
-
-
-def _label(index: NameIndex, rows: Int64s, rank: int) -> int | None:
-    return _number(index, int(rows[rank]))
-
-
-def _number(index: NameIndex, row: int) -> int | None:
-    number = index.number(row)
-    return None if number == NO_NAME else number

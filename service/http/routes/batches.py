@@ -6,7 +6,6 @@ to Redis in one write. The model scores all of them in one run if the memory suf
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,7 +16,8 @@ from service.http.access.callers import admit, admitted
 from service.http.connection import COSTS
 from service.http.replies import packed
 from service.http.routes.proposals import answer_body
-from service.http.schemas import NextBatch, Problem, ProposalBatch
+from service.http.routes.refusals import TOO_LARGE, unavailable
+from service.http.schemas import NextBatch, ProposalBatch
 from service.scoring.gathering import Gathering
 from service.state import Service
 
@@ -27,10 +27,7 @@ router = APIRouter(tags=["proposals"])
 @router.post(
     "/v1/next/batch",
     response_model=ProposalBatch,
-    responses={
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem},
-        HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "too many requests wait; none of these is answered"},
-    },
+    responses=TOO_LARGE | unavailable("too many requests wait; none of these is answered"),
 )
 async def find_next_tracks_for_many(request: Request, service: Service, body: NextBatch) -> Response:
     """Ask what up to 100 listeners should hear next, with one request.

@@ -1,23 +1,21 @@
 """Routes for blocks of one listener, and for take-downs, which apply to everybody."""
 
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import APIRouter, Response
 
 from service.blocks import Block, Blocks, Kind, tracks_of, without_effect
 from service.errors import BlockRefusedError
 from service.http.replies import block_list, reply
+from service.http.routes.refusals import Refusals, unavailable
 from service.http.schemas import BlockList, ListenerBlocks, NewBlock, PathId, Problem, Text
 from service.observing.audit import audit
 from service.scoring.registry import ServedModel
 from service.state import Service
 from service.store.take_downs import MOST
 
-router = APIRouter(responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "Redis is out of reach"}})
-REFUSED: dict[int | str, dict[str, Any]] = {
-    HTTPStatus.CONFLICT: {"model": Problem, "description": "it would have no effect, or there are too many"}
-}
+router = APIRouter(responses=unavailable())
+REFUSED: Refusals = {HTTPStatus.CONFLICT: {"model": Problem, "description": "it would have no effect, or there are too many"}}
 
 
 @router.get("/v1/users/{user_id}/blocks", tags=["listeners"], response_model=ListenerBlocks)

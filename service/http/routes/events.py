@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 from starlette.types import Scope
@@ -11,7 +10,8 @@ from model.events import AHEAD_MS, LATE_MS, Event, EventType
 from service.errors import Fault, InvalidRequestError
 from service.http.access.callers import admit
 from service.http.replies import encode, packed
-from service.http.schemas import OneOrMany, PostedEvent, PostedEvents, Problem, Recorded
+from service.http.routes.refusals import TOO_LARGE, unavailable
+from service.http.schemas import OneOrMany, PostedEvent, PostedEvents, Recorded
 from service.state import Service, State
 
 router = APIRouter(tags=["events"])
@@ -22,10 +22,7 @@ _NAMES = {type: type.name.lower() for type in EventType}
 @router.post(
     "/v1/events",
     response_model=Recorded,
-    responses={
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem},
-        HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "nothing is counted twice: send it again"},
-    },
+    responses=TOO_LARGE | unavailable("nothing is counted twice: send it again"),
 )
 async def report_events(request: Request, body: OneOrMany, service: Service) -> Response:
     """Report what happened on a player: one event, or up to 1,000 at once.

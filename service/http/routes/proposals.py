@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -12,6 +11,7 @@ from starlette.types import Scope
 from model.events import Outcome
 from service.http.access.callers import admit
 from service.http.replies import encode, packed, proposal
+from service.http.routes.refusals import TOO_LARGE, unavailable
 from service.http.schemas import (
     ALBUM_GAP,
     ARTIST_GAP,
@@ -28,18 +28,15 @@ from service.http.schemas import (
     NextRequest,
     Novelty,
     PathId,
-    Problem,
     Proposal,
 )
 from service.recommender import Query, Recommendation
 from service.request_ids import POPULAR, new_request_id, new_unique
-from service.rules import AskedRules
+from service.rules import AskedRules, asked_rules
 from service.scoring.registry import ServedModel
 from service.state import Service, State
 
-router = APIRouter(
-    tags=["proposals"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "too many requests wait"}}
-)
+router = APIRouter(tags=["proposals"], responses=unavailable("too many requests wait"))
 
 
 @router.get("/v1/users/{user_id}/next", response_model=Proposal)
@@ -75,7 +72,7 @@ async def get_next_tracks(
     return packed(await propose(request.scope, service, user_id, Query(count=count, exclude=exclude, rules=rules)))
 
 
-@router.post("/v1/next", response_model=Proposal, responses={HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"model": Problem}})
+@router.post("/v1/next", response_model=Proposal, responses=TOO_LARGE)
 async def find_next_tracks(request: Request, service: Service, body: NextRequest) -> Response:
     """Ask what to play next with a body: for a listener, or for a history that comes with the request.
 
@@ -92,16 +89,7 @@ async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
     plays = None
     if body.history is not None:
         plays = [(entry.track_id, Outcome[entry.outcome.upper()]) for entry in body.history]
-    rules = AskedRules(
-        artist_gap=body.artist_gap,
-        album_gap=body.album_gap,
-        not_heard_days=body.not_heard_days,
-        replay=body.replay,
-        novelty=body.novelty,
-        explore=body.explore,
-        explain=body.explain,
-    )
-    query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates, rules=rules)
+    query = Query(count=body.count, exclude=body.exclude, candidates=body.candidates, rules=asked_rules(body))
     return await answer_next(scope, service, body.user_id, plays, query)
 
 
@@ -131,9 +119,8 @@ async def answer_next(
 
 
 def _reply(scope: Scope, model: ServedModel, recommendation: Recommendation, unique: str, user_id: str | None) -> bytes:
-    proposed = [track_id for track_id, _ in recommendation.tracks]
     arm = model.arm if recommendation.source == "model" else POPULAR
-    request_id = new_request_id(unique, arm, model.version, proposed)
+    request_id = new_request_id(unique, arm, model.version, recommendation.track_ids)
     # Read by service.observing.logs and service.observing.metrics once the reply is out.
     scope["proposal"], scope["source"], scope["onnx_s"] = request_id, recommendation.source, recommendation.ran_s
     if recommendation.explored:

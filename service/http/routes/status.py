@@ -1,7 +1,6 @@
 """GET /v1/status: one reply with the figures that an operator looks at first."""
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -57,7 +56,7 @@ async def _of_redis(service: State, now_ms: int, hours: int) -> dict[str, Any]:
 
 def _model(model: ServedModel, now_ms: int) -> dict[str, Any]:
     manifest = model.artifact.manifest
-    age = datetime.fromtimestamp(now_ms / 1000, UTC) - manifest.created_at
+    age = moment(now_ms) - manifest.created_at
     return {
         "arm": model.arm,
         "name": manifest.name,

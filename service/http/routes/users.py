@@ -5,14 +5,13 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from service.http.replies import entries, export, reply, session
-from service.http.schemas import Export, ListenerSession, PathId, Problem
+from service.http.routes.refusals import unavailable
+from service.http.schemas import Export, ListenerSession, PathId
 from service.observing.audit import audit
 from service.state import Service
 from service.store.forgotten import digest_of
 
-router = APIRouter(
-    tags=["listeners"], responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Problem, "description": "Redis is out of reach"}}
-)
+router = APIRouter(tags=["listeners"], responses=unavailable())
 
 
 @router.get("/v1/users/{user_id}/session", response_model=ListenerSession)
