@@ -138,6 +138,20 @@ def join(histories: Sequence[LongHistories | None]) -> LongHistories:
     return joined
 
 
+def without_last(own: LongHistories, row: int) -> LongHistories:
+    """Return a long history, a batch of one, as it was before the newest play of the track with this row.
+
+    Ages stay as they are. A history without the track stays whole.
+    """
+    places = np.flatnonzero(own.own_tracks[0] == row)
+    if not len(places):
+        return own
+    cut = LongHistories(*(field[:, : places[-1]] for field in own))
+    if not places[-1]:
+        return join([None])
+    return cut._replace(own_newest=_newest(cut.own_tracks))
+
+
 def encode_long(
     plays: Plays,
     starts: Ints,

@@ -139,7 +139,8 @@ class SessionMemoryRule:
 class CopyHeadRule:
     """The copy head over the listener's long history, see `model.nets.copy_head` and `training.fitting.copy_head`."""
 
-    length: int = Field(default=0, ge=0, le=10_000)  # plays of the long history; 0: no copy head
+    # plays of the long history; 0: no copy head. It proposes repeats, so there is none with network.repeats = false either
+    length: int = Field(default=0, ge=0, le=10_000)
     cases: int = Field(default=2_000, ge=1)  # number of validation cases that train its weights
     steps: int = Field(default=400, ge=1)
     shifts: tuple[float, ...] = (0.0,)  # shifts of the gate to try; below 0 the listener's own tracks get more
@@ -162,8 +163,10 @@ class Recipe:
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        if self.copy_head.length and (self.network.kind == "sine" or not self.network.repeats):
-            raise ValueError("found a copy head with network.kind 'sine' or network.repeats = false; it proposes repeats")
+        if self.copy_head.length and self.network.kind == "sine":
+            raise ValueError(
+                "found a copy head with network.kind 'sine', whose scores it cannot mix; wanted copy_head.length = 0"
+            )
         if self.loss.feedback and not self.network.wanted_head:
             raise ValueError("found a weight for loss.feedback; it needs network.wanted_head = true")
         if any(self.calibration.wanted) and not self.network.wanted_head:

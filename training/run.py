@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.catalogue_index import CatalogueIndex
 from model.encoding import RowHistory
+from model.nets.copy_head import CopyHead
 from model.nets.network import Network
 from model.vocabulary import UNKNOWN
 from training.data.catalogue import artists_of, catalogue_of
@@ -104,11 +105,10 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
         lambda: fit_copy_head(network, cases, recipe.copy_head, length=length, seed=recipe.seed),
     )
     if heads:
-        network.copy_head = restored(heads[0], network.rows, recipe.copy_head.length)
+        if heads[0].start is not None:
+            network.copy_head = restored(heads[0], network.rows, recipe.copy_head.length)
         if ranks().first:
-            console.print(
-                f"copy head learned on validation: share {network.copy_head.share.item():.2f}, shift {heads[0].shift:g}"
-            )
+            console.print(_said_of(heads[0], network.copy_head))
     memories = _once(
         run.folder / SESSION_MEMORY,
         SessionMemoryChoice,
@@ -120,6 +120,12 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
         if ranks().first:
             console.print(f"weight of the session memory chosen on validation: {memories[0].memory:g}")
     return tried[0] if tried else None
+
+
+def _said_of(choice: CopyHeadChoice, head: CopyHead | None) -> str:
+    if head is None:
+        return "copy head: none, because the network alone is better on validation"
+    return f"copy head learned on validation: share {head.share.item():.2f}, shift {choice.shift:g}, from {choice.start}"
 
 
 def _once(path: Path, kind: type[Tried], choose: Callable[[], list[Tried]]) -> list[Tried]:

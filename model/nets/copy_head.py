@@ -55,6 +55,8 @@ match.
 LATER, LATER_FADE = 0.72, 3.0
 AFTER, BEFORE, BEFORE_FADE = 0.55, 0.65, 0.5
 SUMS, NEWEST, CASE, HIDDEN = 17, 6, 6, 16
+OWN, OWN_SCALE = 4, 7.0
+"""The feature of a case that has the number of own tracks n, as log(1 + n) / OWN_SCALE."""
 NOTHING = -1e4
 """The score of a place that stands for no track."""
 
@@ -83,6 +85,16 @@ class CopyHead(nn.Module):
             self.linear.weight.copy_(start_F[None])
             self.out.weight.zero_()
             self.gate.weight.zero_()
+
+    @torch.no_grad()
+    def start_from_network(self) -> None:
+        """Set the weights with which every track keeps nearly the network's score: f = 0, share 1, and the gate log(n + 1) for
+        n own tracks.
+        """
+        for weights in (self.linear.weight, self.out.weight, self.gate.weight, self.gate.bias):
+            weights.zero_()
+        self.gate.weight[0, OWN] = OWN_SCALE
+        self.share.fill_(1.0)
 
     def forward(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return the rows of the listener's own tracks, and their scores without the term share * s(i), `[B, L]` each.
@@ -142,7 +154,7 @@ class CopyHead(nn.Module):
         features_BLF = torch.cat([torch.log1p(10 * sums_BCL).transpose(1, 2), newest_BLN], dim=2)
         several_BL = sums_BCL[:, -1].gather(1, newest_BL) > 1
         habit_B1 = (several_BL & (behind_L < HABIT)).float().sum(1, keepdim=True) / HABIT
-        own_B1 = torch.log1p(stands(tracks_BL, newest_BL).float().sum(1, keepdim=True)) / 7
+        own_B1 = torch.log1p(stands(tracks_BL, newest_BL).float().sum(1, keepdim=True)) / OWN_SCALE
         return features_BLF, torch.cat([torch.log1p(met_BCL.float().sum(2)), habit_B1, own_B1], dim=1)
 
 

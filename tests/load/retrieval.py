@@ -4,15 +4,15 @@ Prints a line for each catalogue size and way: CPU milliseconds a request in one
 recall@20 against the exact search. CPU time depends less on other work of the machine. Queries are noisy tracks (see
 `tests.load.artifacts`). The thresholds in `training/exporting/search/select_retrieval.py` come from here.
 
-`--remembered N` measures each way for a network with a session memory, which raises the scores of N rows. The look-up of
-these rows costs the same for every way and is not included.
+`--remembered N` measures each way for a network with a session memory, which raises the scores of N rows, and `--own N` for
+one with a copy head over N own tracks. What the encoder computes for both costs the same for every way and is not included.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ import onnxruntime
 
 from model.artifact import MODEL
 from model.nets.config import NetworkConfig
+from model.nets.copy_head import CopyHead
 from model.nets.session_memory import SessionMemory
 from model.vocabulary import FIRST
 from tests.load.artifacts import WIDTH, clustered
@@ -36,17 +37,19 @@ from training.fitting.session_memory import tables
 
 BATCHES, COUNT, EXCLUDED = (1, 16), 20, 30
 QUERIES = 256
-IDENTITY = (
-    '<ir_version: 10, opset_import: ["" : 20]> identity (float[B,Q] given) => (float[B,Q] query) { query = Identity(given) }'
-)
-IDENTITY_REMEMBERING = """
-<ir_version: 10, opset_import: ["" : 20]>
-identity (float[B,Q] given, int64[B,R] given_rows, float[B,R] given_more)
-  => (float[B,Q] query, int64[B,R] remembered, float[B,R] more) {
-    query = Identity(given)
-    remembered = Identity(given_rows)
-    more = Identity(given_more)
-}"""
+FURTHER = {"remembered": ("int64", "R"), "more": ("float", "R"), "copied": ("int64", "L"), "own_scores": ("float", "L")}
+"""What an encoder returns besides the query: its type and its second dimension."""
+SHARE = 0.25
+
+
+def encoder_of(further: Sequence[str]) -> onnx.ModelProto:
+    """Build an encoder that returns its inputs."""
+    kinds = {"query": ("float", "Q")} | {name: FURTHER[name] for name in further}
+    given, found = (
+        ", ".join(f"{kind}[B,{size}] {before}{name}" for name, (kind, size) in kinds.items()) for before in ("given_", "")
+    )
+    nodes = " ".join(f"{name} = Identity(given_{name})" for name in kinds)
+    return onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> encoder ({given}) => ({found}) {{ {nodes} }}')
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tracks", type=int, nargs="+", default=[10_000, 20_000, 50_000, 100_000, 200_000, 1_000_000])
     made.add_argument("--probes", type=int, nargs="+", default=[32, 128, 512])
     made.add_argument("--remembered", type=int, default=0, help="rows of a session memory (4,650 in our recipe); 0: no memory")
+    made.add_argument(
+        "--own", type=int, default=0, help="own tracks of a copy head (up to 1,000 in our recipe); 0: no copy head"
+    )
     return made
 
 
@@ -62,26 +68,36 @@ def main() -> None:
     """Measure all sizes, smallest first."""
     given = parser().parse_args()
     for tracks in given.tracks:
-        asked = _world(tracks + FIRST, given.remembered)
+        asked = _world(tracks + FIRST, given.remembered, given.own)
         exact = _exact(asked)
         for name, tail, besides in _ways(asked, given.probes):
             with tempfile.TemporaryDirectory() as folder:
-                session = _session(Path(folder), tail, {"items": asked.items_VQ} | besides, remembers=given.remembered > 0)
+                session = _session(Path(folder), tail, {"items": asked.items_VQ} | besides, asked)
                 alone, together = (_milliseconds(session, asked, batch) for batch in BATCHES)
                 recall = _recall(session, asked, exact)
             print(f"{tracks:>10,}  {name:<16} {alone:8.3f} {together:8.3f}  recall@20 {recall:.4f}", flush=True)  # noqa: T201
 
 
 class _World(NamedTuple):
-    """Items [V, Q] with biases, queries [S, Q], and for each query the remembered rows with their bonus [S, R]."""
+    """Items [V, Q] with biases, queries [S, Q], and for each query the remembered rows with their bonus [S, R] and the own
+    tracks with their scores [S, L].
+    """
 
     items_VQ: Floats
     queries_SQ: Floats
     remembered_SR: Ints
     more_SR: Floats
+    copied_SL: Ints
+    own_scores_SL: Floats
+
+    @property
+    def further(self) -> list[str]:
+        """Return the names of `FURTHER` that the encoder has."""
+        sizes = {"R": self.more_SR.size, "L": self.own_scores_SL.size}
+        return [name for name, (_, size) in FURTHER.items() if sizes[size]]
 
 
-def _world(rows: int, remembered: int) -> _World:
+def _world(rows: int, remembered: int, own: int) -> _World:
     """Draw a world whose queries resemble tracks."""
     random = np.random.default_rng(1)
     vectors = clustered(rows)
@@ -89,14 +105,20 @@ def _world(rows: int, remembered: int) -> _World:
     heard = vectors[random.integers(FIRST, rows, 2 * QUERIES)]
     heard += 0.3 * heard.std() * random.standard_normal(heard.shape)
     queries = heard / heard.std(axis=1, keepdims=True)
-    ones = np.ones((len(queries), 1))
+    items = np.concatenate([vectors, bias[:, None]], axis=1, dtype=np.float32)
+    queries = np.hstack([queries, np.ones((len(queries), 1))]).astype(np.float32)
+    near = [np.argpartition(-(items[FIRST:] @ query), 2 * own)[: 2 * own] + FIRST for query in queries] if own else []
     return _World(
-        np.concatenate([vectors, bias[:, None]], axis=1, dtype=np.float32),
-        np.hstack([queries, ones]).astype(np.float32),
+        items,
+        queries,
         random.integers(FIRST, rows, (len(queries), remembered)),
         np.full(
             (len(queries), remembered), 5, np.float32
         ),  # the bonus is the same if a row occurs twice, as in a session memory
+        np.array([random.permutation(best)[:own] for best in near], np.int64).reshape(
+            len(queries), own
+        ),  # half of the tracks that the network ranks first
+        random.normal(8, 4, (len(queries), own)).astype(np.float32),
     )
 
 
@@ -107,16 +129,19 @@ def _ways(asked: _World, probes: list[int]) -> Iterator[tuple[str, onnx.ModelPro
     if remembers:
         nothing = np.zeros(1, np.int64)
         network.session_memory = SessionMemory(tables(nothing, nothing, nothing, FIRST), recent=1)
+    share = SHARE if asked.own_scores_SL.size else None
+    if share is not None:
+        network.copy_head = CopyHead(FIRST, 1)
+        network.copy_head.share.data.fill_(share)
     yield "fp32", scoring_graphs.top(network), {}
-    yield "int8", scoring_graphs.top_in_eight_bits(remembers=remembers), quantise(asked.items_VQ)
+    yield "int8", scoring_graphs.top_in_eight_bits(remembers=remembers, share=share), quantise(asked.items_VQ)
     cut = index.cut(asked.items_VQ, asked.queries_SQ[QUERIES:])
     for number in probes:
-        yield f"index, {number}", scoring_graphs.top_by_index(number, remembers=remembers), cut
+        yield f"index, {number}", scoring_graphs.top_by_index(number, remembers=remembers, share=share), cut
 
 
-def _session(folder: Path, tail: onnx.ModelProto, weights: Weights, *, remembers: bool) -> onnxruntime.InferenceSession:
-    encoder = onnx.parser.parse_model(IDENTITY_REMEMBERING if remembers else IDENTITY)
-    write_graph(folder / MODEL, encoder, tail, weights, write_weights(folder, weights))
+def _session(folder: Path, tail: onnx.ModelProto, weights: Weights, asked: _World) -> onnxruntime.InferenceSession:
+    write_graph(folder / MODEL, encoder_of(asked.further), tail, weights, write_weights(folder, weights))
     return open_graph(folder / MODEL)
 
 
@@ -133,9 +158,11 @@ def _milliseconds(session: onnxruntime.InferenceSession, asked: _World, batch: i
 
 def _best(session: onnxruntime.InferenceSession, asked: _World, numbers: Ints) -> list[list[int]]:
     inputs = {
-        "given": asked.queries_SQ[numbers],
-        "given_rows": asked.remembered_SR[numbers],
+        "given_query": asked.queries_SQ[numbers],
+        "given_remembered": asked.remembered_SR[numbers],
         "given_more": asked.more_SR[numbers],
+        "given_copied": asked.copied_SL[numbers],
+        "given_own_scores": asked.own_scores_SL[numbers],
         "excluded": np.zeros((len(numbers), EXCLUDED), np.int64),
         "count": np.array(COUNT),
     }
@@ -146,8 +173,10 @@ def _best(session: onnxruntime.InferenceSession, asked: _World, numbers: Ints) -
 def _exact(asked: _World) -> list[list[int]]:
     """Find the best rows by brute force in numpy."""
     lists = []
-    for query, remembered, more in zip(asked.queries_SQ[:QUERIES], asked.remembered_SR, asked.more_SR, strict=False):
+    columns = (asked.remembered_SR, asked.more_SR, asked.copied_SL, asked.own_scores_SL)
+    for query, remembered, more, own, own_scores in zip(asked.queries_SQ[:QUERIES], *columns, strict=False):
         scores = asked.items_VQ @ query
+        scores[own] = SHARE * scores[own] + own_scores
         scores[remembered] += more
         scores[:FIRST] = -np.inf
         lists.append(np.argpartition(-scores, COUNT)[:COUNT].tolist())

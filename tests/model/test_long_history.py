@@ -5,7 +5,17 @@ from dataclasses import replace
 import numpy as np
 
 from model.events import Entry, Outcome
-from model.long_history import LongHistories, Past, Plays, encode_long, heard_since, join, long_history_of, past_entries
+from model.long_history import (
+    LongHistories,
+    Past,
+    Plays,
+    encode_long,
+    heard_since,
+    join,
+    long_history_of,
+    past_entries,
+    without_last,
+)
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.logs import P, S, split_of
 from training.data.split import long_histories
@@ -138,4 +148,21 @@ def test_packed_past_is_read_as_its_entries_would_be() -> None:
     assert sorted(heard_since(past, 49 * MINUTE)) == sorted({entry.track_id for entry in older[50:]})
     assert [(entry.track_id, entry.outcome, entry.at_ms) for entry in past_entries(past)] == [
         (entry.track_id, entry.outcome, entry.at_ms) for entry in older
+    ]
+
+
+def test_without_last_is_the_history_before_that_play() -> None:
+    """The newest play of the track and all later plays are left out. Ages stay, and so does the numbering of unknown tracks."""
+    entries = _entries(("a", P, 0), ("x", P, 1), ("a", P, 2), ("b", P, 3), ("x", P, 4))
+    whole, before = (
+        long_history_of(some, VOCABULARY, length=9, now_ms=4 * MINUTE, going_on=()).encoded for some in (entries, entries[:3])
+    )
+    row = VOCABULARY.row("b")
+
+    found = without_last(whole, row)
+
+    assert [field.tolist() for field in found] == [field.tolist() for field in before]
+    assert without_last(found, row) is found
+    assert [field.tolist() for field in without_last(without_last(found, VOCABULARY.row("a")), VOCABULARY.row("a"))] == [
+        [[0]] for _ in LongHistories._fields
     ]

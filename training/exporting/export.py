@@ -74,7 +74,7 @@ def export(
         # shares the item matrix with the graphs' weights, so memory holds it once
         ranker = NetworkRanker(recipe.name, network.eval(), torch.from_numpy(encoder.weights["items"]))
         check_parity(ranker, draft, length=length)
-        golden = [asdict(_golden(ranker, history, length)) for history in _varied(samples)]
+        golden = [asdict(golden_of(ranker, history, length)) for history in _varied(samples)]
         versions.write_json(draft / artifact.TRACKS, vocabulary.tracks)
         versions.write_json(draft / artifact.POPULAR, _first_kept(popular, dropped, artifact.FALLBACK_LENGTH))
         if dropped:
@@ -112,6 +112,23 @@ def export(
         return versions.save(root, draft, manifest, check=lambda saved: Graphs(saved, threads=1))
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def golden_of(ranker: NetworkRanker, history: RowHistory, length: int) -> Golden:
+    """Make a golden case: the network's answer to a history, with the newest entry's track excluded."""
+    scores_V = ranker.score(encode_histories([history], length=length), history.own)[0]
+    excluded = [int(row) for row in history.rows[-1:]]
+    scores_V[[0, 1, *excluded]] = -np.inf
+    best = np.argsort(-scores_V, kind="stable")[: min(_GOLDEN_COUNT, int(np.isfinite(scores_V).sum()))]
+    return Golden(
+        rows=[int(row) for row in history.rows[-length:]],
+        outcomes=[int(outcome) for outcome in history.outcomes[-length:]],
+        gaps=[int(gap) for gap in history.gaps[-length:]],
+        own=[] if history.own is None else [field[0].tolist() for field in history.own],
+        excluded=excluded,
+        best=best.tolist(),
+        scores=[float(score) for score in scores_V[best]],
+    )
 
 
 def _first_kept(popular: Sequence[int], dropped: Sequence[int], count: int) -> list[int]:
@@ -212,20 +229,3 @@ def _varied(samples: Sequence[RowHistory]) -> list[RowHistory]:
     picked = [ordered[index] for index in np.linspace(0, len(ordered) - 1, min(7, len(ordered)), dtype=np.int64)]
     nothing = None if not samples or samples[0].own is None else join([None])
     return [RowHistory(own=nothing), *picked]
-
-
-def _golden(ranker: NetworkRanker, history: RowHistory, length: int) -> Golden:
-    """Make a golden case: the network's answer to a history, with the newest entry's track excluded."""
-    scores_V = ranker.score(encode_histories([history], length=length), history.own)[0]
-    excluded = [int(row) for row in history.rows[-1:]]
-    scores_V[[0, 1, *excluded]] = -np.inf
-    best = np.argsort(-scores_V, kind="stable")[: min(_GOLDEN_COUNT, int(np.isfinite(scores_V).sum()))]
-    return Golden(
-        rows=[int(row) for row in history.rows[-length:]],
-        outcomes=[int(outcome) for outcome in history.outcomes[-length:]],
-        gaps=[int(gap) for gap in history.gaps[-length:]],
-        own=[] if history.own is None else [field[0].tolist() for field in history.own],
-        excluded=excluded,
-        best=best.tolist(),
-        scores=[float(score) for score in scores_V[best]],
-    )

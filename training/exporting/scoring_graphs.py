@@ -8,6 +8,8 @@ Shapes: B batch, N excluded, M candidates, K count, Q query width, I item width,
 its bias, R remembered, L places of long histories, U request-local rows, W = V + U.
 """
 
+from collections.abc import Mapping
+
 from onnx import ModelProto, helper, parser
 
 from model.nets.network import Network
@@ -126,6 +128,100 @@ _REMEMBERED_CANDIDATES = """
     more_BM = GatherElements<axis=1>(more_BV, named)
     scores = Add(network_BM, more_BM)"""
 
+_BEFORE_SEARCH = """
+asked (int64[B,N] excluded, int64 count) => (int64[B,N] excluded_rows, int64 found_count) {
+    no_row = Constant<value_int=0>()
+    items_height = Shape<start=0, end=1>(items)
+    excluded_row_BN = Less(excluded, items_height)
+    excluded_rows = Where(excluded_row_BN, excluded, no_row)
+    copied_length = Shape<start=1, end=2>(copied)
+    copied_length_0 = Squeeze(copied_length)
+    spare_own = Constant<value_int=100>()
+    likely_own = Add(count, spare_own)
+    more_found = Min(copied_length_0, likely_own)
+    found_count = Add(count, more_found)
+}"""
+"""The part before a fast search for a network with a copy head. The search does not know request-local rows.
+
+Own tracks are dropped from its list later. So the list is longer, by their number or by count + 100. With more own tracks than
+that among the network's best, a reply may lack a new track; the export measures how often lists differ.
+"""
+
+_COPIED_BESIDE = """
+beside (int64[B,L] copied) => (int64[B,K] near, float[B,K] near_scores)
+<int32[B,W] own_blank_BW, int32[B,W] own_placed_BW, int32[B,W] own_free_BW> {
+    own_axis = Constant<value_ints=[1]>()
+    own_depth = Constant<value_ints=[2]>()
+    own_begin = Constant<value_int=1>()
+    own_outside = Constant<value=int32 {0}>()
+    own_bottom = Constant<value=float {-inf}>()
+    no_score = Constant<value=float {0.0}>()
+    own_first_row = Constant<value=int64 {2}>()
+    share = Constant<value=float {SHARE}>()
+    copied_lines = Shape<start=0, end=1>(copied)
+    own_last = ReduceMax<keepdims=0>(copied)
+    own_last_1 = Reshape(own_last, own_axis)
+    own_end = Add(own_last_1, own_axis)
+    breadth = Max(items_height, own_end)
+    own_table_shape = Concat<axis=0>(copied_lines, breadth)
+    own_stop = Add(copied_length_0, own_begin)
+    own_numbers_L = Range(own_begin, own_stop, own_begin)
+    own_short_numbers_L = Cast<to=6>(own_numbers_L)
+    copied_shape = Shape(copied)
+    own_number_BL = Expand(own_short_numbers_L, copied_shape)
+    own_excluded_shape = Shape(excluded)
+    own_outside_BN = Expand(own_outside, own_excluded_shape)
+    own_blank_BW = ConstantOfShape<value=int32[1] {0}>(own_table_shape)
+    own_placed_BW = ScatterElements<axis=1>(own_blank_BW, copied, own_number_BL)
+    own_free_BW = ScatterElements<axis=1>(own_placed_BW, excluded, own_outside_BN)
+
+    has_row_BL = Less(copied, items_height)
+    known_BL = Where(has_row_BL, copied, no_row)
+    items_BLQ = Gather<axis=0>(items, known_BL)
+    own_query_BQ1 = Unsqueeze(query, own_depth)
+    network_own_BL1 = MatMul(items_BLQ, own_query_BQ1)
+    network_own_BL = Squeeze(network_own_BL1, own_depth)
+    given_own_BL = Where(has_row_BL, network_own_BL, no_score)
+    shared_own_BL = Mul(given_own_BL, share)
+    mixed_own_BL = Add(shared_own_BL, own_scores)
+    own_at_BL = GatherElements<axis=1>(own_free_BW, copied)
+    own_is_its_place_BL = Equal(own_at_BL, own_number_BL)
+    own_is_track_BL = GreaterOrEqual(copied, own_first_row)
+    own_counts_BL = And(own_is_its_place_BL, own_is_track_BL)
+    listed_own_BL = Where(own_counts_BL, mixed_own_BL, own_bottom)
+    found_at_BK = GatherElements<axis=1>(own_free_BW, found)
+    is_own_BK = Greater(found_at_BK, own_outside)
+    found_others_BK = Where(is_own_BK, own_bottom, found_scores)
+    near_scores = Concat<axis=1>(found_others_BK, listed_own_BL)
+    near = Concat<axis=1>(found, copied)
+}"""
+"""The part behind a fast search whose lists, `found`, contain network scores only. It adds the copy head, whose own tracks are
+all scored exactly. A row of `found` that is an own track counts with its own score only.
+"""
+
+_LISTED = """
+listed (int64 count) => (int64[B,K] rows, float[B,K] scores) {
+    list_axis = Constant<value_ints=[1]>()
+    asked_count = Reshape(count, list_axis)
+    near_length = Shape<start=1, end=2>(near)
+    listed_count = Min(asked_count, near_length, items_height)
+    scores, listed_order = TopK<axis=1>(near_scores, listed_count)
+    rows = GatherElements<axis=1>(near, listed_order)
+}"""
+
+_OWN_BASE = """
+    own_at_BR = GatherElements<axis=1>(own_free_BW, remembered)
+    is_own_BR = Greater(own_at_BR, own_outside)
+    long_own_at_BR = Cast<to=7>(own_at_BR)
+    own_before_BR = Sub(long_own_at_BR, own_begin)
+    own_place_BR = Max(own_before_BR, no_row)
+    own_base_BR = GatherElements<axis=1>(mixed_own_BL, own_place_BR)
+    base_BR = Where(is_own_BR, own_base_BR, network_BR)"""
+"""A remembered row that is an own track: the bonus is added to its own score."""
+
+_NETWORK_BASE = """
+    base_BR = Identity(network_BR)"""
+
 _REMEMBERED_BESIDE = """
 beside (int64[B,R] remembered) => (int64[B,K] rows)
 <int32[B,V] blank_BV, int32[B,V] placed_BV, int32[B,V] free_BV> {
@@ -146,7 +242,7 @@ beside (int64[B,R] remembered) => (int64[B,K] rows)
     number_BR = Expand(short_numbers_R, remembered_shape)
     excluded_shape = Shape(excluded)
     outside_BN = Expand(outside, excluded_shape)
-    whole_shape = Concat<axis=0>(lines, height)
+    whole_shape = Concat<axis=0>(lines, WIDE)
     blank_BV = ConstantOfShape<value=int32[1] {0}>(whole_shape)
     placed_BV = ScatterElements<axis=1>(blank_BV, remembered, number_BR)
     free_BV = ScatterElements<axis=1>(placed_BV, excluded, outside_BN)
@@ -155,7 +251,8 @@ beside (int64[B,R] remembered) => (int64[B,K] rows)
     query_beside_BQ1 = Unsqueeze(query, third)
     network_BR1 = MatMul(remembered_BRQ, query_beside_BQ1)
     network_BR = Squeeze(network_BR1, third)
-    raised_BR = Add(network_BR, more)
+BASE
+    raised_BR = Add(base_BR, more)
     at_BR = GatherElements<axis=1>(free_BV, remembered)
     is_its_place_BR = Equal(at_BR, number_BR)
     is_track_BR = GreaterOrEqual(remembered, first_row)
@@ -232,21 +329,22 @@ def top(network: Network) -> ModelProto:
     )
 
 
-def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False) -> ModelProto:
+def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False, share: float | None = None) -> ModelProto:
     """Build the graph of `top` with int8 search, for networks whose scores are dot products. It needs the weights of
     `int8_search.quantise`.
 
-    `repeats` says that the network may propose tracks of the history, `remembers` that it has a session memory.
+    `repeats` says that the network may propose tracks of the history, `remembers` that it has a session memory. `share` is the
+    share of the network's score in its copy head; None if it has no copy head.
     """
-    return _quicker(int8_search.TOP, repeats=repeats, remembers=remembers)
+    return _quicker(int8_search.TOP, repeats=repeats, remembers=remembers, share=share)
 
 
-def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False) -> ModelProto:
+def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False, share: float | None = None) -> ModelProto:
     """Build the graph of `top` that searches only the `probes` best blocks of an index. It needs the weights of `index.cut`.
 
-    `repeats` says that the network may propose tracks of the history, `remembers` that it has a session memory.
+    The other arguments are those of `top_in_eight_bits`.
     """
-    return _quicker(index.top(probes), repeats=repeats, remembers=remembers)
+    return _quicker(index.top(probes), repeats=repeats, remembers=remembers, share=share)
 
 
 def rank(network: Network) -> ModelProto:
@@ -261,17 +359,38 @@ def rank(network: Network) -> ModelProto:
     )
 
 
-def _quicker(text: str, *, repeats: bool, remembers: bool) -> ModelProto:
+def _quicker(text: str, *, repeats: bool, remembers: bool, share: float | None) -> ModelProto:
     tail = parser.parse_model(_HEADER + text)
+    found = ("near", "near_scores") if share is None else ("found", "found_scores")
+    if remembers or share is not None:
+        _rename(tail, {"rows": found[0], "scores": found[1]})
+    if share is not None:
+        _rename(tail, {"count": "found_count", "excluded": "excluded_rows"})
+        search = list(tail.graph.node)
+        del tail.graph.node[:]
+        _append(tail, _BEFORE_SEARCH)
+        tail.graph.node.extend(search)
+        _append(tail, _COPIED_BESIDE.replace("SHARE", repr(share)))
     if remembers:
-        inner = {"rows": "near", "scores": "near_scores"}
-        for node in tail.graph.node:
-            for names in (node.input, node.output):
-                names[:] = [inner.get(name, name) for name in names]
-        beside = parser.parse_model(_HEADER + _REMEMBERED_BESIDE)
-        tail.graph.node.extend(beside.graph.node)
-        tail.graph.value_info.extend(beside.graph.value_info)
+        wide, base = ("height", _NETWORK_BASE) if share is None else ("breadth", _OWN_BASE)
+        _append(tail, _REMEMBERED_BESIDE.replace("WIDE", wide).replace("BASE", base))
+    elif share is not None:
+        _append(tail, _LISTED)
     return _proposing(tail, repeats=repeats)
+
+
+def _rename(tail: ModelProto, names: Mapping[str, str]) -> None:
+    """Rename values of a graph's nodes."""
+    for node in tail.graph.node:
+        for used in (node.input, node.output):
+            used[:] = [names.get(name, name) for name in used]
+
+
+def _append(tail: ModelProto, text: str) -> None:
+    """Append the nodes of another graph, which read the values of `tail` by name."""
+    graph = parser.parse_model(_HEADER + text).graph
+    tail.graph.node.extend(graph.node)
+    tail.graph.value_info.extend(graph.value_info)
 
 
 def _proposing(tail: ModelProto, *, repeats: bool) -> ModelProto:

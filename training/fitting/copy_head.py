@@ -8,16 +8,22 @@ the other half. So the network stays as it is, and the head minimises the cross-
     L = log( Z_new + sum over own i of exp(T score(i)) ) - T score(target),   Z_new = sum of exp(T s(i)) over tracks not own
 
 Targets that neither half can propose are left out. The temperature T is chosen before, by the likelihood of new tracks: their
-part of L does not depend on the head. `shift` is chosen after: the best NDCG@10 among the shifts that keep HR@20.
+part of L does not depend on the head.
 
-Cost: the cases' features once, in half precision (2,000 cases of 1,000 plays: at most 92 MB), and a few seconds of steps.
+Then the log decides whether there is a head. Training starts either from copying (`CopyHead`'s own weights) or from the network
+(`CopyHead.start_from_network`), because L has a local minimum near each. For each start, one head is learned on every half of
+the cases and ranks the other half. So no case measures a head that it has taught. Among the starts, the shifts of the gate, and
+the network without a head, the best NDCG@10 is chosen of those that keep HR@20. Where nothing is better than the network alone,
+the network stays alone. The chosen head learns from all cases.
+
+Cost: the cases' features once, in half precision (2,000 cases of 1,000 plays: at most 92 MB), and three trainings.
 
 Shapes: B batch, L distinct own tracks, F and G features of a track and of a case, N best other tracks, V rows.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -31,23 +37,32 @@ from training.data.sequences import Int64s
 from training.evaluation import metrics
 from training.evaluation.cases import Cases
 from training.evaluation.evaluate import LIST, at_a_time
+from training.evaluation.metrics import MISS
 from training.evaluation.own_history import targets_with_own
 from training.recipe import CopyHeadRule
+
+Start = Literal["copying", "network"]
+STARTS: tuple[Start, ...] = ("copying", "network")
 
 BATCH, LEARNING_RATE, WEIGHT_DECAY = 64, 1e-2, 1e-3
 TEMPERATURES = (1.0, 0.7, 0.5, 0.35, 0.25)
 AT_LEAST = 200
 """Smallest number of cases to train a head on. With fewer there is no head."""
 HIT_LOSS = 0.005
-"""The share of HR@20 that a shift may cost."""
+"""The share of the best HR@20 that a choice may lack."""
 _AT_A_TIME = 128
 """Number of cases whose features are computed together: 70 MB at 1,000 plays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopyHeadChoice:
-    """A shift of the gate and its scores on the cases: hr@20, ndcg@10. The chosen one also has the head's weights, by name."""
+    """A way to score own tracks and its scores on the cases: hr@20, ndcg@10.
 
+    `start` is the start of the training, and `shift` that of the gate. With `start` None there is no head. A chosen head has
+    its weights, by name.
+    """
+
+    start: Start | None
     shift: float
     scores: Mapping[str, float]
     weights: Mapping[str, list[float]]
@@ -63,6 +78,7 @@ class _Case(NamedTuple):
     score: float  # the network's score of the target
     new: tuple[float, ...]  # log Z_new at each of `TEMPERATURES`
     best_N: Tensor  # the scores of the best tracks that are not own
+    alone: int  # the rank of the target by the network alone
 
 
 class _Batch(NamedTuple):
@@ -79,33 +95,33 @@ class _Batch(NamedTuple):
 
 
 def fit_copy_head(network: Network, cases: Cases, rule: CopyHeadRule, *, length: int, seed: int = 1) -> list[CopyHeadChoice]:
-    """Train a copy head on `cases` and attach it to the network. Returns the shifts that were tried, the chosen one first.
+    """Train a copy head on `cases`, and attach it to the network if it ranks better than the network alone.
 
-    Does nothing and returns an empty list if the rule has no length, or if fewer than `AT_LEAST` cases have a target that can
-    be proposed.
+    Returns everything that was tried, the chosen way first. Does nothing and returns an empty list if the rule has no length,
+    if the network proposes no repeats, or if fewer than `AT_LEAST` cases have a target that can be proposed.
     """
-    if not rule.length:
+    if not (rule.length and network.repeats):
         return []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = CopyHead(network.rows, rule.length)
-        given = _given(network.eval(), head, _asked(cases, rule.cases, seed), length)
+        given = _given(network.eval(), CopyHead(network.rows, rule.length), _asked(cases, rule.cases, seed), length)
         if len(given) < AT_LEAST:
             return []
-        head.temperature.fill_(likeliest_temperature(given))
-        _learn(head, given, rule.steps)
-    tried = {shift: _scores(_ranks(head, given, shift)) for shift in rule.shifts}
-    least = (1 - HIT_LOSS) * max(scores["hr@20"] for scores in tried.values())
-    taken = max((shift for shift in tried if tried[shift]["hr@20"] >= least), key=lambda shift: tried[shift]["ndcg@10"])
-    head.shift.fill_(taken)
-    weights = {name: value.flatten().tolist() for name, value in head.state_dict().items()}
+        tried = _tried(given, rule, network.rows)
+        least = (1 - HIT_LOSS) * max(one.scores["hr@20"] for one in tried)
+        best = max((one for one in tried if one.scores["hr@20"] >= least), key=lambda one: one.scores["ndcg@10"])
+        others = [one for one in tried if one is not best]
+        if best.start is None:
+            return [best, *others]
+        head = _learned(given, given, rule.steps, best.start, CopyHead(network.rows, rule.length))
+    head.shift.fill_(best.shift)
     network.copy_head = head.eval()
-    others = [CopyHeadChoice(shift=shift, scores=tried[shift], weights={}) for shift in tried if shift != taken]
-    return [CopyHeadChoice(shift=taken, scores=tried[taken], weights=weights), *others]
+    weights = {name: value.flatten().tolist() for name, value in head.state_dict().items()}
+    return [replace(best, weights=weights), *others]
 
 
 def restored(choice: CopyHeadChoice, rows: int, length: int) -> CopyHead:
-    """Make the copy head of an earlier choice from its stored weights."""
+    """Make the copy head of an earlier choice from its stored weights. The choice must have a head."""
     head = CopyHead(rows, length)
     head.load_state_dict({name: torch.tensor(choice.weights[name]).view_as(value) for name, value in head.state_dict().items()})
     return head.eval()
@@ -156,6 +172,7 @@ def _case(own: tuple[Tensor, Tensor, Tensor, Tensor], scores_V: Tensor, target: 
         score=0.0 if place else scores_V[target].item(),
         new=tuple(torch.logsumexp(other_V * temperature, 0).item() for temperature in TEMPERATURES),
         best_N=other_V.topk(min(LIST, len(other_V))).values,
+        alone=int((scores_V >= scores_V[target]).sum()) if target < len(scores_V) else MISS,
     )
 
 
@@ -171,10 +188,28 @@ def _place(temperature: Tensor) -> int:
     return int(np.argmin(np.abs(np.array(TEMPERATURES) - temperature.item())))
 
 
-def _learn(head: CopyHead, given: Sequence[_Case], steps: int) -> None:
+def _tried(given: Sequence[_Case], rule: CopyHeadRule, rows: int) -> list[CopyHeadChoice]:
+    """Measure the network alone, and each start and shift by heads that have not seen the case. The network comes first."""
+    tried = [CopyHeadChoice(start=None, shift=0.0, scores=_scores(np.array([case.alone for case in given])), weights={})]
+    halves = given[::2], given[1::2]
+    for start in STARTS:
+        heads = [_learned(given, half, max(1, rule.steps // 2), start, CopyHead(rows, rule.length)) for half in halves]
+        for shift in rule.shifts:
+            asked = zip(heads, reversed(halves), strict=True)
+            rank = np.concatenate([_ranks(head, others, shift) for head, others in asked])
+            tried.append(CopyHeadChoice(start=start, shift=shift, scores=_scores(rank), weights={}))
+    return tried
+
+
+def _learned(whole: Sequence[_Case], given: Sequence[_Case], steps: int, start: Start, head: CopyHead) -> CopyHead:
+    """Train the `head` on `given`. Its temperature and the start of its gate come from the `whole`."""
+    head.temperature.fill_(likeliest_temperature(whole))
     at = _place(head.temperature)
-    with torch.no_grad():  # start with half for own tracks and half for others
-        head.gate.bias.fill_(float(np.median([case.new[at] for case in given])))
+    if start == "network":
+        head.start_from_network()
+    else:
+        with torch.no_grad():  # half for own tracks and half for others
+            head.gate.bias.fill_(float(np.median([case.new[at] for case in whole])))
     optimiser = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 1 / steps, total_iters=steps)
     for _ in range(steps):
@@ -184,6 +219,7 @@ def _learn(head: CopyHead, given: Sequence[_Case], steps: int) -> None:
         cross_entropy(own_BL, batch.new_B, batch.target_B, batch.score_B).backward()  # type: ignore[no-untyped-call] # torch's
         optimiser.step()
         falling.step()
+    return head
 
 
 def cross_entropy(own_BL: Tensor, new_B: Tensor, target_B: Tensor, score_B: Tensor) -> Tensor:

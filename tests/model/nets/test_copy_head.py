@@ -167,3 +167,16 @@ def test_padding_and_other_listeners_change_nothing() -> None:
 def test_there_are_as_many_features_as_weights() -> None:
     """They are the sums and the features of the newest entry."""
     assert CopyHead(ROWS, 1000).linear.in_features == SUMS + NEWEST
+
+
+def test_a_head_may_start_as_the_network() -> None:
+    """Until it has learned, each own track keeps the network's score, up to log((n + 1) / n) for n own tracks."""
+    head = CopyHead(ROWS, 1000)
+    head.start_from_network()
+    own = _tensors(_own([2, 3, 4, 3, 5, 2], [P] * 6, list(range(6))))
+    scores = torch.randn(1, ROWS, generator=torch.Generator().manual_seed(0))
+
+    mixed = head.mix(scores, *head(own))
+
+    assert (mixed - scores)[0, 4:].tolist() == pytest.approx([float(np.log(5 / 4))] * 4, abs=1e-5)
+    assert torch.equal(mixed[0, 1:4], scores[0, 1:4])

@@ -1,5 +1,6 @@
 """The graphs of a network with a copy head: they agree with torch, score own tracks without a row, and pass golden cases."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,11 @@ from model.nets.session_memory import SessionMemory
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.conftest import TRACKS
 from tests.training.worlds import small_recipe
-from training.exporting.export import export
+from training.evaluation.rankers import NetworkRanker
+from training.exporting import scoring_graphs
+from training.exporting.export import export, golden_of, open_graph, weight_of
+from training.exporting.graphs import export_encoder, write_graph, write_weights
+from training.exporting.search.select_retrieval import select_retrieval
 from training.fitting.session_memory import tables
 
 pytestmark = pytest.mark.timeout(600)  # torch's exporter takes 20 s of processor time for a copy head
@@ -124,3 +129,31 @@ def test_an_own_track_without_a_row_can_be_masked(exported: Path) -> None:
 
     assert size in free.rows
     assert masked.rows[:29] == [row for row in free.rows if row != size][:29]
+
+
+def test_a_faster_search_is_compared_on_listeners_own_tracks(tmp_path: Path) -> None:
+    """The comparison reads long histories, and golden cases with tracks without a row stay the same."""
+    network, vocabulary = _network(), Vocabulary(TRACKS)
+    encoder = export_encoder(network)
+    records = write_weights(tmp_path, encoder.weights)
+    write_graph(tmp_path / artifact.MODEL, encoder.graph, scoring_graphs.top(network), encoder.weights, records)
+    samples = [_history(["mine", *TRACKS[:size], "yours", *TRACKS[:size]], vocabulary) for size in range(1, 9)]
+    golden = golden_of(NetworkRanker.of("copies", network), samples[5], 9)
+
+    chosen = select_retrieval(
+        network,
+        encoder,
+        tmp_path,
+        samples=samples,
+        golden=[asdict(golden)],
+        length=9,
+        weight=weight_of(network),
+        open_graph=open_graph,
+        eight_bits_from=0,
+        session_memory_from=0,
+        copy_head_from=0,
+    )
+
+    assert (chosen.found.bits, chosen.found.overlap) == (8, 1)
+    assert len(chosen.golden) == 1
+    assert max(golden.best) >= len(vocabulary)

@@ -1,5 +1,5 @@
 """A copy head learns from the validation part which tracks of a listener's past are played next, and does not change the
-network.
+network. Where it does not help, there is none.
 """
 
 import numpy as np
@@ -57,8 +57,47 @@ def test_habits_are_found_beside_a_network_that_knows_nothing() -> None:
 
     assert before < 0.1
     assert _first_hits(network, split) > 0.6
-    assert {one.shift for one in tried} == {0.0, -1.0}
+    assert {(one.start, one.shift) for one in tried} == {
+        (None, 0.0),
+        *((start, shift) for start in ("copying", "network") for shift in RULE.shifts),
+    }
     assert all(torch.equal(network.state_dict()[name], value) for name, value in weights.items())
+
+
+def test_there_is_no_head_where_the_network_alone_is_better() -> None:
+    """Every listener draws every play from one popularity, which the network ranks by. So a listener's past says nothing."""
+    random = np.random.default_rng(1)
+    popularity = 1 / np.arange(1, ROWS - FIRST + 1)
+    parts = [TRAIN] * 36 + [VALID] * 14 + [TEST] * 10
+    drawn = FIRST + random.choice(ROWS - FIRST, (60, 60), p=popularity / popularity.sum())
+    split = split_of(
+        [[(row, Outcome.PLAYED, part) for row, part in zip(line, parts, strict=True)] for line in drawn.tolist()], rows=ROWS
+    )
+    network = _fresh()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    network.start_from_popularity(torch.tensor([0, 0, *popularity], dtype=torch.float32))
+
+    tried = fit_copy_head(network, select_cases(split, VALID), RULE, length=10)
+
+    assert tried[0].start is None
+    assert tried[0].scores["hr@20"] > max(one.scores["hr@20"] for one in tried[1:])
+    assert network.copy_head is None
+
+
+def test_no_case_measures_a_head_that_it_has_taught() -> None:
+    """Every target is another track, drawn at random. A head that remembered its own cases would find more than chance."""
+    random = np.random.default_rng(2)
+    parts = [TRAIN] * 36 + [VALID] * 14 + [TEST] * 10
+    drawn = random.integers(FIRST, ROWS, (30, 60)).tolist()
+    split = split_of(
+        [[(row, Outcome.PLAYED, part) for row, part in zip(line, parts, strict=True)] for line in drawn], rows=ROWS
+    )
+
+    tried = fit_copy_head(_fresh(), select_cases(split, VALID), RULE, length=10)
+
+    assert max(one.scores["hr@20"] for one in tried) < 0.42  # chance is a third; the standard error of 420 cases is .023
 
 
 def test_a_choice_that_was_made_is_the_same_head() -> None:
@@ -103,3 +142,11 @@ def test_cross_entropy_by_hand() -> None:
     first = np.log(np.exp(0) + np.exp(1) + np.exp(1)) - 1
     second = np.log(np.exp(2) + np.exp(3)) - 2.5
     assert found.item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_a_network_that_proposes_no_repeats_has_no_head() -> None:
+    """The recipe may still ask for one: the default recipe with `network.repeats = false` does."""
+    network = _fresh()
+    network.repeats = False
+
+    assert fit_copy_head(network, select_cases(_habits(), VALID), RULE, length=10) == []

@@ -24,8 +24,9 @@ import onnxruntime
 import torch
 from onnx import ModelProto
 
-from model.artifact import MODEL, RANK, WEIGHTS, RetrievalRecord, WeightRecord
-from model.encoding import Encoded, RowHistory, encode_histories, feed
+from model.artifact import MODEL, RANK, WEIGHTS, Golden, RetrievalRecord, WeightRecord
+from model.encoding import RowHistory, encode_histories, encode_own, feed
+from model.long_history import without_last
 from model.nets.network import Network
 from model.nets.sine import SineNetwork
 from training.exporting import scoring_graphs
@@ -67,6 +68,15 @@ November 2026, CPU ms for each request, alone / in batches of 16:
     200,000     1.4 / .34      .90 / .54    .52 / .52       .66 / .62
     500,000     3.8 / .79     2.0 / .85     .62 / .61       .74 / .74
     1,000,000   7.4 / 1.6     4.2 / 1.3     .90 / .75      1.1 / .98
+"""
+COPY_HEAD_FROM = 200_000
+"""The same limit for a network with a copy head, which also scores every own track.
+
+`python -m tests.load.retrieval --tracks 200000 --probes 128 --own 1000`, an EPYC of family 26 that was busy with other work, 1
+December 2026, CPU ms for each request, alone / in batches of 16:
+
+    rows        fp32          int8         index of 128
+    200,000     4.7 / .82     4.2 / .63    1.8 / 1.1
 """
 PROBES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 OVERLAP, LOSS = 0.99, 0.002
@@ -130,16 +140,19 @@ def select_retrieval(
     eight_bits_from: int = EIGHT_BITS_FROM,
     index_from: int = INDEX_FROM,
     session_memory_from: int = SESSION_MEMORY_FROM,
+    copy_head_from: int = COPY_HEAD_FROM,
     probes_tried: Sequence[int] = PROBES,
 ) -> Chosen:
     """Try the faster searches, and replace the graphs and weights of `draft` by the first that is close enough to the exact
     scan.
     """
     stays = Chosen(found=RetrievalRecord(), records=None, golden=golden)
-    if isinstance(network, SineNetwork) or network.copy_head is not None or not samples:
+    if isinstance(network, SineNetwork) or not samples:
         return stays
     ways: list[_Way] = []
-    least = 0 if network.session_memory is None else session_memory_from
+    least = max(
+        0 if network.session_memory is None else session_memory_from, 0 if network.copy_head is None else copy_head_from
+    )
     if network.rows >= max(index_from, least):
         ways.append(_by_index(network, encoder, samples[-SAMPLES:], length, probes_tried))
     if network.rows >= max(eight_bits_from, least):
@@ -208,9 +221,9 @@ def best_lists(
     """Return the best rows after each history without its last entry, with nothing excluded."""
     lists: Lists = []
     for start in range(0, len(histories), AT_A_TIME):
-        encoded = encode_histories(_without_last(histories[start : start + AT_A_TIME]), length=length)
-        excluded = np.zeros((len(encoded.tracks), 1), np.int64)
-        lists += _rows(session, encoded, excluded, PLACES, weight).tolist()
+        some = _without_last(histories[start : start + AT_A_TIME])
+        nothing, wanted_weight = np.zeros((len(some), 1), np.int64), np.array(weight, np.float32)
+        lists += _rows(session, some, length, excluded=nothing, count=np.array(PLACES), wanted_weight=wanted_weight).tolist()
     return lists
 
 
@@ -229,14 +242,23 @@ def _by_index(
     network: Network, encoder: Encoder, samples: Sequence[RowHistory], length: int, probes_tried: Sequence[int]
 ) -> _Way:
     queries_SQ = _queries(network, samples, length)
-    given = {"repeats": network.repeats, "remembers": network.session_memory is not None}
-    by_probes = {probes: scoring_graphs.top_by_index(probes, **given) for probes in probes_tried}
+    remembers, share = network.session_memory is not None, share_of(network)
+    by_probes = {
+        probes: scoring_graphs.top_by_index(probes, repeats=network.repeats, remembers=remembers, share=share)
+        for probes in probes_tried
+    }
     return _Way(tails=by_probes, weights=lambda: index.cut(_items(encoder), queries_SQ), golden_share=0.5)
 
 
 def _in_eight_bits(network: Network, encoder: Encoder) -> _Way:
-    tail = scoring_graphs.top_in_eight_bits(repeats=network.repeats, remembers=network.session_memory is not None)
+    remembers = network.session_memory is not None
+    tail = scoring_graphs.top_in_eight_bits(repeats=network.repeats, remembers=remembers, share=share_of(network))
     return _Way(tails={0: tail}, weights=lambda: quantise(_items(encoder)), golden_share=1)
+
+
+def share_of(network: Network) -> float | None:
+    """Return the share of the network's score in its copy head; None if it has no copy head."""
+    return None if network.copy_head is None else network.copy_head.share.item()
 
 
 def _items(encoder: Encoder) -> Floats:
@@ -252,22 +274,33 @@ def _queries(network: Network, histories: Sequence[RowHistory], length: int) -> 
 
 
 def _without_last(histories: Sequence[RowHistory]) -> list[RowHistory]:
-    return [RowHistory(history.rows[:-1], history.outcomes[:-1], history.gaps[:-1]) for history in histories]
+    return [
+        RowHistory(
+            history.rows[:-1],
+            history.outcomes[:-1],
+            history.gaps[:-1],
+            None if history.own is None else without_last(history.own, history.rows[-1]) if history.rows else history.own,
+        )
+        for history in histories
+    ]
 
 
 def _gain(rows: Sequence[int], target: int) -> float:
     return float(1 / np.log2(rows.index(target) + 2)) if target in rows else 0.0
 
 
-def _rows(session: onnxruntime.InferenceSession, batch: Encoded, excluded: Ints, count: int, weight: float) -> Ints:
+def _rows(session: onnxruntime.InferenceSession, histories: Sequence[RowHistory], length: int, **others: Any) -> Ints:
+    """Return the best rows [B, K] after each history; `others` are the graph's further inputs."""
     names = [tensor.name for tensor in session.get_inputs()]
-    others = {"excluded": excluded, "count": np.array(count), "wanted_weight": np.array(weight, np.float32)}
-    rows: Ints = session.run(["rows"], feed(names, batch, **others))[0]
+    if "own_tracks" in names:
+        others |= encode_own(histories)
+    rows: Ints = session.run(["rows"], feed(names, encode_histories(histories, length=length), **others))[0]
     return rows
 
 
 def _same(rough: onnxruntime.InferenceSession, case: Case, length: int, weight: float) -> bool:
-    encoded = encode_histories([RowHistory(case["rows"], case["outcomes"], case["gaps"])], length=length)
-    excluded = np.array([case["excluded"]], np.int64).reshape(1, -1)
-    rows = _rows(rough, encoded, excluded, len(case["best"]), weight)
-    return bool(rows[0].tolist() == list(case["best"]))
+    golden = Golden(**case)
+    excluded = np.array([golden.excluded], np.int64).reshape(1, -1)
+    count, wanted_weight = np.array(len(golden.best)), np.array(weight, np.float32)
+    rows = _rows(rough, [golden.history()], length, excluded=excluded, count=count, wanted_weight=wanted_weight)
+    return bool(rows[0].tolist() == list(golden.best))
