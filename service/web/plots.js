@@ -55,7 +55,7 @@ export function say(at, text) {
 }
 
 /** The hour and minute of a time, as this person writes it. */
-export const clock = (time) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+const clock = (time) => time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
 
 function draw(svg, grid, lines, times, values, format) {
   const width = Math.max(260, svg.parentElement.clientWidth);
