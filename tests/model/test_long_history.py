@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from model.events import Entry, Outcome
+from model.events import Entry, Event, EventType, HistoryRule, Outcome, fold
 from model.long_history import (
     LongHistories,
     Past,
@@ -119,6 +120,39 @@ def test_the_trainers_log_and_the_services_entries_give_the_same() -> None:
             ).encoded
 
             assert [field.tolist() for field in online] == [field.tolist() for field in offline]
+
+
+@pytest.mark.parametrize(("names", "differs"), [((None, None), False), (("s1", "s1"), False), (("s1", "s2"), True)])
+def test_only_the_first_track_of_a_named_session_is_seen_differently_offline(
+    names: tuple[str | None, str | None], *, differs: bool
+) -> None:
+    """Two plays, an hour, two plays. When the service is asked after the hour, it takes a named session for going on, because
+    nothing says that the next track begins another. The trainer knows. Without names, and within a session, both agree.
+    """
+    minutes = (0, 1, 61, 62)
+    events = [
+        Event(minute * MINUTE, EventType.PLAY, str(minute), "ab"[place % 2], session_id=names[place // 2])
+        for place, minute in enumerate(minutes)
+    ]
+    whole = fold(events, HistoryRule())
+    split = split_of(
+        [("u", entry.track_id, entry.outcome, ("train", "test")[place // 2]) for place, entry in enumerate(whole.entries)]
+    )
+    sequences = replace(
+        split.sequences,
+        at_ms=np.array([entry.at_ms for entry in whole.entries]),
+        session=np.array([entry.session for entry in whole.entries], np.int32),
+    )
+    seen = []
+    for place in (2, 3):
+        now_ms = minutes[place] * MINUTE
+        before = fold(events[:place], HistoryRule())
+        going_on = {entry.session for entry in before.session(now_ms)}
+        online = long_history_of(before.entries, split.vocabulary, length=9, now_ms=now_ms, going_on=going_on).encoded
+        offline = long_histories(replace(split, sequences=sequences), np.array([place]), length=9)
+        seen.append(online.own_session.tolist() != offline.own_session.tolist())
+
+    assert seen == [differs, False]
 
 
 def test_fields_are_the_names_of_inputs() -> None:

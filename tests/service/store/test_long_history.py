@@ -189,6 +189,23 @@ async def test_a_report_of_a_play_that_has_left_is_a_play_of_its_own(where: Wher
     assert read_of(found)[-1] == ("t0", Outcome.LIKED, 21_000)
 
 
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_a_skip_without_its_play_skips_an_older_one_until_the_play_arrives(where: Where, *, in_time: bool) -> None:
+    """Track "a" is played twice, and the second `play` arrives after its `skip`. If it arrives while the first play is in the
+    window, all is as if it had come in order. If the first play has left before, it stays skipped, and the second is lost.
+    """
+    first, second, skip = (
+        Event(at_ms, type, f"a{at_ms}", "a") for at_ms, type in ((1_000, PLAY), (3_000, PLAY), (4_000, SKIP))
+    )
+    others = [play(number) for number in (0, 2, *range(5, 40))]
+    told_events = [first, *others[:2], skip, second] if in_time else [first, *others[:2], skip]
+    async with told(where, told_events, others[2:], [second]) as (store, listener):
+        found = [one for one in read_of(await store.read(listener, NOW_MS, READER)) if one[0] == "a"]
+
+    both = [("a", Outcome.PLAYED, 1_000), ("a", Outcome.SKIPPED, 3_000)]
+    assert found == (both if in_time else [("a", Outcome.SKIPPED, 1_000)])
+
+
 async def test_private_events_never_enter_the_past(where: Where) -> None:
     """Neither while their session goes on nor when the window has long passed them."""
     events = [play(number)._replace(private=number % 2 == 0) for number in range(100)]

@@ -72,11 +72,12 @@ November 2026, CPU ms for each request, alone / in batches of 16:
 COPY_HEAD_FROM = 200_000
 """The same limit for a network with a copy head, which also scores every own track.
 
-`python -m tests.load.retrieval --tracks 200000 --probes 128 --own 1000`, an EPYC of family 26 that was busy with other work, 1
-December 2026, CPU ms for each request, alone / in batches of 16:
+`python -m tests.load.retrieval --tracks 200000 --probes 128 --own 1000`, a Xeon that was busy with other work, 1 December 2026,
+CPU ms for each request, alone / in batches of 16, with and without own tracks:
 
-    rows        fp32          int8         index of 128
-    200,000     4.7 / .82     4.2 / .63    1.8 / 1.1
+    rows                  fp32          int8         index of 128
+    200,000, 1,000 own    4.7 / .82     4.2 / .63    1.8 / 1.1
+    200,000               4.2 / .67     2.0 / .21     .84 / .53
 """
 PROBES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 OVERLAP, LOSS = 0.99, 0.002
