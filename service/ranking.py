@@ -22,7 +22,7 @@ SPARE = 50
 """Tracks that are scored beyond the wanted ones if more rows are blocked than the scorer should mask at each request."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Ranked:
     """Tracks with their rows and scores, best first. `is_all` says that no other track may be proposed."""
 

@@ -39,11 +39,11 @@ few.
 _SKIPPED, _LIKED = Outcome.SKIPPED, Outcome.LIKED  # looking up an enum's member is slow
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # objects of each request are not frozen, because that takes twice the time
 class Query:
     """What a request asks for: `count` tracks without those in `exclude`, only from `candidates` if given, by `rules`.
 
-    Requests with the same `seed` get the same random draws.
+    Requests with the same `seed` get the same random draws. The route sets it.
     """
 
     count: int = 10
@@ -53,7 +53,7 @@ class Query:
     seed: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Recommendation:
     """Proposed tracks with their scores, best first, and their source. `ran_s` is the model's run time.
 
@@ -73,7 +73,7 @@ class Recommendation:
         return [track_id for track_id, _ in self.tracks]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class _Request:
     """Everything that decides a reply: the query, its rules, the masked and blocked tracks, and what the listener has
     played.
@@ -188,7 +188,8 @@ class Recommender:
         if not rules.explain:
             return found
         read = self._encoder.read_entries(remembered, now_ms)
-        return replace(found, explanations=await self._explainer.explain(found.track_ids, read, session, now_ms))
+        found.explanations = await self._explainer.explain(found.track_ids, read, session, now_ms)
+        return found
 
     def _blocked(self, blocks: Blocks) -> Blocked | None:
         """Return the tracks blocked by a listener's `blocks` or by take-downs; None if there are no blocks."""
@@ -208,7 +209,8 @@ class Recommender:
             found = self._arranged(request, ranked, request.rules.explore)
             if len(found.tracks) == request.query.count or ranked.is_all:
                 break
-        return replace(found, ran_s=ran_s)
+        found.ran_s = ran_s
+        return found
 
     def _tries(self, request: _Request) -> Sequence[int]:
         """Return how many tracks to score at the first try, at the second, and so on."""
@@ -237,6 +239,8 @@ class Recommender:
     def _arranged(self, request: _Request, ranked: Ranked, explore: float = 0.0) -> Recommendation:
         count, track_ids = request.query.count, ranked.track_ids
         spacings = self._spacings.of(request.rules, ranked.rows, request.just_played)
+        if not spacings and not explore:
+            return Recommendation(tracks=list(zip(track_ids[:count], ranked.scores, strict=False)))
         draw = exploring(ranked.sure_scores(), count, explore, Random(request.query.seed)) if explore else None
         placed = arrange(len(track_ids), count, spacings, draw)
         return Recommendation(
@@ -259,5 +263,8 @@ class Recommender:
             scores=[1 / place for place in range(1, len(left) + 1)],
             is_all=True,
         )
-        found = replace(self._arranged(request, ranked), source="popular")
-        return replace(found, explanations=dict.fromkeys(found.track_ids, POPULAR)) if request.rules.explain else found
+        found = self._arranged(request, ranked)
+        found.source = "popular"
+        if request.rules.explain:
+            found.explanations = dict.fromkeys(found.track_ids, POPULAR)
+        return found

@@ -8,11 +8,11 @@ track's id, in base64, for the first `PLACED` tracks in order. So one of several
 proposed may be counted for a track that was. An id of another form is stored like any other and not counted.
 """
 
-import binascii
 import random
 import re
 import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import crc_hqx
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def new_unique(now_ms: int) -> str:
 
 def new_request_id(unique: str, arm: str, version: str, track_ids: Sequence[str] = ()) -> str:
     """Make the id of a reply with `track_ids`, best first. `unique` comes from `new_unique`."""
-    checksums = [_checksum(track_id) for track_id in track_ids[:PLACED]]
+    checksums = [crc_hqx(track_id.encode("utf-8", "surrogatepass"), 0) for track_id in track_ids[:PLACED]]
     places = urlsafe_b64encode(_CHECKSUMS[len(checksums)].pack(*checksums)).rstrip(b"=").decode()
     return f"{unique}.{arm}.{places}.{version}"
 
@@ -57,7 +57,7 @@ def proposed_by(request_id: str, track_id: str) -> Proposed | None:
     if parts is None:
         return None
     version, arm, checksums = parts
-    checksum = _checksum(track_id)
+    checksum = crc_hqx(track_id.encode("utf-8", "surrogatepass"), 0)
     if checksum in checksums:
         return Proposed(version, arm, _RANKS[checksums.index(checksum)])
     return Proposed(version, arm, BEYOND) if len(checksums) == PLACED else None
@@ -75,7 +75,3 @@ def _parts_of(request_id: str) -> tuple[str, str, tuple[int, ...]] | None:
     if arm not in ARMS or not _UNIQUE.fullmatch(unique) or not _VERSION.fullmatch(version):
         return None
     return version, arm, checksums
-
-
-def _checksum(track_id: str) -> int:
-    return binascii.crc_hqx(track_id.encode("utf-8", "surrogatepass"), 0)

@@ -30,6 +30,7 @@ from service.state import State
 
 _NEXT = re.compile(rb"/v1/users/([^/]+)/next")
 _COUNT, _GAP = re.compile(r"[1-9][0-9]?|100"), re.compile(r"[0-9]|[1-9][0-9]|100")
+_COUNT_ALONE = re.compile(rb"count=([1-9][0-9]?|100)")
 _DAYS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
 _NOVELTY, _EXPLORE = re.compile(r"-?(0(\.[0-9]{1,6})?|1(\.0{1,6})?)"), re.compile(r"0(\.[0-4][0-9]{0,5}|\.50{0,5})?")
 _SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, however its characters are encoded
@@ -132,6 +133,8 @@ def _user_id(raw: bytes) -> str | None:
 
 def _query(query_string: bytes) -> Query | None:
     """Parse a query string. Returns None if it has anything but valid `count`, `exclude` and rules."""
+    if match := _COUNT_ALONE.fullmatch(query_string):  # as most players ask
+        return Query(count=int(match[1]))
     count, exclude, rules = 10, list[str](), AskedRules()
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name == "count" and _COUNT.fullmatch(value):

@@ -10,12 +10,12 @@ Memory is limited by `CAPACITY_BYTES`: the listeners seen longest ago are droppe
 past `LISTENER_CHARACTERS`. A listener with a session of 20 tracks takes about 1 KB.
 """
 
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from sys import getsizeof
 from typing import NamedTuple
 
 from model.events import Event, EventType, SkipRule
@@ -132,10 +132,11 @@ class RecentMasks:
         return listener
 
     def _keep(self, digest: bytes, listener: "_Listener") -> None:
-        if not any(len(text) > 1 for text in listener.texts):
+        texts = listener.texts
+        if max(map(len, texts)) <= 1:
             return
         listener.seen_at = now = self._clock()
-        listener.bytes = _ENTRY_BYTES + sum(map(sys.getsizeof, (digest, *listener.texts)))
+        listener.bytes = _ENTRY_BYTES + sum(map(getsizeof, (digest, *texts)))
         self._listeners[digest] = listener
         self._bytes += listener.bytes
         while self._listeners:

@@ -158,7 +158,8 @@ class RedisSessions:
         self._block_limits = (settings.blocks, opinions_ttl_ms)
         limits = (self._keep, slack, history_ttl_ms, private_ttl_ms, settings.opinions, opinions_ttl_ms)
         folding = (rule.gap_ms, rule.named_gap_ms, rule.skip.limit_ms, repr(rule.skip.end_share))
-        self._limits = (*limits, *(counters.limits if counters else (1, 0, "")), settings.long_history, *folding)
+        counting = counters.limits if counters else (1, 0, "")
+        self._limits = tuple(map(str, (*limits, *counting, settings.long_history, *folding)))  # numbers cost more at each call
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         skip = self._reader.rule.skip

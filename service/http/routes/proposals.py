@@ -1,7 +1,6 @@
 """Routes that propose what to play next: for a listener, or for a history in the request."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -95,7 +94,7 @@ async def answer_body(scope: Scope, service: State, body: NextRequest) -> bytes:
 
 async def propose(scope: Scope, service: State, user_id: str, query: Query) -> bytes:
     """Answer a request for a listener and return the encoded reply."""
-    query = replace(query, seed=new_unique(service.clock()))
+    query.seed = new_unique(service.clock())
     with service.models.of(user_id) as model:
         recommendation = await model.recommender.for_listener(user_id, query, service.clock())
         if service.models.shadow is not None:
@@ -112,7 +111,7 @@ async def answer_next(
     admit(scope, {user_id})
     if plays is None and user_id is not None:
         return await propose(scope, service, user_id, query)
-    query = replace(query, seed=new_unique(service.clock()))
+    query.seed = new_unique(service.clock())
     with service.models.of(user_id) as model:
         recommendation = await model.recommender.for_history(plays or (), query)
         return _reply(scope, model, recommendation, query.seed, user_id)
