@@ -93,13 +93,17 @@ def _log_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
         **_RAW,
     )
     one.add_argument("--out", type=Path, required=True, metavar="LOG", help="the folder to write")
-    one.add_argument("--listeners", type=int, default=2_000, help="(%(default)s)")
-    one.add_argument("--tracks", type=int, default=2_000, help="(%(default)s)")
-    one.add_argument("--artists", type=int, default=200, help="(%(default)s)")
-    one.add_argument("--sessions", type=float, default=5.0, help="mean number of sessions of a listener (%(default)s)")
-    one.add_argument("--days", type=int, default=28, help="(%(default)s)")
+    one.add_argument("--world", choices=["moods", "habits"], default="moods", help="see above (default: %(default)s)")
+    one.add_argument("--listeners", type=int, help="(2000 with moods, 80 with habits)")
+    one.add_argument("--tracks", type=int, help="(2000 with moods, 20000 with habits)")
+    one.add_argument("--artists", type=int, help="(200 with moods, 2000 with habits)")
+    one.add_argument("--sessions", type=float, help="mean number of sessions of a listener (5 with moods, 130 with habits)")
+    one.add_argument("--days", type=int, help="(28 with moods, 365 with habits)")
     one.add_argument("--seed", type=int, default=1, help="the same seed makes the same log (%(default)s)")
     one.add_argument("--force", action="store_true", help="replace a log that is there already")
+
+    one = add("describe", help="print how the listeners of a log skip and repeat", description=_DESCRIBE, **_RAW)
+    one.add_argument("logs", nargs="+", type=Path, metavar="LOG", help="folders that `import` or `simulate` wrote")
 
 
 def _run_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
@@ -261,6 +265,7 @@ def _command(name: str) -> Callable[[argparse.Namespace, Console], None]:
     table = {
         "import": commands.import_,
         "simulate": commands.simulate_,
+        "describe": commands.describe,
         "train": commands.train,
         "evaluate": commands.evaluate,
         "rules": commands.rules,
@@ -281,10 +286,19 @@ class _OldName(argparse.Action):
 
 _RAW = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 _SIMULATE = """\
-Simulate listeners with tastes and moods, and write their plays and skips as a log. Because their world is known, the best
-score that any model could reach is known too: `evaluate` prints it beside the model's.
+Simulate listeners, and write their plays and skips as a log. Because their world is known, the best score that any model
+could reach is known too: `evaluate` prints it beside the model's. There are two worlds:
 
-  python -m training simulate --out logs/demo"""
+  moods    many listeners with tastes and short histories; a session's mood must be guessed
+  habits   few listeners with long histories, who repeat tracks and sequences as people do
+
+  python -m training simulate --out logs/demo
+  python -m training simulate --world habits --out logs/habits"""
+_DESCRIBE = """\
+Print how the listeners of logs skip, repeat tracks and sequences, and come back to them. With several logs there is a column
+for each, and the last one is divided by the first.
+
+  python -m training describe logs/mine logs/habits"""
 _TRAIN = """\
 Fit the recipe's network to a log, until the validation score stops rising. A run that was killed continues where it
 stopped, and ends with the weights it would have had. If the log has changed, a new run starts in a folder of its own.

@@ -11,12 +11,15 @@ import torch
 from rich.console import Console
 
 from model.artifact import DROPPED
+from model.events import HistoryRule
 from model.versions import CURRENT, delete_old
 from training import run
 from training.compare import compare, follow
 from training.data.import_log import import_log
 from training.data.log import Log, LogError, open_log
+from training.data.sequences import build
 from training.evaluation.evaluate import Measured
+from training.evaluation.repetition import figures, print_figures
 from training.evaluation.rules import print_effects
 from training.exporting.take_downs import read_take_downs
 from training.fitting.checkpoint import RunError, written_whole
@@ -69,6 +72,7 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
     """`simulate`: write a log of simulated listeners."""
     log = simulate(
         options.out,
+        world=options.world,
         listeners=options.listeners,
         tracks=options.tracks,
         artists=options.artists,
@@ -80,6 +84,12 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
     console.print(
         f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False, soft_wrap=True
     )
+
+
+def describe(options: argparse.Namespace, console: Console) -> None:
+    """`describe`: print how the listeners of logs skip and repeat, with a column for each log."""
+    found = {str(path): figures(build(open_log(path), HistoryRule())) for path in options.logs}
+    print_figures(found, console)
 
 
 def train(options: argparse.Namespace, console: Console) -> None:

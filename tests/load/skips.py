@@ -22,7 +22,8 @@ import numpy as np
 from model.events import HistoryRule, Outcome
 from training.data.log import Log, open_log
 from training.data.sequences import build
-from training.simulator.truth import Imagined, Truth, read_truth
+from training.simulator.moods.truth import Imagined, MoodTruth
+from training.simulator.truth import read_truth
 
 COUNT, ROUNDS, PLAYS = 20, 3, 20
 HEARD_MS, TRACK_MS = 4_000, 200_000
@@ -78,7 +79,7 @@ class Service:
 class BestPossible:
     """The ranking that knows a simulated listener's taste and the world."""
 
-    def __init__(self, truth: Truth, user: str, session: Sequence[Play]) -> None:
+    def __init__(self, truth: MoodTruth, user: str, session: Sequence[Play]) -> None:
         self._listener, self._heard = Imagined(truth, user), set[str]()
         for play in session:
             self.report(play)
@@ -172,7 +173,7 @@ def main() -> None:
     with httpx.Client(base_url=given.url, timeout=60) as api:
         for name, skips in (("skipped", True), ("played", False)):
             found[name] = [meet(Service(api, session), artists, skips=skips) for session in sessions.values()]
-            if truth is not None:
+            if isinstance(truth, MoodTruth):
                 best = (BestPossible(truth, user, session) for user, session in sessions.items())
                 found[f"{name}, best possible"] = [meet(one, artists, skips=skips) for one in best]
     sys.stdout.write(table(found) + "\n")

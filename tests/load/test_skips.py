@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.load.skips import BestPossible, Play, Recommender, Service, Step, artists_of, meet, newest_sessions, table
+from training.simulator.moods.truth import MoodTruth
 from training.simulator.simulate import simulate
 from training.simulator.truth import read_truth
 
@@ -72,7 +73,7 @@ def test_the_best_possible_ranking_meets_the_logs_own_listeners(tmp_path: Path) 
     """Its first list has no track of the session. Each track that is met leaves the list, so something new comes in."""
     log = simulate(tmp_path / "log", listeners=30, tracks=200, artists=20)
     truth = read_truth(log.folder)
-    assert truth is not None
+    assert isinstance(truth, MoodTruth)
     sessions = newest_sessions(log, 2)
     first = next(iter(sessions))
     best = BestPossible(truth, first, sessions[first])

@@ -15,6 +15,7 @@ from training.sources.canonical import COLUMNS
 COMMANDS = (
     "import",
     "simulate",
+    "describe",
     "train",
     "evaluate",
     "export",

@@ -4,6 +4,7 @@ Shapes: B batch, V rows, Q query width.
 """
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from model.vocabulary import FIRST
 from training.data.split import Split
 from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
-from training.simulator.truth import LastPlay, Truth, best_scores
+from training.evaluation.own_history import own_unknown_names
+from training.simulator.plays import LastPlay
+from training.simulator.truth import Truth, best_scores
 
 PLAYS_AT_ONCE = 1 << 17
 """Plays of long histories that a copy head reads together: some 70 MB of features."""
@@ -75,7 +78,8 @@ class NetworkRanker:
 class BestPossible:
     """A ranker for simulated logs that knows each simulated listener's taste. No model can be better.
 
-    It reads the cases and not their encoded histories. If the cases suppose an outcome of the last play, so does it.
+    It reads the cases and not their encoded histories. If the cases suppose an outcome of the last play, so does it. It also
+    proposes the listener's own tracks that the vocabulary does not know.
     """
 
     truth: Truth
@@ -83,13 +87,20 @@ class BestPossible:
     name: str = "best possible"
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
-        """Return scores, float32 [B, V]."""
+        """Return scores, float32 [B, V + U]."""
         sequences = self.split.sequences
         users = [sequences.users[user] for user in cases.user.tolist()]
-        known = best_scores(
-            self.truth, users, sequences.at_ms[cases.entry], self.split.vocabulary.tracks, supposed=self._supposed(cases)
-        )
-        return np.pad(known, ((0, 0), (FIRST, 0))).astype(np.float32)
+        unknown = [own_unknown_names(cases, case) for case in range(len(cases))]
+        others = {name: place for place, name in enumerate(dict.fromkeys(chain.from_iterable(unknown)))}
+        known = self.split.vocabulary.tracks
+        best = best_scores(
+            self.truth, users, sequences.at_ms[cases.entry], [*known, *others], supposed=self._supposed(cases)
+        ).astype(np.float32)
+        scores_BW = np.full((len(cases), cases.size + max(map(len, unknown), default=0)), -np.inf, np.float32)
+        scores_BW[:, FIRST : cases.size] = best[:, : len(known)]
+        for line, scores, names in zip(scores_BW, best[:, len(known) :], unknown, strict=True):
+            line[cases.size : cases.size + len(names)] = scores[[others[name] for name in names]]
+        return scores_BW
 
     def _supposed(self, cases: Cases) -> LastPlay | None:
         """Return how the cases say that the play before each ended, if they say so. It matters only within a session."""

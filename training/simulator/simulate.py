@@ -1,80 +1,132 @@
 """Simulates a log of listeners whose best possible ranking is known, for the demo, for tests, and to measure models against.
 
-`training.simulator.world` describes the listeners' world, and `training.simulator.listening` simulates their sessions. This
-module adds dates and writes the events that a player would have posted: a play, then a skip or an end with `played_ms`, and
-sometimes an opinion. It also writes `truth.npz` beside the log, from which `training.simulator.truth` computes the best
-possible ranking.
+There are two worlds. `training.simulator.moods` has many listeners with short histories, whose moods must be guessed.
+`training.simulator.habits` has few listeners with long histories, who repeat tracks and sequences of tracks. Both write
+`truth.npz` beside the log, from which `training.simulator.truth` computes the best possible ranking.
 
-The default world makes about 200,000 plays in a second or two. All plays are held in memory, half a gigabyte for a million.
+The world of moods makes about 200,000 plays in a second or two by default, that of habits as many in some five seconds. All
+plays are held in memory, half a gigabyte for a million.
 
 Shapes: S sessions, N plays, U listeners, V tracks.
 """
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 from rich.progress import Progress
 
-from training.data.log import (
-    CATALOGUE,
-    EVENTS,
-    ORDER,
-    ROW_GROUP,
-    SCHEMA,
-    Log,
-    LogError,
-    describe,
-    open_log,
-    replacing,
-    write_about,
-)
-from training.simulator.listening import Plays, listen, session_lengths
-from training.simulator.names import artist_names, track_titles
-from training.simulator.truth import Truth, filter_moods, save_truth
-from training.simulator.world import Int64s, draw_tastes, make_world
+from training.data.log import CATALOGUE, EVENTS, ROW_GROUP, Log, LogError, describe, open_log, replacing, write_about
+from training.simulator import events
+from training.simulator.habits import listening as habits_listening
+from training.simulator.habits import world as habits
+from training.simulator.habits.truth import HabitTruth
+from training.simulator.moods import listening as moods_listening
+from training.simulator.moods import world as moods
+from training.simulator.moods.truth import MoodTruth, filter_moods
+from training.simulator.moods.world import Int64s
+from training.simulator.plays import Plays, session_lengths
+from training.simulator.truth import Truth, save_truth
 
-FIRST_DAY_MS = 1_767_571_200_000  # Monday, 5 January 2026
-DAY_MS = 24 * 60 * 60 * 1000
-PAUSE_MS = 45 * 60 * 1000  # shortest pause between two sessions; longer than the gap that ends one
-LATE_SKIPS = 0.05  # share of kept tracks that are left after 30 s but before their end: skips that count as plays
-ALBUM = 8  # tracks of an album; an artist's last album may have fewer. Listeners do not care about albums
-LIKES, DISLIKES = 0.02, 0.03  # shares of kept and of skipped plays
+MOODS = 12
+ALBUM = 8
+"""Largest number of tracks of an album in the world of moods. Listeners do not care about albums there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Size:
+    """The size of a simulated log. `sessions` is the mean number of sessions of a listener in `days` days."""
+
+    listeners: int
+    tracks: int
+    artists: int
+    sessions: float
+    days: int
+
+
+SIZES = {
+    "moods": Size(listeners=2_000, tracks=2_000, artists=200, sessions=5.0, days=28),
+    "habits": Size(listeners=80, tracks=20_000, artists=2_000, sessions=130.0, days=365),
+}
+"""The default size of each world."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Simulated:
+    """Plays of a world, and what has to be written about it."""
+
+    plays: Plays
+    world: moods.World | habits.World
+    album: int  # largest number of tracks of an album
+    rules: dict[str, Any]  # for log.json
+    dislikes: float  # share of skipped plays
+    truth: Callable[[npt.NDArray[np.str_], npt.NDArray[np.str_], Int64s], Truth]  # of users, tracks and times of plays
 
 
 def simulate(
     out: Path,
     *,
-    listeners: int = 2_000,
-    tracks: int = 2_000,
-    artists: int = 200,
-    moods: int = 12,
-    sessions: float = 5.0,
-    days: int = 28,
+    world: Literal["moods", "habits"] = "moods",
+    listeners: int | None = None,
+    tracks: int | None = None,
+    artists: int | None = None,
+    sessions: float | None = None,
+    days: int | None = None,
     seed: int = 1,
     force: bool = False,
 ) -> Log:
     """Write a simulated log, with its `truth.npz`, to the folder `out`. The same seed gives the same log.
 
-    `sessions` is the mean number of sessions of a listener in `days` days. LogError if `out` exists and not `force`, or if
-    there are fewer artists than moods or fewer tracks than artists.
+    Sizes that are None are those of `SIZES`. LogError if `out` exists and not `force`, or if there are fewer artists than moods
+    or fewer tracks than artists.
     """
-    if not moods <= artists <= tracks or listeners < 1:
+    usual = SIZES[world]
+    size = Size(
+        listeners=usual.listeners if listeners is None else listeners,
+        tracks=usual.tracks if tracks is None else tracks,
+        artists=usual.artists if artists is None else artists,
+        sessions=usual.sessions if sessions is None else sessions,
+        days=usual.days if days is None else days,
+    )
+    if not MOODS <= size.artists <= size.tracks or size.listeners < 1:
         raise LogError(
-            f"found {listeners} listeners, {artists} artists and {tracks} tracks; "
-            f"wanted at least one listener, {moods} artists, and a track for each artist"
+            f"found {size.listeners} listeners, {size.artists} artists and {size.tracks} tracks; "
+            f"wanted at least one listener, {MOODS} artists, and a track for each artist"
         )
     rng = np.random.default_rng(seed)
-    world = make_world(moods=moods, artists=artists, tracks=tracks, rng=rng)
-    taste, favourite = draw_tastes(listeners, moods, rng)
-    counts = 1 + rng.poisson(max(0.0, sessions - 1), listeners)
-    owner = np.repeat(np.arange(listeners), counts)
-    lengths = session_lengths(len(owner), rng)
+    simulated, owner = _with_moods(size, rng) if world == "moods" else _with_habits(size, rng)
+    track_ms = np.clip(np.exp(rng.normal(np.log(210_000), 0.25, size.tracks)), 95_000, 480_000).astype(np.int64)
+    frame = events.timed(simulated.plays, owner, track_ms, size.days, rng)
+    user_ids, track_ids = _ids("u", size.listeners), _ids("t", size.tracks)
+    with replacing(out, force=force) as folder:
+        posted = events.events(frame, user_ids, track_ids, rng, dislikes=simulated.dislikes)
+        posted.write_parquet(folder / EVENTS, row_group_size=ROW_GROUP)
+        titles = events.catalogue(track_ids, simulated.world, track_ms, rng, album=simulated.album)
+        titles.write_parquet(folder / CATALOGUE)
+        save_truth(simulated.truth(user_ids, track_ids, frame["at_ms"].to_numpy()), folder)
+        about = {
+            "source": "simulate",
+            "settings": {"world": world, **asdict(size), "moods": MOODS, "seed": seed, "habits": simulated.rules},
+            "licence": "made up by nexttrack; no rights reserved",
+            **describe(posted.lazy()),
+        }
+        write_about(folder, about)
+    return open_log(out)
+
+
+def _with_moods(size: Size, rng: np.random.Generator) -> tuple[_Simulated, Int64s]:
+    """Simulate the world of moods. Also returns the listener of each session."""
+    world = moods.make_world(moods=MOODS, artists=size.artists, tracks=size.tracks, rng=rng)
+    taste, favourite = moods.draw_tastes(size.listeners, MOODS, rng)
+    owner = _owners(size, rng)
+    # half of the sessions have more than 11 plays, one in twenty more than 68
+    lengths = session_lengths(len(owner), rng, median=11, spread=np.log(68 / 11) / 1.645)
     with Progress(transient=True, disable=lengths.sum() < 1_000_000) as progress:
         task = progress.add_task("Listening", total=int(lengths.sum()))
-        plays = listen(
+        plays = moods_listening.listen(
             world,
             lengths,
             rng,
@@ -83,123 +135,59 @@ def simulate(
             progress=lambda made: progress.advance(task, made),
         )
     belief, artist, last = filter_moods(world, plays, taste[owner], favourite[owner])
-    track_ms = np.clip(np.exp(rng.normal(np.log(210_000), 0.25, tracks)), 95_000, 480_000).astype(np.int64)
-    frame = _timed(plays, owner, track_ms, days, rng)
-    truth = Truth(
-        world=world,
-        tracks=_ids("t", tracks),
-        users=_ids("u", listeners),
-        favourite=favourite,
-        user=np.repeat(owner, lengths),
-        at_ms=frame["at_ms"].to_numpy(),
-        belief=belief,
-        artist=artist,
-        last=last,
-    )
-    settings = {
-        "listeners": listeners,
-        "tracks": tracks,
-        "artists": artists,
-        "moods": moods,
-        "sessions": sessions,
-        "days": days,
-    }
-    with replacing(out, force=force) as folder:
-        events = _events(frame, truth, rng)
-        events.write_parquet(folder / EVENTS, row_group_size=ROW_GROUP)
-        _catalogue(truth, track_ms, rng).write_parquet(folder / CATALOGUE)
-        save_truth(truth, folder)
-        about = {
-            "source": "simulate",
-            "settings": {**settings, "seed": seed, "habits": asdict(world.habits)},
-            "licence": "made up by nexttrack; no rights reserved",
-            **describe(events.lazy()),
-        }
-        write_about(folder, about)
-    return open_log(out)
+
+    def truth(users: npt.NDArray[np.str_], tracks: npt.NDArray[np.str_], at_ms: Int64s) -> Truth:
+        return MoodTruth(
+            world=world,
+            tracks=tracks,
+            users=users,
+            favourite=favourite,
+            user=np.repeat(owner, lengths),
+            at_ms=at_ms,
+            belief=belief,
+            artist=artist,
+            last=last,
+        )
+
+    return _Simulated(plays=plays, world=world, album=ALBUM, rules=asdict(world.habits), dislikes=0.03, truth=truth), owner
+
+
+def _with_habits(size: Size, rng: np.random.Generator) -> tuple[_Simulated, Int64s]:
+    """Simulate the world of habits. Also returns the listener of each session."""
+    world = habits.make_world(artists=size.artists, tracks=size.tracks, rng=rng)
+    listeners = habits.draw_listeners(world, size.listeners, rng)
+    owner = _owners(size, rng)
+    # half of the sessions have more than 10 plays, one in ten more than 46
+    lengths = session_lengths(len(owner), rng, median=10, spread=np.log(46 / 10) / 1.2816)
+    with Progress(transient=True, disable=lengths.sum() < 100_000) as progress:
+        task = progress.add_task("Listening", total=int(lengths.sum()))
+        plays = habits_listening.listen(
+            world, listeners, owner, lengths, rng, progress=lambda made: progress.advance(task, made)
+        )
+
+    def truth(users: npt.NDArray[np.str_], tracks: npt.NDArray[np.str_], at_ms: Int64s) -> Truth:
+        return HabitTruth(
+            world=world,
+            listeners=listeners,
+            tracks=tracks,
+            users=users,
+            user=np.repeat(owner, lengths),
+            at_ms=at_ms,
+            session=np.repeat(np.arange(len(owner)), lengths),
+            track=plays.track,
+            skipped=plays.skipped,
+        )
+
+    # Nobody dislikes a track here: it would leave the lists for good, and the listener might still come back to it.
+    return _Simulated(plays=plays, world=world, album=habits.ALBUM, rules=asdict(world.rules), dislikes=0.0, truth=truth), owner
+
+
+def _owners(size: Size, rng: np.random.Generator) -> Int64s:
+    """Draw how many sessions each listener has. Returns the listener of each session [S], ascending."""
+    counts = 1 + rng.poisson(max(0.0, size.sessions - 1), size.listeners)
+    return np.repeat(np.arange(size.listeners), counts)
 
 
 def _ids(prefix: str, count: int) -> npt.NDArray[np.str_]:
     width = len(str(max(0, count - 1)))
     return np.array([f"{prefix}{number:0{width}d}" for number in range(count)])
-
-
-def _timed(plays: Plays, owner: Int64s, track_ms: Int64s, days: int, rng: np.random.Generator) -> pl.DataFrame:
-    """Compute when each play started and how much of it was heard. Plays stay in order, listener by listener."""
-    whole_ms = track_ms[plays.track]
-    late = rng.random(len(whole_ms)) < LATE_SKIPS
-    late_ms = 30_000 + (rng.random(len(whole_ms)) * (0.95 * whole_ms - 30_000)).astype(np.int64)
-    early_ms = rng.integers(1_000, 30_000, len(whole_ms))
-    played_ms = np.where(plays.skipped, early_ms, np.where(late, late_ms, whole_ms))
-    taken_ms = played_ms + rng.integers(500, 3_000, len(whole_ms))
-    upto = np.concatenate([np.zeros(1, np.int64), np.cumsum(taken_ms)])
-    starts = _session_starts(owner, np.diff(upto[plays.offsets]), days, rng)
-    session = np.repeat(np.arange(len(owner)), np.diff(plays.offsets))
-    return pl.DataFrame(
-        {
-            "listener": owner[session],
-            "track": plays.track,
-            "skipped": plays.skipped,
-            "end": np.where(plays.skipped | late, "skip", "complete"),
-            "at_ms": starts[session] + upto[:-1] - upto[plays.offsets[session]],
-            "played_ms": played_ms,
-            "track_ms": whole_ms,
-        }
-    )
-
-
-def _session_starts(owner: Int64s, taken_ms: Int64s, days: int, rng: np.random.Generator) -> Int64s:
-    """Draw the start of each session: between 7:00 and 23:00, mostly late, after the end of the listener's last session."""
-    hours = 7 + 16 * rng.beta(2.5, 1.5, len(owner))
-    wished = FIRST_DAY_MS + rng.integers(0, days, len(owner)) * DAY_MS + (hours * 60 * 60 * 1000).astype(np.int64)
-    wished = wished[np.lexsort((wished, owner))]
-    before = pl.col("taken").cum_sum().over("owner") - pl.col("taken")  # earlier sessions of the same listener
-    return (
-        pl.DataFrame({"owner": owner, "wished": wished, "taken": taken_ms + PAUSE_MS})
-        .select(before + (pl.col("wished") - before).cum_max().over("owner"))
-        .to_series()
-        .to_numpy()
-    )
-
-
-def _events(frame: pl.DataFrame, truth: Truth, rng: np.random.Generator) -> pl.DataFrame:
-    """Turn plays into the events that a player would have posted, in the columns of a canonical log."""
-    spoken = pl.Series(rng.random(len(frame))) < np.where(frame["skipped"], DISLIKES, LIKES)
-    plays = frame.with_columns(
-        user_id=pl.Series(truth.users[frame["listener"]]), track_id=pl.Series(truth.tracks[frame["track"]]), spoken=spoken
-    )
-    none = pl.lit(None, pl.Int64)
-    began = plays.with_columns(type=pl.lit("play"), played_ms=none)
-    ended = plays.with_columns(at_ms=pl.col("at_ms") + pl.col("played_ms"), type="end")
-    opinion = pl.when("skipped").then(pl.lit("dislike")).otherwise(pl.lit("like"))
-    said = plays.filter("spoken").with_columns(
-        at_ms=pl.col("at_ms") + pl.col("played_ms") // 2, type=opinion, played_ms=none, track_ms=none
-    )
-    events = pl.concat([began, ended, said]).with_columns(
-        session_id=pl.lit(None),
-        asked=pl.lit(True),
-        part=pl.lit(None),
-    )
-    return events.select(SCHEMA.names()).cast(SCHEMA).sort(ORDER)
-
-
-def _catalogue(truth: Truth, track_ms: Int64s, rng: np.random.Generator) -> pl.DataFrame:
-    names = np.array(artist_names(int(truth.world.artist.max()) + 1, rng))
-    titles = np.array(track_titles(truth.world.by_mood.argmax(axis=0), rng))
-    return pl.DataFrame(
-        {
-            "track_id": truth.tracks,
-            "title": titles,
-            "artist": names[truth.world.artist],
-            "album": titles[_opening_tracks(truth.world.artist)],
-            "duration_ms": track_ms,
-        }
-    )
-
-
-def _opening_tracks(artist: Int64s) -> Int64s:
-    """Return for each track the first track of its album, [V]. An album is `ALBUM` tracks of an artist in a row, and it is
-    called after the first one. `artist` is sorted.
-    """
-    first = artist.searchsorted(artist)
-    return first + (np.arange(len(artist)) - first) // ALBUM * ALBUM

@@ -5,9 +5,21 @@ from itertools import product
 import numpy as np
 import pytest
 
-from training.simulator.listening import Plays
-from training.simulator.truth import filter_moods, next_kept
-from training.simulator.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Habits, Int64s, World
+from training.simulator.moods.truth import filter_moods, next_kept
+from training.simulator.moods.world import (
+    ELSEWHERE,
+    IN_MOOD,
+    IN_TASTE,
+    KEPT,
+    NOBODY,
+    SKIPPED,
+    Bools,
+    Floats,
+    Habits,
+    Int64s,
+    World,
+)
+from training.simulator.plays import Plays
 
 MOODS, TRACKS = 3, 5
 

@@ -60,8 +60,11 @@ class World:
         return (favourite.astype(np.float64) @ self.in_mood) > 0
 
 
-def make_world(*, moods: int, artists: int, tracks: int, rng: np.random.Generator) -> World:
-    """Draw a random world. Each artist has a home mood; one track in four suits a second mood as well."""
+def make_world(*, moods: int, artists: int, tracks: int, rng: np.random.Generator, steepness: float = 1.5) -> World:
+    """Draw a random world. Each artist has a home mood; one track in four suits a second mood as well.
+
+    `steepness` is the exponent of Zipf's law.
+    """
     artist = np.sort(np.concatenate([np.arange(min(artists, tracks)), _zipf_draw(artists, max(0, tracks - artists), rng)]))
     home = rng.permutation(np.arange(artists) % moods)[artist]
     second = (home + rng.integers(1, max(2, moods), tracks)) % moods
@@ -72,7 +75,7 @@ def make_world(*, moods: int, artists: int, tracks: int, rng: np.random.Generato
     fame = np.zeros(tracks)
     for mood in range(moods):
         members = rng.permutation(np.flatnonzero(home == mood))
-        fame[members] = 1 / (np.arange(len(members)) + 4) ** 1.5
+        fame[members] = 1 / (np.arange(len(members)) + 4) ** steepness
     by_mood = np.where(in_mood, fame, 0.0) * np.where(home == np.arange(moods)[:, None], 1.0, 0.5)
     by_mood /= by_mood.sum(axis=1, keepdims=True)
     by_artist = fame / np.bincount(artist, fame, minlength=artists)[artist]
@@ -90,6 +93,15 @@ def draw_tastes(listeners: int, moods: int, rng: np.random.Generator, *, favouri
     weight = np.where(favourite, rng.gamma(2.0, size=(listeners, moods)) + 0.3, 0.0)
     taste = 0.97 * weight / weight.sum(axis=1, keepdims=True) + 0.03 / moods
     return taste, favourite
+
+
+def opening_tracks(artist: Int64s, size: int) -> Int64s:
+    """Return for each track the first track of its album, [V]. `artist` [V] is sorted.
+
+    An album is `size` tracks of an artist in a row. An artist's last album may have fewer.
+    """
+    first = artist.searchsorted(artist)
+    return first + (np.arange(len(artist)) - first) // size * size
 
 
 def _zipf_draw(kinds: int, count: int, rng: np.random.Generator) -> Int64s:

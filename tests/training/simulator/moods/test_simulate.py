@@ -10,9 +10,11 @@ import pytest
 from model.events import HistoryRule, Outcome
 from training.data.log import LogError, open_log
 from training.data.sequences import Sequences, build
+from training.simulator.moods.truth import Imagined, MoodTruth
+from training.simulator.moods.world import KEPT, SKIPPED, Bools, Floats, Int64s
+from training.simulator.plays import LastPlay
 from training.simulator.simulate import simulate
-from training.simulator.truth import Imagined, LastPlay, Truth, best_scores, read_truth
-from training.simulator.world import KEPT, SKIPPED, Bools, Floats, Int64s
+from training.simulator.truth import best_scores, read_truth
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +26,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def truth(folder: Path) -> Truth:
+def truth(folder: Path) -> MoodTruth:
     """The simulator's knowledge about that log."""
     found = read_truth(folder)
-    assert found is not None
+    assert isinstance(found, MoodTruth)
     return found
 
 
@@ -71,7 +73,7 @@ def test_sessions_are_as_long_as_real_ones(sequences: Sequences) -> None:
     assert np.quantile(lengths, 0.95) == pytest.approx(68, abs=9)
 
 
-def test_the_trainer_sees_the_plays_that_were_made(sequences: Sequences, truth: Truth) -> None:
+def test_the_trainer_sees_the_plays_that_were_made(sequences: Sequences, truth: MoodTruth) -> None:
     """Folding the events by the default rule gives back each play with its start, its listener and whether it was skipped.
 
     Late skips count as kept.
@@ -157,17 +159,17 @@ def test_a_log_of_real_people_has_no_truth(tmp_path: Path) -> None:
     assert read_truth(tmp_path) is None
 
 
-def test_the_truth_survives_the_disk(truth: Truth, folder: Path) -> None:
+def test_the_truth_survives_the_disk(truth: MoodTruth, folder: Path) -> None:
     """The truth that is read back gives the same scores, and its file contains plain numbers only."""
     users, at_ms = [str(truth.users[truth.user[7]])], truth.at_ms[7:8]
     again = read_truth(folder)
 
-    assert again is not None
+    assert isinstance(again, MoodTruth)
     assert again.world.habits == truth.world.habits
     assert (best_scores(again, users, at_ms, ["t0007"]) == best_scores(truth, users, at_ms, ["t0007"])).all()
 
 
-def test_best_scores_follow_the_vocabulary(truth: Truth) -> None:
+def test_best_scores_follow_the_vocabulary(truth: MoodTruth) -> None:
     """Scores are in the order of the given ids. An id of no simulated track scores 0."""
     users, at_ms = [str(truth.users[truth.user[row]]) for row in (3, 900)], truth.at_ms[[3, 900]]
     straight = best_scores(truth, users, at_ms, ["t0001", "t0002", "elsewhere"])
@@ -177,14 +179,14 @@ def test_best_scores_follow_the_vocabulary(truth: Truth) -> None:
     assert (straight[:, 2] == 0).all()
 
 
-def test_a_case_of_another_log_is_refused(truth: Truth) -> None:
+def test_a_case_of_another_log_is_refused(truth: MoodTruth) -> None:
     """Scores for a play that was never simulated would be wrong."""
     with pytest.raises(ValueError, match="another log"):
         best_scores(truth, ["u000"], truth.at_ms[:1] + 1, ["t0001"])
 
 
 @pytest.mark.parametrize("skipped", [False, True])
-def test_supposing_what_happened_changes_nothing(truth: Truth, sequences: Sequences, *, skipped: bool) -> None:
+def test_supposing_what_happened_changes_nothing(truth: MoodTruth, sequences: Sequences, *, skipped: bool) -> None:
     """The filter's state after a supposed play is the state that the simulation stored, and another one after the other
     outcome. A case that begins a session keeps its state, whatever is supposed.
     """
@@ -202,7 +204,7 @@ def test_supposing_what_happened_changes_nothing(truth: Truth, sequences: Sequen
     assert (supposing([None] * len(rows), skipped=not skipped) == real).all()
 
 
-def test_an_imagined_session_that_repeats_a_real_one_ranks_as_it_did(truth: Truth, sequences: Sequences) -> None:
+def test_an_imagined_session_that_repeats_a_real_one_ranks_as_it_did(truth: MoodTruth, sequences: Sequences) -> None:
     """The first session of a listener, played again, ends in the same ranking of the next track."""
     user = sequences.users[7]
     entries = np.arange(sequences.offsets[7], sequences.offsets[8])
@@ -216,7 +218,7 @@ def test_an_imagined_session_that_repeats_a_real_one_ranks_as_it_did(truth: Trut
     assert listener.ranked() == truth.tracks[np.argsort(-scores, kind="stable")].tolist()
 
 
-def test_a_stranger_cannot_be_imagined(truth: Truth) -> None:
+def test_a_stranger_cannot_be_imagined(truth: MoodTruth) -> None:
     """Their taste is unknown."""
     with pytest.raises(ValueError, match="no listener 'zoe'"):
         Imagined(truth, "zoe")
@@ -225,7 +227,7 @@ def test_a_stranger_cannot_be_imagined(truth: Truth) -> None:
 class Sample:
     """Kept plays of the log, with the scores of the omniscient ranker."""
 
-    def __init__(self, truth: Truth, sequences: Sequences, *, kept_only: bool) -> None:
+    def __init__(self, truth: MoodTruth, sequences: Sequences, *, kept_only: bool) -> None:
         rows = np.flatnonzero(~_refused(sequences)) if kept_only else np.arange(len(sequences.at_ms))
         self.rows: Int64s = np.random.default_rng(1).choice(rows, 3_000, replace=False)
         users = [str(truth.users[user]) for user in truth.user[self.rows]]
@@ -241,7 +243,7 @@ class Sample:
         return float((self.rank(scores) < k).mean())
 
 
-def test_the_best_ranking_hits_as_often_as_it_says(truth: Truth, sequences: Sequences) -> None:
+def test_the_best_ranking_hits_as_often_as_it_says(truth: MoodTruth, sequences: Sequences) -> None:
     """Its scores are probabilities, so the sum of its top 20 predicts its hit rate.
 
     The filter and the generator are separate code. They agree on 3,000 plays to within three standard errors (0.027).
@@ -252,7 +254,7 @@ def test_the_best_ranking_hits_as_often_as_it_says(truth: Truth, sequences: Sequ
     assert sample.hit_rate(sample.best) == pytest.approx(top.mean(), abs=0.027)
 
 
-def test_the_best_ranking_knows_how_often_tracks_are_kept(truth: Truth, sequences: Sequences) -> None:
+def test_the_best_ranking_knows_how_often_tracks_are_kept(truth: MoodTruth, sequences: Sequences) -> None:
     """All scores of a case sum to the probability that its play is kept.
 
     This holds to within three standard errors, for plays that were likely to be kept and for those that were not.
@@ -265,7 +267,7 @@ def test_the_best_ranking_knows_how_often_tracks_are_kept(truth: Truth, sequence
         assert kept[chosen].mean() == pytest.approx(expected[chosen].mean(), abs=3 * 0.5 / np.sqrt(chosen.sum()))
 
 
-def test_nothing_simpler_beats_the_best_ranking(truth: Truth, sequences: Sequences) -> None:
+def test_nothing_simpler_beats_the_best_ranking(truth: MoodTruth, sequences: Sequences) -> None:
     """Hit rate and NDCG fall with each thing that a ranker ignores: the session so far, the taste too, or the listener."""
     sample = Sample(truth, sequences, kept_only=True)
     world, user = truth.world, truth.user[sample.rows]

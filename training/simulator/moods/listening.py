@@ -1,4 +1,4 @@
-"""Simulates sessions of listeners: what they play and what they skip.
+"""Simulates sessions of listeners with moods: what they play and what they skip.
 
 Given a listener's taste, sessions are independent of each other. So all sessions advance together, one track at a time. The
 number of numpy passes is the length of the longest session, whatever the number of listeners.
@@ -7,29 +7,11 @@ Shapes: S sessions, N plays of all sessions end to end, n sessions that are not 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from training.simulator.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Int64s, World
-
-LONGEST = 200
-"""Largest number of plays in a session: half a day of music. So a session ends before the next day's begins."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plays:
-    """The plays of all sessions end to end. Session s has plays `offsets[s]` to `offsets[s + 1] - 1`."""
-
-    offsets: Int64s  # [S + 1]
-    track: Int64s  # [N]
-    skipped: Bools  # [N]
-
-
-def session_lengths(count: int, rng: np.random.Generator) -> Int64s:
-    """Draw the number of plays of `count` sessions: log-normal, half of them above 11, one in twenty above 68."""
-    lengths = np.exp(rng.normal(np.log(11), np.log(68 / 11) / 1.645, count))
-    return np.clip(np.rint(lengths), 1, LONGEST).astype(np.int64)
+from training.simulator.moods.world import ELSEWHERE, IN_MOOD, IN_TASTE, KEPT, NOBODY, SKIPPED, Bools, Floats, Int64s, World
+from training.simulator.plays import Plays
 
 
 def listen(
@@ -77,7 +59,7 @@ class _Sampler:
         self._by_artist = np.cumsum(world.by_artist)  # tracks are sorted by artist, so one array serves all artists
 
     def __call__(self, mood: Int64s, artist: Int64s, last: Int64s, rng: np.random.Generator) -> Int64s:
-        """Draw one track for each session by the rule in `training.simulator.world`."""
+        """Draw one track for each session by the rule in `training.simulator.moods.world`."""
         habits = self._world.habits
         stray = rng.random(len(mood)) < np.array(habits.stray)[last]
         same = ~stray & (artist != NOBODY) & (rng.random(len(mood)) < habits.artist)

@@ -1,0 +1,1 @@
+"""Listeners with tastes and moods, and short histories. Start at `world`."""
