@@ -19,11 +19,13 @@ export function compare(before, after, action) {
   return { rows, gone };
 }
 
-/** How many of the places of `before` hold another track in `after`, as a share from 0 to 1. */
-export function shareChanged(before, after) {
-  if (!before.length) return 0;
-  const moved = before.filter((track, place) => after[place]?.track_id !== track.track_id);
-  return moved.length / before.length;
+/** What a skip of `track` did to the list, in words: how many tracks are new, and how many of its artist's are left. */
+export function effectOfSkip(track, before, after) {
+  const were = new Set(before.map((other) => other.track_id));
+  const fresh = after.filter((other) => !were.has(other.track_id)).length;
+  const byArtist = (list) => list.filter((other) => track.artist && other.artist === track.artist).length;
+  const artist = track.artist ? ` Tracks of ${track.artist}: ${byArtist(before)} before, ${byArtist(after)} now.` : "";
+  return `${fresh} of the ${after.length} tracks are new.${artist}`;
 }
 
 const DONE = { play: "is playing", like: "you liked", complete: "you heard to its end", skip: "you skipped", dislike: "you disliked" };

@@ -1,7 +1,7 @@
 // The demo player: posts what the listener does, asks what comes next, and shows what changed.
 
 import { asCurl, call, onCall } from "/web/api.js";
-import { compare, shareChanged } from "/web/changes.js";
+import { compare, effectOfSkip } from "/web/changes.js";
 import { Playback, TRACK_S } from "/web/playback.js";
 import { rulesOf, showRules } from "/web/rules.js";
 import { $, addCall, element, showLastSkip, showNotice, showNow, showQueue, showSession } from "/web/view.js";
@@ -93,7 +93,7 @@ function perform(type) {
     if (moveOn) playback.pause();
     if (!(await post(type))) return;
     await refresh({ type, track });
-    if (type === "skip") showLastSkip(track, before, state.queue, shareChanged(before, state.queue));
+    if (type === "skip") showLastSkip(track, before, state.queue, effectOfSkip(track, before, state.queue));
     if (moveOn) {
       state.now = null;
       await startNext();

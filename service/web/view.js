@@ -48,13 +48,13 @@ export function showSession(entries, history, titles) {
   $("earlier-ribbon").replaceChildren(...earlier.slice(-24).map((entry) => ribbonEntry(entry, titles.get(entry.track_id) ?? entry)));
 }
 
-export function showLastSkip(skipped, before, after, changed) {
+export function showLastSkip(skipped, before, after, effect) {
   const kept = (tracks) => new Set(tracks.map((track) => track.track_id));
   const was = kept(before), is = kept(after);
   const line = (track, lost) => element("li", lost, `${titleOf(track)}${track.artist ? ` · ${track.artist}` : ""}`);
   $("last-skip").hidden = false;
   $("skip-summary").textContent = `You skipped “${titleOf(skipped)}”${skipped.artist ? ` by ${skipped.artist}` : ""}. `
-    + `${Math.round(changed * 100)} % of the places hold another track now.`;
+    + effect;
   $("before").replaceChildren(...before.map((track) => line(track, is.has(track.track_id) ? {} : { class: "gone-row" })));
   $("after").replaceChildren(...after.map((track) => line(track, was.has(track.track_id) ? {} : { class: "new-row" })));
 }

@@ -46,6 +46,20 @@ def test_a_listener_plays_skips_likes_and_sees_what_changed(page: Page, address:
     expect(page.locator("#calls tr").filter(has_text="POST /v1/events")).to_have_count(6)
 
 
+def test_what_a_skip_did_is_said_in_numbers(page: Page, address: str) -> None:
+    """Artist a had two tracks of three and has one left; b2 is the only new track. Without an artist only new tracks count."""
+    page.goto(address)
+    told = page.evaluate(
+        """async () => {
+            const { effectOfSkip } = await import("/web/changes.js");
+            const [a1, a2, b1, b2] = ["a1", "a2", "b1", "b2"].map(id => ({ track_id: id, artist: id[0] }));
+            return [a1, { track_id: "x" }].map(skipped => effectOfSkip(skipped, [a1, a2, b1], [b1, b2, a2]));
+        }"""
+    )
+
+    assert told == ["1 of the 3 tracks are new. Tracks of a: 2 before, 1 now.", "1 of the 3 tracks are new."]
+
+
 def test_why_a_track_moved_is_said_where_the_page_knows_it(page: Page, address: str) -> None:
     """By the artist of the track that was liked or skipped. Of a move against the action nothing is said."""
     page.goto(address)

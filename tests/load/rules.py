@@ -2,7 +2,7 @@
 
 A listener of the log with at least `EVENTS` plays asks an artifact in this process, without HTTP and Redis. Rules take turns,
 so that a busy machine costs all of them alike. Then others ask without rules, alone and while replies are explained without a
-pause.
+pause, with slices of several sizes (`service.scoring.batches.BEHIND_AT_ONCE`) that take turns too.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from model.graphs import Graphs
 from service.observing.metrics import Metrics
 from service.recommender import Query, Recommendation, Recommender
 from service.rules import AskedRules, Rules
+from service.scoring import batches
 from service.scoring.batcher import BatchingScorer
 from service.settings import Settings
 from service.store.recent_masks import RecentMasks
@@ -29,7 +30,10 @@ from service.take_downs import TakeDowns
 from tests.service.fakes import MemorySessions, MemoryTakeDowns
 from training.data.log import open_log
 
-EVENTS, ROUNDS = 256, 100
+EVENTS, ROUNDS, TURNS = 256, 100, 5
+MOST = 1_000
+SLICES = (1, 4, 8, 16, MOST)
+"""Histories of explanations that run at once; `MOST` means all of a reply."""
 RULES: dict[str, AskedRules] = {
     "none": {},
     "replay=true": {"replay": True},
@@ -62,7 +66,9 @@ async def main(folder: Path, log: Path) -> None:
 
         sys.stdout.write(f"{artifact.manifest.tracks:,} tracks, {heads(artifact)}, {len(events)} events of the listener\n")
         print_times("rule", await turns(ask))
-        print_times("a request without rules", {"alone": await alone(ask), "while replies are explained": await beside(ask)})
+        plain, explained = await in_slices(ask)
+        print_times("a request without rules", plain)
+        print_times("an explained reply", explained)
 
 
 def newest_events(log: Path) -> Sequence[Event]:
@@ -95,10 +101,29 @@ async def turns(ask: Ask) -> dict[str, list[float]]:
     return found
 
 
+async def in_slices(ask: Ask) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of replies without rules, alone and beside a client that asks for one explained reply after the other, and
+    seconds of the explained replies. The sizes of slices take turns.
+    """
+    plain: dict[str, list[float]] = {"alone": []}
+    explained: dict[str, list[float]] = {}
+    usual = batches.BEHIND_AT_ONCE
+    for _ in range(TURNS):
+        plain["alone"] += await alone(ask)
+        for size in SLICES:
+            name = f"beside explanations in slices of {size}" if size < MOST else "beside explanations in one batch"
+            batches.BEHIND_AT_ONCE = size
+            others, own = await beside(ask)
+            plain.setdefault(name, []).extend(others)
+            explained.setdefault(name, []).extend(own)
+    batches.BEHIND_AT_ONCE = usual
+    return plain, explained
+
+
 async def alone(ask: Ask) -> list[float]:
     """Seconds of replies without rules, one every 20 ms."""
     found = []
-    for _ in range(10 * ROUNDS):
+    for _ in range(ROUNDS):
         await asyncio.sleep(0.02)
         started = time.perf_counter()
         await ask({})
@@ -106,16 +131,19 @@ async def alone(ask: Ask) -> list[float]:
     return found
 
 
-async def beside(ask: Ask) -> list[float]:
-    """The same while another client asks for one explained reply after the other."""
+async def beside(ask: Ask) -> tuple[list[float], list[float]]:
+    """The same while another client asks for one explained reply after the other, and the seconds of these."""
+    own: list[float] = []
 
     async def explained() -> None:
         while True:
+            started = time.perf_counter()
             await ask({"explain": True})
+            own.append(time.perf_counter() - started)
 
     task = asyncio.create_task(explained())
     try:
-        return await alone(ask)
+        return await alone(ask), own
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
