@@ -49,8 +49,10 @@ def best_scores(
     """
     kept = truth.next_kept(users, at_ms, supposed)
     number = {track: index for index, track in enumerate(truth.tracks.tolist())}
-    columns = np.array([number.get(track, len(number)) for track in tracks], np.int64)
-    return np.concatenate([kept, np.zeros((len(kept), 1))], axis=1)[:, columns]
+    column = np.array([number.get(track, -1) for track in tracks], np.int64)
+    scores = kept[:, column]
+    scores[:, column < 0] = 0
+    return scores
 
 
 def save_truth(truth: Truth, folder: Path) -> None:

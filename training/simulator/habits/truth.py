@@ -85,7 +85,7 @@ class _Ahead(NamedTuple):
     """The probability of each source of the next play and of its track."""
 
     place: Floats  # [H], places of the past, without the same track again
-    catalogue: Floats  # [V], tracks of the catalogue, without the next one of the album
+    catalogue: float  # the catalogue, without the next track of the album
     follows: float  # the next track of the album
     again_place: Floats  # the same track again, from each place that may be the source
     again_catalogue: float  # the same track again, from the catalogue
@@ -118,7 +118,7 @@ class Chances:
         """Add a play of the session, and update the probability of each source."""
         ahead = self._ahead
         of_place = np.where(self._past == track, ahead.place, 0.0)
-        of_catalogue = ahead.catalogue[track]
+        of_catalogue = ahead.catalogue * self._from_catalogue(track)
         if track == self._follows():
             of_catalogue += ahead.follows
         if track == self._track:  # the source may have stayed
@@ -146,7 +146,10 @@ class Chances:
     def played(self) -> Floats:
         """Return the probability that each track is played next, [V]."""
         ahead = self._ahead
-        chance: Floats = np.bincount(self._past, ahead.place, len(ahead.catalogue)) + ahead.catalogue
+        chance: Floats = (1 - self._same_artist()) * ahead.catalogue * self._by_taste
+        mine = self._of_artist()
+        chance[mine] += self._same_artist() * ahead.catalogue * self._world.by_artist[mine]
+        np.add.at(chance, self._past, ahead.place)
         if self._follows() >= 0:
             chance[self._follows()] += ahead.follows
         if self._track >= 0:
@@ -155,8 +158,8 @@ class Chances:
 
     def keep(self) -> Floats:
         """Return the probability that each track is kept if it is played next, [V]."""
-        odds = self._patience + self._rules.run[self._last] + np.array(self._rules.status)[self._status]
-        kept: Floats = 1 / (1 + np.exp(odds))
+        odds = self._patience + self._rules.run[self._last] + np.array(self._rules.status)
+        kept: Floats = (1 / (1 + np.exp(odds)))[self._status]
         return kept
 
     def _look_ahead(self) -> "_Ahead":
@@ -166,10 +169,10 @@ class Chances:
         leaving_place, leaving_catalogue = self._of_place * (1 - stays), self._of_catalogue * (1 - album)
         again = rules.again if playing else 0.0
         anew = (1 - again) * (leaving_place.sum() + leaving_catalogue) if playing else 1.0
-        remembered, catalogue = self._anew()
+        remembered = self._remembered()
         return _Ahead(
             place=onward + anew * remembered,
-            catalogue=anew * catalogue,
+            catalogue=anew * (1 - remembered.sum()),
             follows=self._of_catalogue * album,
             again_place=again * leaving_place,
             again_catalogue=again * leaving_catalogue,
@@ -192,18 +195,26 @@ class Chances:
         np.add.at(onward, beside, self._of_place[:, None] * chance)
         return onward, chance.sum(axis=1)
 
-    def _anew(self) -> tuple[Floats, Floats]:
-        """Return the probabilities of each place [H] and of each track of the catalogue [V] for a listener who starts anew with
-        another track.
-        """
-        remembered = np.arange(len(self._past), 0, -1.0) ** -self._rules.fade
+    def _remembered(self) -> Floats:
+        """Return the probability of each place [H] for a listener who starts anew with another track."""
+        weight: Floats = np.arange(len(self._past), 0, -1.0) ** -self._rules.fade
         if len(self._past):
-            remembered *= (1 - self._new) / remembered.sum() * self._accepted(self._past)
-        catalogue = self._by_taste
-        if self._artist != NOBODY:
-            same = np.where(self._world.artist == self._artist, self._world.by_artist, 0.0)
-            catalogue = self._rules.artist * same + (1 - self._rules.artist) * catalogue
-        return remembered, (1 - remembered.sum()) * catalogue
+            weight *= (1 - self._new) / weight.sum() * self._accepted(self._past)
+        return weight
+
+    def _from_catalogue(self, track: int) -> float:
+        """Return the probability of a track, given that it is taken from the catalogue anew."""
+        same = self._same_artist()
+        of_artist = float(self._world.by_artist[track]) if self._world.artist[track] == self._artist else 0.0
+        return same * of_artist + (1 - same) * float(self._by_taste[track])
+
+    def _same_artist(self) -> float:
+        """Return the probability that a track from the catalogue is of the last kept artist."""
+        return 0.0 if self._artist == NOBODY else self._rules.artist
+
+    def _of_artist(self) -> slice:
+        """Return the rows of the last kept artist; tracks are sorted by artist."""
+        return slice(*np.searchsorted(self._world.artist, (self._artist, self._artist + 1)).tolist())
 
     def _accepted(self, tracks: Int64s) -> Floats:
         """Return the probability that a place with each of `tracks` is played, of the same shape."""
