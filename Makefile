@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 LOG := .nexttrack/logs/demo
+# A file's tests run on one core, so that they share its fixtures. tests/conftest.py orders the files.
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 EFFORT := $(if $(QUICK),--seeds 1 --epochs 15,--seeds 3)
 REAL := --seeds 1 --epochs $(if $(QUICK),15,60)
 COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
@@ -36,14 +38,14 @@ demo: $(VENV)/run.stamp ## simulate listeners and train the demo model on them (
 	@$(BIN)/python -m training run $(LOG) --recipe demo --cases 2000
 
 test: $(VENV)/test.stamp ## run the tests
-	@$(BIN)/python -m pytest --numprocesses auto
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(VENV)/test.stamp ## the gate: format, lint, types, import arrows, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest $(PARALLEL)
 
 systems: $(VENV)/test.stamp ## train each published system small, serve it, and compare its lists with the trainer's (a minute)
 	@$(BIN)/python -m pytest -m systems
