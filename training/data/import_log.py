@@ -71,18 +71,18 @@ def import_log(
         places = {path: hide_password(path) for path in paths} if database else fetch(paths, folder / _FETCHED)
         read: Reader = import_module(f"training.sources.{source}").read
         try:
+            if catalogue is not None:  # first, so that a wrong one is noticed before a large log is read
+                beside = fetch([catalogue], folder / _BESIDE)
+                titles = read_titles(beside, catalogue_columns or {}, encoding, folder / _TITLES)
+                shutil.rmtree(folder / _BESIDE, ignore_errors=True)
+                if titles.broken > max_broken * titles.rows:
+                    raise LogError(f"{catalogue}: {titles.broken:,} of {titles.rows:,} rows have no track_id or are broken")
             account = take(read(replace(request, places=places)), folder / _ROWS, folder / _TITLES)
             shutil.rmtree(folder / _FETCHED, ignore_errors=True)
             _show(account, console)
             if not account.sound or account.broken.total() > max_broken * account.read:
                 raise LogError(_refusal(account, max_broken))
             kept = sort_events(folder / _ROWS, account.events, folder, slice_rows)
-            if catalogue is not None:
-                beside = fetch([catalogue], folder / _BESIDE)
-                titles = read_titles(beside, catalogue_columns or {}, encoding, folder / _TITLES)
-                shutil.rmtree(folder / _BESIDE, ignore_errors=True)
-                if titles.broken > max_broken * titles.rows:
-                    raise LogError(f"{catalogue}: {titles.broken:,} of {titles.rows:,} rows have no track_id or are broken")
             named = write_catalogue(folder, folder / _TITLES)
             shutil.rmtree(folder / _ROWS)
             shutil.rmtree(folder / _TITLES)

@@ -502,3 +502,12 @@ def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path: Path, text: str, c
             catalogue=str(tmp_path / "tracks.csv"),
             catalogue_columns=columns,
         )
+
+
+def test_a_wrong_catalogue_is_noticed_before_the_log_is_read(tmp_path: Path) -> None:
+    """Reading a large log takes minutes. Both files are wrong here, and the error is that of the catalogue."""
+    (tmp_path / "log.csv").write_text("who,what\nu,7\n")
+    (tmp_path / "tracks.csv").write_text("key,title\n7,x\n")
+
+    with pytest.raises(LogError, match=r"tracks.csv: wanted columns track_id; found key, title"):
+        import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log", catalogue=str(tmp_path / "tracks.csv"))
