@@ -8,7 +8,6 @@ Shapes: B batch, T time (places of a history), N entries of all histories togeth
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -39,8 +38,7 @@ class Encoded(NamedTuple):
     gaps: Ints
 
 
-@dataclass(frozen=True, slots=True)
-class RowHistory:
+class RowHistory(NamedTuple):
     """One history as the network's input: rows, outcome numbers and gap codes of known tracks, oldest first.
 
     `gaps` may be None if no times are known. `own` is the long history, as a batch of one, if the model has a copy head.

@@ -168,8 +168,7 @@ class Revision(NamedTuple):
     before: Outcome
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class History:
+class History(NamedTuple):
     """A listener's plays, oldest first. It also has the span of each session by its number, and late reports in the order of
     arrival.
     """

@@ -1,7 +1,8 @@
 """Encodes a listener's history for one model, by the history rule and the inputs in the artifact's manifest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from model.artifact import LONGEST_HISTORY, Artifact
 from model.encoding import RowHistory, read_entries, rows_of
@@ -10,8 +11,7 @@ from model.long_history import NO_PAST, OwnHistory, Past, long_history_of, past_
 from service.store.sessions import HistoryReader, Remembered
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedHistory:
+class EncodedHistory(NamedTuple):
     """A history as the model reads it, and the ids of the listener's own tracks that have no row (see `model.long_history`)."""
 
     rows: RowHistory
@@ -52,7 +52,7 @@ class HistoryEncoder:
         """
         history = rows_of(entries, self._vocabulary, length=self._rule.length, now_ms=now_ms if self._reads_gaps else None)
         own = self._own(past, entries, session, now_ms)
-        return EncodedHistory(history) if own is None else EncodedHistory(replace(history, own=own.encoded), own.unknown)
+        return EncodedHistory(history) if own is None else EncodedHistory(history._replace(own=own.encoded), own.unknown)
 
     def _own(self, past: Past, entries: Sequence[Entry], session: Sequence[Entry], now_ms: int) -> OwnHistory | None:
         """Return the listener's long history; None if the artifact has no copy head that reads it."""

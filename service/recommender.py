@@ -25,7 +25,7 @@ from service.errors import ScorerUnavailableError, StoreUnavailableError
 from service.explanations import POPULAR, Explanation
 from service.leave_one_out import Explainer
 from service.ranking import Ranked, Ranking, shifted
-from service.rules import AskedRules, Rules, Spacings, heard_tracks, masked
+from service.rules import AskedRules, Gap, Rules, Spacings, heard_tracks, masked
 from service.scoring.batcher import Scorer
 from service.store.recent_masks import Masks, RecentMasks
 from service.store.sessions import Remembered, SessionStore
@@ -82,6 +82,7 @@ class _Request:
     query: Query
     rules: Rules
     masked: set[str]
+    gaps: Sequence[Gap]
     blocked: Blocked | None = None
     just_played: Sequence[str] = ()  # oldest first
     heard: Collection[str] = ()
@@ -137,6 +138,7 @@ class Recommender:
                     query=query,
                     rules=rules,
                     masked=self._spacings.with_other_releases(masked(rules, masks, query.exclude, Remembered(), now_ms)),
+                    gaps=self._spacings.gaps(rules),
                     blocked=self._blocked(Blocks.of(filter(None, map(read_block, masks.blocks)))),
                     just_played=list(masks.played),
                 )
@@ -175,6 +177,7 @@ class Recommender:
             query=query,
             rules=rules,
             masked=releases(masked(rules, masks, query.exclude, remembered, now_ms)),
+            gaps=self._spacings.gaps(rules),
             blocked=self._blocked(remembered.blocks),
             just_played=played,
             heard=releases(heard_tracks(remembered)) if rules.novelty else (),
@@ -215,7 +218,7 @@ class Recommender:
     def _tries(self, request: _Request) -> Sequence[int]:
         """Return how many tracks to score at the first try, at the second, and so on."""
         count = request.query.count
-        if not self._spacings.matter(request.rules):
+        if not request.gaps:
             return (count + POOL,) if request.rules.explore else (count,)
         return (*(spare * count for spare in SPARE), max(MOST_SCORED, SPARE[-1] * count))
 
@@ -238,9 +241,9 @@ class Recommender:
 
     def _arranged(self, request: _Request, ranked: Ranked, explore: float = 0.0) -> Recommendation:
         count, track_ids = request.query.count, ranked.track_ids
-        spacings = self._spacings.of(request.rules, ranked.rows, request.just_played)
-        if not spacings and not explore:
+        if not request.gaps and not explore:
             return Recommendation(tracks=list(zip(track_ids[:count], ranked.scores, strict=False)))
+        spacings = self._spacings.of(request.gaps, ranked.rows, request.just_played)
         draw = exploring(ranked.sure_scores(), count, explore, Random(request.query.seed)) if explore else None
         placed = arrange(len(track_ids), count, spacings, draw)
         return Recommendation(

@@ -10,7 +10,7 @@ It knows neither HTTP nor Redis nor ONNX.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 from model.artifact import Artifact
 from model.catalogue_index import NameIndex
@@ -91,6 +91,13 @@ def asked_rules(body: object) -> AskedRules:
     return cast("AskedRules", {name: value for name in _NAMES if (value := getattr(body, name)) is not None})
 
 
+class Gap(NamedTuple):
+    """Keeps tracks with one of these names `size` places apart."""
+
+    size: int
+    names: NameIndex
+
+
 class Spacings:
     """Makes the constraints that keep tracks of one artist, album or recording apart in a list. A list has each recording
     once.
@@ -98,6 +105,7 @@ class Spacings:
 
     def __init__(self, artifact: Artifact) -> None:
         self._vocabulary, self._index = artifact.vocabulary, artifact.catalogue_index
+        self._has_names = any(map(len, (self._index.artists, self._index.albums, self._index.recordings)))
 
     def with_other_releases(self, track_ids: Iterable[str]) -> set[str]:
         """Return the given tracks and all other releases of the same recordings."""
@@ -107,22 +115,20 @@ class Spacings:
         known = self._vocabulary.known_rows(found)
         return found.union(self._vocabulary.named({other for row in known for other in recordings.others(row).tolist()}))
 
-    def matter(self, rules: Rules) -> bool:
-        """Return whether any gap applies. If not, a list is just the best tracks."""
-        return bool(self._sizes(rules))
+    def gaps(self, rules: Rules) -> Sequence[Gap]:
+        """Return the gaps that apply. Without any, a list is just the best tracks. A gap of 1 needs no check."""
+        if not self._has_names:
+            return ()
+        index = self._index
+        gaps = (Gap(rules.artist_gap, index.artists), Gap(rules.album_gap, index.albums), Gap(LIST_END, index.recordings))
+        return [gap for gap in gaps if gap.size > 1 and len(gap.names)]
 
-    def of(self, rules: Rules, rows: Sequence[int], just_played: Sequence[str]) -> list[Spacing]:
+    def of(self, gaps: Sequence[Gap], rows: Sequence[int], just_played: Sequence[str]) -> list[Spacing]:
         """Return the constraints for a ranking of `rows`, best first. `just_played` has the tracks just played, oldest
         first.
         """
         found = []
-        for size, index in self._sizes(rules):
-            played = [] if index is self._index.recordings else just_played[1 - size :]  # `masked` decides on replays
-            found.append(spacing(size, index, rows, self._vocabulary.rows(played)))
+        for size, names in gaps:
+            played = [] if names is self._index.recordings else just_played[1 - size :]  # `masked` decides on replays
+            found.append(spacing(size, names, rows, self._vocabulary.rows(played)))
         return found
-
-    def _sizes(self, rules: Rules) -> list[tuple[int, NameIndex]]:
-        """Return the size of each gap that applies, with its names. A gap of 1 needs no check."""
-        index = self._index
-        gaps = ((rules.artist_gap, index.artists), (rules.album_gap, index.albums), (LIST_END, index.recordings))
-        return [(size, index) for size, index in gaps if size > 1 and len(index)]

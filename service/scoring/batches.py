@@ -8,6 +8,7 @@ stay together: only the memory limits how many of them run at once.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from model.batch_memory import Cost
 from model.encoding import RowHistory
@@ -17,8 +18,7 @@ BEHIND_AT_ONCE = 8
 """Histories of explanations that run at once. A request that arrives meanwhile waits for these and no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """The model's answer to one request, and the time that ONNX Runtime ran for its batch."""
 
     rows: Sequence[int]

@@ -26,7 +26,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -81,8 +81,7 @@ class HistoryReader:
     reads_past: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Remembered:
+class Remembered(NamedTuple):
     """What the store returns about a listener: history, dislikes, blocks and long history. The defaults are for an unknown
     listener.
     """
@@ -185,9 +184,10 @@ class RedisSessions:
         with self._timer("read"):
             [reply] = await run_script(self._run, self._read, [(keys, [_DISLIKE, int(reader.reads_past)])])
         count, packed, private, expires_in_ms, found, unknown, broken, blocked, unknown_blocks, long, tracks = reply
-        self._count("opinions", *[UNKNOWN] * unknown)
-        self._count("blocks", *[UNKNOWN] * unknown_blocks)
-        self._count("key", *[BROKEN] * broken)
+        if unknown or unknown_blocks or broken:
+            self._count("opinions", *[UNKNOWN] * unknown)
+            self._count("blocks", *[UNKNOWN] * unknown_blocks)
+            self._count("key", *[BROKEN] * broken)
         try:
             events = unpack_events(count, packed)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -203,7 +203,7 @@ class RedisSessions:
             disliked=_with_private(disliked, events, history, now_ms) if private else disliked,
             expires_in_ms=expires_in_ms if expires_in_ms >= 0 else None,
             blocks=self._blocks(blocked) if blocked else NO_BLOCKS,
-            past=self._past(long, tracks),
+            past=self._past(long, tracks) if long else NO_PAST,
         )
 
     async def export(self, user_id: str) -> Stored:

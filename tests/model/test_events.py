@@ -472,10 +472,10 @@ def test_recent_events_fold_to_the_end_of_what_all_fold_to(
     left_out = len(whole.entries) - len(part.entries)
     plays = [event for event in recent(events, rule, tracks.__contains__, now_ms=now_ms) if event.type is PLAY]
 
-    assert _plain(part) == _plain(replace(whole, entries=whole.entries[left_out:]))
+    assert _plain(part) == _plain(whole._replace(entries=whole.entries[left_out:]))
     assert part.skipped(now_ms) == whole.skipped(now_ms)
     assert part.opinions(now_ms) == whole.opinions(now_ms)
-    assert _plain(replace(part, entries=part.session(now_ms))) == _plain(replace(whole, entries=whole.session(now_ms)))
+    assert _plain(part._replace(entries=part.session(now_ms))) == _plain(whole._replace(entries=whole.session(now_ms)))
     assert not left_out or sum(play.track_id in tracks and play.at_ms <= now_ms for play in plays) >= length
 
 
