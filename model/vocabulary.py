@@ -7,11 +7,12 @@ does not know where ids come from.
 All ids are stored in one block of bytes, next to a hash table of their places. This takes 35 bytes for an id of 13 bytes,
 where strings in a list and a dict take 133 (tracemalloc, half a million ids). A look-up takes three microseconds, or a
 quarter of one if the id is in the cache of recent look-ups. `rows_of_many` looks up many ids at once. Python's string hashes
-differ between processes, so a vocabulary cannot be pickled.
+differ between processes, so a vocabulary cannot be pickled. Recent names of rows are cached too: 20 of them take 0.9
+microseconds, and otherwise 3.6.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,9 @@ UNKNOWN = 1
 FIRST = 2
 """The first row that is a track."""
 REMEMBERED = 65_536
-"""Number of ids in the cache of recent look-ups. Each takes a quarter of a kilobyte."""
+"""Number of ids in the cache of recent look-ups, and of rows in the cache of recent names. Each id takes a quarter of a
+kilobyte.
+"""
 _AT_A_TIME = 10_000
 """Number of ids that are prepared in one step. No other thread runs during a step."""
 _LARGEST = (1 << 64) - 1
@@ -51,6 +54,7 @@ class Vocabulary:
         self._places = order.astype(np.int32).data
         starts = np.cumsum(np.bincount(buckets + 1, minlength=(1 << bits) + 1), dtype=np.int32).data
         self._row = _finder(self._names, self._ends, self._places, starts, shift)
+        self._track = lru_cache(REMEMBERED)(partial(_name_of, self._names, self._ends))
 
     def __len__(self) -> int:
         """Return the number of rows, including padding and unknown. An embedding table has this many rows."""
@@ -90,17 +94,16 @@ class Vocabulary:
         """Return the track of a row. Raises ValueError for padding and unknown, which are no tracks."""
         if row < FIRST:
             raise ValueError(f"row {row} is no track; tracks begin at row {FIRST}")
-        return self.named([row])[0]
+        return self._track(row)
 
     def named(self, rows: Iterable[int]) -> list[str]:
         """Return the tracks of several rows, in order. Rows are not checked."""
-        names, ends = self._names, self._ends
-        return [names[ends[row - FIRST] : ends[row - FIRST + 1]].decode("utf-8", "surrogatepass") for row in rows]
+        return list(map(self._track, rows))
 
     @property
     def tracks(self) -> list[str]:
         """Return a new list of all track ids, in the order of their rows."""
-        return self.named(range(FIRST, len(self)))
+        return [_name_of(self._names, self._ends, row) for row in range(FIRST, len(self))]
 
 
 def _finder(names: bytes, ends: memoryview, places: memoryview, starts: memoryview, shift: int) -> Callable[[str], int]:
@@ -119,6 +122,10 @@ def _finder(names: bytes, ends: memoryview, places: memoryview, starts: memoryvi
         return UNKNOWN
 
     return find
+
+
+def _name_of(names: bytes, ends: memoryview, row: int) -> str:
+    return names[ends[row - FIRST] : ends[row - FIRST + 1]].decode("utf-8", "surrogatepass")
 
 
 def _encoded(track_id: str) -> bytes:

@@ -17,7 +17,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar, NoReturn, cast
 
@@ -79,8 +78,10 @@ class ServerClient:
         connection, deadline = self._connection, asyncio.get_running_loop().time() + self._timeout_s
         try:
             if connection is not None and connection.alive:
-                with suppress(LostConnectionError):  # most often a Redis that was restarted since the last request
+                try:
                     return await connection.send(commands)
+                except LostConnectionError:  # most often a Redis that was restarted since the last request
+                    pass
             async with asyncio.timeout_at(deadline):
                 return await (await self._open()).send(commands)
         except TimeoutError as error:

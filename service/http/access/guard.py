@@ -94,9 +94,10 @@ class Access:
 
 
 def _check_key(scope: Scope, path: str, key: Key) -> None:
-    if scope["method"] not in _QUIET or is_admin(path):
+    needs_admin = is_admin(path)
+    if needs_admin or scope["method"] not in _QUIET:
         structlog.contextvars.bind_contextvars(caller=key.name)  # for audit lines
-    if is_admin(path) and not key.admin:
+    if needs_admin and not key.admin:
         raise ForbiddenError("this path needs an admin key")
 
 
