@@ -121,19 +121,16 @@ class Ranking:
         return _reordered(Ranked(track_ids=allowed, rows=rows, scores=scores, is_all=True, ran_s=ran_s), order, scores)
 
     async def _scored(self, history: EncodedHistory, masked_rows: Sequence[int], count: int) -> Ranked:
-        scored = await self._scorer.best(history.rows, masked_rows, count)
-        return Ranked(
-            track_ids=self._named(scored.rows, history.unknown),
-            rows=scored.rows,
-            scores=scored.scores,
-            is_all=len(scored.rows) < count,
-            ran_s=scored.ran_s,
-        )
+        rows, scores, ran_s = await self._scorer.best(history.rows, masked_rows, count)
+        track_ids = self._named(rows, history.unknown)
+        return Ranked(track_ids=track_ids, rows=rows, scores=scores, is_all=len(rows) < count, ran_s=ran_s)
 
     def _own_masked(self, history: EncodedHistory, masked: Collection[str], blocked: Blocked | None) -> list[int]:
         """Return the rows of the listener's own unknown tracks that are masked or blocked. Such rows follow the vocabulary's
         last row.
         """
+        if not history.unknown:
+            return []
         own = enumerate(history.unknown, len(self._vocabulary))
         return [row for row, track_id in own if track_id in masked or (blocked is not None and track_id in blocked)]
 

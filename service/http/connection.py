@@ -212,8 +212,8 @@ class Connection(HttpToolsProtocol):
         self._running, self._on_end = cycle, None
         self._in_flight = 1
         self._admission.enter()
-        _scope(cycle)[ON_END] = self._call_on_end
-        _scope(cycle)[COSTS] = self._costs
+        scope = _scope(cycle)
+        scope[ON_END], scope[COSTS] = self._call_on_end, self._costs
         self._task = self.loop.create_task(cycle.run_asgi(WholeReply(app, cycle)))
         self._task.add_done_callback(self._ended)
         self.tasks.add(self._task)

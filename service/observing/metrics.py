@@ -155,11 +155,11 @@ class Metrics:
     def answered(self, scope: Scope, status: int, elapsed_s: float) -> None:
         """Count and time a request. Status 0 means that its client left before the reply."""
         route = getattr(scope.get("route"), "path", "unmatched")
-        self._requests_of(route, scope["method"], str(status) if status else "none").inc()
+        ended = str(status) if status else "none"
+        self._requests_of(route, scope["method"], ended).inc()
         self._seconds_of(route).observe(elapsed_s)
         if "caller" in scope:
-            caller = _bounded(scope["caller"], self._callers, MOST_CALLERS)
-            self._callers_of(caller, str(status) if status else "none").inc()
+            self._callers_of(_bounded(scope["caller"], self._callers, MOST_CALLERS), ended).inc()
         onnx_s = scope.get("onnx_s")
         if onnx_s is not None:
             scope["model"].overhead.observe(max(0.0, elapsed_s - onnx_s))

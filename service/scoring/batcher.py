@@ -177,8 +177,8 @@ class BatchingScorer:
     ) -> Job:
         if self._silent_s is not None:
             raise ScorerUnavailableError(self.fault())
-        if self._under_way() >= self._limit:
-            raise OverloadedError(f"{self._under_way()} requests wait for the model already")
+        if (waiting := self._under_way()) >= self._limit:
+            raise OverloadedError(f"{waiting} requests wait for the model already")
         loop = asyncio.get_running_loop()
         cost = self._runner.cost(len(rows), count)
         job = Job(history, rows, count, loop.create_future(), self._clock(), cost, gathering, behind)

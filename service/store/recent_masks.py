@@ -133,7 +133,7 @@ class RecentMasks:
 
     def _keep(self, digest: bytes, listener: "_Listener") -> None:
         texts = listener.texts
-        if max(map(len, texts)) <= 1:
+        if texts == _NO_TEXTS:
             return
         listener.seen_at = now = self._clock()
         listener.bytes = _ENTRY_BYTES + sum(map(getsizeof, (digest, *texts)))
@@ -164,6 +164,9 @@ class _Listener:
     def texts(self) -> tuple[str, str, str, str]:
         """Return the texts in the order of the fields of `Masks`."""
         return self.skipped, self.played, self.disliked, self.blocks
+
+
+_NO_TEXTS = _Listener().texts
 
 
 def _join(track_ids: Iterable[str]) -> str:
