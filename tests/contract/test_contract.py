@@ -65,9 +65,9 @@ def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return artifacts.load(root, catalogue=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(catalogued: Artifact) -> Iterator[Client]:
-    """A client of a healthy application."""
+    """Yield a client of a healthy application, which all these tests use."""
     with running(catalogued) as client:
         yield client
 

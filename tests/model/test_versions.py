@@ -3,8 +3,8 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pytest
@@ -78,20 +78,18 @@ def test_switch_goes_back_to_an_older_artifact(tmp_path: Path) -> None:
 def test_reader_beside_a_writer_always_sees_a_whole_artifact(tmp_path: Path) -> None:
     """A missing link or half an artifact would raise an error. Version and contents belong together."""
     save(tmp_path, "v0", popular=[2])
-    done = Event()
+    save(tmp_path, "v1", popular=[2, 3])
 
     def read() -> list[Artifact]:
-        loaded: list[Artifact] = []
-        while not done.is_set() or not loaded:
-            loaded.append(artifact.load(tmp_path / "current"))
-        return loaded
+        # often enough to find a moment between two steps of a switch, if there were two
+        return [artifact.load(tmp_path / "current") for _ in range(1_500)]
 
     with ThreadPoolExecutor(1) as pool:
         reader = pool.submit(read)
-        save(tmp_path, "v1", popular=[2, 3])
-        for number in range(2_000):  # often enough to find a moment between two steps, if there were two
-            versions.switch(tmp_path, f"v{number % 2}")
-        done.set()
+        for version in cycle(("v0", "v1")):
+            versions.switch(tmp_path, version)
+            if reader.done():
+                break
         seen = reader.result()
 
     assert all(one.manifest.version == f"v{len(one.popular) - 1}" for one in seen)

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from model.artifact import Artifact
+from service.__main__ import main
 from service.settings import Settings
 from tests.service.processes import answers, environment, free_port, http, of_each_worker, process, stop, until
 
@@ -19,10 +21,30 @@ BATCHED = "nexttrack_batch_requests_sum"
 EVENT = {"event_id": "e1", "user_id": "u", "track_id": "t3", "type": "play"}
 
 
-def run(*command: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    """Run the service until it ends."""
-    whole = [sys.executable, "-m", "service", *command]
-    return subprocess.run(whole, env=environment(**settings), capture_output=True, text=True, check=False)
+def run(**settings: object) -> subprocess.CompletedProcess[str]:
+    """Run the service as a process until it ends."""
+    return subprocess.run(
+        [sys.executable, "-m", "service"], env=environment(**settings), capture_output=True, text=True, check=False
+    )
+
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Start the service in this process, with settings that end it with exit code 2. Returns what it writes to stderr."""
+
+    def start(**settings: object) -> str:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(sys, "argv", ["python -m service"])
+            for name, value in environment(**settings).items():
+                patch.setenv(name, value)
+            main()
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    return start
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -137,28 +159,21 @@ def test_wrong_setting_is_said_by_its_name() -> None:
 
 
 @pytest.mark.parametrize(("name", "hint"), [("PROT", "; NEXTTRACK_PORT is meant?"), ("SECRETS", "")])
-def test_variable_that_is_no_setting_stops_the_start(name: str, hint: str) -> None:
-    """Whoever set it relies on it. The exit code is 2, and the message has the variable and a similar setting if there is
-    one.
-    """
-    ended = run(**{name: "secret"})
+def test_variable_that_is_no_setting_stops_the_start(refusal: Refusal, name: str, hint: str) -> None:
+    """Whoever set it relies on it. The message has the variable and a similar setting if there is one."""
+    said = refusal(**{name: "secret"})
 
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1] == f"  NEXTTRACK_{name}: there is no such setting{hint}"
+    assert said.splitlines()[-1] == f"  NEXTTRACK_{name}: there is no such setting{hint}"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_wrong_redis_url_is_said_before_anything_is_served(artifact: Artifact, workers: int) -> None:
-    """The exit code is 2, and the message has the variable and the fault, with one process and with several. There is no
-    traceback.
-    """
-    ended = run(artifact=artifact.folder, port=free_port(), workers=workers, redis_url="redis://:secret@127.0.0.1:1?foo=bar")
+def test_wrong_redis_url_is_said_before_anything_is_served(refusal: Refusal, artifact: Artifact, workers: int) -> None:
+    """The message has the variable and the fault, with one process and with several."""
+    said = refusal(artifact=artifact.folder, workers=workers, redis_url="redis://:secret@127.0.0.1:1?foo=bar")
 
-    assert ended.returncode == 2
-    assert "NEXTTRACK_REDIS_URL" in ended.stderr
-    assert "'foo'" in ended.stderr
-    assert "secret" not in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert "NEXTTRACK_REDIS_URL" in said
+    assert "'foo'" in said
+    assert "secret" not in said
 
 
 def test_workers_that_do_not_come_up_end_the_service_with_an_error() -> None:
@@ -170,12 +185,15 @@ def test_workers_that_do_not_come_up_end_the_service_with_an_error() -> None:
     assert "nexttrack cannot start: a worker process could not" in ended.stderr
 
 
-def test_help_lists_every_setting() -> None:
+def test_help_lists_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A setting that `--help` does not list cannot be found."""
-    ended = run("--help")
+    monkeypatch.setattr(sys, "argv", ["python -m service", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().out
 
-    assert ended.returncode == 0
-    assert all(f"NEXTTRACK_{name.upper()}" in ended.stdout for name in Settings.model_fields)
+    assert ended.value.code == 0
+    assert all(f"NEXTTRACK_{name.upper()}" in said for name in Settings.model_fields)
 
 
 def test_redis_that_is_down_stops_no_start(artifact: Artifact, tmp_path: Path) -> None:
@@ -216,26 +234,27 @@ def test_service_without_keys_is_warned_about(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "player.example"])  # noqa: S104  # the point
-def test_other_machines_cannot_reach_a_service_without_keys_by_accident(host: str) -> None:
-    """Exit code 2, and what to set. An empty host stands for all addresses."""
-    ended = run(host=host)
+def test_other_machines_cannot_reach_a_service_without_keys_by_accident(refusal: Refusal, host: str) -> None:
+    """The message says what to set. An empty host stands for all addresses."""
+    said = refusal(host=host)
 
-    assert ended.returncode == 2
-    assert f"NEXTTRACK_HOST: other machines can reach {host!r}" in ended.stderr
-    assert "NEXTTRACK_API_KEYS" in ended.stderr
-    assert "NEXTTRACK_ALLOW_ANONYMOUS=true" in ended.stderr
+    assert f"NEXTTRACK_HOST: other machines can reach {host!r}" in said
+    assert "NEXTTRACK_API_KEYS" in said
+    assert "NEXTTRACK_ALLOW_ANONYMOUS=true" in said
 
 
-def test_wrong_keys_are_said_without_a_secret(tmp_path: Path) -> None:
+def test_wrong_keys_are_said_without_a_secret(refusal: Refusal, tmp_path: Path) -> None:
     """In a variable: exit code 2. In a file: exit code 1. No traceback."""
     file = tmp_path / "keys"
     file.write_text("web:sha256:topsecret")
-    ended = [run(api_keys="web:,app:topsecret"), run(admin_keys_file=file), run(api_keys_file=tmp_path / "none")]
+    said = refusal(api_keys="web:,app:topsecret")
+    ended = [run(admin_keys_file=file), run(api_keys_file=tmp_path / "none")]
 
-    assert [one.returncode for one in ended] == [2, 1, 1]
-    assert "NEXTTRACK_API_KEYS: Value error, key web: the secret is empty" in ended[0].stderr
-    assert f"nexttrack cannot start: {file}: key web: what follows sha256:" in ended[1].stderr
-    assert "none cannot be read: No such file or directory" in ended[2].stderr
+    assert "NEXTTRACK_API_KEYS: Value error, key web: the secret is empty" in said
+    assert "topsecret" not in said
+    assert [one.returncode for one in ended] == [1, 1]
+    assert f"nexttrack cannot start: {file}: key web: what follows sha256:" in ended[0].stderr
+    assert "none cannot be read: No such file or directory" in ended[1].stderr
     assert not [one for one in ended if "topsecret" in one.stderr + one.stdout or "Traceback" in one.stderr]
 
 

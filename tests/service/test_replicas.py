@@ -38,28 +38,29 @@ class Replicas(NamedTuple):
     root: Path
 
 
-@pytest.fixture
-def replicas(tmp_path: Path) -> Iterator[Replicas]:
-    """The second has two workers, which a new connection reaches by chance."""
-    artifacts.build(tmp_path, version="v2", catalogue=True)
-    artifacts.build(tmp_path, version="v1", catalogue=True)
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    """Run two services. The second has two workers, which a new connection reaches by chance."""
+    root = tmp_path_factory.mktemp("replicas")
+    artifacts.build(root, version="v2", catalogue=True)
+    artifacts.build(root, version="v1", catalogue=True)
     with ExitStack() as stack:
-        url = stack.enter_context(embedded_valkey.running(tmp_path / "redis"))
+        url = stack.enter_context(embedded_valkey.running(root / "redis"))
         services = []
         for name, workers in (("one", 1), ("other", 2)):
-            port, log = free_port(), tmp_path / f"{name}.log"
+            port, log = free_port(), root / f"{name}.log"
             settings = {
-                "artifact": tmp_path / "current",
+                "artifact": root / "current",
                 "redis_url": url,
                 "redis_timeout": 0.5,
                 "workers": workers,
-                "state_dir": tmp_path / name,
+                "state_dir": root / name,
                 "model_watch": 0.1,
             }
             stack.enter_context(process("-m", "service", port=port, log=log, **settings))
             services.append(Replica(stack.enter_context(http(port)), port, log, workers))
         one, other = services
-        yield Replicas(one, other, stack.enter_context(Redis.from_url(url)), tmp_path)
+        yield Replicas(one, other, stack.enter_context(Redis.from_url(url)), root)
 
 
 @contextmanager
@@ -103,6 +104,29 @@ def ready(replica: Replica) -> bool:
     return replica.client.get("/readyz").status_code == 200
 
 
+def test_forgotten_listener_is_forgotten_by_all_processes(replicas: Replicas) -> None:
+    """Also what a process keeps for replies without Redis. Nobody's id is left anywhere in Redis."""
+    one, other, redis, _ = replicas
+    event = {"event_id": "e", "user_id": "some listener", "track_id": "t0", "type": "dislike"}
+
+    def degraded() -> list[set[str]]:
+        with frozen(redis):
+            return proposed(other, "some%20listener")[::3]
+
+    def tell(new: httpx.Client) -> None:
+        new.post("/v1/events", json=event).raise_for_status()
+        new.put("/v1/users/some%20listener/blocks/tracks/t1").raise_for_status()
+
+    of_each_worker(other.workers, other.log, other.port, tell)
+    remembered = degraded()
+    one.client.delete("/v1/users/some%20listener").raise_for_status()
+    until(lambda: all(tracks >= {"t0", "t1"} for tracks in degraded()))
+    values = [redis.dump(name) or b"" for name in redis.scan_iter()]
+
+    assert keep_out(remembered, {"t0", "t1"})
+    assert not any(b"some listener" in part for part in (*values, *redis.scan_iter()))
+
+
 def test_take_down_holds_everywhere_whatever_happens(replicas: Replicas) -> None:
     """On all processes, without Redis, with another model, after Redis was killed, and until it is ended."""
     one, other, redis, root = replicas
@@ -135,26 +159,3 @@ def test_take_down_holds_everywhere_whatever_happens(replicas: Replicas) -> None
     assert all(map(keep_out, after_kill))
     assert listed == {"tracks": ["t9"], "artists": ["artist 1"], "albums": []}
     assert keep_out(proposed(one), {"t9"})
-
-
-def test_forgotten_listener_is_forgotten_by_all_processes(replicas: Replicas) -> None:
-    """Also what a process keeps for replies without Redis. Nobody's id is left anywhere in Redis."""
-    one, other, redis, _ = replicas
-    event = {"event_id": "e", "user_id": "some listener", "track_id": "t0", "type": "dislike"}
-
-    def degraded() -> list[set[str]]:
-        with frozen(redis):
-            return proposed(other, "some%20listener")[::3]
-
-    def tell(new: httpx.Client) -> None:
-        new.post("/v1/events", json=event).raise_for_status()
-        new.put("/v1/users/some%20listener/blocks/tracks/t1").raise_for_status()
-
-    of_each_worker(other.workers, other.log, other.port, tell)
-    remembered = degraded()
-    one.client.delete("/v1/users/some%20listener").raise_for_status()
-    until(lambda: all(tracks >= {"t0", "t1"} for tracks in degraded()))
-    values = [redis.dump(name) or b"" for name in redis.scan_iter()]
-
-    assert keep_out(remembered, {"t0", "t1"})
-    assert not any(b"some listener" in part for part in (*values, *redis.scan_iter()))
