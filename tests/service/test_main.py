@@ -36,11 +36,12 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     """Start the service in this process, with settings that end it with exit code 2. Returns what it writes to stderr."""
 
     def start(**settings: object) -> str:
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["python -m service"])
             for name, value in environment(**settings).items():
                 patch.setenv(name, value)
-            main()
+            with pytest.raises(SystemExit) as ended:
+                main()
         assert ended.value.code == 2
         return capsys.readouterr().err
 
