@@ -177,7 +177,7 @@ class _Bench:
             return
         current = self._prepare(recipe)
         fitted = run.train(current, self.console)
-        run.refresh_session_memory(current, fitted.network)
+        current = run.complete(current, fitted.network)
         ranker = NetworkRanker.of(recipe.name, fitted.network)
         measured = run.measure_one(current, ranker, select_cases(current.split, TEST, cap=self.cap), self.console)
         self._keep(with_share_of_best([measured, *self._known(protocol)])[0], protocol, recipe, fitted)

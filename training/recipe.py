@@ -160,6 +160,8 @@ class Recipe:
     calibration: CalibrationRule = CalibrationRule()
     session_memory: SessionMemoryRule = SessionMemoryRule()
     copy_head: CopyHeadRule = CopyHeadRule()
+    # tracks of the catalogue that the training part lacks get a vector too, that of their artist (training.fitting.new_tracks)
+    new_tracks: bool = False
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":

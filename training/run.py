@@ -18,7 +18,7 @@ from model.encoding import RowHistory
 from model.nets.copy_head import CopyHead
 from model.nets.network import Network
 from model.vocabulary import UNKNOWN
-from training.data.catalogue import artists_of, catalogue_of
+from training.data.catalogue import artists_of, catalogue_of, with_new_tracks
 from training.data.log import Log
 from training.data.sequences import build
 from training.data.split import TEST, TRAIN, VALID, Split, doubts, numbered, with_valid
@@ -37,6 +37,7 @@ from training.fitting.calibration import Calibration, apply_calibration, choose_
 from training.fitting.checkpoint import RunError
 from training.fitting.copy_head import CopyHeadChoice, fit_copy_head, restored
 from training.fitting.fit import Fitted, fit
+from training.fitting.new_tracks import add_new_tracks
 from training.fitting.ranks import ranks
 from training.fitting.session_memory import SessionMemoryChoice, build_session_memory, choose_session_memory
 from training.reporting.examples import Example, draw_examples
@@ -170,6 +171,20 @@ def _refit(run: Run, chosen: Fitted, weights: Calibration | None, artists: Tenso
     )
 
 
+def complete(run: Run, network: Network, newer: Log | None = None) -> Run:
+    """Complete a trained network with what needs no training: new tracks, and newer sessions in its session memory.
+
+    Returns the run with the network's vocabulary. It is longer than that of the training if the recipe asks for `new_tracks`.
+    """
+    if run.recipe.new_tracks:
+        run = replace(run, split=with_new_tracks(run.split, run.log))
+        catalogue = catalogue_of(run.log, run.split)
+        if catalogue is not None:
+            add_new_tracks(network, catalogue)
+    refresh_session_memory(run, network, newer)
+    return run
+
+
 def refresh_session_memory(run: Run, network: Network, newer: Log | None = None) -> None:
     """Fill the network's session memory with all sessions before the test part, or with the sessions of the log `newer`.
 
@@ -191,10 +206,10 @@ def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = Non
 
     For a simulated log, the best possible ranking comes first.
     """
+    run = complete(run, fitted.network)
     for doubt in doubts(run.split):
         console.print(f"warning: {doubt}", style="yellow", markup=False)
     cases = select_cases(run.split, TEST, cap=cap)
-    refresh_session_memory(run, fitted.network)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     rankers: list[Ranker] = [*best_possible(run), model, *baseline_rankers(run.split)]
     measured = with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
@@ -203,8 +218,8 @@ def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = Non
 
 def measure_rules(run: Run, fitted: Fitted, console: Console, cap: int | None = None) -> list[Effect]:
     """Measure the network's lists on the test part under each rule of the service."""
+    run = complete(run, fitted.network)
     cases = select_cases(run.split, TEST, cap=cap)
-    refresh_session_memory(run, fitted.network)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     names = CatalogueIndex.of(catalogue_of(run.log, run.split))
     return effects(model, cases, names, length=run.recipe.history.length, console=console)
@@ -251,7 +266,7 @@ def publish(
     """Export the network as the current artifact under `root`, and return the artifact's folder. With a log `newer`, the
     session memory has the sessions of that log. The artifact never proposes the tracks of `take_downs`.
     """
-    refresh_session_memory(run, fitted.network, newer)
+    run = complete(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
     cases = select_cases(
         run.split, TEST, cap=1024

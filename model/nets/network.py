@@ -9,6 +9,7 @@ Shapes: B batch, T time, S = T + 1 states, D width, Q query width, V rows, M any
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -121,6 +122,23 @@ class Network(nn.Module):
 
     def merge_artist_embeddings(self) -> None:
         """Merge artist embeddings into the track embeddings, before the export. Scores stay as they are."""
+
+    def row_tables(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that have one line for each row, by name. Artist embeddings must be merged."""
+        return {name: parameter for name, parameter in self.named_parameters() if name in self.tables}
+
+    def append_rows(self, lines: Mapping[str, Tensor]) -> None:
+        """Append rows after training. `lines` has the new lines of each of `row_tables`."""
+        for name, table in self.row_tables().items():
+            owner, _, field = name.rpartition(".")
+            module = self.get_submodule(owner)
+            longer = nn.Parameter(torch.cat([table.detach(), lines[name]]), table.requires_grad)
+            setattr(module, field, longer)
+            if isinstance(module, nn.Embedding):
+                module.num_embeddings = len(longer)
+            self.rows = len(longer)
+        if self.copy_head is not None:
+            self.copy_head.rows = self.rows
 
     def forward(
         self,

@@ -457,6 +457,59 @@ def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: 
         assert rows[0].tolist() == list(case.best)
 
 
+@pytest.fixture(scope="module")
+def longer(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of the first run. Its catalogue has one more track of the first artist, listed twice, and one of no artist."""
+    log = tmp_path_factory.mktemp("longer") / "log"
+    shutil.copytree(place.log, log)
+    catalogue = pl.read_parquet(log / "catalogue.parquet")
+    new = pl.DataFrame({"track_id": ["new", "new", "nobody's"], "artist": ["x", catalogue["artist"][0], None]})
+    pl.concat([catalogue, new], how="diagonal").write_parquet(log / "catalogue.parquet")
+    return log
+
+
+def _published(log: Path, recipe: str, folder: Path) -> artifact.Artifact:
+    """Train, evaluate and export a recipe in a folder."""
+    words = ["run", log, "--recipe", recipe, "--run", folder / "run", "--out", folder / "artifacts", "--threads", 1]
+    assert main([str(word) for word in words]) == 0
+    return artifact.load(folder / "artifacts" / "current")
+
+
+def _items(loaded: artifact.Artifact) -> np.memmap[Any, np.dtype[np.float32]]:
+    record = loaded.manifest.weights["items"]
+    return np.memmap(loaded.folder / artifact.WEIGHTS, np.float32, "r", record.offset, record.shape)
+
+
+def test_new_tracks_are_served_with_the_vector_of_their_artist(place: Place, longer: Path, tmp_path: Path) -> None:
+    """Trained tracks keep their rows and items. Golden cases hold, and the lists can have new tracks."""
+    plain, found = artifact.load(place.artifacts / "current"), _published(longer, f"{place.recipe}:new_tracks=true", tmp_path)
+    known, items, before = len(plain.vocabulary), _items(found), _items(plain)
+    assert found.catalogue is not None
+    artists = [None, None, *found.catalogue.artists]
+    near = [row for row in range(FIRST, known) if artists[row] == artists[found.vocabulary.row("new")]]
+    heard = RowHistory([found.vocabulary.row("new")], [1], [1])
+    [best] = Graphs(found, threads=1).best([heard], [[]], [len(found.vocabulary) - FIRST])
+
+    assert found.vocabulary.tracks[: known - FIRST] == plain.vocabulary.tracks
+    assert found.vocabulary.tracks[known - FIRST :][-2:] == ["new", "nobody's"]
+    assert np.array_equal(items[:known], before)
+    assert items[found.vocabulary.row("new"), :-1] == pytest.approx(before[near, :-1].mean(0), abs=1e-5)
+    assert items[found.vocabulary.row("new"), -1] <= np.quantile(before[near, -1], 0.1)
+    assert items[found.vocabulary.row("nobody's"), :-1] == pytest.approx(before[FIRST:, :-1].mean(0), abs=1e-5)
+    assert sorted(best.rows) == list(range(FIRST, len(found.vocabulary)))
+    for case, rows, _ in golden_answers(found.folder):
+        assert rows[0].tolist() == list(case.best)
+
+
+def test_new_tracks_change_nothing_with_the_option_off(place: Place, longer: Path, tmp_path: Path) -> None:
+    """The log counts as the same one, because no model learns from tracks without events. All arrays are equal."""
+    plain, found = artifact.load(place.artifacts / "current"), _published(longer, place.recipe, tmp_path)
+
+    assert open_log(longer).content() == open_log(place.log).content()
+    for name in (artifact.WEIGHTS, artifact.TRACKS, artifact.POPULAR, artifact.GOLDEN, artifact.CATALOGUE):
+        assert (found.folder / name).read_bytes() == (plain.folder / name).read_bytes()
+
+
 def test_a_network_without_a_memory_is_given_none(place: Place) -> None:
     """The error is a sentence, and nothing is exported."""
     current = resume(place.run)

@@ -82,16 +82,17 @@ class Log:
         return pl.read_parquet(path) if path.exists() else None
 
     def content(self) -> str:
-        """Return the SHA-256 of the content that a model learns from: the events, and the artist of each track.
+        """Return the SHA-256 of the content that a model learns from: the events, and the artists of their tracks.
 
-        Titles and durations do not count, so they can be corrected without training again. Reads the whole log, in bounded
-        memory: about a second for every gigabyte.
+        Titles, durations and tracks without events do not count, so they can change without training again. Reads the whole
+        log, in bounded memory: about a second for every gigabyte.
         """
         with (self.folder / EVENTS).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")
         catalogue = self.catalogue()
         if catalogue is not None:
-            artists = catalogue.select("track_id", "artist").sort("track_id")
+            heard = self.events().select("track_id").unique().collect(engine="streaming")
+            artists = catalogue.select("track_id", "artist").join(heard, on="track_id", how="semi").sort("track_id")
             for rows in artists.iter_slices(1 << 16):
                 digest.update(repr(rows.rows()).encode())
         return digest.hexdigest()

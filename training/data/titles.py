@@ -80,7 +80,8 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_catalogue(folder: Path, titles: Path) -> int:
-    """Write the catalogue of a log's events from a folder of titles. Returns how many of its tracks have a line.
+    """Write the catalogue of a log from a folder of titles: tracks of its events, and all tracks of the separate file. Returns
+    how many tracks of the events have a line.
 
     The first row of a track that has any of them counts. A separate file takes precedence over the log's own rows.
     """
@@ -91,7 +92,8 @@ def write_catalogue(folder: Path, titles: Path) -> int:
         "track_id", keep="first", maintain_order=True
     )
     heard = pl.scan_parquet(folder / EVENTS).select("track_id").unique()
-    found = known.join(heard, on="track_id", how="semi").sort("track_id").collect(engine="streaming")
+    named = [heard, *(pl.scan_parquet(file).select("track_id") for file in files if file.name == _FILE)]
+    found = known.join(pl.concat(named), on="track_id", how="semi").sort("track_id").collect(engine="streaming")
     if len(found):
         found.write_parquet(folder / CATALOGUE)
-    return len(found)
+    return int(found.lazy().join(heard, on="track_id", how="semi").select(pl.len()).collect(engine="streaming").item())

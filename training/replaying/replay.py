@@ -26,6 +26,7 @@ from rich.console import Console
 from model import artifact
 from model.encoding import GOING_ON
 from model.events import LATE_MS
+from training.data.catalogue import with_new_tracks
 from training.data.log import Log
 from training.data.sequences import build, is_wanted
 from training.data.split import TEST, Asked, Split, split
@@ -67,6 +68,8 @@ def replay(
             f"found a copy head and history.scope = session in {folder}; replay compares a copy head where scope is user"
         )
     cut = split(build(log, recipe.history), recipe.split)
+    if recipe.new_tracks:
+        cut = with_new_tracks(cut, log)
     if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):
         raise ReplayError(f"the artifact knows other tracks than {log.folder}; replay wants the log that it was trained on")
     cases = draw_listeners(select_cases(cut, TEST), listeners)

@@ -445,8 +445,8 @@ def test_options_that_contradict_the_log_are_refused(tmp_path: Path, options: di
 
 
 def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
-    """It has titles, artists, albums, groups, and durations in seconds or milliseconds. Only tracks that were heard are
-    kept.
+    """It has titles, artists, albums, groups, and durations in seconds or milliseconds. Tracks that nobody has heard are kept:
+    a model can propose them by their artist.
     """
     (tmp_path / "log.csv").write_text(f"user_id,track_id,type,at_ms,title\nu,7,play,{NOON_MS},Old\nu,8,play,{NOON_MS},Kept\n")
     (tmp_path / "tracks.tsv").write_text(
@@ -470,6 +470,7 @@ def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
     assert catalogue.rows() == [
         ("7", "Heroes", "Bowie", "Heroes", "g1", 215_500),
         ("8", "Kept", None, None, None, None),
+        ("9", "Unheard", "X", None, None, 1_000),
     ]
     assert isinstance(console.file, StringIO)
     assert "2 of 2 tracks have a line in the catalogue" in console.file.getvalue()
