@@ -26,7 +26,7 @@ from uvicorn.server import ServerState
 
 from service.http import problems
 from service.http.connections import Connections
-from service.http.whole_reply import WholeReply
+from service.http.head_with_body import HeadWithBody
 
 ON_END = "nexttrack.on_end"
 """In `scope`: takes a function, which is called if the client leaves before its reply."""
@@ -212,9 +212,11 @@ class Connection(HttpToolsProtocol):
         self._running, self._on_end = cycle, None
         self._in_flight = 1
         self._admission.enter()
+        if cycle.transport is self.transport:
+            cycle.transport = cast("asyncio.Transport", HeadWithBody(self.transport))
         scope = _scope(cycle)
         scope[ON_END], scope[COSTS] = self._call_on_end, self._costs
-        self._task = self.loop.create_task(cycle.run_asgi(WholeReply(app, cycle)))
+        self._task = self.loop.create_task(cycle.run_asgi(app))
         self._task.add_done_callback(self._ended)
         self.tasks.add(self._task)
 
@@ -222,6 +224,8 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._running is not None:
             self._release_body(self._running)
+            if isinstance(self._running.transport, HeadWithBody):
+                self._running.transport.flush()
         self._running = self._on_end = None
         self._leave()
         if self.transport.is_closing():
