@@ -1,10 +1,11 @@
-"""From a log to an artifact by the command line, on a small simulated world. All steps are run together, twice.
+"""From a log to an artifact by the command line, on a small simulated world: all steps together, and one by one.
 
-The two runs differ in their folders only, so their files must not differ either.
+The two runs differ in their folders only, so their files must not differ either. An export takes seconds, so tests share it.
 """
 
 import json
 import shutil
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
@@ -48,6 +49,9 @@ pair = 0.5
 [fit]
 epochs = 2
 batch = 32
+[calibration]
+theta = [0.5, 0.6, 0.7]
+hit_loss = 0.9
 [session_memory]
 weights = [1, 5]
 recent = 20
@@ -80,32 +84,63 @@ class Place:
         """The folder that contains `current`."""
         return self.root / "artifacts"
 
-    def all(self) -> int:
-        """Run `python -m training run`."""
-        words = ["run", self.log, "--recipe", self.recipe, "--run", self.run, "--out", self.artifacts, "--threads", 1]
-        return main([str(word) for word in words])
+
+def call(*words: object) -> int:
+    """Call a command of `python -m training`. Returns its exit code."""
+    return main([str(word) for word in words])
 
 
-def made(root: Path) -> Place:
-    """Simulate, train, evaluate and export below `root`."""
+def simulated(root: Path) -> Place:
+    """Simulate a log and write the recipe, below `root`."""
     place = Place(root=root)
     Path(place.recipe).write_text(RECIPE)
-    options = ("--listeners", "50", "--tracks", "60", "--artists", "24", "--sessions", "3")
-    assert main(["simulate", "--out", str(place.log), *options]) == 0
-    assert place.all() == 0
+    options = ("--listeners", 50, "--tracks", 60, "--artists", 24, "--sessions", 3)
+    assert call("simulate", "--out", place.log, *options) == 0
     return place
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The place of the first run."""
-    return made(tmp_path_factory.mktemp("first with a space"))
+    """Run all steps by one command."""
+    place = simulated(tmp_path_factory.mktemp("first with a space"))
+    words = ("--recipe", place.recipe, "--run", place.run, "--out", place.artifacts, "--threads", 1)
+    assert call("run", place.log, *words) == 0
+    return place
 
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """The place of the second, equal run."""
-    return made(tmp_path_factory.mktemp("second"))
+    """Run the same steps by a command each."""
+    place = simulated(tmp_path_factory.mktemp("second"))
+    assert call("train", place.log, "--recipe", place.recipe, "--run", place.run, "--threads", 1) == 0
+    assert call("evaluate", place.run, "--threads", 1) == 0
+    assert call("export", place.run, "--out", place.artifacts, "--threads", 1) == 0
+    return place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Renewed:
+    """An artifact of the first run with other take-downs and sessions, and what its export said."""
+
+    artifact: artifact.Artifact
+    said: str
+
+
+@pytest.fixture(scope="module")
+def renewed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Renewed:
+    """Export the first run again, without a track and an artist, and with the sessions of the log's last quarter."""
+    root, newer = tmp_path_factory.mktemp("renewed"), tmp_path_factory.mktemp("newer")
+    whole = artifact.load(place.artifacts / "current")
+    assert whole.catalogue is not None
+    listed = {"tracks": [whole.vocabulary.track(FIRST + 1), "unknown"], "artists": [whole.catalogue.artists[0]], "albums": []}
+    (root / "blocks.json").write_text(json.dumps(listed))
+    events = pl.read_parquet(place.log / "events.parquet")
+    events.tail(len(events) // 4).write_parquet(newer / "events.parquet")
+    (newer / "log.json").write_bytes((place.log / "log.json").read_bytes())
+    options = ("--blocks", root / "blocks.json", "--session-memory", newer, "--threads", 1)
+    with redirect_stderr(StringIO()) as said:
+        assert call("export", place.run, "--out", root / "artifacts", *options) == 0
+    return Renewed(artifact=artifact.load(root / "artifacts" / "current"), said=" ".join(said.getvalue().split()))
 
 
 def test_run_leaves_an_artifact_that_loads(place: Place) -> None:
@@ -202,29 +237,16 @@ def test_full_disk_is_said_in_a_sentence(place: Place, tmp_path: Path, capsys: p
     assert not (tmp_path / RUN).exists()
 
 
-def test_export_drops_what_was_taken_down(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_drops_what_was_taken_down(place: Place, renewed: Renewed) -> None:
     """An artist stands for the tracks that the log's catalogue says. Without `--blocks` nothing is dropped."""
     whole = artifact.load(place.artifacts / "current")
     assert whole.catalogue is not None
-    artist = whole.catalogue.artists[0]
-    listed = {"tracks": [whole.vocabulary.track(FIRST + 1), "unknown"], "artists": [artist], "albums": []}
-    (tmp_path / "blocks.json").write_text(json.dumps(listed))
-    words = [
-        "export",
-        str(place.run),
-        "--out",
-        str(tmp_path / "artifacts"),
-        "--blocks",
-        str(tmp_path / "blocks.json"),
-        "--force",
-    ]
-    assert main(words) == 0
-    dropped = artifact.load(tmp_path / "artifacts" / "current").dropped
-    theirs = {FIRST + place for place, name in enumerate(whole.catalogue.artists) if name == artist}
+    dropped, artists = renewed.artifact.dropped, whole.catalogue.artists
+    theirs = {FIRST + place for place, name in enumerate(artists) if name == artists[0]}
 
     assert list(whole.dropped) == []
     assert set(dropped) == theirs | {FIRST + 1}
-    assert f"it never proposes {len(dropped)} of its tracks, which are taken down" in capsys.readouterr().err.replace("\n", " ")
+    assert f"it never proposes {len(dropped)} of its tracks, which are taken down" in renewed.said
 
 
 def test_export_before_measuring_is_refused(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -248,24 +270,35 @@ def log_of(root: Path, *, tracks: int, type: str) -> Path:
 
 
 def test_model_that_is_worse_than_popularity_is_published_by_force_only(
-    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A model that learns from refused tracks only cannot rank a catalogue. `run` says so and ends with an error."""
-    recipe = tmp_path / "bad.toml"
-    recipe.write_text(
-        'name = "bad"\n[network]\nwidth = 8\nlayers = 1\nheads = 2\n[loss]\nmain = "bce"\nnegatives = 0\nrefused = 5\n'
-        "[fit]\nepochs = 1\nbatch = 8\nlearning_rate = 0.1\n"
-    )
-    run_, out = str(tmp_path / "run"), tmp_path / "artifacts"
-    words = ["run", str(place.log), "--recipe", str(recipe), "--run", run_, "--out", str(out), "--threads", "1"]
+    """A model that proposes no repeats has no hits where everybody plays the same track. `run` says so and ends with an error.
 
-    assert main(words) == 1
+    Once published, it proposes the track to strangers, and nothing to a listener who has heard it.
+    """
+    log, recipe, run_, out = (
+        log_of(tmp_path, tracks=1, type="complete"),
+        tmp_path / "bad.toml",
+        tmp_path / "run",
+        tmp_path / "out",
+    )
+    recipe.write_text('name = "bad"\n[network]\nwidth = 8\nlayers = 1\nheads = 2\nrepeats = false\n[fit]\nepochs = 1\n')
+
+    assert call("run", log, "--recipe", recipe, "--run", run_, "--out", out, "--threads", 1) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "bad is worse than popularity on its own test part: HR@20" in said
     assert "Nothing was published; --force publishes it all the same" in said
     assert not out.exists()
-    assert main(["export", run_, "--out", str(out), "--force"]) == 0
-    assert artifact.load(out / "current").manifest.name == "bad"
+
+    assert call("export", run_, "--out", out, "--force") == 0
+    published = artifact.load(out / "current")
+    graphs = Graphs(published, threads=1)
+    [stranger, listener] = graphs.best([RowHistory(), RowHistory([2], [1], [1])], [[], []], [5, 5])
+    assert published.manifest.name == "bad"
+    assert list(published.vocabulary.tracks) == ["t0"]
+    assert (stranger.rows, listener.rows) == ([2], [])
+    assert stranger.sound
+    assert listener.sound
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rankers": [{"x": 1}]}'])
@@ -286,35 +319,13 @@ def test_log_that_gives_nothing_to_select_by_is_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The log has skips only, so there is no kept track to find. Nothing is trained, and no checkpoint is left."""
-    rows = [
-        f"u{user},t{(user + play) % 3},{1767225600 + user * 977 + play * 200},skip" for user in range(6) for play in range(10)
-    ]
-    (tmp_path / "plays.csv").write_text("\n".join(["user_id,track_id,at_s,type", *rows]))
-    log = import_log("canonical", [str(tmp_path / "plays.csv")], tmp_path / "log").folder
+    log = log_of(tmp_path, tracks=3, type="skip")
 
     assert main(["train", str(log), "--recipe", "sasrec", "--run", str(tmp_path / "run")]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "the validation part has 6 cases and cannot give ndcg@10" in said
     assert "it gives no such score" in said
     assert not (tmp_path / "run" / CHECKPOINT).exists()
-
-
-def test_catalogue_of_one_track_that_everybody_has_heard_is_published(tmp_path: Path) -> None:
-    """The model proposes no repeats, so it has nothing to propose to a listener who has heard everything."""
-    log = log_of(tmp_path, tracks=1, type="complete")
-    run_, out = tmp_path / "run", tmp_path / "artifacts"
-    recipe = "demo:fit.epochs=1,network.repeats=false"
-    words = ["run", log, "--recipe", recipe, "--run", run_, "--out", out, "--threads", 1, "--force"]  # popularity has more hits
-    assert main([str(word) for word in words]) == 0
-    published = artifact.load(out / "current")
-    graphs = Graphs(published, threads=1)
-    [stranger, listener] = graphs.best([RowHistory(), RowHistory([2], [1], [1])], [[], []], [5, 5])
-
-    assert list(published.vocabulary.tracks) == ["t0"]
-    assert stranger.rows == [2]
-    assert listener.rows == []
-    assert stranger.sound
-    assert listener.sound
 
 
 def test_the_weight_of_the_memory_is_chosen_and_kept(place: Place) -> None:
@@ -330,7 +341,7 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
     weight. Repeating the command continues from its checkpoints.
     """
     console, log = Console(file=StringIO()), open_log(place.log)
-    recipe = replace(read_recipe(place.recipe), calibration=CalibrationRule(theta=(0.5, 0.6, 0.7), hit_loss=0.9))
+    recipe = read_recipe(place.recipe)
     plain = run.train(prepare(log, recipe, tmp_path / "plain"), console)
     refit = replace(recipe, fit=replace(recipe.fit, refit=True))
     current = prepare(log, refit, tmp_path / "refit")
@@ -354,25 +365,19 @@ def test_refit_learns_from_both_parts_with_what_was_chosen(place: Place, tmp_pat
         assert network.session_memory.weight == plain.network.session_memory.weight
 
 
-def test_fresh_resumed_and_stepwise_runs_end_with_the_same_weights(place: Place, tmp_path: Path) -> None:
+def test_fresh_resumed_and_stepwise_runs_end_with_the_same_weights(place: Place, twin: Place, tmp_path: Path) -> None:
     """The runs have no refit, and a prior (theta above 0) that must be in the weights exactly once.
 
     Fresh and resumed runs are compared with the best epoch's weights and the prior added by hand. The weights of separate
     `train`, `evaluate` and `export` commands are read from the artifact's file.
     """
-    recipe = tmp_path / "prior.toml"
-    recipe.write_text(RECIPE.replace('"small"', '"prior"') + "[calibration]\ntheta = [0.5, 0.6, 0.7]\nhit_loss = 0.9\n")
     console = Console(file=StringIO())
-    fresh = run.train(prepare(open_log(place.log), read_recipe(str(recipe)), tmp_path / "fresh"), console).network
+    fresh = run.train(prepare(open_log(place.log), read_recipe(place.recipe), tmp_path / "fresh"), console).network
     resumed = run.train(resume(tmp_path / "fresh"), console).network
     by_hand = torch.load(next((tmp_path / "fresh").glob("best-*.pt")), weights_only=True)
     theta = json.loads((tmp_path / "fresh" / CALIBRATION).read_text())[0]["theta"]
     by_hand["bias"] += torch.from_numpy(rate_prior(resume(tmp_path / "fresh").split, theta))
-    steps, out = str(tmp_path / "steps"), str(tmp_path / "artifacts")
-    for words in (["train", str(place.log), "--recipe", str(recipe), "--run", steps], ["evaluate", steps]):
-        assert main([*words, "--threads", "1"]) == 0
-    assert main(["export", steps, "--out", out, "--threads", "1"]) == 0
-    published = artifact.load(tmp_path / "artifacts" / "current")
+    published = artifact.load(twin.artifacts / "current")
     items = published.manifest.weights["items"]
     exported = np.memmap(published.folder / artifact.WEIGHTS, items.dtype, "r", items.offset, items.shape)
 
@@ -437,23 +442,16 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
         run.train(current, console)
 
 
-def test_newer_sessions_are_remembered_without_training(place: Place, tmp_path: Path) -> None:
+def test_newer_sessions_are_remembered_without_training(place: Place, renewed: Renewed) -> None:
     """The network stays the same, and the memory is filled from another log (here a later part). Lists change, and golden cases
     hold.
     """
-    log = tmp_path / "newer"
-    log.mkdir()
-    events = pl.read_parquet(place.log / "events.parquet")
-    events.tail(len(events) // 4).write_parquet(log / "events.parquet")
-    (log / "log.json").write_bytes((place.log / "log.json").read_bytes())
-    words = ["export", place.run, "--out", tmp_path / "artifacts", "--session-memory", log, "--threads", 1]
-    assert main([str(word) for word in words]) == 0
-    before, after = (artifact.load(root / "current").golden for root in (place.artifacts, tmp_path / "artifacts"))
+    before, after = artifact.load(place.artifacts / "current").golden, renewed.artifact.golden
 
     assert [case.rows for case in before] == [case.rows for case in after]
     assert [case.best for case in before] != [case.best for case in after]
     assert before[0] == after[0]  # an empty history matches no session
-    for case, rows, _ in golden_answers(tmp_path / "artifacts" / "current"):
+    for case, rows, _ in golden_answers(renewed.artifact.folder):
         assert rows[0].tolist() == list(case.best)
 
 
