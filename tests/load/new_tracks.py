@@ -106,6 +106,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--recipe", default="nexttrack")
     made.add_argument("--folder", type=Path, required=True, help="keeps the trained networks; the same command continues")
     made.add_argument("--share", type=float, default=HIDDEN_SHARE, help="share of the tracks to hide")
+    made.add_argument(
+        "--networks",
+        choices=("hidden", "whole"),
+        nargs="+",
+        default=["hidden", "whole"],
+        help="networks to train: without the hidden tracks, with all",
+    )
     made.add_argument("--quantiles", type=float, nargs="+", default=[LOW], help="quantiles of biases to try")
     made.add_argument("--cases", type=int, help="measure on so many random cases")
     made.add_argument("--threads", type=int, default=1, help="number of torch threads")
@@ -120,8 +127,8 @@ def main() -> None:
     whole = split(build(log, recipe.history), recipe.split)
     parts = hide(whole, given.share)
     rows: dict[str, Sequence[str]] = {}
-    for name, cut in (("hidden", parts.hidden), ("whole", parts.whole)):
-        current = Run(recipe=recipe, log=log, split=cut, folder=given.folder / name)
+    for name in given.networks:
+        current = Run(recipe=recipe, log=log, split=getattr(parts, name), folder=given.folder / name)
         current.folder.mkdir(parents=True, exist_ok=True)
         network = run.train(current, Console(stderr=True)).network
         rows[f"{name}, no vectors"] = measure(current, network, parts, given.cases)
