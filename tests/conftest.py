@@ -15,7 +15,7 @@ LONG = (
     "tests/service/test_main.py",
     "tests/training/exporting/test_export.py",
     "tests/training/fitting/test_ranks.py",
-    "tests/training/exporting/test_copy_head.py",
+    "tests/test_copy_head.py",
     "tests/training/exporting/search/test_select_retrieval.py",
     "tests/browser/test_dashboard.py",
     "tests/service/test_replicas.py",

@@ -71,26 +71,6 @@ def test_online_and_offline_lists_agree_on_every_case(world: Path) -> None:
     assert replayed.online.values == pytest.approx(replayed.offline.values)
 
 
-@pytest.mark.timeout(900)  # torch's exporter takes 20 s of processor time for a copy head
-def test_lists_agree_with_a_copy_head_over_the_long_history(world: Path) -> None:
-    """The service keeps 40 events in its window, and older plays packed. The head proposes tracks that the model lacks."""
-    recipe = RECIPE.replace("epochs = 2", "epochs = 1").replace("valid_cases = 300", "valid_cases = 1500")
-    recipe += "[history]\nlength = 8\n[split]\nmin_count = 25\nvalid = 0.2\ntest = 0.1\n[copy_head]\nlength = 60\nsteps = 100\n"
-    (world / "copying.toml").write_text(recipe)
-    log, out = str(world / "log"), str(world / "copying")
-    options = ["--recipe", str(world / "copying.toml"), "--run", str(world / "run-copying"), "--cases", "100", "--out", out]
-    assert main(["run", log, *options, "--force"]) == 0
-
-    with served(world, "copying", history_events=40, long_history=60) as url:
-        replayed = replay(open_log(world / "log"), world / "copying" / "current", url, listeners=12)
-
-    assert load(world / "copying" / "current").manifest.long_history == 60
-    assert replayed.online.counts["cases"] > 100
-    assert replayed.online.counts["unknown"] > 20
-    assert (replayed.same, replayed.degraded) == (1.0, 0), replayed.differences
-    assert replayed.online.values == pytest.approx(replayed.offline.values)
-
-
 def test_lists_agree_where_the_history_is_the_session(world: Path) -> None:
     """It also holds for a model that reads only the session and has a session memory. Sessions are still going on when
     asked.
