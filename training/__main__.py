@@ -84,7 +84,7 @@ def _log_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     )
     one.add_argument("--encoding", help="encoding of text files (default: UTF-8, or as a byte order mark says)")
     one.add_argument("--max-broken", type=float, default=0.01, help="largest share of broken rows to accept (%(default)s)")
-    one.add_argument("--force", action="store_true", help="replace a log that is there already")
+    one.add_argument("--force", action="store_true", help="replace a log that another command wrote, or that has more events")
 
     one = add(
         "simulate",

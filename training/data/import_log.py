@@ -6,9 +6,11 @@ put in place in one step. Memory is bounded by a slice of the log and the number
 the log is written twice, and a log of several slices four times (temporary, cut, sorted, joined), with disk space for three.
 """
 
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from training.sources.reading import Reader, Request
 from training.sources.tables.query import hide_password
 from training.sources.times import Clock
 
+_COMMAND = "command"
+"""The key of `log.json` that identifies the command which wrote the log."""
 _FETCHED, _ROWS, _TITLES, _BESIDE = "fetched", "rows", "titles", "fetched-catalogue"
 _SHOWN, _KEPT = 5, 100
 """Number of ignored files that are shown, and that `log.json` names."""
@@ -56,8 +60,10 @@ def import_log(
     of a database. `columns` renames columns (ours -> theirs). `user` and `type` hold for all rows. `catalogue` is a path or URL
     of titles, and `catalogue_columns` renames its columns. `console` shows counts of rows and a summary.
 
+    A log that the same paths and options wrote before is replaced, unless it would lose events. `force` replaces every log.
+
     LogError in these cases; nothing is written then: a file cannot be read, rows do not add up, the share of broken rows is
-    over `max_broken`, no sound row is left, the source does not take an option, or `out` exists and not `force`.
+    over `max_broken`, no sound row is left, the source does not take an option, or `out` may not be replaced.
     """
     request = Request(
         places={}, columns=columns or {}, user=user, type=type, query=query, encoding=encoding, clock=clock or Clock()
@@ -67,7 +73,10 @@ def import_log(
         raise LogError("--catalogue-column wants --catalogue FILE")
     console = console or Console(stderr=True)
     database = SOURCES[source].database
-    with replacing(out, force=force) as folder:
+    shown = list(map(hide_password, paths)) if database else paths
+    command = _identity(source, shown, request, catalogue, catalogue_columns or {})
+    former = None if force else _former(out, command)
+    with replacing(out, force=force or former is not None) as folder:
         places = {path: hide_password(path) for path in paths} if database else fetch(paths, folder / _FETCHED)
         read: Reader = import_module(f"training.sources.{source}").read
         try:
@@ -91,9 +100,13 @@ def import_log(
             raise LogError(f"the log cannot be written: {error}") from error
         if about["events"] != kept:
             raise LogError(f"{kept:,} events were sorted, but {about['events']:,} were written; please report this")
+        if former is not None:
+            _check_grown(out, former, about)
+            _print(console, [f"replaces the log that the same command wrote; it had {former['events']:,} events"])
         summary = summarise(Log(folder=folder, about=about))
         found = {
-            **_about(source, list(map(hide_password, paths)) if database else paths, account, about),
+            **_about(source, shown, account, about),
+            _COMMAND: command,
             "summary": summary.facts(),
             "named_tracks": named,
         }
@@ -122,6 +135,42 @@ def _check_options(source: str, request: Request) -> None:
     for option in (option for option, there in given.items() if there and option not in SOURCES[source].takes):
         takers = [name for name, one in SOURCES.items() if option in one.takes]
         raise LogError(f"source {source} has no use for --{option}; it goes with {', '.join(takers)} only")
+
+
+def _identity(
+    source: str, paths: Sequence[str], request: Request, catalogue: str | None, catalogue_columns: Mapping[str, str]
+) -> str:
+    """Return the SHA-256 of what a command reads and how. A relative path counts from the working directory."""
+    read = {
+        **asdict(request),
+        "source": source,
+        "places": [_absolute(path) for path in paths],
+        "catalogue": None if catalogue is None else _absolute(catalogue),
+        "catalogue_columns": dict(catalogue_columns),
+    }
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
+
+
+def _former(out: Path, command: str) -> Mapping[str, Any] | None:
+    """Return `log.json` of the log at `out` if the same command wrote it, else None."""
+    try:
+        about = open_log(out).about
+    except LogError:
+        return None
+    return about if about.get(_COMMAND) == command else None
+
+
+def _check_grown(out: Path, former: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    """LogError if a log has fewer events than the one that it replaces, or begins later: the files may have been rotated."""
+    if about["events"] < former["events"] or about["first"] > former["first"]:
+        found = f"{out} has {former['events']:,} events from {former['first']} on"
+        raise LogError(
+            f"{found}; the same command now found {about['events']:,} from {about['first']} on. --force replaces it anyway"
+        )
 
 
 def _show(account: Account, console: Console) -> None:

@@ -4,6 +4,7 @@ import json
 import random
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -119,6 +120,62 @@ def test_each_reason_is_shown_with_a_row(tmp_path: Path) -> None:
     shown = console.file.getvalue()
     assert "unreadable type" in shown
     assert "user_id='nina', track_id='[bold]song'" in shown
+
+
+def test_the_same_command_on_a_grown_file_replaces_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tomorrow's import is today's command, also with the path written otherwise. It says which log it replaces."""
+    path, console = _csv(tmp_path, SOUND), _quiet()
+    import_log("canonical", [path], tmp_path / "log", console=console)
+    _csv(tmp_path, SOUND, "v,t,1700000009,play,")
+    monkeypatch.chdir(tmp_path)
+
+    log = import_log("canonical", ["log.csv"], Path("log"), console=console)
+
+    assert log.events().collect()["user_id"].to_list() == ["u", "v"]
+    assert isinstance(console.file, StringIO)
+    assert "replaces the log that the same command wrote; it had 1 events" in console.file.getvalue()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["log", "log.csv"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"columns": {"played_ms": "type"}}, {"encoding": "cp1252"}, {"catalogue": "titles.csv"}, {}]
+)
+def test_a_log_of_another_command_is_not_replaced(tmp_path: Path, change: dict[str, Any]) -> None:
+    """An option or a file that differs may mean another log, so a person must say `--force`."""
+    log = import_log("canonical", [_csv(tmp_path, SOUND)], tmp_path / "log")
+    other = tmp_path / ("log.csv" if change else "other.csv")
+    other.write_text(f"{HEAD}\n{SOUND}\nv,t,1700000009,play,\n")
+    (tmp_path / "titles.csv").write_text("track_id,title\nt,One\n")
+
+    with pytest.raises(LogError, match="log exists already; --force writes a new log in its place"):
+        import_log("canonical", [str(other)], tmp_path / "log", **change)
+
+    assert len(log.events().collect()) == 1
+    assert len(import_log("canonical", [str(other)], tmp_path / "log", force=True).events().collect()) == 2
+
+
+@pytest.mark.parametrize("rows", [[SOUND], ["u,t,1700000001,play,", "u,t,1700000002,play,", "u,t,1700000003,play,"]])
+def test_the_same_command_does_not_lose_events(tmp_path: Path, rows: list[str]) -> None:
+    """A file that was cut, or that a rotation began anew, does not replace the log that has its older events."""
+    log = import_log("canonical", [_csv(tmp_path, SOUND, "v,t,1700000009,play,")], tmp_path / "log")
+    path = _csv(tmp_path, *rows)
+
+    with pytest.raises(LogError, match=r"has 2 events from 2023-11-14.*the same command now found .*--force"):
+        import_log("canonical", [path], tmp_path / "log")
+
+    assert log.events().collect()["user_id"].to_list() == ["u", "v"]
+    assert import_log("canonical", [path], tmp_path / "log", force=True).about["events"] == len(rows)
+
+
+@pytest.mark.parametrize("fault", ["u,t,1700000000,paused,", "u,t,later,play,"])
+def test_a_failed_import_leaves_the_log_of_the_same_command(tmp_path: Path, fault: str) -> None:
+    """The old log stays until the new one is whole."""
+    log = import_log("canonical", [_csv(tmp_path, SOUND)], tmp_path / "log")
+
+    with pytest.raises(LogError, match="1 of 2 rows are broken"):
+        import_log("canonical", [_csv(tmp_path, SOUND, fault)], tmp_path / "log", console=_quiet())
+
+    assert len(log.events().collect()) == 1
 
 
 def test_an_empty_log_is_refused(tmp_path: Path) -> None:
