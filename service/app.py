@@ -222,12 +222,13 @@ async def _lifespan(  # noqa: PLR0917  # FastAPI passes the last one by position
             settings.challenger,
             share=settings.challenger_share,
             shadow=settings.challenger_shadow,
+            refused=metrics.models_refused.inc,
         )
         stack.push_async_callback(models.close)
         await models.start(partial(start, artifact, runner), artifact.folder)
         del artifact, runner  # otherwise they would stay in memory after another model has replaced them
         if interval_s := settings.model_watch.total_seconds():
-            beside(models.watch(interval_s, metrics.models_refused.inc))
+            beside(models.watch(interval_s))
         beside(access.follow_files())
         recent = RecentTraffic(metrics.families, clock)
         read = partial(asyncio.to_thread, recent.read)

@@ -110,7 +110,9 @@ class Metrics:
             registry=registry,
         )
         self.models_refused = Counter(
-            "nexttrack_models_refused", "Artifacts that were refused while an older one served", registry=registry
+            "nexttrack_models_refused",
+            "New artifacts that were refused, of the current model and of the challenger",
+            registry=registry,
         )
         self.events = Counter(
             "nexttrack_events",

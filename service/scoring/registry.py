@@ -5,8 +5,8 @@
     retired   requests in flight finish on the model that they took; after the last one its parts are closed
 
 `reload` does this once. `watch` does it whenever a watched link, such as `artifacts/current`, names another artifact. If the
-artifact is refused, the model in use stays. Each worker process has a registry of its own and watches the links, so all of them
-change within one interval.
+artifact is refused, this is logged and counted, and the model in use stays. Each worker process has a registry of its own and
+watches the links, so all of them change within one interval.
 
 A second model, the challenger, may answer a share of the listeners. A hash of the user id chooses them, so a listener always
 gets the same model, from every worker and after every restart. In shadow mode the challenger answers nobody.
@@ -15,6 +15,7 @@ gets the same model, from every worker and after every restart. In shadow mode t
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -104,15 +105,17 @@ class ModelRegistry:
         *,
         share: float = 0.0,
         shadow: bool = False,
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
         """`load` verifies the artifact in a folder. It runs in a thread and raises ArtifactError. The starter that it returns
-        runs on the event loop. `share` is the challenger's share of listeners, from 0 to 1.
+        runs on the event loop. `share` is the challenger's share of listeners, from 0 to 1. `refused` counts refused artifacts.
         """
         self._load = load
         self._current = _Place("current", current)
         self._challenger = None if challenger is None else _Place("challenger", challenger)
         self._share = 0.0 if shadow else share
         self._shadow = shadow
+        self._refused = refused
         self._changing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
 
@@ -170,42 +173,49 @@ class ModelRegistry:
             await self._renew_challenger()
         return self.current
 
-    async def watch(self, interval_s: float, refused: Callable[[], None] = lambda: None) -> None:
-        """Check the links every `interval_s` seconds and load new artifacts, until cancelled. `refused` counts refusals."""
+    async def watch(self, interval_s: float) -> None:
+        """Check the links every `interval_s` seconds and load new artifacts, until cancelled."""
 
         async def look() -> None:
-            try:
-                async with self._changing:
-                    if await _changed(self._current):
+            async with self._changing:
+                if await asyncio.to_thread(_identify, self._current.path) != self._current.seen:
+                    with suppress(ArtifactError):  # `_renew` has logged it
                         await self._renew(self._current)
-                    await self._renew_challenger()
-            except ArtifactError as error:
-                refused()
-                logger.error("a new artifact is refused; the model in use goes on", reason=str(error))
+                await self._renew_challenger()
 
         await repeat(look, interval_s, failed="the watch for new artifacts failed; the model in use goes on")
 
     async def _renew_challenger(self) -> None:
         place = self._challenger
-        if place is None or not await _changed(place):
+        if place is None or (found := await asyncio.to_thread(_identify, place.path)) == place.seen:
             return
-        if not (place.path / MANIFEST).exists():
-            place.seen = None
-            if place.model is not None:
-                self._retire(place.model)
-                place.model = None
-                logger.info("the challenger is gone; the current model answers everybody", path=str(place.path))
+        if found.manifest is not None:
+            with suppress(ArtifactError):  # `_renew` has logged it
+                await self._renew(place)
             return
-        try:
-            await self._renew(place)
-        except ArtifactError as error:
-            logger.error("the challenger is refused", reason=str(error))
+        place.seen = found
+        if place.model is None:
+            logger.warning(
+                "there is no artifact of the challenger; the current model answers everybody", folder=str(place.path)
+            )
+            return
+        self._retire(place.model)
+        place.model = None
+        logger.info("the challenger is gone; the current model answers everybody", folder=str(place.path))
 
     async def _renew(self, place: _Place) -> None:
-        """Load the artifact that a link names, and use it. A refused artifact is not tried again until it changes."""
+        """Load the artifact that a link names, and use it.
+
+        If it is refused, log and count this, and raise ArtifactError. The watch does not try it again until it changes.
+        """
         place.seen = await asyncio.to_thread(_identify, place.path)
-        start = await asyncio.to_thread(self._load, place.path)
-        before, place.model = place.model, await start(place.arm)
+        try:
+            start = await asyncio.to_thread(self._load, place.path)
+            before, place.model = place.model, await start(place.arm)
+        except ArtifactError as error:
+            self._refused()
+            logger.error("a new artifact is refused; the model in use goes on", arm=place.arm, reason=str(error))
+            raise
         logger.info("model in use", arm=place.arm, version=place.model.version, before=before and before.version)
         if before is not None:
             self._retire(before)
@@ -254,7 +264,3 @@ async def _end(model: ServedModel) -> None:
     await model.retire()
     del model
     await asyncio.to_thread(trim)
-
-
-async def _changed(place: _Place) -> bool:
-    return await asyncio.to_thread(_identify, place.path) != place.seen

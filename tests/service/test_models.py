@@ -4,8 +4,9 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -119,8 +120,8 @@ def _application(root: Path) -> tuple[FastAPI, Sequence[asyncio.Event]]:
     return app, [*parts.values()]
 
 
-def test_reload_uses_what_current_names_or_says_why_not(root: Path) -> None:
-    """The reason names the file but no folder. The model in use stays."""
+def test_reload_uses_what_current_names_or_says_why_not(root: Path, logged: list[MutableMapping[str, Any]]) -> None:
+    """The reason names the file but no folder; the log names both. The refusal is counted. The model in use stays."""
     with running(load(root / "current"), current=root / "current", model_watch=0) as client:
         switch(root, "v2")
         taken = client.post("/v1/model/reload")
@@ -129,7 +130,11 @@ def test_reload_uses_what_current_names_or_says_why_not(root: Path) -> None:
         refused = client.post("/v1/model/reload")
         served = client.get("/v1/users/u/next").json()["model"]["version"]
         ready = client.get("/readyz").status_code
+        exposed = client.get("/metrics").text
+    [line] = [line for line in logged if line["log_level"] == "error"]
 
+    assert line["reason"].startswith(f"{root / 'v1' / 'weights.bin'} is damaged")
+    assert "nexttrack_models_refused_total 1.0" in exposed
     assert (taken.status_code, taken.json()["version"]) == (200, "v2")
     assert refused.status_code == 409
     assert refused.json()["detail"].startswith("weights.bin is damaged: found 5 bytes")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import weakref
+from collections.abc import MutableMapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,7 @@ async def test_a_refused_artifact_changes_nothing(root: Path) -> None:
 
 async def test_the_watch_follows_current_past_a_damaged_artifact(root: Path) -> None:
     """A damaged artifact is refused once, not at every check. A sound one afterwards is used."""
-    parts, refusals, looked = Parts(), list[int](), asyncio.Event()
-    registry = await started(parts, root)
+    refusals, looked = list[int](), asyncio.Event()
     (root / "broken").mkdir()
     (root / "broken" / "manifest.json").write_text("{}")
 
@@ -139,7 +139,8 @@ async def test_the_watch_follows_current_past_a_damaged_artifact(root: Path) -> 
         refusals.append(1)
         looked.set()
 
-    watching = asyncio.create_task(registry.watch(0.001, refused))
+    registry = await started(Parts(), root, refused=refused)
+    watching = asyncio.create_task(registry.watch(0.001))
     switch(root, "broken")
     await looked.wait()
     served = registry.of("u").version
@@ -150,6 +151,33 @@ async def test_the_watch_follows_current_past_a_damaged_artifact(root: Path) -> 
 
     assert (served, len(refusals)) == ("v1", 1)
     await registry.close()
+
+
+async def test_a_refused_challenger_is_logged_and_counted(root: Path, logged: list[MutableMapping[str, Any]]) -> None:
+    """It answers nobody, and the current model is not affected."""
+    refusals = list[int]()
+    os.truncate(root / "v2" / "weights.bin", 3)
+
+    registry = await started(Parts(), root, root / "v2", share=1.0, refused=lambda: refusals.append(1))
+    await registry.close()
+    [line] = [line for line in logged if line["log_level"] == "error"]
+
+    assert refusals == [1]
+    assert (line["event"], line["arm"]) == ("a new artifact is refused; the model in use goes on", "challenger")
+
+
+async def test_a_challenger_that_is_not_there_is_warned_about_once(root: Path, logged: list[MutableMapping[str, Any]]) -> None:
+    """The log names its folder. Once an artifact is there, it is used."""
+    registry = await started(Parts(), root, root / "challenger", share=1.0)
+    await registry.reload()
+    warnings = [line for line in logged if line["log_level"] == "warning"]
+    (root / "challenger").symlink_to("v2")
+    await registry.reload()
+    version = registry.of("u").version
+    await registry.close()
+
+    assert [line["folder"] for line in warnings] == [str(root / "challenger")]
+    assert version == "v2"
 
 
 async def test_a_challenger_answers_its_share_of_listeners_and_always_the_same_ones(root: Path) -> None:
