@@ -26,7 +26,7 @@ from service.http.access.guard import Access
 from service.http.admission import Admission
 from service.http.browsers import allow_origins
 from service.http.connections import Connections, Limits, allowed
-from service.http.fast_path import FastPath, PathsAsSent
+from service.http.fast_path import FastPath
 from service.http.head import HeadAsGet
 from service.http.middleware import RequestMiddleware
 from service.http.parameters import refuse_unknown_parameters
@@ -93,7 +93,7 @@ def create_app(
     request_log = logs.RequestLog(settings.log_level, settings.log_format, log, pseudonyms(settings.log_user_key))
 
     def entrance(framework: ASGIApp) -> ASGIApp:
-        routes = HeadAsGet(PathsAsSent(framework))
+        routes = HeadAsGet(framework)
         inside = RequestMiddleware(FastPath(routes) if settings.fast_path else routes, metrics, request_log, [access])
         return allow_origins(inside, settings.cors_origins) if settings.cors_origins else inside
 

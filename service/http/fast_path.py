@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ServiceError
 from service.http import fast_parse
-from service.http.access.paths import decoded, routed
+from service.http.access.paths import decoded
 from service.http.problems import render
 from service.http.routes.events import record
 from service.http.routes.proposals import answer_next, propose
@@ -44,20 +44,6 @@ class _Template:
 
 
 _OF_NEXT = _Template("/v1/users/{user_id}/next")
-
-
-class PathsAsSent:
-    """ASGI layer that gives FastAPI the path with percent-encoded ids as the client sent them, so that `a%2Fb` is one id and
-    not two path segments.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["path"] = routed(scope)
-        await self._app(scope, receive, send)
 
 
 class FastPath:

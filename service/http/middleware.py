@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import UnavailableError
 from service.http import problems
+from service.http.access.paths import routed
 from service.http.connection import ON_END, REFUSAL
 from service.observing.logs import RequestLog
 from service.observing.metrics import Metrics
@@ -34,10 +35,10 @@ logger = structlog.get_logger()
 class RequestMiddleware:
     """The outermost layer of the application.
 
-    It gives each request an id, in the reply and in every log line. The client may send a valid id of its own. It replies to
-    refused requests, and to unexpected exceptions with a 500 without details. It logs, counts and times the request. If the
-    client leaves, it cancels a request that only reads; one that writes goes on, since a player may send its last event and
-    close.
+    It sets the path that guards, routes and the log read. It gives each request an id, in the reply and in every log line. The
+    client may send a valid id of its own. It replies to refused requests, and to unexpected exceptions with a 500 without
+    details. It logs, counts and times the request. If the client leaves, it cancels a request that only reads; one that writes
+    goes on, since a player may send its last event and close.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, log: RequestLog, guards: Sequence[Guard] = ()) -> None:
@@ -49,6 +50,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         headers = dict(scope["headers"])
+        scope["path"] = routed(scope)
         exchange = _Exchange(scope, headers, send)
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id.decode())
         if ON_END in scope:

@@ -57,7 +57,7 @@ Text = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTR
 Id = Annotated[Text, BeforeValidator(_text)]
 """The caller's own string: 1 to 256 bytes of UTF-8, no control characters. An integer is taken as its decimal text."""
 PathId = Annotated[Text, BeforeValidator(_decoded)]
-"""An id in a path, which `fast_path.FastPath` leaves percent-encoded."""
+"""An id in a path, which `access.paths.routed` leaves percent-encoded."""
 Time = Annotated[int, BeforeValidator(milliseconds), WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 outside, Unix milliseconds inside."""
 Milliseconds = Annotated[int, Field(ge=0, le=2**53, strict=True)]

@@ -12,7 +12,13 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import SecretStr
 
-_OF_USER = re.compile(r"(/v1/users/)([^/]+)")
+_KNOWN = re.compile(
+    r"(/v1/users/)([^/]+)(/next|/session|/export|/blocks(?:/(?:tracks|artists|albums)/[^/]+)?)?"
+    r"|/v1/(events|next|next/batch|status|model|model/reload|blocks|blocks/(?:tracks|artists|albums)/.+)"
+    r"|/(healthz|readyz|metrics|dashboard|docs|openapi\.json)?|/(web|docs/assets)/[a-z.-]+\.(css|js|svg|png)"
+)
+"""The paths of all routes and files."""
+UNMATCHED = "(unmatched)"
 DIGITS = 16
 
 
@@ -32,11 +38,15 @@ class Pseudonyms:
         return self._of(user_id.encode(errors="surrogatepass"))
 
     def path(self, path: str) -> str:
-        """Return a request's path with the user id replaced by its pseudonym."""
-        match = _OF_USER.match(path)
+        """Return a request's path with the user id replaced by its pseudonym. The path must be percent-encoded below
+        `/v1/users/`. A path without a route may have an id anywhere, so it becomes `UNMATCHED`.
+        """
+        match = _KNOWN.fullmatch(path)
         if match is None:
+            return UNMATCHED
+        if match[2] is None:
             return path
-        return match[1] + self._of(unquote_to_bytes(match[2].encode(errors="surrogatepass"))) + path[match.end() :]
+        return match[1] + self._of(unquote_to_bytes(match[2].encode(errors="surrogatepass"))) + (match[3] or "")
 
     def _of(self, user_id: bytes) -> str:
         digest = self._hmac.copy()
