@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from model.encoding import RowHistory
 from model.nets import build
 from model.nets.config import NetworkConfig
 from model.nets.network import Network
 from model.nets.session_memory import SessionMemory
+from model.versions import CURRENT
 from model.vocabulary import FIRST, Vocabulary
 from tests.training.worlds import small_recipe
 from training.exporting.export import export
@@ -32,8 +34,11 @@ class Exported:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """An untrained network with every optional part, whose weights are large enough that each part matters."""
+def exported(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Exported:
+    """An untrained network with every optional part, whose weights are large enough that each part matters.
+
+    The first worker that needs it exports it, for the others too.
+    """
     torch.manual_seed(0)
     config = NetworkConfig(
         width=16,
@@ -63,15 +68,21 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     for size in range(20):
         read = [[first + place % kinds for place in range(size)] for first, kinds in ((FIRST, 20), (1, 4), (0, 9))]
         samples.append(RowHistory(read[0], read[1], read[2]))
-    folder = export(
-        network,
-        recipe=recipe,
-        vocabulary=Vocabulary(TRACKS),
-        popular=list(range(FIRST, rows)),
-        samples=samples,
-        root=tmp_path_factory.mktemp("artifacts"),
-        origin={"source": "made up"},
-        quality={"hr@20": 0.5},
-        dropped=DROPPED,
-    )
-    return Exported(network=network, folder=folder, length=recipe.history.length)
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent  # of all workers; `master` runs the tests alone
+    with FileLock(shared / "exported.lock"):
+        if not (shared / "exported" / CURRENT).exists():
+            export(
+                network,
+                recipe=recipe,
+                vocabulary=Vocabulary(TRACKS),
+                popular=list(range(FIRST, rows)),
+                samples=samples,
+                root=shared / "exported",
+                origin={"source": "made up"},
+                quality={"hr@20": 0.5},
+                dropped=DROPPED,
+            )
+    network.merge_artist_embeddings()  # as the export does
+    folder = (shared / "exported" / CURRENT).resolve()
+    return Exported(network=network.eval(), folder=folder, length=recipe.history.length)

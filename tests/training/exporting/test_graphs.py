@@ -14,12 +14,9 @@ import torch
 
 from model import artifact
 from model.encoding import GAP_CODES, Encoded, RowHistory, encode_histories, feed
-from model.nets import build
 from model.vocabulary import FIRST
 from tests.training.conftest import TRACKS, Exported
-from tests.training.worlds import small_recipe
 from training.exporting.export import names_of, open_graph
-from training.exporting.graphs import export_encoder
 
 ROWS = len(TRACKS) + FIRST
 WEIGHT = np.array(0.7, np.float32)
@@ -239,20 +236,6 @@ def test_gaps_are_read(model: onnxruntime.InferenceSession) -> None:
     other = batch._replace(gaps=np.where(batch.tracks > 0, GAP_CODES - 1 - batch.gaps, 0))
 
     assert not np.allclose(answers(model, batch)[1], answers(model, other)[1], atol=1e-3)
-
-
-def test_the_tracks_vectors_are_in_memory_once() -> None:
-    """Torch and ONNX Runtime read them as columns of the items, so the answer needs no copy."""
-    recipe = small_recipe("once")
-    network = build(recipe.network, 12, recipe.history.length).eval()
-    history = torch.tensor([[2, 5, 11]]), torch.tensor([[1, 2, 1]])
-    with torch.no_grad():
-        before = network(*history)
-        items = export_encoder(network).weights["items"]
-        after = network(*history)
-
-    assert np.shares_memory(items, network.get_parameter("track.weight").detach().numpy())
-    assert torch.equal(before, after)
 
 
 def test_what_is_remembered_counts(exported: Exported, model: onnxruntime.InferenceSession) -> None:

@@ -42,20 +42,23 @@ HISTORIES = [
 
 @pytest.fixture(scope="module", params=[0.0, 4.0], ids=["no memory", "memory"])
 def network(request: pytest.FixtureRequest) -> Network:
-    """Make an untrained network with spread biases and tracks in all directions; also one with a memory that holds most
-    rows.
-    """
+    """Make a network; also one with a memory that holds most rows."""
+    return untrained(request.param)
+
+
+def untrained(memory: float) -> Network:
+    """Make an untrained network with spread biases and tracks in all directions. `memory` is the weight of its memory."""
     torch.manual_seed(0)
     made = build(RECIPE.network, ROWS, RECIPE.history.length)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
         made.get_parameter("track.weight").copy_(torch.randn(ROWS, RECIPE.network.width))
-    if request.param:
+    if memory:
         random, sessions = np.random.default_rng(3), 600
         heard, session = random.integers(FIRST, ROWS, 12 * sessions), np.repeat(np.arange(sessions), 12)
         made.session_memory = SessionMemory(
-            tables(heard, session, np.zeros(sessions, np.int64), ROWS), recent=20, weight=request.param
+            tables(heard, session, np.zeros(sessions, np.int64), ROWS), recent=20, weight=memory
         )
     return made
 
@@ -103,6 +106,15 @@ def histories(batch: int) -> tuple[torch.Tensor, torch.Tensor]:
     random = np.random.default_rng(batch)
     tracks, outcomes = random.integers(FIRST, ROWS, (batch, 6)), random.integers(1, 5, (batch, 6))
     return torch.from_numpy(tracks), torch.from_numpy(outcomes)
+
+
+def test_the_tracks_vectors_are_in_memory_once(network: Network, encoder: Encoder) -> None:
+    """Torch and ONNX Runtime read them as columns of the items. The network answers as it did before its export."""
+    with torch.no_grad():
+        wanted, found = (one.query(*histories(3)) for one in (untrained(0.0).eval(), network))  # without the memory
+
+    assert np.shares_memory(np.asarray(encoder.weights["items"]), network.get_parameter("track.weight").detach().numpy())
+    torch.testing.assert_close(found, wanted)
 
 
 @WAYS
