@@ -77,7 +77,8 @@ class InvalidRequestError(ServiceError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__(f"{len(faults)} fault(s) in the request; errors says where")
+        counted = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"{counted} in the request; errors says where")
         self.faults = faults
 
 

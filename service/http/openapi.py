@@ -16,6 +16,7 @@ from typing import Any
 from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
+from service.errors import InvalidRequestError
 from service.http.access import document as access
 from service.http.examples import ANY_FAULT, FAULTS, PARAMETERS, PROBLEMS, REPLIES, REQUESTS
 from service.http.problems import PROBLEM
@@ -129,7 +130,7 @@ def _problem(status: HTTPStatus, operation: dict[str, Any]) -> Any:
         return json.loads(encode_problem(status, PROBLEMS.get(status, status.description)))
     bodies = [schema for content in _contents(operation.get("requestBody", {})) for schema in _schemas(content["schema"])]
     fault = next((FAULTS[schema] for schema in bodies if schema in FAULTS), ANY_FAULT)
-    return json.loads(encode_problem(status, "1 fault(s) in the request; errors says where", [fault]))
+    return json.loads(encode_problem(status, InvalidRequestError([fault]).detail, [fault]))
 
 
 def _contents(part: dict[str, Any]) -> Iterator[dict[str, Any]]:

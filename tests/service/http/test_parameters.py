@@ -41,6 +41,14 @@ def test_refusal_says_what_was_expected(artifact: Artifact) -> None:
     assert fault["msg"].startswith("unknown parameter; expected one of count, exclude, ")
 
 
+@pytest.mark.parametrize(("parameters", "counted"), [({"a": "1"}, "1 fault"), ({"a": "1", "b": "1"}, "2 faults")])
+def test_refusal_counts_its_faults(artifact: Artifact, parameters: dict[str, str], counted: str) -> None:
+    with running(artifact) as client:
+        reply = client.get("/v1/users/u/next", params=parameters)
+
+    assert reply.json()["detail"] == f"{counted} in the request; errors says where"
+
+
 def test_pages_take_any_parameters(artifact: Artifact) -> None:
     """A link to the player may carry some, which are no part of the API."""
     with running(artifact) as client:
