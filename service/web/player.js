@@ -140,8 +140,11 @@ function showPlaying() {
   $("play").textContent = playback.running ? "Pause" : "Play";
 }
 
+/** Why a call failed, as a sentence: what is wrong with the request if the service says it, else its reason. */
 function problem(result) {
-  return result.body?.detail ?? `the service answered ${result.status}.`;
+  const faults = (result.body?.errors ?? []).map(({ loc, msg }) => `${loc.at(-1)}: ${msg}`).join("; ");
+  const reason = faults || (result.body?.detail ?? `the service answered ${result.status}`);
+  return reason.endsWith(".") ? reason : `${reason}.`;
 }
 
 function known() {
