@@ -17,11 +17,13 @@ ID_BYTES = 256
 MAX_EVENTS = 1_000
 MAX_LISTED = 10_000
 MAX_REQUESTS = 100
-_NO_CONTROL = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_NO_CONTROL = re.compile(r"^[^\x00-\x1f\x7f-\x9f]*$")
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
-def _short_enough(text: str) -> str:
+def _valid(text: str) -> str:
+    if not _NO_CONTROL.fullmatch(text):
+        raise PydanticCustomError("id_characters", "found a control character; an id has none")
     if not text.isascii() and len(text.encode()) > ID_BYTES:
         raise PydanticCustomError("id_length", f"found {len(text.encode())} bytes of UTF-8; an id has at most {ID_BYTES}")
     return text
@@ -53,7 +55,11 @@ def milliseconds(text: object) -> int:
     raise PydanticCustomError("time", wanted)
 
 
-Text = Annotated[str, Field(min_length=1, max_length=ID_BYTES, pattern=_NO_CONTROL), AfterValidator(_short_enough)]
+Text = Annotated[
+    str,
+    Field(min_length=1, max_length=ID_BYTES, json_schema_extra={"pattern": _NO_CONTROL.pattern}),
+    AfterValidator(_valid),
+]
 Id = Annotated[Text, BeforeValidator(_text)]
 """The caller's own string: 1 to 256 bytes of UTF-8, no control characters. An integer is taken as its decimal text."""
 PathId = Annotated[Text, BeforeValidator(_decoded)]

@@ -57,10 +57,11 @@ function switchTo(listener) {
     Object.assign(state, { listener, queue: [], requestId: null, now: null });
     $("listener").value = listener;
     $("last-skip").hidden = true;
-    remember(listener);
     showNow(null);
     showPlaying();
-    await refresh(null);
+    showQueue([], [], "");
+    showSession([], [], state.titles);
+    if (await refresh(null)) remember(listener);
   });
 }
 
@@ -114,11 +115,17 @@ async function post(type) {
   return result.ok;
 }
 
-/** Ask for the queue and the session; `action` is what the listener just did, to explain the changes. */
+/**
+ * Ask for the queue and the session; `action` is what the listener just did, to explain the changes. Returns whether the queue
+ * arrived.
+ */
 async function refresh(action) {
   const user = encodeURIComponent(state.listener);
   const next = await call("GET", `/v1/users/${user}/next?${new URLSearchParams({ count: LENGTH, ...rulesOf() })}`);
-  if (!next.ok) return showNotice(`No queue: ${problem(next)}`);
+  if (!next.ok) {
+    showNotice(`No queue: ${problem(next)}`);
+    return false;
+  }
   const { tracks, request_id, degraded, model } = next.body;
   for (const track of [...tracks, ...(state.now ? [state.now] : [])]) state.titles.set(track.track_id, track);
   const { rows, gone } = compare(state.queue, tracks, action);
@@ -127,6 +134,7 @@ async function refresh(action) {
   Object.assign(state, { queue: tracks, requestId: request_id });
   const session = await call("GET", `/v1/users/${user}/session?history=true`);
   if (session.ok) showSession(session.body.session, session.body.history ?? [], state.titles);
+  return true;
 }
 
 function showTime(seconds) {

@@ -123,6 +123,37 @@ def test_every_control_has_a_key(page: Page, address: str) -> None:
     expect(page.locator("#ribbon li.disliked")).to_have_count(1)
 
 
+def test_a_refused_name_is_said_to_be_wrong(page: Page, address: str) -> None:
+    """A field of the page drops line breaks, but keeps a tab. The queue of the listener before goes, and the name is not kept."""
+    opened(page, address, "before")
+
+    page.fill("#listener", "with\ttab")
+    page.click("text=Switch")
+
+    expect(page.locator("#notice")).to_have_text("No queue: user_id: found a control character; an id has none.")
+    expect(page.locator(QUEUE)).to_have_count(0)
+    page.reload()
+    expect(page.locator(QUEUE).first).to_be_visible()
+    expect(page.locator("#listener")).to_have_value("before")
+
+
+def test_a_name_may_be_as_long_as_an_id(page: Page, address: str) -> None:
+    """Two names of 256 bytes that differ at the end are two listeners. One byte more is refused, and nothing is cut."""
+    longest = ["a" * 255 + end for end in "bc"]
+    opened(page, address, longest[0])
+    page.click("#play")
+    expect(page.locator("#ribbon li")).to_have_count(1)
+    plays = [len(httpx.get(f"{address}/v1/users/{name}/session").json()["session"]) for name in longest]
+    assert plays == [1, 0]
+
+    page.fill("#listener", "é" * 128 + "d")
+    page.click("text=Switch")
+
+    said = "No queue: user_id: found 257 bytes of UTF-8; an id has at most 256."
+    expect(page.locator("#notice")).to_have_text(said)
+    expect(page.locator("#listener")).to_have_value("é" * 128 + "d")
+
+
 def test_keys_do_nothing_while_a_person_types(page: Page, address: str) -> None:
     opened(page, address, "typing")
 
