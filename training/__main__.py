@@ -83,7 +83,7 @@ def _log_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
         help="a column of the catalogue under another name",
     )
     one.add_argument("--encoding", help="encoding of text files (default: UTF-8, or as a byte order mark says)")
-    one.add_argument("--max-broken", type=float, default=0.01, help="largest share of broken rows to accept (%(default)s)")
+    one.add_argument("--max-broken", type=_share, default=0.01, help="largest share of broken rows to accept (%(default)s)")
     one.add_argument("--force", action="store_true", help="replace a log that another command wrote, or that has more events")
 
     one = add(
@@ -202,6 +202,12 @@ def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"found {text}; wanted at least 1")
     return number
+
+
+def _share(text: str) -> float:
+    if not 0 <= (share := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"found {text}; wanted a share from 0 to 1, such as 0.05 for 5 %")
+    return share
 
 
 def _add_log_and_recipe(one: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from model.events import HistoryRule
 from model.versions import CURRENT, delete_old
 from training import run
 from training.compare import compare, follow
+from training.counts import counted
 from training.data.import_log import import_log
 from training.data.log import Log, LogError, open_log
 from training.data.sequences import build
@@ -56,16 +57,23 @@ def import_(options: argparse.Namespace, console: Console) -> None:
         force=options.force,
         console=console,
     )
-    console.print(
-        f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False, soft_wrap=True
-    )
+    console.print(f"wrote {log.folder}: {_size(log)}", markup=False, soft_wrap=True)
+
+
+def _size(log: Log) -> str:
+    return f"{counted(log.about['events'], 'event')} of {counted(log.about['users'], 'listener')}"
 
 
 def _renamed(option: str, pairs: Sequence[str]) -> dict[str, str]:
-    """Parse the pairs OURS=THEIRS of column names, by our name. LogError if one is not a pair."""
+    """Parse the pairs OURS=THEIRS of column names, by our name. LogError if one is not a pair, or if two are of one name."""
     if broken := [pair for pair in pairs if "=" not in pair]:
         raise LogError(f"{option} {broken[0]}: wanted OURS=THEIRS, for example {option} track_id=song")
-    return dict(pair.split("=", 1) for pair in pairs)
+    renamed: dict[str, str] = {}
+    for ours, theirs in (pair.split("=", 1) for pair in pairs):
+        if ours in renamed:
+            raise LogError(f"found {option} {ours}={renamed[ours]} and {option} {ours}={theirs}; wanted one of the two")
+        renamed[ours] = theirs
+    return renamed
 
 
 def simulate_(options: argparse.Namespace, console: Console) -> None:
@@ -81,9 +89,7 @@ def simulate_(options: argparse.Namespace, console: Console) -> None:
         seed=options.seed,
         force=options.force,
     )
-    console.print(
-        f"wrote {log.folder}: {log.about['events']:,} events of {log.about['users']:,} listeners", markup=False, soft_wrap=True
-    )
+    console.print(f"wrote {log.folder}: {_size(log)}", markup=False, soft_wrap=True)
 
 
 def describe(options: argparse.Namespace, console: Console) -> None:
@@ -179,7 +185,7 @@ def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> 
     recipe, name = current.recipe, current.log.folder.name
     measured, examples = run.measure(current, fitted, console, cap=cap)
     facts = {
-        "log": f"{name}: {current.log.about['events']:,} events of {current.log.about['users']:,} listeners",
+        "log": f"{name}: {_size(current.log)}",
         "recipe": f"{recipe.name}, seed {recipe.seed}",
         "training": f"{len(fitted.epochs)} epochs, {fitted.seconds:.0f} s in steps, {fitted.sequences:,} sequences",
         "machine": machine(),

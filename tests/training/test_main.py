@@ -142,6 +142,22 @@ def test_column_without_a_name_is_said_in_a_sentence(capsys: pytest.CaptureFixtu
     assert "track_id=song" in said
 
 
+def test_a_column_that_is_named_twice_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Both are named, because only the person knows which one is meant."""
+    said = sentence(capsys, "import", "plays.csv", "--out", str(tmp_path), "--column", "at=a", "--column", "at=b")
+
+    assert "found --column at=a and --column at=b; wanted one of the two" in said
+
+
+@pytest.mark.parametrize("share", ["7", "-0.1", "1.01", "nan"])
+def test_largest_share_of_broken_rows_is_a_share(share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A person who means 7 % must not accept a log of broken rows."""
+    with pytest.raises(SystemExit):
+        main(["import", "plays.csv", "--out", "log", "--max-broken", share])
+
+    assert f"found {share}; wanted a share from 0 to 1, such as 0.05 for 5 %" in capsys.readouterr().err
+
+
 def test_brackets_in_a_message_reach_the_reader(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The terminal's own markup must not swallow a folder's name or fail on it."""
     assert "my [bold] log [/x]" in sentence(capsys, "train", str(tmp_path / "my [bold] log [" / "x]"))
@@ -206,8 +222,8 @@ def test_import_takes_everything_from_the_command_line(capsys: pytest.CaptureFix
     ]
     assert pl.read_parquet(tmp_path / "log" / "catalogue.parquet")["title"].to_list() == ["Für Elise"]
     printed = capsys.readouterr().err
-    assert "2 plays in 1 sessions; 50.0% were skipped" in printed
-    assert "1 of 1 tracks have a line in the catalogue" in printed
+    assert "2 plays in 1 session; 50.0% were skipped" in printed
+    assert "the catalogue has a line for 1 of 1 track" in printed
 
 
 def test_import_that_is_stopped_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from model.events import AHEAD_MS
 from training.backfilling.batches import Batch, batches, postable
 from training.backfilling.newest_events import Wanted, newest_events
 from training.backfilling.progress_file import ProgressFile, Sent
+from training.counts import counted
 from training.data.log import Log
 from training.progress import Steps, in_words, progress
 from training.running_service import ServiceError, connect, send
@@ -42,7 +43,7 @@ def backfill(
     file = ProgressFile(log, url, wanted)
     sent = file.read()
     if console is not None and sent.listeners:
-        console.print(f"goes on after {sent.listeners:,} listeners, who were sent before", markup=False, highlight=False)
+        console.print(f"goes on after {counted(sent.listeners, 'listener')} sent before", markup=False, highlight=False)
     sound, started = postable(time.time_ns() // 1_000_000 + AHEAD_MS), time.monotonic()
     chosen = batches(newest_events(log.events(), wanted, sound=sound, after=sent.after))
     with progress("backfill: listeners", log.about["users"], console, done=sent.listeners, transient=True) as steps:
@@ -61,9 +62,8 @@ async def _post(service: httpx.AsyncClient, chosen: Iterator[Batch], sent: Sent,
             try:
                 reply = await _record(client, batch)
             except ServiceError as error:
-                raise ServiceError(
-                    f"{error}. {sent.listeners:,} listeners were sent; the same command goes on there"
-                ) from error
+                told = f"Sent {counted(sent.listeners, 'listener')} so far; the same command goes on there"
+                raise ServiceError(f"{error}. {told}") from error
             sent = replace(
                 sent,
                 after=sent.after if batch.last is None else batch.last,
@@ -74,7 +74,7 @@ async def _post(service: httpx.AsyncClient, chosen: Iterator[Batch], sent: Sent,
             file.write(sent)
             for _ in range(batch.listeners):
                 steps.advance()
-            steps.note(f"{sent.events:,} events")
+            steps.note(counted(sent.events, "event"))
     return sent
 
 
@@ -84,9 +84,9 @@ async def _record(client: httpx.AsyncClient, batch: Batch) -> dict[str, int]:
 
 
 def _say(sent: Sent, left_out: int, url: str, seconds: float, console: Console) -> None:
-    text = f"sent {sent.events:,} events of {sent.listeners:,} listeners to {url} in {in_words(seconds)}: "
+    text = f"sent {counted(sent.events, 'event')} of {counted(sent.listeners, 'listener')} to {url} in {in_words(seconds)}: "
     text += f"{sent.new:,} new, {sent.known:,} that it knew"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if left_out:
-        text = f"left out {left_out:,} events that no service takes: of the future, or with an odd session id"
+        text = f"left out {counted(left_out, 'event')} that no service takes: of the future, or with an odd session id"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -9,10 +9,11 @@ from functools import reduce
 
 import polars as pl
 
-from training.data.log import SCHEMA
+from training.data.log import PARTS, SCHEMA, TYPES
 
 LONGEST_ID = 256  # bytes, as in the HTTP contract
 EARLIEST_MS, LATEST_MS = 631_152_000_000, 4_102_444_800_000  # 1990 to 2100: seconds taken for milliseconds fall outside
+NO_YEAR = "time not between 1990 and 2100 (at_s wants Unix seconds, at_ms Unix milliseconds)"
 MISSING = (
     "",
     *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"),
@@ -75,9 +76,12 @@ def _faults(found: Collection[str]) -> list[tuple[str, pl.Expr]]:
     faults = [
         *(fault for name in ("user_id", "track_id") for fault in _id_faults(name, pl.col(name))),
         ("missing time", pl.col("at_ms").is_null()),
-        ("time not between 1990 and 2100", ~pl.col("at_ms").is_between(EARLIEST_MS, LATEST_MS)),
+        (NO_YEAR, ~pl.col("at_ms").is_between(EARLIEST_MS, LATEST_MS)),
         ("missing type", pl.col(_text("type")).is_null()),
-        *((f"unreadable {name}", pl.col(name).is_null() & pl.col(_text(name)).is_not_null()) for name in unread),
+        *(
+            (f"unreadable {name}{_TAKES.get(name, '')}", pl.col(name).is_null() & pl.col(_text(name)).is_not_null())
+            for name in unread
+        ),
         *((f"negative {name}", pl.col(name) < 0) for name in unread if name.endswith("_ms")),
     ]
     if "session_id" in found:
@@ -85,6 +89,12 @@ def _faults(found: Collection[str]) -> list[tuple[str, pl.Expr]]:
     return faults
 
 
+_TAKES = {
+    "type": f" (wanted one of {', '.join(TYPES)})",
+    "part": f" (wanted one of {', '.join(PARTS)})",
+    "asked": " (wanted true or false)",
+}
+"""What a column takes, where its name does not say it."""
 _FLOAT = r"^(-?\d+)\.0+$"
 _SCIENTIFIC = r"^-?\d(\.\d+)?[eE]\+\d+$"  # a number whose digits a program has lost
 

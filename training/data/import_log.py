@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
+from training.counts import counted
 from training.data.account import ENGINE_ERRORS, Account, take
 from training.data.fetch import fetch
 from training.data.log import EVENTS, Log, LogError, describe, open_log, replacing, write_about
@@ -102,7 +103,7 @@ def import_log(
             raise LogError(f"{kept:,} events were sorted, but {about['events']:,} were written; please report this")
         if former is not None:
             _check_grown(out, former, about)
-            _print(console, [f"replaces the log that the same command wrote; it had {former['events']:,} events"])
+            _print(console, [f"replaces the log that the same command wrote; it had {counted(former['events'], 'event')}"])
         summary = summarise(Log(folder=folder, about=about))
         found = {
             **_about(source, shown, account, about),
@@ -113,7 +114,7 @@ def import_log(
         write_about(folder, {**found, "warnings": warnings(summary)})
         _print(console, lines(summary))
         if named or catalogue is not None:
-            _print(console, [f"{named:,} of {about['tracks']:,} tracks have a line in the catalogue"])
+            _print(console, [f"the catalogue has a line for {named:,} of {counted(about['tracks'], 'track')}"])
         _print(console, [f"warning: {warning}" for warning in warnings(summary)])
     return open_log(out)
 
@@ -167,7 +168,7 @@ def _former(out: Path, command: str) -> Mapping[str, Any] | None:
 def _check_grown(out: Path, former: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """LogError if a log has fewer events than the one that it replaces, or begins later: the files may have been rotated."""
     if about["events"] < former["events"] or about["first"] > former["first"]:
-        found = f"{out} has {former['events']:,} events from {former['first']} on"
+        found = f"{out} has {counted(former['events'], 'event')} from {former['first']} on"
         raise LogError(
             f"{found}; the same command now found {about['events']:,} from {about['first']} on. --force replaces it anyway"
         )

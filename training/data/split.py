@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from model.long_history import LongHistories, Plays, encode_long
 from model.vocabulary import FIRST, UNKNOWN, Vocabulary
+from training.counts import counted
 from training.data.columns import Column
 from training.data.log import LogError
 from training.data.sequences import Bools, Int8s, Int32s, Int64s, Sequences, unknown_yet
@@ -185,8 +186,8 @@ def doubts(split: Split) -> list[str]:
     found = []
     if listeners < FEW_LISTENERS:
         found.append(
-            f"the test part holds {listeners:,} of {len(sequences.users):,} listeners; figures of fewer than {FEW_LISTENERS} "
-            'listeners say little about others. split.shares_of = "listener" tests all listeners of the log'
+            f"the test part holds {listeners:,} of {counted(len(sequences.users), 'listener')}; figures of fewer than "
+            f'{FEW_LISTENERS} listeners say little about others. split.shares_of = "listener" tests all listeners of the log'
         )
     if unknown > MUCH_UNKNOWN:
         found.append(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import polars as pl
 
 from model.events import HistoryRule
+from training.counts import counted
 from training.data.log import ROW_GROUP, Log
 
 _RULE = HistoryRule()
@@ -70,12 +71,13 @@ def lines(summary: Summary) -> list[str]:
     """Return the summary as lines of text."""
     plays = summary.plays
     text = [
-        f"{summary.events:,} events of {summary.listeners:,} listeners and {summary.tracks:,} tracks,"
+        f"{counted(summary.events, 'event')} of {counted(summary.listeners, 'listener')}"
+        f" and {counted(summary.tracks, 'track')},"
         f" from {_date(summary.first_ms)} to {_date(summary.last_ms)}",
     ]
     if plays:
         text.append(
-            f"{plays:,} plays in {summary.sessions:,} sessions; {summary.skips / plays:.1%} were skipped,"
+            f"{counted(plays, 'play')} in {counted(summary.sessions, 'session')}; {summary.skips / plays:.1%} were skipped,"
             f" {summary.repeats / plays:.1%} were of a track that the listener had played before"
         )
         text += _histogram(summary)
@@ -100,10 +102,13 @@ def warnings(summary: Summary) -> list[str]:
             "most events are dated at midnight: does the log have days without times? Then the order within a day is lost"
         )
     if summary.future:
-        found.append(f"{summary.future:,} events lie in the future: is the time zone or the unit of the times right?")
+        found.append(
+            f"{counted(summary.future, 'event')} dated in the future: is the time zone or the unit of the times right?"
+        )
     if summary.listeners < _FEW:
         found.append(
-            f"only {summary.listeners:,} listeners: what they have in common cannot be learned. Is user_id the right column?"
+            f"only {counted(summary.listeners, 'listener')}: what listeners have in common cannot be learned."
+            " Is user_id the right column?"
         )
     if plays and summary.tracks > 0.9 * plays:
         found.append("nearly every play is of another track: is track_id the id of a play?")

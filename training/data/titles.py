@@ -46,7 +46,7 @@ def read_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding:
         if missing or len(wanted) == 1:
             guess = guess_columns(table.columns, {*wanted, *columns}, catalogue=True)
             lacking = missing or ["one of " + ", ".join(COLUMNS[1:])]
-            raise missing_columns(file, lacking, table.columns, f"perhaps {guess}" if guess else _HINT)
+            raise missing_columns(file, lacking, table.columns, f"perhaps add {guess}" if guess else _HINT)
         found = 0
         for frame in table.rows(tuple(wanted.values())):
             found += len(frame)

@@ -95,7 +95,9 @@ def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str]
         missing.append("one of at, at_s, at_ms")
     if missing:
         guess = _guess(theirs, found, request)
-        hint = f"perhaps {guess}" if guess else "--column OURS=THEIRS reads one under another name"
+        hint = f"perhaps add {guess}" if guess else "--column OURS=THEIRS reads one under another name"
+        if theirs["user_id"] in missing:
+            hint += ", and --user NAME gives one listener to all rows"
         raise missing_columns(table.file, missing, found, hint)
 
 

@@ -22,8 +22,8 @@ from training.data.log import LogError
 
 NO_ZONE = "time without a zone (wanted an offset as in RFC 3339, such as Z or +01:00; --timezone Europe/Berlin gives one)"
 NO_ORDER = "date with slashes (--dates day-first or --dates month-first says how to read it)"
-NO_HOUR = "date without a time of day"
-LEFT_OUT = "time that the clocks of --timezone leave out"
+NO_HOUR = "date without a time of day (wanted one such as 2026-01-31T10:00:00Z: a model learns from the order within a day)"
+LEFT_OUT = "time that the clocks of --timezone leave out (wanted an offset as in RFC 3339, such as +01:00)"
 UNREADABLE = (
     "unreadable time (wanted RFC 3339 such as 2026-01-31T10:00:00Z, Unix time, or what a database or a spreadsheet writes)"
 )
@@ -85,7 +85,7 @@ def read_unix(values: pl.Series, *, milliseconds: bool) -> pl.DataFrame:
     """Convert Unix seconds or milliseconds in the same way."""
     text = values.cast(pl.String).str.strip_chars().replace("", None)
     number = text.cast(pl.Float64, strict=False) * (1 if milliseconds else 1000)
-    unit = "milliseconds" if milliseconds else "seconds"
+    unit = "milliseconds such as 1769853600000" if milliseconds else "seconds such as 1769853600"
     frame = pl.DataFrame({"text": text, "at_ms": number.round().cast(pl.Int64, strict=False)})
     unread = pl.col("at_ms").is_null() & pl.col("text").is_not_null()
     return frame.select("at_ms", fault=pl.when(unread).then(pl.lit(f"unreadable time (wanted Unix {unit})")))

@@ -133,7 +133,7 @@ def test_events_of_the_future_are_left_out_and_counted(url: str, tmp_path: Path)
     sent = backfill(log, url, console=Console(file=out, width=200))
 
     assert sent.new == 1
-    assert "left out 1 events" in out.getvalue()
+    assert "left out 1 event " in out.getvalue()
 
 
 def test_killed_backfill_goes_on_where_it_was(url: str, tmp_path: Path) -> None:

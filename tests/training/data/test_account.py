@@ -73,7 +73,9 @@ def test_a_broken_row_is_shown_with_its_place(tmp_path: Path) -> None:
     account = taken(tmp_path, part(iter(frames), 3))
 
     assert account.examples == {
-        "unreadable type": "log.csv, row 2: user_id='u', track_id='t', at_ms=1700000000000, type='paused'"
+        "unreadable type (wanted one of play, skip, complete, like, dislike)": (
+            "log.csv, row 2: user_id='u', track_id='t', at_ms=1700000000000, type='paused'"
+        )
     }
 
 

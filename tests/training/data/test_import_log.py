@@ -63,11 +63,11 @@ def test_a_repeated_event_is_counted_and_kept_once(tmp_path: Path) -> None:
         ("u,,1700000000,play,", "missing track_id"),
         (f"{'ü' * 129},t,1700000000,play,", "user_id over 256 bytes"),
         ("u,a\tb,1700000000,play,", "track_id with a control character"),
-        ("u,t,yesterday,play,", "unreadable time (wanted Unix seconds)"),
+        ("u,t,yesterday,play,", "unreadable time (wanted Unix seconds such as 1769853600)"),
         ("u,t,,play,", "missing time"),
-        ("u,t,1700000000000,play,", "time not between 1990 and 2100"),
+        ("u,t,1700000000000,play,", "time not between 1990 and 2100 (at_s wants Unix seconds, at_ms Unix milliseconds)"),
         ("u,t,1700000000,,", "missing type"),
-        ("u,t,1700000000,paused,", "unreadable type"),
+        ("u,t,1700000000,paused,", "unreadable type (wanted one of play, skip, complete, like, dislike)"),
         ("u,t,1700000000,skip,long", "unreadable played_ms"),
         ("u,t,1700000000,skip,-5", "negative played_ms"),
         ("u", "fewer fields than the 5 columns"),
@@ -94,7 +94,9 @@ def test_too_many_broken_rows_refuse_the_log_and_write_nothing(tmp_path: Path) -
     """Too many broken rows mean that the whole log is wrong, so nothing is imported."""
     path = _csv(tmp_path, SOUND, SOUND, SOUND, "u,t,1700000000,paused,")
 
-    with pytest.raises(LogError, match=r"1 of 4 rows are broken, 20\.00% may be.*unreadable type: 1"):
+    with pytest.raises(
+        LogError, match=r"1 of 4 rows are broken, 20\.00% may be.*unreadable type \(wanted one of play, .*\): 1"
+    ):
         import_log("canonical", [path], tmp_path / "log", max_broken=0.2, console=_quiet())
 
     assert [file.name for file in tmp_path.iterdir()] == ["log.csv"]
@@ -133,7 +135,7 @@ def test_the_same_command_on_a_grown_file_replaces_the_log(tmp_path: Path, monke
 
     assert log.events().collect()["user_id"].to_list() == ["u", "v"]
     assert isinstance(console.file, StringIO)
-    assert "replaces the log that the same command wrote; it had 1 events" in console.file.getvalue()
+    assert "replaces the log that the same command wrote; it had 1 event" in console.file.getvalue()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["log", "log.csv"]
 
 

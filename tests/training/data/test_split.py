@@ -208,6 +208,6 @@ def test_a_small_or_unknown_test_part_is_doubtful() -> None:
 
     few_listeners, unknown = doubts(few)
 
-    assert "1 of 1 listeners" in few_listeners
+    assert "1 of 1 listener;" in few_listeners
     assert "50% of the test part's entries" in unknown
     assert doubts(many) == []

@@ -53,7 +53,7 @@ def test_a_summary_is_read_in_sentences(tmp_path: Path) -> None:
     rows = [("a", f"t{n}", n * 3 * 24 * 60 + 5, "complete", "") for n in range(30)]
     text = lines(summarise(log_of(tmp_path, *rows), NOW))
 
-    assert text[0] == "30 events of 1 listeners and 30 tracks, from 2026-01-01 to 2026-03-29"
+    assert text[0] == "30 events of 1 listener and 30 tracks, from 2026-01-01 to 2026-03-29"
     assert text[1].startswith("30 plays in 30 sessions; 0.0% were skipped, 0.0% were of a track")
     assert len(text) == 2 + 11
     assert sum(int(line.rpartition(" ")[2]) for line in text[2:]) == 30
@@ -75,8 +75,8 @@ def test_plays_that_carry_what_was_heard_are_told(tmp_path: Path) -> None:
         ([("a", "x", 1, "complete", "")], "no skips at all: is a column missing?"),
         ([("a", "x", n, "skip", "200") for n in range(11)], "100% of all plays are skips: is played_ms in seconds?"),
         ([("a", "x", n * 24 * 60, "play", "") for n in range(3)], "at midnight: does the log have days without times?"),
-        ([("a", "x", 3 * 366 * 24 * 60, "play", "")], "1 events lie in the future"),
-        ([("a", "x", 1, "play", "")], "only 1 listeners"),
+        ([("a", "x", 3 * 366 * 24 * 60, "play", "")], "1 event dated in the future"),
+        ([("a", "x", 1, "play", "")], "only 1 listener:"),
         ([("a", f"t{n}", n, "play", "") for n in range(11)], "nearly every play is of another track"),
     ],
 )

@@ -93,11 +93,11 @@ def test_one_refusal_names_all_missing_columns(tmp_path: Path) -> None:
     [
         (
             "listened_at,user,song_id,ms,duration_ms",
-            "perhaps --column at=listened_at --column user_id=user --column track_id=song_id --column played_ms=ms "
-            "--column track_ms=duration_ms",
+            "perhaps add --column at=listened_at --column user_id=user --column track_id=song_id --column played_ms=ms "
+            "--column track_ms=duration_ms, and --user NAME gives one listener to all rows",
         ),
-        ("user_id,Song,at_ms,type", "perhaps --column track_id=Song"),
-        ("who,what", "--column OURS=THEIRS reads one under another name"),
+        ("user_id,Song,at_ms,type", "perhaps add --column track_id=Song"),
+        ("who,what", "--column OURS=THEIRS reads one under another name, and --user NAME gives one listener to all rows"),
         ("user_id,user,at_ms", "--column OURS=THEIRS reads one under another name"),
     ],
 )
@@ -473,14 +473,18 @@ def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
         ("9", "Unheard", "X", None, None, 1_000),
     ]
     assert isinstance(console.file, StringIO)
-    assert "2 of 2 tracks have a line in the catalogue" in console.file.getvalue()
+    assert "the catalogue has a line for 2 of 2 tracks" in console.file.getvalue()
 
 
 @pytest.mark.parametrize(
     ("text", "columns", "words"),
     [
-        ("id,title\n7,x\n", {}, "tracks.csv: wanted columns track_id; found id, title; perhaps --catalogue-column track_id=id"),
-        ("id,name\n7,x\n", {}, "perhaps --catalogue-column track_id=id --catalogue-column title=name"),
+        (
+            "id,title\n7,x\n",
+            {},
+            "tracks.csv: wanted columns track_id; found id, title; perhaps add --catalogue-column track_id=id",
+        ),
+        ("id,name\n7,x\n", {}, "perhaps add --catalogue-column track_id=id --catalogue-column title=name"),
         ("key,title\n7,x\n", {}, "found key, title; --catalogue-column OURS=THEIRS"),
         ("track_id\n7\n", {}, "tracks.csv: wanted columns one of title, artist, album"),
         ("track_id,title\n7,x\n", {"titel": "title"}, "--catalogue-column titel=…: no such column; the columns are track_id"),

@@ -188,7 +188,7 @@ def test_nowplaying_counts_what_it_cannot_read(tmp_path: Path) -> None:
 
     assert about["rows"]["in_files"] == 12
     assert about["rows"]["passed_over"] == {"blank line": 3}
-    assert about["rows"]["broken"] == {"missing track_id": 3, "unreadable time (wanted Unix seconds)": 3}
+    assert about["rows"]["broken"] == {"missing track_id": 3, "unreadable time (wanted Unix seconds such as 1769853600)": 3}
     assert about["ignored"] == [f"{tmp_path}/more.csv is no part of the split: train.csv, valid.csv, test.csv"]
 
 

@@ -113,6 +113,12 @@ def test_what_is_no_time_says_so(text: str, fault: str) -> None:
     assert moment(text) == fault
 
 
+@pytest.mark.parametrize("fault", [NO_ZONE, NO_ORDER, NO_HOUR, LEFT_OUT, UNREADABLE])
+def test_a_time_that_is_refused_says_what_it_takes(fault: str) -> None:
+    """Each reason names a form that is read, or the option that reads it."""
+    assert any(word in fault for word in ("(wanted ", "(--dates "))
+
+
 def test_a_missing_time_is_no_fault() -> None:
     """A missing time is reported under another reason."""
     assert (moment(None), moment(" ")) == (None, None)
@@ -161,7 +167,7 @@ def test_unix_times_are_in_the_unit_that_their_column_names(text: str, milliseco
 def test_what_is_no_unix_time_says_so() -> None:
     """The error names the expected unit."""
     assert read_unix(pl.Series(["noon", None]), milliseconds=False).rows() == [
-        (None, "unreadable time (wanted Unix seconds)"),
+        (None, "unreadable time (wanted Unix seconds such as 1769853600)"),
         (None, None),
     ]
 
