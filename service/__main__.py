@@ -11,6 +11,7 @@ import sys
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
+from socket import socket
 from types import FrameType
 from typing import NoReturn
 
@@ -44,10 +45,7 @@ logger = structlog.get_logger()
 
 
 def main() -> None:
-    """Run the service. The process exits with 1 and a message if the service cannot start, and with 2 if a setting is wrong.
-
-    uvicorn exits with 3, after a line in the log, if it cannot listen.
-    """
+    """Run the service. The process exits with 1 and a message if the service cannot start, and with 2 if a setting is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m service",
         description="Serve next-track recommendations. Everything is set by environment variables:\n\n" + describe(),
@@ -90,7 +88,7 @@ def main() -> None:
 def serve(settings: Settings, app: FastAPI | str) -> None:
     """Serve an application until stopped. If `app` is an import path, each worker process makes an application of its own.
 
-    Ends the process if it could not serve: uvicorn exits by itself with one process, but returns with several.
+    Ends the process with a message if it cannot listen or if a worker process cannot start.
     """
     config = uvicorn.Config(
         app,
@@ -107,7 +105,7 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         server_header=False,
         timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
     )
-    listening = config.bind_socket()
+    listening = _listen(config)
     sockets = [listening, *(listening.dup() for _ in range(ACCEPTS - 1))]
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets)
@@ -116,6 +114,17 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
     supervisor.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
         sys.exit("nexttrack cannot start: a worker process could not; the log says why")
+
+
+def _listen(config: uvicorn.Config) -> socket:
+    """Bind the socket. Ends the process with a message if the address is not free or not one of this machine."""
+    try:
+        return config.bind_socket()
+    except SystemExit as ended:  # uvicorn has logged the error and ends the process, without the address
+        sys.exit(
+            f"nexttrack cannot start: it cannot listen on {config.host} port {config.port}: {ended.__context__}. "
+            f"If another program uses the port, set {PREFIX}PORT to another one (`make run PORT=9000`)"
+        )
 
 
 def _welcome(settings: Settings, artifact: Artifact) -> str:

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from model.events import KEPT_EVENTS, KEPT_OPINIONS
@@ -186,6 +186,15 @@ class Settings(BaseSettings):
         None, min_length=16, description="secret; user ids in log lines become pseudonyms under it; none: ids as they are"
     )
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
+
+    @field_validator("challenger_share", "challenger_shadow")
+    @classmethod
+    def _of_a_challenger(cls, value: float, given: ValidationInfo) -> float:
+        if value and given.data.get("challenger") is None:
+            raise ValueError(
+                f"there is no challenger. Set {PREFIX}CHALLENGER to the folder of its artifact, or leave this setting out"
+            )
+        return value
 
     @property
     def is_locked(self) -> bool:

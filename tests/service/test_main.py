@@ -1,8 +1,10 @@
 """The service as a process: start, refused start, several workers, and stop."""
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -157,6 +159,23 @@ def test_wrong_setting_is_said_by_its_name() -> None:
 
     assert ended.returncode == 2
     assert "NEXTTRACK_PORT" in ended.stderr
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_port_in_use_is_said_with_its_address(artifact: Artifact, tmp_path: Path, workers: int) -> None:
+    """The exit code is 1. The message says how to choose another port."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ended = run(
+            artifact=artifact.folder, port=port, workers=workers, redis_url=f"unix://{tmp_path}/nobody", state_dir=tmp_path
+        )
+
+    assert ended.returncode == 1
+    assert f"it cannot listen on 127.0.0.1 port {port}: [Errno {errno.EADDRINUSE}]" in ended.stderr
+    assert "set NEXTTRACK_PORT to another one (`make run PORT=9000`)" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(("name", "hint"), [("PROT", "; NEXTTRACK_PORT is meant?"), ("SECRETS", "")])

@@ -37,6 +37,16 @@ def test_nonsense_is_refused(changes: dict[str, object]) -> None:
         Settings.model_validate(changes)
 
 
+@pytest.mark.parametrize("changes", [{"challenger_share": 0.5}, {"challenger_shadow": True}])
+def test_share_and_shadow_need_a_challenger(changes: dict[str, object]) -> None:
+    """Whoever sets one of them expects a second model. Without a share, no challenger is needed."""
+    with pytest.raises(ValidationError, match="Set NEXTTRACK_CHALLENGER to the folder of its artifact"):
+        Settings.model_validate(changes)
+
+    assert Settings.model_validate({"challenger": "folder"} | changes).challenger == Path("folder")
+    assert Settings(challenger_share=0, challenger_shadow=False).challenger is None
+
+
 @pytest.mark.parametrize(
     ("url", "why"),
     [
