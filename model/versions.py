@@ -69,6 +69,12 @@ def switch(root: Path, version: str) -> None:
     _sync(root)
 
 
+def in_use(root: Path) -> str | None:
+    """Return the name of the version that `root/current` names; None if there is none."""
+    link = root / CURRENT
+    return link.readlink().name if link.is_symlink() and link.is_dir() else None
+
+
 def versions(root: Path) -> list[Version]:
     """Return the artifacts under `root`, newest first; unreadable ones come last. Only manifests are read."""
     folders = [path for path in root.iterdir() if not path.name.startswith(".") and not path.is_symlink() and path.is_dir()]

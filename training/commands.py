@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 import torch
 from rich.console import Console
 
 from model.artifact import DROPPED
 from model.events import HistoryRule
-from model.versions import CURRENT, delete_old
+from model.versions import CURRENT, delete_old, in_use
 from training import run
 from training.compare import compare, follow
 from training.counts import counted
@@ -36,7 +37,7 @@ from training.running_service import key_of
 from training.simulator.simulate import simulate
 from training.sources.times import Clock
 
-RUNS = Path(".nexttrack/runs")
+RUNS, ARTIFACTS = Path(".nexttrack/runs"), Path("artifacts")
 
 
 def import_(options: argparse.Namespace, console: Console) -> None:
@@ -215,8 +216,10 @@ def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console:
         raise RunError(f"{fault}. Nothing was published; --force publishes it all the same")
     quality = next(ranker for ranker in rankers if ranker.name == current.recipe.name)
     take_downs = None if options.blocks is None else read_take_downs(options.blocks, key_of(options.key_file))
+    before = in_use(options.out)
     folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer, take_downs=take_downs)
-    console.print(f"wrote {folder}; {options.out / CURRENT} names it now", markup=False, soft_wrap=True)
+    instead = f" instead of {before}; `{_rollback(options.out)}` brings that back" if before else ""
+    console.print(f"wrote {folder}; {options.out / CURRENT} names it now{instead}", markup=False, soft_wrap=True)
     if take_downs is not None:
         dropped = folder / DROPPED
         count = len(json.loads(dropped.read_text("utf-8"))) if dropped.exists() else 0
@@ -225,6 +228,11 @@ def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console:
         console.print(
             f"deleted the older version {old} (--keep-artifacts {options.keep_artifacts})", markup=False, soft_wrap=True
         )
+
+
+def _rollback(root: Path) -> str:
+    """Return the command that undoes a publication under `root`."""
+    return "python -m training rollback" + ("" if root == ARTIFACTS else f" --out {quote(str(root))}")
 
 
 def _measured(current: Run) -> list[Measured]:

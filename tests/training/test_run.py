@@ -292,6 +292,10 @@ def test_model_that_is_worse_than_popularity_is_published_by_force_only(
 
     assert call("export", run_, "--out", out, "--force") == 0
     published = artifact.load(out / "current")
+    capsys.readouterr()
+    assert call("export", run_, "--out", out, "--force") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"instead of {published.manifest.version}; `python -m training rollback --out {out}` brings that back" in said
     graphs = Graphs(published, threads=1)
     [stranger, listener] = graphs.best([RowHistory(), RowHistory([2], [1], [1])], [[], []], [5, 5])
     assert published.manifest.name == "bad"

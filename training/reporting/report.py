@@ -57,7 +57,11 @@ METRICS: Mapping[str, Metric] = {
     "hr@5": Metric("HR@5", True, "of the tracks kept next, the share among the first 5 proposals"),
     "hr@10": Metric("HR@10", True, "of the tracks kept next, the share among the first 10 proposals"),
     "hr@20": Metric("HR@20", True, "of the tracks kept next, the share among the first 20 proposals"),
-    "ndcg@10": Metric("NDCG@10", True, "as HR@10, but a hit counts 1 / log2(1 + rank): less, the further down it stands"),
+    "ndcg@10": Metric(
+        "NDCG@10",
+        True,
+        "of the tracks kept next, the share among the first 10 proposals, where a hit counts 1 / log2(1 + rank)",
+    ),
     "mrr@20": Metric("MRR@20", True, "the mean of 1 / rank of the kept track, 0 past 20"),
     "map@10": Metric("MAP@10", True, "the same as MRR@10, because each case has one target"),
     "auc": Metric("AUC", True, "how often a kept track scores above a refused one of the same listener; .5 is chance"),
@@ -98,8 +102,8 @@ METRICS: Mapping[str, Metric] = {
 }
 COLUMNS = ("hr@20", "ndcg@10", "skipped_hits@20", "hr@20_new", "hr@20_repeat", "hr@20_of_best", "coverage@20")
 """The metrics that are shown first, as many as fit."""
-WIDEST = 6
-"""Number of columns that fit into 80 characters of a terminal, or 1,000 pixels of a page."""
+WIDEST = 5
+"""Number of metrics that fit beside the ranker's name into 80 characters of a terminal, or 1,000 pixels of a page."""
 GROUPS: Mapping[str, Sequence[str]] = {
     "What is found": ("hr@1", "hr@5", "hr@10", "hr@20", "ndcg@10", "mrr@20", "map@10"),
     "What is refused": ("skipped_hits@20", "refused@20", "refused_mrr@20", "auc", "gauc", "auc_frozen", "ndcg_own", "pairwise"),

@@ -10,7 +10,8 @@ GATE = ("hr@20", "ndcg@10")
 
 
 def verdict(rankers: Sequence[Measured], model: str) -> list[str]:
-    """Return two sentences about the ranker named `model`: how often it is right, and how much of that is skipped.
+    """Return two texts about the ranker named `model`: how often it is right, and how much of that is skipped. The first one
+    names the best of the other baselines if that finds at least as much as the model.
 
     Empty if there is no such ranker, or if the test part has no kept track.
     """
@@ -50,7 +51,16 @@ def _finds(named: Mapping[str, Measured], model: str) -> str:
         if named.get(other) is not None and named[other].values.get("hr@20")
     ]
     text = f"{model} finds the next kept track among its first 20 proposals in {percent(hits)} of cases"
-    return f"{text}: {' and '.join(beside)}." if beside else f"{text}."
+    text = f"{text}: {' and '.join(beside)}." if beside else f"{text}."
+    rivals = sorted(
+        (-one.values["hr@20"], name)
+        for name, one in named.items()
+        if name not in (model, POPULAR, SESSION_KNN, BEST_POSSIBLE) and 0 < hits <= one.values.get("hr@20", 0)
+    )
+    if not rivals:
+        return text
+    best, rival = rivals[0]
+    return f"{text} The baseline {rival} finds {'as many' if percent(-best) == percent(hits) else f'more: {percent(-best)}'}."
 
 
 def _skipped(named: Mapping[str, Measured], model: str) -> str:

@@ -54,6 +54,28 @@ def test_verdict_says_what_is_found_and_what_is_skipped() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("share", "end"),
+    [
+        (0.416, " The baseline own back-off finds more: 42 %."),
+        (0.19, " The baseline own back-off finds as many."),
+        (0.18, ""),
+    ],
+)
+def test_verdict_names_another_baseline_that_is_as_good(share: float, end: str) -> None:
+    """The best of them is named. The best possible ranking is no baseline."""
+    rankers = [
+        measured("mine", hr_20=0.19),
+        measured("popular", hr_20=0.095),
+        measured("best possible", hr_20=0.9),
+        measured("most recent", hr_20=share / 2),
+        measured("own back-off", hr_20=share),
+    ]
+
+    first = "mine finds the next kept track among its first 20 proposals in 19 % of cases: 2.0 times as often as popularity."
+    assert verdict(rankers, "mine")[0] == first + end
+
+
 def test_verdict_leaves_out_what_cannot_be_compared() -> None:
     """Popularity may find nothing, nobody may have skipped, or nobody may have played a proposal."""
     alone = [measured("mine", hr_20=0.042, refused=0), measured("popular", hr_20=0.0, refused=0)]
