@@ -6,6 +6,7 @@ import { $, element } from "/web/view.js";
 const SLIDERS = {
   novelty: { label: "Familiar ↔ new", min: -1, max: 1, step: 0.1, off: 0 },
   artist_gap: { label: "Artist gap", min: 0, max: 10, step: 1, off: 0 },
+  album_gap: { label: "Album gap", min: 0, max: 10, step: 1, off: 0 },
   explore: { label: "Explore", min: 0, max: 0.5, step: 0.05, off: 0 },
 };
 const SWITCHES = { explain: "Say why" };

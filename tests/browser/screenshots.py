@@ -86,7 +86,7 @@ def _dashboard(page: Page, url: str, seconds: int, picture: Path) -> None:
     while time.monotonic() < until:
         listen(url, listeners=3, tracks=4)
     page.locator("#traffic svg path.line").first.wait_for(state="attached")
-    page.wait_for_function("document.querySelectorAll('#traffic tbody tr').length > 3")
+    page.locator("#traffic tbody tr").nth(3).wait_for(state="attached")
     page.screenshot(path=picture)
 
 

@@ -173,6 +173,20 @@ def test_a_track_that_ends_is_complete_and_the_next_one_starts(page: Page, addre
     expect(page.locator("#ribbon li.played")).to_have_count(2)
 
 
+def test_the_album_gap_has_a_slider_for_the_keyboard(page: Page, address: str) -> None:
+    """t0 and t1 are on one album, t2 and t3 on the next. With a gap of 2, neighbours are on different albums."""
+    opened(page, address, "albums")
+    expect(page.locator(QUEUE).nth(1)).to_have_attribute("data-track", "t1")
+    slider = page.get_by_label("Album gap")
+
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+
+    expect(page.locator("#calls tr").filter(has_text="album_gap=2").first).to_be_visible()
+    expect(page.locator(QUEUE).nth(0)).to_have_attribute("data-track", "t0")
+    expect(page.locator(QUEUE).nth(1)).to_have_attribute("data-track", "t2")
+
+
 def test_rules_change_the_queue_and_say_why(page: Page, address: str) -> None:
     """A slider and the switch change the next request. With nothing heard a track is popular, after a play it has a reason."""
     opened(page, address, "rules")
