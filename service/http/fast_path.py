@@ -118,20 +118,22 @@ def _user_id(raw: bytes) -> str | None:
 
 
 def _query(query_string: bytes) -> Query | None:
-    """Parse a query string. Returns None if it has anything but valid `count`, `exclude` and rules."""
+    """Parse a query string. Returns None if it has anything but valid `count`, `exclude` and rules, or repeats another one than
+    `exclude`.
+    """
     if match := _COUNT_ALONE.fullmatch(query_string):  # as most players ask
         return Query(count=int(match[1]))
-    count, exclude, rules = 10, list[str](), AskedRules()
+    count, exclude, rules = 0, list[str](), AskedRules()
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
-        if name == "count" and _COUNT.fullmatch(value):
+        if name == "count" and not count and _COUNT.fullmatch(value):
             count = int(value)
         elif name == "exclude" and _SHORT_ID.fullmatch(value) and len(exclude) < MAX_LISTED:
             exclude.append(value)
-        elif name in _RULES and (read := _RULES[name](value)) is not None:
+        elif name in _RULES and name not in rules and (read := _RULES[name](value)) is not None:
             rules[name] = read  # type: ignore[literal-required]  # `_RULES` has the keys of `AskedRules`
         else:
             return None
-    return Query(count=count, exclude=exclude, rules=rules)
+    return Query(count=count or 10, exclude=exclude, rules=rules)
 
 
 def _gap(text: str) -> int | None:

@@ -1,7 +1,8 @@
 """Renders every error for clients, as `application/problem+json` (RFC 9457).
 
-`service.errors` has our own errors. The framework's own refusals (404, 405, 400 for a broken body, 413 by our limit) are
-Starlette's HTTPException. A 500 says nothing about its cause; the log does, under the same request id.
+`service.errors` has our own errors. The framework's own refusals (404, 405, 413 by our limit) are Starlette's HTTPException. A
+body that FastAPI cannot read is a 422, whatever is wrong with it. A 500 says nothing about its cause; the log does, under the
+same request id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def framework_error(_: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, RecursionError | UnicodeDecodeError):  # raised while FastAPI reads a body
+            deep = isinstance(error.__cause__, RecursionError)
+            return render(InvalidRequestError([Fault(loc=["body"], msg="nested too deeply" if deep else "not valid UTF-8")]))
         status = HTTPStatus(error.status_code)
         detail = error.detail if error.detail != status.phrase else status.description
         return problem(status, detail, headers=error.headers)

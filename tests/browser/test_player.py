@@ -124,7 +124,7 @@ def test_every_control_has_a_key(page: Page, address: str) -> None:
 
 
 def test_a_refused_name_is_said_to_be_wrong(page: Page, address: str) -> None:
-    """A field of the page drops line breaks, but keeps a tab. The queue of the listener before goes, and the name is not kept."""
+    """A field of the page drops line breaks, but keeps a tab. The last listener's queue goes, and the name is not kept."""
     opened(page, address, "before")
 
     page.fill("#listener", "with\ttab")

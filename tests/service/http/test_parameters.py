@@ -17,7 +17,7 @@ EVENT = {"event_id": "e", "user_id": "u", "track_id": "t", "type": "play"}
         ("POST", "/v1/events", EVENT),
         ("POST", "/v1/next", {"history": []}),
         ("GET", "/v1/model", None),
-        ("GET", "/readyz", None),
+        ("GET", "/metrics", None),
     ],
 )
 def test_unknown_parameter_is_refused_by_name(artifact: Artifact, method: str, path: str, body: object) -> None:
@@ -47,6 +47,33 @@ def test_refusal_counts_its_faults(artifact: Artifact, parameters: dict[str, str
         reply = client.get("/v1/users/u/next", params=parameters)
 
     assert reply.json()["detail"] == f"{counted} in the request; errors says where"
+
+
+def test_parameter_that_is_taken_once_is_refused_twice(artifact: Artifact) -> None:
+    """Otherwise one of the two values would be silently ignored. `exclude` is a list and may be repeated."""
+    with running(artifact) as client:
+        refused = client.get("/v1/users/u/next?count=1&count=2&replay=true")
+        taken = client.get("/v1/users/u/next?exclude=t1&exclude=t2&count=1")
+
+    assert (refused.status_code, taken.status_code) == (422, 200)
+    assert refused.json()["errors"] == [{"loc": ["query", "count"], "msg": "found 2 times; expected once"}]
+
+
+def test_probes_take_any_parameters(artifact: Artifact) -> None:
+    """Load balancers add parameters, and must not take a sound service for a broken one."""
+    with running(artifact) as client:
+        assert [client.get(path, params={"x": "1"}).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+@pytest.mark.parametrize(("body", "msg"), [(b"[" * 200_000, "nested too deeply"), (b'{"user_id": "\xff"}', "not valid UTF-8")])
+def test_body_that_cannot_be_read_is_refused_like_other_broken_ones(artifact: Artifact, body: bytes, msg: str) -> None:
+    """The 422 says what is wrong and where, on the busy routes and on others."""
+    typed = {"content-type": "application/json"}
+    with running(artifact) as client:
+        replies = [client.post(path, content=body, headers=typed) for path in ("/v1/next", "/v1/events", "/v1/next/batch")]
+
+    assert [reply.status_code for reply in replies] == [422] * 3
+    assert [reply.json()["errors"] for reply in replies] == [[{"loc": ["body"], "msg": msg}]] * 3
 
 
 def test_pages_take_any_parameters(artifact: Artifact) -> None:
