@@ -75,7 +75,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing Python packages into $(VENV). PyTorch is large, so this takes minutes the first time …"
+	@echo "Installing Python packages into $(VENV). They take about 1.7 GB of disk with PyTorch for CPUs, and minutes the first time …"
 	@$(INSTALL) --editable '.[service,training]'
 	@touch $@
 
