@@ -1,6 +1,6 @@
 """Comparison of recipes: rows are measured once, averaged, and only compared under one protocol."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from training.compare import PAGE, ROWS, compare, follow
 from training.data.log import EVENTS, Log, open_log
 from training.fitting.checkpoint import RunError
 from training.recipe import SplitRule
-from training.reporting.rows import read_rows, values_of
+from training.reporting.rows import Row, read_rows, values_of
 from training.simulator.simulate import simulate
 
 
@@ -48,9 +48,26 @@ def test_comparison_goes_on_where_it_stopped(log: Log, tmp_path: Path) -> None:
     assert "other" in (tmp_path / PAGE).read_text()
 
 
-def test_shares_of_the_best_possible_are_measured_against_the_same_rows(log: Log, tmp_path: Path) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """The rows of a comparison, what it printed, and its page."""
+
+    rows: list[Row]
+    said: str
+    page: str
+
+
+@pytest.fixture(scope="module")
+def compared(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """Compare one recipe with the baselines."""
+    folder, out = tmp_path_factory.mktemp("compared"), StringIO()
+    rows = compare([log], [small_recipe("one")], [1], folder, Console(file=out, width=200), cap=100)
+    return Compared(rows=rows, said=out.getvalue(), page=(folder / PAGE).read_text())
+
+
+def test_shares_of_the_best_possible_are_measured_against_the_same_rows(compared: Compared) -> None:
     """A trained recipe's share is (model - popular) / (best - popular) of the rows in the same table."""
-    rows = {row.name: row.measured["values"] for row in compare([log], [small_recipe("one")], [1], tmp_path, console())}
+    rows = {row.name: row.measured["values"] for row in compared.rows}
     popular, best, model = (rows[name]["hr@20"] for name in ("popular", "best possible", "one"))
 
     assert rows["one"]["hr@20_of_best"] == pytest.approx((model - popular) / (best - popular))
@@ -108,18 +125,16 @@ def test_log_that_changed_is_measured_again(tmp_path: Path) -> None:
     assert len((out / ROWS).read_text().splitlines()) == 2 * len(rows)
 
 
-def test_time_to_the_references_best_is_shown(log: Log, tmp_path: Path) -> None:
+def test_time_to_the_references_best_is_shown(compared: Compared) -> None:
     """The reference itself needs the seconds up to its best epoch. The row keeps the whole curve."""
-    rows = compare([log], [small_recipe("one")], [1], tmp_path, said := console(), cap=50)
-    (row,) = (row for row in rows if row.name == "one")
+    (row,) = (row for row in compared.rows if row.name == "one")
     best = max(range(len(row.curve)), key=lambda number: row.curve[number]["scores"]["ndcg@10"])
     seconds = sum(epoch["seconds"] for epoch in row.curve[: best + 1])
 
     assert values_of(row, [row])["to_ndcg@10"] == pytest.approx(seconds)
-    text = said.file.getvalue() if isinstance(said.file, StringIO) else ""
-    assert "s to NDCG" in text
-    assert "something kept to read: " in text
-    assert "times</b> to the best validation scores of one" in (tmp_path / PAGE).read_text()
+    assert "s to NDCG" in compared.said
+    assert "something kept to read: " in compared.said
+    assert "times</b> to the best validation scores of one" in compared.page
 
 
 def test_command_gives_all_recipes_one_protocol_and_few_epochs(log: Log, tmp_path: Path) -> None:

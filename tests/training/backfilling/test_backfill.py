@@ -40,8 +40,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Log:
-    """A log of 400 listeners."""
-    assert main(["simulate", "--out", str(tmp_path / "log"), "--listeners", "400", "--tracks", "300", "--artists", "40"]) == 0
+    """A log of 100 listeners."""
+    assert main(["simulate", "--out", str(tmp_path / "log"), "--listeners", "100", "--tracks", "300", "--artists", "40"]) == 0
     return open_log(tmp_path / "log")
 
 
@@ -138,9 +138,7 @@ def test_events_of_the_future_are_left_out_and_counted(url: str, tmp_path: Path)
 
 def test_killed_backfill_goes_on_where_it_was(url: str, tmp_path: Path) -> None:
     """Killed once it has sent something, it does not send that again, and in the end everything is there."""
-    rows = [
-        f"k{user:04},t{place % 40},2026-02-01T00:00:{place:02}Z,complete,,\n" for user in range(1_500) for place in range(40)
-    ]
+    rows = [f"k{user:04},t{place % 40},2026-02-01T00:00:{place:02}Z,complete,,\n" for user in range(700) for place in range(40)]
     log = imported(tmp_path, ["".join(rows).rstrip()])
     command = [sys.executable, "-m", "training", "backfill", str(log.folder), "--url", url]
     started = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -152,8 +150,8 @@ def test_killed_backfill_goes_on_where_it_was(url: str, tmp_path: Path) -> None:
     again = backfill(log, url)
 
     assert "goes on after" in ended.stderr
-    assert "sent 60,000 events of 1,500 listeners" in ended.stderr
-    assert (again.new, again.known) == (0, 60_000)
+    assert "sent 28,000 events of 700 listeners" in ended.stderr
+    assert (again.new, again.known) == (0, 28_000)
     assert not list(log.folder.glob("backfill-*"))
 
 
