@@ -102,8 +102,8 @@ def check_setting(name: str, value: str | None = None) -> None:
     if faults := unknown({name: value or ""}):
         raise WrongCommandError(faults[0])
     if value is not None and name != CLIENTS_KEY:
-        try:
-            Settings.model_validate({name.removeprefix(PREFIX).lower(): value})
+        try:  # some settings need a challenger
+            Settings.model_validate({"challenger": "challenger/current", name.removeprefix(PREFIX).lower(): value})
         except ValidationError as error:
             raise WrongCommandError(f"{name}={value}: {error}") from error
 
