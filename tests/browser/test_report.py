@@ -82,6 +82,6 @@ def test_headings_say_in_words_what_the_columns_are(browser: Browser, address: s
     page.goto(address)
     headings = page.locator("table").first.locator("th[title]")
 
-    assert headings.count() == 6
+    assert headings.count() == 5
     assert headings.nth(0).get_attribute("title") == f"{METRICS['hr@20'].meaning}; higher is better"
     page.close()

@@ -76,8 +76,8 @@ def test_stalled_reader_blocks_nobody_and_lines_beyond_the_queue_are_counted(
 
 
 def test_drain_ends_within_its_bound_when_nobody_reads(pipe: tuple[int, int]) -> None:
-    """A second call, or a line after it, waits no longer."""
-    fill(pipe[1])
+    """A second call, or a line after it, waits no longer. The lines leave once somebody reads."""
+    filled = fill(pipe[1])
     writer = LogWriter(pipe[1])
     writer.put(b"line\n")
     done = threading.Event()
@@ -91,6 +91,7 @@ def test_drain_ends_within_its_bound_when_nobody_reads(pipe: tuple[int, int]) ->
     threading.Thread(target=end, daemon=True).start()
 
     assert done.wait(30)
+    assert read(pipe[0], filled + 14)[filled:] == b"line\none more\n"
 
 
 def test_reader_that_has_gone_costs_lines_and_nothing_else(pipe: tuple[int, int]) -> None:
