@@ -48,7 +48,7 @@ check: $(VENV)/test.stamp ## the gate: format, lint, types, import arrows, tests
 	$(BIN)/python -m pytest $(PARALLEL)
 
 systems: $(VENV)/test.stamp ## train each published system small, serve it, and compare its lists with the trainer's (a minute)
-	@$(BIN)/python -m pytest -m systems
+	@$(BIN)/python -m pytest -m systems --numprocesses auto tests/test_systems.py
 
 format: $(VENV)/test.stamp ## format the code and apply the lint rules' own fixes
 	$(BIN)/ruff format .
