@@ -36,6 +36,20 @@ class Clock:
         return self.now_ms
 
 
+class Seconds:
+    """A clock in seconds that changes only when a test sets it."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def bearer(secret: str) -> dict[str, str]:
+    """Return the header with a key or token."""
+    return {"Authorization": f"Bearer {secret}"}
+
+
 @contextmanager
 def running(
     artifact: Artifact,

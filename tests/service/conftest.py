@@ -34,6 +34,12 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 
 @pytest.fixture(scope="session")
+def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The small artifact with a catalogue of its 40 tracks: four by each artist, two on each album."""
+    return artifacts.load(tmp_path_factory.mktemp("catalogued"), catalogue=True)
+
+
+@pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Valkey for these tests alone. Each test uses its own users, and nothing is flushed."""
     with embedded_valkey.running(tmp_path_factory.mktemp("valkey")) as url:

@@ -25,13 +25,6 @@ pytestmark = pytest.mark.anyio
 TRACKS = [f"t{number}" for number in range(40)]
 
 
-@pytest.fixture(scope="module")
-def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """40 tracks: four by each artist, two on each album."""
-    root: Path = tmp_path_factory.mktemp("catalogued")
-    return artifacts.load(root, catalogue=True)
-
-
 LISTS = [
     Blocks(),
     Blocks(tracks=frozenset(["t39", "unknown"])),

@@ -1,7 +1,10 @@
 """HEAD works on every path that answers GET, with the same status and headers and no body."""
 
+from collections.abc import Iterator
+
 import pytest
 from fastapi.routing import APIRoute
+from httpx import Client
 
 from model.artifact import Artifact
 from service.http.routes import ROUTERS
@@ -16,12 +19,16 @@ PATHS = sorted(
 CHANGING = {"x-request-id", "content-length"}  # metrics grow between two requests
 
 
-@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.fixture(scope="module", params=[True, False], ids=["fast path", "framework"])
+def client(request: pytest.FixtureRequest, artifact: Artifact) -> Iterator[Client]:
+    """Yield a client of an application."""
+    with running(artifact, fast_path=request.param) as client:
+        yield client
+
+
 @pytest.mark.parametrize("path", [*PATHS, "/docs", "/openapi.json", "/v1/users/u/next?count=3&exclude=t1"])
-def test_head_is_get_without_its_body(artifact: Artifact, path: str, fast_path: bool) -> None:
-    """It holds on the fast path and in the framework."""
-    with running(artifact, fast_path=fast_path) as client:
-        head, got = client.head(path, follow_redirects=False), client.get(path, follow_redirects=False)
+def test_head_is_get_without_its_body(client: Client, path: str) -> None:
+    head, got = client.head(path, follow_redirects=False), client.get(path, follow_redirects=False)
 
     assert head.status_code == got.status_code < 400
     assert head.content == b""
@@ -32,10 +39,9 @@ def test_head_is_get_without_its_body(artifact: Artifact, path: str, fast_path: 
 
 
 @pytest.mark.parametrize(("path", "status"), [("/v1/users/u/next?count=0", 422), ("/nowhere", 404), ("/v1/events", 405)])
-def test_head_that_is_wrong_is_refused_as_get_is(artifact: Artifact, path: str, status: int) -> None:
+def test_head_that_is_wrong_is_refused_as_get_is(client: Client, path: str, status: int) -> None:
     """The status is the same, and there is no body either."""
-    with running(artifact) as client:
-        head, got = client.head(path), client.get(path)
+    head, got = client.head(path), client.get(path)
 
     assert (head.status_code, got.status_code, head.content) == (status, status, b"")
 

@@ -15,17 +15,9 @@ from service.store.forgotten import KEPT_S, KEY, ForgottenListeners, digest_of
 from service.store.recent_masks import Masks, RecentMasks
 from service.store.redis_connection import Command
 from service.store.sessions import RedisSessions
+from tests.service.applications import Seconds
 
 pytestmark = pytest.mark.anyio
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(params=["valkey", "cluster"])
@@ -105,7 +97,7 @@ class LosableClient:
 
 async def test_process_that_may_have_missed_somebody_drops_everybody() -> None:
     """After a long time without Redis, once it is back. Until then its memory serves degraded replies."""
-    masks, clock, client = masks_of("u"), Clock(), LosableClient()
+    masks, clock, client = masks_of("u"), Seconds(), LosableClient()
     there = ForgottenListeners(client, masks.forget, masks.forget_all, clock=clock)
     seen = []
     for now, lost in ((KEPT_S / 4, False), (KEPT_S / 2, True), (2 * KEPT_S, True), (2 * KEPT_S, False)):

@@ -11,25 +11,17 @@ from service.blocks import Block
 from service.store import recent_masks
 from service.store.forgotten import digest_of
 from service.store.recent_masks import KEPT_S, Masks, RecentMasks
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.service.applications import Seconds
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> Seconds:
     """Make the clock of `masks`."""
-    return Clock()
+    return Seconds()
 
 
 @pytest.fixture
-def masks(clock: Clock) -> RecentMasks:
+def masks(clock: Seconds) -> RecentMasks:
     """Make the masks of a process that waits half a second for its store."""
     return RecentMasks(SkipRule(), timedelta(seconds=0.5), clock=clock)
 
@@ -71,7 +63,7 @@ def test_like_takes_back_a_dislike_and_no_skip(masks: RecentMasks) -> None:
     assert known(masks) == Masks(["t1"], ["t1", "t11", "at1"], ["t11", "at1"], [])
 
 
-def test_read_replaces_what_was_known(masks: RecentMasks, clock: Clock) -> None:
+def test_read_replaces_what_was_known(masks: RecentMasks, clock: Seconds) -> None:
     """Once the store must have every event that was posted here, masks that it does not report have ended."""
     masks.post({"u": [event(EventType.SKIP, "old"), event(EventType.DISLIKE, "liked elsewhere since")]})
     clock.now = 1.1
@@ -80,7 +72,7 @@ def test_read_replaces_what_was_known(masks: RecentMasks, clock: Clock) -> None:
     assert known(masks) == Masks(["new"], ["new"], [], [])
 
 
-def test_read_that_may_have_missed_an_event_does_not_undo_it(masks: RecentMasks, clock: Clock) -> None:
+def test_read_that_may_have_missed_an_event_does_not_undo_it(masks: RecentMasks, clock: Seconds) -> None:
     """An event posted a moment ago may not have been written when the store was read."""
     masks.post({"u": [event(EventType.SKIP, "just now"), event(EventType.DISLIKE, "too")]})
     clock.now = 0.9
@@ -89,7 +81,7 @@ def test_read_that_may_have_missed_an_event_does_not_undo_it(masks: RecentMasks,
     assert known(masks) == Masks(["before", "just now"], ["before", "just now", "too"], ["too"], [])
 
 
-def test_blocks_are_known_until_they_are_removed(masks: RecentMasks, clock: Clock) -> None:
+def test_blocks_are_known_until_they_are_removed(masks: RecentMasks, clock: Seconds) -> None:
     """A read that may have missed a block does not undo it; a later one says what there is."""
     one, other = Block("tracks", "t1"), Block("artists", "t1")
     masks.block("u", one)
@@ -114,7 +106,7 @@ def test_forgotten_listener_is_unknown(masks: RecentMasks) -> None:
     assert known(masks, "v").skipped == ["t1"]
 
 
-def test_masks_end_a_day_after_the_listener_was_seen(masks: RecentMasks, clock: Clock) -> None:
+def test_masks_end_a_day_after_the_listener_was_seen(masks: RecentMasks, clock: Seconds) -> None:
     """They are no longer used, and the next listener takes their place."""
     masks.post({"u": [event(EventType.SKIP, "t1")]})
     size = masks.size_bytes
@@ -126,7 +118,7 @@ def test_masks_end_a_day_after_the_listener_was_seen(masks: RecentMasks, clock: 
     assert masks.size_bytes == size
 
 
-def test_listeners_seen_longest_ago_make_room(clock: Clock) -> None:
+def test_listeners_seen_longest_ago_make_room(clock: Seconds) -> None:
     """A read or an event counts as seeing a listener. The limit is never exceeded."""
     one = RecentMasks(SkipRule(), timedelta(seconds=0.5), clock=clock)
     one.post({"u0": [event(EventType.SKIP, "t1")]})

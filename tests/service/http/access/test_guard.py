@@ -13,7 +13,7 @@ from model.artifact import Artifact
 from service.http.access.guard import Access
 from service.http.access.keys import AccessError
 from service.settings import Settings
-from tests.service.applications import running
+from tests.service.applications import bearer, running
 from tests.service.fakes import MemorySessions
 from tests.service.processes import free_port, of_each_worker, process, until
 
@@ -41,11 +41,6 @@ OF_OPERATORS = [
     ("HEAD", "/v1/status"),
 ]
 OPEN = ["/", "/docs", "/openapi.json", "/healthz", "/readyz", "/web/player.js", "/docs/assets/swagger-ui.css"]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    """The header with a key or token."""
-    return {"Authorization": f"Bearer {secret}"}
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["fast path", "framework"])

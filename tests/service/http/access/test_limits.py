@@ -10,22 +10,13 @@ from model.artifact import Artifact
 from service.errors import RateLimitedError
 from service.http.access import limits
 from service.http.access.limits import RateLimit
-from tests.service.applications import running
+from tests.service.applications import Seconds, bearer, running
 from tests.service.fakes import MemorySessions
 from tests.service.http.access.signing import SECRET, token
 
 KEYS: dict[str, Any] = {"api_keys": "web:web-secret,app:app-secret", "jwt_key": SECRET}
 NEVER_AGAIN = 0.001
 """Requests a second that refill no bucket while a test lasts."""
-
-
-class Seconds:
-    """A clock that a test sets."""
-
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def admitted(limit: RateLimit, *names: str) -> bool:
@@ -84,11 +75,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = RateLimit("a user", 1, 1, Seconds())
 
     assert [admitted(limit, name) for name in ("a", "b", "c", "c", "b", "a")] == [True, True, True, False, False, True]
-
-
-def bearer(secret: str) -> dict[str, str]:
-    """The header with a key or token."""
-    return {"Authorization": f"Bearer {secret}"}
 
 
 @pytest.fixture(params=[True, False], ids=["fast path", "framework"])

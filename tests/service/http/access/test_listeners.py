@@ -13,7 +13,7 @@ from model.artifact import Artifact
 from service.http.access.guard import Access
 from service.http.access.keys import AccessError
 from service.settings import Settings
-from tests.service.applications import running
+from tests.service.applications import bearer, running
 from tests.service.http.access.signing import SECRET, private_key, public_pem, token
 from tests.service.processes import until
 
@@ -22,9 +22,9 @@ ANN = EVENT | {"user_id": "ann"}
 LOCKED: dict[str, Any] = {"jwt_key": SECRET, "admin_keys": "boss:admin-secret"}
 
 
-def bearer(sub: str) -> dict[str, str]:
-    """The header of a listener's player."""
-    return {"Authorization": f"Bearer {token(sub)}"}
+def player_of(sub: str) -> dict[str, str]:
+    """Return the header of a listener's player."""
+    return bearer(token(sub))
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["fast path", "framework"])
@@ -50,7 +50,7 @@ OWN = [
 
 @pytest.mark.parametrize(("method", "path", "body"), OWN)
 def test_player_reaches_what_is_its_listeners(client: Client, method: str, path: str, body: object) -> None:
-    assert client.request(method, path, json=body, headers=bearer("ann")).status_code == 200
+    assert client.request(method, path, json=body, headers=player_of("ann")).status_code == 200
 
 
 FOREIGN = [
@@ -83,7 +83,7 @@ FOREIGN = [
 @pytest.mark.parametrize(("method", "path", "body"), FOREIGN)
 def test_everything_else_is_forbidden(client: Client, method: str, path: str, body: object) -> None:
     """Other listeners, requests without a user, a listener's deletion and export, and what operators need."""
-    reply = client.request(method, path, json=body, headers=bearer("ann"))
+    reply = client.request(method, path, json=body, headers=player_of("ann"))
 
     assert reply.status_code == 403
     assert method == "HEAD" or reply.json()["title"] == "Forbidden"
@@ -92,7 +92,7 @@ def test_everything_else_is_forbidden(client: Client, method: str, path: str, bo
 @pytest.mark.parametrize(("user", "path"), [("a/b", "a%2Fb"), ("\u00e9", "%C3%A9"), ("a%62", "a%2562"), ("a b", "a%20b")])
 def test_encoded_id_is_the_same_user(client: Client, user: str, path: str) -> None:
     """And no other: a decoded path names another listener."""
-    asked = [client.get(f"/v1/users/{path}/next", headers=bearer(sub)).status_code for sub in (user, f"{user}x", path)]
+    asked = [client.get(f"/v1/users/{path}/next", headers=player_of(sub)).status_code for sub in (user, f"{user}x", path)]
 
     assert asked == [200, 403, 403]
 
@@ -100,8 +100,8 @@ def test_encoded_id_is_the_same_user(client: Client, user: str, path: str) -> No
 def test_refused_batch_stores_nothing(client: Client) -> None:
     """Not even the listener's own events in it."""
     own, foreign = ({"event_id": f"b{user}", "track_id": "t5", "type": "play", "user_id": user} for user in ("eve", "bob"))
-    refused = client.post("/v1/events", json={"events": [own, foreign]}, headers=bearer("eve"))
-    sessions = [client.get(f"/v1/users/{user}/session", headers=bearer(user)).json()["session"] for user in ("eve", "bob")]
+    refused = client.post("/v1/events", json={"events": [own, foreign]}, headers=player_of("eve"))
+    sessions = [client.get(f"/v1/users/{user}/session", headers=player_of(user)).json()["session"] for user in ("eve", "bob")]
 
     assert (refused.status_code, sessions) == (403, [[], []])
 
@@ -112,17 +112,15 @@ def test_refused_batch_stores_nothing(client: Client) -> None:
     ids=["expired", "another key", "no token", "the secret"],
 )
 def test_token_that_is_not_valid_opens_nothing(client: Client, header: Any) -> None:
-    replies = [
-        client.request(method, path, json=body, headers={"Authorization": f"Bearer {header()}"}) for method, path, body in OWN
-    ]
+    replies = [client.request(method, path, json=body, headers=bearer(header())) for method, path, body in OWN]
 
     assert {reply.status_code for reply in replies} == {401}
 
 
 def test_metrics_have_no_listener(client: Client) -> None:
     """Tokens count together. A label for each listener would be a time series for each."""
-    client.get("/v1/users/ann/next", headers=bearer("ann"))
-    exposed = client.get("/metrics", headers={"Authorization": "Bearer admin-secret"}).text
+    client.get("/v1/users/ann/next", headers=player_of("ann"))
+    exposed = client.get("/metrics", headers=bearer("admin-secret")).text
 
     assert 'nexttrack_caller_requests_total{caller="(listener token)",status="200"}' in exposed
 
@@ -134,7 +132,7 @@ def test_public_keys_are_rotated_by_changing_their_file(artifact: Artifact, tmp_
     with running(artifact, jwt_public_key_file=file) as client:
 
         def status(key: Any, algorithm: str) -> int:
-            headers = {"Authorization": f"Bearer {token(key=key, algorithm=algorithm, exp=2**31)}"}
+            headers = bearer(token(key=key, algorithm=algorithm, exp=2**31))
             return client.get("/v1/users/ann/next", headers=headers).status_code
 
         before = status(old, "ES256"), status(new, "RS256")

@@ -14,13 +14,6 @@ from tests.service.applications import running
 from tests.service.fakes import BrokenSessions, BrokenTakeDowns, LosableSessions, MemoryTakeDowns
 
 
-@pytest.fixture(scope="module")
-def catalogued(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """40 tracks: four by each artist, two on each album."""
-    root: Path = tmp_path_factory.mktemp("catalogued")
-    return artifacts.load(root, catalogue=True)
-
-
 def proposed(client: Client, user: str = "u", **body: object) -> list[str]:
     """What comes next for a listener, by the way that fits."""
     path = f"/v1/users/{user}/next?count=40"
