@@ -51,11 +51,13 @@ async def record(scope: Scope, told: Sequence[tuple[str, Event]], service: State
     # Before the write: they stay out of a reply without Redis even if the write fails.
     service.masks.post(_masking(of_users, now_ms))
     recorded = await service.store.record(of_users)
-    accepted, count = 0, service.metrics.events_of
+    counts: defaultdict[tuple[EventType, bool], int] = defaultdict(int)
     for user_id, events in of_users.items():
         for event, new in zip(events, recorded[user_id], strict=True):
-            accepted += new
-            count(_NAMES[event.type], "accepted" if new else "duplicate").inc()
+            counts[event.type, new] += 1
+    for (type, new), times in counts.items():
+        service.metrics.events_of(_NAMES[type], "accepted" if new else "duplicate").inc(times)
+    accepted = sum(times for (_, new), times in counts.items() if new)
     return encode({"accepted": accepted, "duplicates": len(told) - accepted})
 
 
