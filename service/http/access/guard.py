@@ -13,7 +13,7 @@ from service.errors import ForbiddenError, ServiceError, UnauthorizedError
 from service.http.access import callers, keys
 from service.http.access.keys import AccessError, Key
 from service.http.access.limits import RateLimit
-from service.http.access.paths import USERS, is_admin, is_open, opens_to_listener, routed, user_of
+from service.http.access.paths import USERS, is_admin, is_open, opens_to_listener, user_of
 from service.http.access.watched import Watched
 from service.http.problems import render
 from service.settings import Settings
@@ -48,7 +48,7 @@ class Access:
         sender.
         """
         callers.let(scope, callers.anyone)
-        path = routed(scope)
+        path: str = scope["path"]  # as the router matches it: `RequestMiddleware` has set it
         if is_open(path):
             return None
         try:
