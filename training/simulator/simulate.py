@@ -10,7 +10,8 @@ plays are held in memory, half a gigabyte for a million.
 Shapes: S sessions, N plays, U listeners, V tracks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -124,16 +125,8 @@ def _with_moods(size: Size, rng: np.random.Generator) -> tuple[_Simulated, Int64
     owner = _owners(size, rng)
     # half of the sessions have more than 11 plays, one in twenty more than 68
     lengths = session_lengths(len(owner), rng, median=11, spread=np.log(68 / 11) / 1.645)
-    with Progress(transient=True, disable=lengths.sum() < 1_000_000) as progress:
-        task = progress.add_task("Listening", total=int(lengths.sum()))
-        plays = moods_listening.listen(
-            world,
-            lengths,
-            rng,
-            taste=taste[owner],
-            favourite=favourite[owner],
-            progress=lambda made: progress.advance(task, made),
-        )
+    with _bar(int(lengths.sum()), at_least=1_000_000) as advance:
+        plays = moods_listening.listen(world, lengths, rng, taste=taste[owner], favourite=favourite[owner], progress=advance)
     belief, artist, last = filter_moods(world, plays, taste[owner], favourite[owner])
 
     def truth(users: npt.NDArray[np.str_], tracks: npt.NDArray[np.str_], at_ms: Int64s) -> Truth:
@@ -159,11 +152,8 @@ def _with_habits(size: Size, rng: np.random.Generator) -> tuple[_Simulated, Int6
     owner = _owners(size, rng)
     # half of the sessions have more than 10 plays, one in ten more than 46
     lengths = session_lengths(len(owner), rng, median=10, spread=np.log(46 / 10) / 1.2816)
-    with Progress(transient=True, disable=lengths.sum() < 100_000) as progress:
-        task = progress.add_task("Listening", total=int(lengths.sum()))
-        plays = habits_listening.listen(
-            world, listeners, owner, lengths, rng, progress=lambda made: progress.advance(task, made)
-        )
+    with _bar(int(lengths.sum()), at_least=100_000) as advance:
+        plays = habits_listening.listen(world, listeners, owner, lengths, rng, progress=advance)
 
     def truth(users: npt.NDArray[np.str_], tracks: npt.NDArray[np.str_], at_ms: Int64s) -> Truth:
         return HabitTruth(
@@ -180,6 +170,14 @@ def _with_habits(size: Size, rng: np.random.Generator) -> tuple[_Simulated, Int6
 
     # Nobody dislikes a track here: it would leave the lists for good, and the listener might still come back to it.
     return _Simulated(plays=plays, world=world, album=habits.ALBUM, rules=asdict(world.rules), dislikes=0.0, truth=truth), owner
+
+
+@contextmanager
+def _bar(plays: int, *, at_least: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar during the `with` block, for `at_least` so many plays. Yields a function that advances it."""
+    with Progress(transient=True, disable=plays < at_least) as progress:
+        task = progress.add_task("Listening", total=plays)
+        yield lambda made: progress.advance(task, made)
 
 
 def _owners(size: Size, rng: np.random.Generator) -> Int64s:
