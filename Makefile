@@ -9,7 +9,7 @@ LOG := .nexttrack/logs/demo
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 EFFORT := $(if $(QUICK),--seeds 1 --epochs 15,--seeds 3)
 REAL := --seeds 1 --epochs $(if $(QUICK),15,60)
-COMPARED := $(if $(QUICK),.nexttrack/logs/quick,$(LOG))
+COMPARED := .nexttrack/logs/$(if $(QUICK),quick,moods)
 
 .DEFAULT_GOAL := help
 SYSTEMS := sasrec positives marked skip-targets both contrastive \
@@ -68,7 +68,7 @@ ifdef NOWPLAYING
 endif
 
 clean: ## delete the environment, caches and simulated logs; artifacts, runs, figures and listeners' data stay
-	rm -rf $(VENV) .nexttrack/logs/demo .nexttrack/logs/quick .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .nexttrack/logs/demo .nexttrack/logs/moods .nexttrack/logs/quick .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "found Python " + sys.version.split()[0] + "; nexttrack needs 3.11 or newer: make run PYTHON=python3.11")'
