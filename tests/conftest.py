@@ -16,6 +16,7 @@ LONG = (
     "tests/training/exporting/test_export.py",
     "tests/training/fitting/test_ranks.py",
     "tests/test_copy_head.py",
+    "tests/test_album.py",
     "tests/training/exporting/search/test_select_retrieval.py",
     "tests/browser/test_dashboard.py",
     "tests/service/test_replicas.py",
