@@ -1,11 +1,11 @@
 """Measures a ranker: runs it over every case, ranks the full catalogue, and computes two families of metrics.
 
 A *ranker* scores all tracks for a history: a baseline, a network, or the simulator's own knowledge. It runs in batches whose
-scores stay below `SCORES` numbers. So memory does not grow with the number of cases (58,000 cases over 121,000 tracks stay
-under 1 GB). The *answer* to each case is stored: the target's rank and score, and the best tracks. `summarise` computes the
-metrics from answers, wherever they come from: `replaying.replay` collects them over HTTP.
+scores stay below `SCORES` numbers. So memory does not grow with the number of cases. The *answer* to each case is stored: the
+target's rank and score, and the best tracks. `summarise` computes the metrics from answers, wherever they come from:
+`replaying.replay` collects them over HTTP.
 
-Shapes: B batch, C cases, V rows of the vocabulary, L places of a list.
+Shapes: B batch, C cases, V rows of the vocabulary, R rows of some blocks, L places of a list.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from model.encoding import Encoded
 from model.events import Outcome
@@ -30,8 +31,12 @@ from training.progress import progress
 
 LIST = 20
 """Tracks in an answer: the largest k of the metrics."""
-SCORES = 1 << 24
-"""Largest number of scores held at a time: 64 MB."""
+SCORES = 1 << 22
+"""Largest number of scores held at a time: 16 MB. The system clears the memory of larger arrays each time that it is used anew,
+which took half of the time.
+"""
+BLOCK = 128
+"""Rows of a block in the search for the largest scores."""
 _AT_LEAST = 8
 """Smallest number of cases that are scored together. On a very large catalogue `SCORES` would hold fewer."""
 LENGTHS = (0, 1, 5, 10, 20, 50)
@@ -242,6 +247,23 @@ def masked(scores_BV: Floats, cases: Cases) -> Floats:
     return scores_BV
 
 
+def largest_scores(scores_BV: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the `count` largest scores of each case and their rows, largest first. A NaN counts as largest.
+
+    They lie in the `count` blocks of rows with the largest maxima. So only these blocks are sorted, in a quarter of the time
+    of `topk` for 170,000 rows.
+    """
+    blocks = scores_BV.shape[1] // BLOCK
+    if blocks <= count:
+        return scores_BV.topk(count)
+    maxima_BC = scores_BV[:, : blocks * BLOCK].view(-1, blocks, BLOCK).amax(2)
+    starts_BC = BLOCK * maxima_BC.topk(count).indices
+    rest = torch.arange(blocks * BLOCK, scores_BV.shape[1]).expand(len(scores_BV), -1)
+    rows_BR = torch.cat([(starts_BC[..., None] + torch.arange(BLOCK)).flatten(1), rest], dim=1)
+    best, places = scores_BV.gather(1, rows_BR).topk(count)
+    return best, rows_BR.gather(1, places)
+
+
 def full_lists(rows: npt.NDArray[np.integer], scores: Floats) -> tuple[Int32s, Floats]:
     """Pad lists of fewer than `LIST` places to [B, `LIST`] with row 0 and score -inf. Rows that score -inf become 0, because
     they are not proposed.
@@ -287,7 +309,7 @@ def _answer_batch(ranker: Ranker, cases: Cases, length: int) -> Answers:
 
 
 def _best(ranker: Ranker, scores_BV: Floats) -> tuple[Int32s, Floats]:
-    best, rows = torch.from_numpy(scores_BV).topk(min(LIST, scores_BV.shape[1]))
+    best, rows = largest_scores(torch.from_numpy(scores_BV), min(LIST, scores_BV.shape[1]))
     if best.isnan().any():  # topk takes NaN for the greatest value
         raise ValueError(f"{ranker.name} scored a track with NaN")
     return full_lists(rows.numpy(), best.numpy())

@@ -31,7 +31,8 @@ def ranks(scores_CV: Floats, target_C: npt.NDArray[np.integer]) -> Int64s:
     `MISS` if the target is unknown or scores -inf.
     """
     mine_C = scores_CV[np.arange(len(target_C)), target_C]
-    rank_C = np.count_nonzero(scores_CV >= mine_C[:, None], axis=1)
+    # case by case, because a row and its comparison stay in the processor's cache
+    rank_C = np.array([np.count_nonzero(scores_V >= mine) for scores_V, mine in zip(scores_CV, mine_C, strict=True)], np.int64)
     return np.where((target_C == UNKNOWN) | np.isneginf(mine_C), MISS, rank_C)
 
 

@@ -46,16 +46,16 @@ WEIGHTS = (9.0, 3.0, 0.1, 0.5, 0.5)
 
 
 class Kept(NamedTuple):
-    """The kept plays of one history, oldest first: the log's track number and session number of each, int [H]."""
+    """The kept plays of one history, oldest first: the number of each track and session, int [H]. Tracks are numbered from 0 on
+    in any way.
+    """
 
     track: Int64s
     session: Int64s
 
 
 Score = Callable[[Kept, int], Floats]
-"""A function that scores all tracks of the log from a history of at least one kept play. Its arguments: history, number of
-tracks.
-"""
+"""A function that scores tracks from a history of at least one kept play. Its arguments: history, number of tracks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,18 +69,20 @@ class OwnHistory:
 
     def scores(self, batch: Encoded, cases: Cases) -> Floats:  # noqa: ARG002 (a Ranker's signature)
         """Return scores, float32 [B, V + U]; -inf for tracks that the listener has never kept."""
-        size, tracks = cases.size, len(self.rows)
+        size = cases.size
         unknown = [own_unknown_tracks(cases, case) for case in range(len(cases))]
         scores_BW = np.full((len(cases), size + max(map(len, unknown), default=0)), -np.inf, np.float32)
-        known = np.flatnonzero(self.rows != UNKNOWN)
         for line, (first, entry), others in zip(scores_BW, zip(cases.first, cases.entry, strict=True), unknown, strict=True):
             kept = self._kept(int(first), int(entry))
             if not len(kept.track):
                 continue
-            score = self.score(kept, tracks)
-            score = np.where(score > 0, score, -np.inf)
-            line[self.rows[known]] = score[known]
-            line[size : size + len(others)] = score[others]
+            own, numbers = np.unique(kept.track, return_inverse=True)
+            score = self.score(kept._replace(track=numbers), len(own))
+            row = self.rows[own].astype(np.int64)
+            lost = row == UNKNOWN
+            by_track = np.argsort(others)
+            row[lost] = size + by_track[np.searchsorted(others, own[lost], sorter=by_track)]
+            line[row] = np.where(score > 0, score, -np.inf)
         return scores_BW
 
     def _kept(self, first: int, entry: int) -> Kept:

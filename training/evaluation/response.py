@@ -40,7 +40,7 @@ def response(
     Only cases whose last play is of a known track with followers count. `artists_V` has the number of each row's artist, 0 for
     none. A figure that no case can give is missing.
     """
-    asked = _asked(cases, followers)
+    asked, counts_V = _asked(cases, followers), cases.split.counts
     by_followers: list[float] = []
     by_artist: list[float] = []
     changed: list[float] = []
@@ -51,7 +51,7 @@ def response(
         for row, with_it, without_it in zip(_last_rows(batch).tolist(), kept, skipped, strict=True):
             by_followers.append(_fall(neighbours(followers, row), with_it, without_it))
             changed.append(float(np.mean(~np.isin(with_it, without_it))))
-            if artists_V is not None and len(near := of_artist(artists_V, cases.split.counts, row)):
+            if artists_V is not None and len(near := of_artist(artists_V, counts_V, row)):
                 by_artist.append(_fall(near, with_it, without_it))
     figures = {"response@20": by_followers, "response_artist@20": by_artist, "changed@20": changed}
     return {name: float(np.mean(values)) for name, values in figures.items() if values}

@@ -59,7 +59,7 @@ def choose_calibration(
     pairs = [(0.0, 0.0), *((theta, wanted) for theta in rule.theta for wanted in rule.wanted if theta or wanted)]
     if len(pairs) == 1 or not len(cases):
         return []
-    priors = {theta: torch.from_numpy(rate_prior(split, theta, targets)) for theta, _ in pairs}
+    priors = {theta: torch.from_numpy(rate_prior(split, theta, targets)) for theta in {theta for theta, _ in pairs}}
     tried = _tried(network, cases, pairs, priors, length)
     chosen = fewest_refused(tried, rule.hit_loss)
     return [chosen, *(one for one in tried if one is not chosen)]
@@ -106,8 +106,10 @@ def _tried(
     for start in range(0, len(cases), size):
         some = cases.take(slice(start, start + size))
         main_BV, wanted_BV = _head_scores(network, items, some, length)
+        sum_BV = torch.empty_like(main_BV)  # for all pairs, because new memory costs more than the sum
         for place, (theta, weight) in enumerate(pairs):
-            scores_BV = masked((main_BV + priors[theta] + weight * wanted_BV).numpy(), some)
+            torch.add(main_BV, priors[theta], out=sum_BV).add_(wanted_BV, alpha=weight)
+            scores_BV = masked(sum_BV.numpy(), some)
             ranks[place].append(metrics.ranks(scores_BV, some.target))
             own[place].append(scores_BV[np.arange(len(some)), some.target])
     return [

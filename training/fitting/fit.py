@@ -23,7 +23,7 @@ from training.fitting.average import Average
 from training.fitting.batches import Batch, Windows
 from training.fitting.checkpoint import Checkpoint, Epoch, Part, RunError
 from training.fitting.cooccurrence import smoothed_vectors
-from training.fitting.objective import objective, term_names
+from training.fitting.objective import objective, reads_few_rows, term_names
 from training.fitting.optimise import Optimiser, sparse_tables
 from training.fitting.ranks import Ranks, device, ranks
 from training.progress import progress
@@ -72,7 +72,7 @@ def fit(
         recipe=recipe,
         network=network,
         optimiser=Optimiser(network, rule),
-        average=Average(network) if rule.average and not network.sparse else None,
+        average=Average(network) if rule.average and not sparse_tables(rule, network.rows) else None,
         checkpoint=checkpoint,
     )
     run.restore()
@@ -132,7 +132,7 @@ class _Run:
             self.step += 1
             for name, term in self._learn(batch).items():
                 sums[name] += term.item()
-            me.add_up(self.optimiser.dense, self.optimiser.by_row)
+            me.add_up(self.optimiser.dense, self.optimiser.sparse)
             self.optimiser.step(self.step, len(self.epochs))
             if self.average is not None:
                 self.average.follow(self.step)
@@ -216,7 +216,7 @@ def _start(recipe: Recipe, split: Split, artists: Tensor | None, *, near: bool) 
     network.start_from_popularity(torch.from_numpy(prior.values_V))
     if near:
         network.start_from_vectors(smoothed_vectors(split, recipe.network.width, seed=recipe.seed))
-    if sparse_tables(recipe.fit, network.rows):
+    if sparse_tables(recipe.fit, network.rows) or reads_few_rows(recipe.loss, network.rows):
         network.make_sparse()
     if not ranks().first:
         torch.manual_seed(recipe.seed + 1_000_000 * ranks().number)

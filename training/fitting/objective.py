@@ -70,6 +70,11 @@ def objective(network: Network, batch: Batch, rule: LossRule, *, half: bool = Fa
     }
 
 
+def reads_few_rows(rule: LossRule, rows: int) -> bool:
+    """Return whether the loss of a batch reads few of the network's rows: it is sampled, and the catalogue is large."""
+    return rule.main != "full" and rows > FULL_SOFTMAX_ROWS
+
+
 def term_names(rule: LossRule) -> list[str]:
     """Return the names of the terms that a rule uses: the main term, and each optional term with a weight. They do not depend
     on the batch.

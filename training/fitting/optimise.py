@@ -4,10 +4,15 @@ Dense AdamW holds a table four times (weights, gradient, two moments) and writes
 a gradient has only the rows of the batch. `RowAdam` keeps 8 bytes a row beside the weights, and a step costs the same for
 every size of catalogue. In exchange, tables have no momentum, one step size a row, and no weight decay.
 
+Between both are *dense* tables whose gradients are sparse (`Network.make_sparse`). They are updated by AdamW like all others.
+But a batch's gradients are added, measured and clipped as the few rows that they have. A dense gradient costs more than AdamW
+itself: one table of zeros for each time that a loss reads the table, and a pass over all rows for each sum.
+
 Shapes: V rows, D width, U rows of a step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -21,37 +26,45 @@ SPARSE_ROWS = 200_000
 
 
 def sparse_tables(rule: FitRule, rows: int) -> bool:
-    """Return whether a network with this many rows is trained with sparse gradients of its tables."""
+    """Return whether the tables of a network with this many rows are updated by `RowAdam`."""
     return rule.tables == "sparse" or (rule.tables == "auto" and rows >= SPARSE_ROWS)
 
 
 class Optimiser:
     """Updates all parameters of a network, by AdamW and for sparse tables by `RowAdam`, with warm-up and clipping by the
     recipe's rule.
+
+    `dense` are the parameters with dense gradients, `sparse` those with sparse ones.
     """
 
     def __init__(self, network: Network, rule: FitRule) -> None:
         self._rule = rule
         trained = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-        self.by_row = [parameter for name, parameter in trained.items() if network.sparse and name in network.tables]
-        known = {id(parameter) for parameter in self.by_row}
-        self.dense = [parameter for parameter in trained.values() if id(parameter) not in known]
-        adam = torch.optim.AdamW(self.dense, lr=rule.learning_rate, weight_decay=rule.weight_decay, fused=True)
+        self.sparse = [parameter for name, parameter in trained.items() if network.sparse and name in network.tables]
+        self.dense = _without(trained.values(), self.sparse)
+        by_row = self.sparse if sparse_tables(rule, network.rows) else []
+        adam = torch.optim.AdamW(
+            _without(trained.values(), by_row), lr=rule.learning_rate, weight_decay=rule.weight_decay, fused=True
+        )
         self._parts: list[torch.optim.Optimizer] = [adam]
-        if self.by_row:
-            self._parts.append(RowAdam(self.by_row, lr=rule.learning_rate))
+        if by_row:
+            self._parts.append(RowAdam(by_row, lr=rule.learning_rate))
+        self._filled = [_Filled(table) for table in _without(self.sparse, by_row)]
 
     def step(self, number: int, epoch: int = 0) -> None:
         """Update the parameters by their gradients, and delete the gradients. `number` counts steps from 1, `epoch` epochs from
         0.
         """
-        clip([*self.dense, *self.by_row], self._rule.clip)
+        clip([*self.dense, *self.sparse], self._rule.clip)
         rate = self._rule.learning_rate * self._rule.decay**epoch * min(1.0, number / max(1, self._rule.warmup))
-        for part in self._parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-            part.zero_grad()
+        with ExitStack() as stack:
+            for filled in self._filled:
+                stack.enter_context(filled.in_place())
+            for part in self._parts:
+                for group in part.param_groups:
+                    group["lr"] = rate
+                part.step()
+                part.zero_grad()
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Return the state for a checkpoint."""
@@ -61,6 +74,33 @@ class Optimiser:
         """Load the state from a checkpoint."""
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)
+
+
+class _Filled:
+    """Gives a table a dense gradient with the rows of its sparse one. The memory is reused, and only these rows are cleared."""
+
+    def __init__(self, table: nn.Parameter) -> None:
+        self._table, self._dense = table, torch.zeros(0)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Replace the table's gradient during the `with` block, if it has one."""
+        if self._table.grad is None:
+            yield
+            return
+        found = self._table.grad.coalesce()
+        rows = found.indices()[0]
+        if not len(self._dense):
+            self._dense = torch.zeros_like(self._table)
+        self._dense.index_copy_(0, rows, found.values())
+        self._table.grad = self._dense
+        yield
+        self._dense.index_fill_(0, rows, 0)
+
+
+def _without(parameters: Iterable[nn.Parameter], others: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+    left_out = {id(parameter) for parameter in others}
+    return [parameter for parameter in parameters if id(parameter) not in left_out]
 
 
 class RowAdam(torch.optim.Optimizer):

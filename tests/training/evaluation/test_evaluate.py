@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 
 from model.encoding import Encoded
 from model.nets import build
@@ -13,7 +14,16 @@ from tests.training.logs import D, Line, P, S, split_of
 from training.data.split import TEST
 from training.evaluation import evaluate as module
 from training.evaluation.cases import Cases, select_cases
-from training.evaluation.evaluate import Measured, answer, evaluate, frozen_scores, share_of_best, with_share_of_best
+from training.evaluation.evaluate import (
+    BLOCK,
+    Measured,
+    answer,
+    evaluate,
+    frozen_scores,
+    largest_scores,
+    share_of_best,
+    with_share_of_best,
+)
 from training.evaluation.metrics import MISS, Floats
 from training.evaluation.rankers import PLAYS_AT_ONCE, NetworkRanker
 
@@ -130,6 +140,29 @@ def test_nan_is_an_error() -> None:
 
     with pytest.raises(ValueError, match="fixed scored a track with NaN"):
         answer(Fixed([0, 0, 1, 2, float("nan"), 0]), select_cases(split, TEST), length=5)
+
+
+@pytest.mark.parametrize("width", [30, 20 * BLOCK, 21 * BLOCK, 50 * BLOCK + 7])
+def test_largest_scores_are_those_of_a_sort(width: int) -> None:
+    """They may lie in one block, in many, or after the last whole block. Rows without a score and ties occur too."""
+    random = np.random.default_rng(1)
+    scores_BV = random.integers(0, 10 * width, (5, width)).astype(np.float32)
+    scores_BV[0, :20] += 20 * width
+    scores_BV[1, -20:] += 20 * width
+    scores_BV[2, 3:] = -np.inf
+    best, rows = largest_scores(torch.from_numpy(scores_BV), 20)
+
+    assert best.tolist() == (-np.sort(-scores_BV, axis=1)[:, :20]).tolist()
+    assert best.tolist() == np.take_along_axis(scores_BV, rows.numpy(), axis=1).tolist()
+    assert all(len(set(line)) == 20 for line in rows.tolist())
+
+
+def test_a_score_that_is_no_number_comes_first() -> None:
+    """So the check of the best scores finds it, in whichever block it is."""
+    scores_BV = torch.zeros(1, 50 * BLOCK)
+    scores_BV[0, 4 * BLOCK + 3] = torch.nan
+
+    assert largest_scores(scores_BV, 20)[0][0, 0].isnan()
 
 
 def test_share_of_best_is_the_way_from_popular() -> None:

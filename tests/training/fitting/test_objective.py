@@ -12,7 +12,7 @@ from model.nets import build
 from model.nets.config import NetworkConfig
 from model.nets.network import Network
 from training.fitting.batches import Batch
-from training.fitting.objective import objective, term_names
+from training.fitting.objective import FULL_SOFTMAX_ROWS, objective, reads_few_rows, term_names
 from training.recipe import LossRule
 
 PLAYED, SKIPPED, LIKED, DISLIKED = Outcome
@@ -155,6 +155,15 @@ def test_sampled_main_term_nears_the_full_one_with_many_negatives() -> None:
         each.append(torch.logaddexp(scores[target], scores[others].logsumexp(0)) - scores[target])
 
     assert found.item() == pytest.approx(torch.stack(each).mean().item(), rel=0.01)
+
+
+@pytest.mark.parametrize(("main", "few"), [("auto", True), ("sampled", True), ("bpr", True), ("full", False)])
+def test_a_sampled_loss_reads_few_rows_of_a_large_catalogue(main: str, few: bool) -> None:
+    """In a small one every loss may as well have dense gradients."""
+    rule = LossRule(main=main)  # type: ignore[arg-type] # one of the names
+
+    assert reads_few_rows(rule, FULL_SOFTMAX_ROWS + 1) == few
+    assert not reads_few_rows(rule, FULL_SOFTMAX_ROWS)
 
 
 def test_only_terms_that_have_a_weight_are_computed() -> None:

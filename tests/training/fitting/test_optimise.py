@@ -97,12 +97,31 @@ def test_rows_that_were_not_met_stay_as_they_are() -> None:
 def test_state_beside_a_table_is_eight_bytes_a_row() -> None:
     """The state is two numbers for each row, whatever the width."""
     network = network_after_backward(EVERYTHING, sparse=True)
-    optimiser = Optimiser(network, FitRule())
+    optimiser = Optimiser(network, FitRule(tables="sparse"))
     optimiser.step(1)
     state = optimiser.state_dict()[1]["state"]
     numbers = [value for table in state.values() for value in table.values() if isinstance(value, Tensor)]
 
     assert sum(value.nbytes for value in numbers) == 8 * sum(len(network.get_parameter(name)) for name in network.tables)
+
+
+def test_dense_tables_with_sparse_gradients_move_as_with_dense_ones() -> None:
+    """AdamW with momentum, clipping and weight decay moves every row alike over three steps of different batches, and the rows
+    of an earlier batch leave nothing behind in the gradient.
+    """
+    rule = FitRule(clip=0.5, weight_decay=0.1, warmup=2)
+    dense, sparse = (network_after_backward(EVERYTHING, sparse=how) for how in (False, True))
+    steps = [(network, Optimiser(network, rule)) for network in (dense, sparse)]
+    batches = [*Windows(rings_split(), length=8, targets="wanted").batches(3, seed=1, epoch=1)]
+    for number, batch in enumerate(batches[:3], 1):
+        for network, optimiser in steps:
+            optimiser.step(number)
+            torch.manual_seed(number)
+            torch.stack([mean for mean, _ in objective(network, batch, LOSS).values()]).sum().backward()  # type: ignore[no-untyped-call] # torch's
+
+    for (name, wanted), (_, found) in zip(dense.named_parameters(), sparse.named_parameters(), strict=True):
+        torch.testing.assert_close(found, wanted, msg=name)
+    assert all(sparse.get_parameter(name).grad.is_sparse for name in sparse.tables)  # type: ignore[union-attr] # they have one
 
 
 def test_clipping_takes_dense_and_sparse_gradients_together() -> None:
