@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from model.artifact import SCHEMA
 from model.encoding import RowHistory
+from model.long_history import MINUTE_MS, Plays, encode_long
 from model.vocabulary import FIRST, Vocabulary
 
 if TYPE_CHECKING:
@@ -24,20 +25,24 @@ LENGTH, WIDTH = 50, 64
 _AT_A_TIME = 1_000_000
 
 
-def of_size(cache: Path, tracks: int) -> Path:
-    """Return the folder of an artifact of this size under `cache`, and make it if it does not exist."""
-    if not is_made(cache, tracks):
-        _make(_root(cache, tracks), tracks)
-    return (_root(cache, tracks) / "current").resolve()
+def of_size(cache: Path, tracks: int, *, long_history: int = 0) -> Path:
+    """Return the folder of an artifact of this size under `cache`, and make it if it does not exist.
+
+    With `long_history`, the same network has an untrained copy head, which reads so many plays.
+    """
+    if not is_made(cache, tracks, long_history=long_history):
+        _make(_root(cache, tracks, long_history), tracks, long_history)
+    return (_root(cache, tracks, long_history) / "current").resolve()
 
 
-def is_made(cache: Path, tracks: int) -> bool:
+def is_made(cache: Path, tracks: int, *, long_history: int = 0) -> bool:
     """Say whether the artifact exists."""
-    return (_root(cache, tracks) / "current" / "manifest.json").exists()
+    return (_root(cache, tracks, long_history) / "current" / "manifest.json").exists()
 
 
-def _root(cache: Path, tracks: int) -> Path:
-    return cache / f"clustered-{tracks}-schema-{SCHEMA}"  # an artifact that this version would refuse is made again
+def _root(cache: Path, tracks: int, long_history: int) -> Path:
+    head = f"-copying-{long_history}" if long_history else ""
+    return cache / f"clustered-{tracks}{head}-schema-{SCHEMA}"  # an artifact that this version would refuse is made again
 
 
 def clustered(rows: int, *, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -53,11 +58,12 @@ def clustered(rows: int, *, seed: int = 0) -> npt.NDArray[np.float32]:
     return vectors
 
 
-def _make(root: Path, tracks: int) -> None:
+def _make(root: Path, tracks: int, long_history: int) -> None:
     import torch
 
     from model.nets import build
     from model.nets.config import NetworkConfig
+    from model.nets.copy_head import CopyHead
     from training.exporting.export import export
     from training.recipe import Recipe
 
@@ -65,11 +71,10 @@ def _make(root: Path, tracks: int) -> None:
     recipe = Recipe(name="load", network=NetworkConfig(width=WIDTH, layers=2))
     network = build(recipe.network, tracks + FIRST, recipe.history.length)
     _fill(network, tracks + FIRST)
+    if long_history:
+        network.copy_head = CopyHead(tracks + FIRST, long_history)
     random = np.random.default_rng(0)
-    samples = [
-        RowHistory(random.integers(FIRST, tracks + FIRST, length).tolist(), random.integers(1, 3, length).tolist())
-        for length in random.integers(1, LENGTH, 1024).tolist()
-    ]
+    samples = [_sample(random, length, tracks, long_history) for length in random.integers(1, LENGTH, 1024).tolist()]
     export(
         network,
         recipe=recipe,
@@ -79,6 +84,21 @@ def _make(root: Path, tracks: int) -> None:
         root=root,
         origin={"source": "made-up weights, for measuring speed alone"},
         quality={},
+    )
+
+
+def _sample(random: np.random.Generator, length: int, tracks: int, long_history: int) -> RowHistory:
+    """Draw a history of `length` plays, with a hundred times as many in its long history, if one is read."""
+    history = RowHistory(random.integers(FIRST, tracks + FIRST, length).tolist(), random.integers(1, 3, length).tolist())
+    if not long_history:
+        return history
+    plays = min(long_history, 100 * length)
+    own = random.integers(FIRST, tracks + FIRST, max(1, plays // 2))[random.integers(0, max(1, plays // 2), plays)]
+    log = Plays(own, own, random.integers(1, 3, plays), np.arange(plays) * MINUTE_MS, np.zeros(plays, np.int64))
+    asked_ms, size = np.full(1, plays * MINUTE_MS), tracks + FIRST
+    span = np.zeros(1, np.int64), np.full(1, plays)
+    return history._replace(
+        own=encode_long(log, *span, asked_ms=asked_ms, going_on=span[0] - 1, size=size, length=long_history)
     )
 
 
