@@ -34,11 +34,13 @@ own tracks, and the share of the newest 20 entries whose tracks have several pla
 state. The network memorises the states of its training part, and a head that reads them becomes far too confident
 (`docs/measurements/copy-head.md`).
 
-Cost: about 30 passes over the entries and one scatter of 17 sums. 700 weights.
+Cost: about 30 passes over the entries, one scatter of 17 sums, and a feed-forward layer for each track. 700 weights.
 
-Shapes: B batch, L places of the long history, C sums, F features of a track, G features of a case, R newest kept plays, H
-matched tracks, K places around a match, V rows, W rows and request-local rows.
+Shapes: B batch, L places of the long history, M tracks of all listeners of a batch, C sums, F features of a track, G features
+of a case, R newest kept plays, H matched tracks, K places around a match, V rows, W rows and request-local rows.
 """
+
+from math import log
 
 import torch
 from torch import Tensor, nn
@@ -103,14 +105,23 @@ class CopyHead(nn.Module):
         places have the row of padding and the score `NOTHING`.
         """
         stands_BL = stands(own[0], own[4])
-        score_BL = self.weigh(*self.features(own), stands_BL) / self.temperature
+        features_MF, case_BG = self.features(own)
+        logit_BL = torch.full_like(own[0], NOTHING, dtype=features_MF.dtype)
+        places_M = stands_BL.flatten().nonzero().squeeze(1)
+        logit_BL = logit_BL.flatten().scatter(0, places_M, self.rate(features_MF)).view_as(logit_BL)
+        score_BL = self.weigh(logit_BL, case_BG, stands_BL) / self.temperature
         return torch.where(stands_BL, own[0], PADDING), score_BL
 
-    def weigh(self, features_BLF: Tensor, case_BG: Tensor, stands_BL: Tensor) -> Tensor:
-        """Compute the score gate + f - log sum exp f at each place, `[B, L]`, from the result of `features`. `stands_BL` says
-        which places represent a track.
+    def rate(self, features_MF: Tensor) -> Tensor:
+        """Compute f from the features of tracks, of any leading shape."""
+        rated_M1: Tensor = self.linear(features_MF) + self.out(functional.gelu(self.hidden(features_MF)))
+        return rated_M1.squeeze(-1)
+
+    def weigh(self, logit_BL: Tensor, case_BG: Tensor, stands_BL: Tensor) -> Tensor:
+        """Compute the score gate + f - log sum exp f at each place from f, `[B, L]`, and the features of each case.
+
+        `stands_BL` says which places represent a track.
         """
-        logit_BL = self.linear(features_BLF).squeeze(-1) + self.out(functional.gelu(self.hidden(features_BLF))).squeeze(-1)
         logit_BL = torch.where(stands_BL, logit_BL, NOTHING)
         total_B1 = torch.logsumexp(logit_BL, dim=1, keepdim=True)
         gate_B1 = self.gate(torch.cat([case_BG, total_B1.clamp(min=-10) / 10], dim=1)) - self.shift
@@ -127,35 +138,41 @@ class CopyHead(nn.Module):
         return scores_BW.scatter(1, rows_BL, self.share * network_BL + own_BL)
 
     def features(self, own: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Compute the features of the track at each place, `[B, L, F]`, and the features of each case, `[B, G - 1]`.
+        """Compute the features of the tracks of all listeners, `[M, F]`, and the features of each case, `[B, G - 1]`.
 
-        The features of a place are valid only if it represents a track (see `stands`).
+        The tracks are those of the places that `stands` names, in the order of these places.
         """
         tracks_BL, outcomes_BL, ages_BL, session_BL, newest_BL = own
-        place_L = torch.arange(tracks_BL.shape[1], device=tracks_BL.device)
-        behind_L = (tracks_BL.shape[1] - 1 - place_L).float()
+        width = tracks_BL.shape[1]
+        place_L = torch.arange(width, device=tracks_BL.device)
+        behind_L = (width - 1 - place_L).float()
         held_BL = tracks_BL != PADDING
-        kept_BL = held_BL & ~is_refused(outcomes_BL)
-        kept, refused, session = kept_BL.float(), is_refused(outcomes_BL).float(), session_BL.float()
-        soon_L, later_L, late_L = (torch.exp2(-behind_L / plays) for plays in (20.0, 100.0, 500.0))
-        day_BL, fortnight_BL = (torch.exp2(-ages_BL.float() / (1440.0 * days)) for days in (1.0, 14.0))
-        recent_BR, met_BCL = _context(tracks_BL, kept_BL)
+        stands_BL = stands(tracks_BL, newest_BL)
+        refused_BL = is_refused(outcomes_BL)
+        kept_BL = held_BL & ~refused_BL
+        kept, refused, session = kept_BL.float(), refused_BL.float(), session_BL.float()
+        soon_L, later_L, late_L = (torch.exp(behind_L * (-log(2) / plays)) for plays in (20.0, 100.0, 500.0))
+        day_BL, fortnight_BL = (torch.exp(ages_BL.float() * (-log(2) / (1440.0 * days))) for days in (1.0, 14.0))
+        recent_BR, met_BCL = _context(newest_BL, held_BL, kept_BL)
         one, two, three = met_BCL.float().unbind(1)
         newest_match_BL = met_BCL[:, 0] & (place_L == torch.where(met_BCL[:, 0], place_L, -1).amax(1, keepdim=True))
-        near_BL = _evidence(tracks_BL, kept, recent_BR)
+        near_BL = _evidence(newest_BL, kept, recent_BR)
         said = [one * kept, two * kept, three * kept, one * refused, one * kept * later_L, newest_match_BL.float()]
         said += [near_BL * kept, near_BL * refused, kept * soon_L, kept * later_L, kept * late_L, refused * soon_L]
         said += [refused * late_L, kept * session, kept * day_BL, kept * fortnight_BL, held_BL.float()]
         said_BCL = torch.stack(said, dim=1)
         sums_BCL = torch.zeros_like(said_BCL).scatter_add(2, newest_BL[:, None].expand_as(said_BCL), said_BCL)
-        age, known = torch.log1p(ages_BL.float() / 60) / 3, (tracks_BL < self.rows).float()
-        last, distance = (behind_L == 0).float().expand_as(kept), (torch.log1p(behind_L) / 3).expand_as(kept)
-        newest_BLN = torch.stack([distance, age, refused, session, last, known], dim=2)
-        features_BLF = torch.cat([torch.log1p(10 * sums_BCL).transpose(1, 2), newest_BLN], dim=2)
+        # Only one place of each track is needed from here on, some 600 of 1,000.
+        at_M = stands_BL.flatten().nonzero().squeeze(1)
+        age_M, behind_M = (value.flatten()[at_M] for value in (ages_BL.float(), behind_L.expand_as(kept)))
+        newest = [torch.log1p(behind_M) / 3, torch.log1p(age_M / 60) / 3, refused.flatten()[at_M], session.flatten()[at_M]]
+        newest += [(behind_M == 0).float(), (tracks_BL.flatten()[at_M] < self.rows).float()]
+        sums_MC = sums_BCL.transpose(1, 2).flatten(0, 1)[at_M]
+        features_MF = torch.cat([torch.log1p(10 * sums_MC), torch.stack(newest, dim=1)], dim=1)
         several_BL = sums_BCL[:, -1].gather(1, newest_BL) > 1
         habit_B1 = (several_BL & (behind_L < HABIT)).float().sum(1, keepdim=True) / HABIT
-        own_B1 = torch.log1p(stands(tracks_BL, newest_BL).float().sum(1, keepdim=True)) / OWN_SCALE
-        return features_BLF, torch.cat([torch.log1p(met_BCL.float().sum(2)), habit_B1, own_B1], dim=1)
+        own_B1 = torch.log1p(stands_BL.float().sum(1, keepdim=True)) / OWN_SCALE
+        return features_MF, torch.cat([torch.log1p(met_BCL.float().sum(2)), habit_B1, own_B1], dim=1)
 
 
 def stands(tracks_BL: Tensor, newest_BL: Tensor) -> Tensor:
@@ -163,40 +180,43 @@ def stands(tracks_BL: Tensor, newest_BL: Tensor) -> Tensor:
     return (newest_BL == torch.arange(tracks_BL.shape[1], device=tracks_BL.device)) & (tracks_BL != PADDING)
 
 
-def _context(tracks_BL: Tensor, kept_BL: Tensor) -> tuple[Tensor, Tensor]:
+def _context(newest_BL: Tensor, held_BL: Tensor, kept_BL: Tensor) -> tuple[Tensor, Tensor]:
     """Return the newest kept tracks, and the places at which they occurred before in the same order.
 
-    The first result is the `RECENT` newest kept tracks `[B, R]`, newest first, 0 for none. The second is bool `[B, CONTEXT,
-    L]`: the last one, two and three predecessors of a place equal the newest kept tracks.
+    The first result is the `RECENT` newest kept tracks `[B, R]`, newest first, each as the place of its newest play plus 1, or
+    0 for none. The second is bool `[B, CONTEXT, L]`: the last one, two and three predecessors of a place equal the newest kept
+    tracks.
     """
-    width = tracks_BL.shape[1]
+    width = newest_BL.shape[1]
     count_BL = kept_BL.to(torch.int64).cumsum(1)
     before_BL = count_BL - kept_BL.to(torch.int64)
     # Kept tracks in order, after CONTEXT zeros. Refused tracks are written to one further place, which is never read.
-    order_BP = tracks_BL.new_zeros(tracks_BL.shape[0], CONTEXT + width + 1)
-    order_BP = order_BP.scatter(1, torch.where(kept_BL, before_BL + CONTEXT, CONTEXT + width), tracks_BL)
-    back_R = torch.arange(1, RECENT + 1, device=tracks_BL.device)
+    order_BP = newest_BL.new_zeros(newest_BL.shape[0], CONTEXT + width + 1)
+    order_BP = order_BP.scatter(1, torch.where(kept_BL, before_BL + CONTEXT, CONTEXT + width), newest_BL + 1)
+    back_R = torch.arange(1, RECENT + 1, device=newest_BL.device)
     recent_BR = order_BP.gather(1, (count_BL[:, -1:] + CONTEXT - back_R).clamp(min=0))
-    alike_BL = tracks_BL != PADDING
+    alike_BL = held_BL
     found = []
     for back in range(1, CONTEXT + 1):
         newest_B1 = recent_BR[:, back - 1 : back]
-        alike_BL = alike_BL & (order_BP.gather(1, before_BL + CONTEXT - back) == newest_B1) & (newest_B1 != PADDING)
+        alike_BL = alike_BL & (order_BP.gather(1, before_BL + CONTEXT - back) == newest_B1) & (newest_B1 != 0)
         found.append(alike_BL)
     return recent_BR, torch.stack(found, dim=1)
 
 
-def _evidence(tracks_BL: Tensor, kept_BL: Tensor, recent_BR: Tensor) -> Tensor:
+def _evidence(newest_BL: Tensor, kept: Tensor, recent_BR: Tensor) -> Tensor:
     """Compute for each place how much the nine newest distinct kept tracks speak for it, `[B, L]`: the evidence(e) of the
     module.
     """
     place_R = torch.arange(RECENT, device=recent_BR.device)
     again_BR = ((recent_BR[:, :, None] == recent_BR[:, None, :]) & (place_R < place_R[:, None])).any(2)
-    found_BH, newest_BH = torch.where((recent_BR != PADDING) & ~again_BR, -place_R, -RECENT).topk(REACH)
-    tracks_BH = torch.where(found_BH > -RECENT, recent_BR.gather(1, newest_BH), PADDING)
+    found_BH, at_BH = torch.where((recent_BR != 0) & ~again_BR, -place_R, -RECENT).topk(REACH)
+    tracks_BH = torch.where(found_BH > -RECENT, recent_BR.gather(1, at_BH), 0)
     lag_H = torch.arange(REACH, device=recent_BR.device)
     match_H = torch.where(lag_H == 0, 1.0, LATER * torch.exp(-(lag_H - 1) / LATER_FADE))
-    weight_BL = ((tracks_BL[..., None] == tracks_BH[:, None]).float() @ match_H) * kept_BL
+    # The weight of each track is written to the place of its newest play, one further, and read there for all of its plays.
+    weight_BP = torch.zeros_like(functional.pad(kept, (1, 0))).scatter(1, tracks_BH, match_H.expand_as(tracks_BH))
+    weight_BL = weight_BP.gather(1, newest_BL + 1) * kept
     away_K = torch.arange(AROUND, -AROUND - 1, -1, device=recent_BR.device)  # torch's convolution does not flip its kernel
     far_K = away_K.abs().clamp(min=1).float()
     near_K = torch.where(away_K > 0, far_K**-AFTER, torch.where(away_K < 0, BEFORE * far_K**-BEFORE_FADE, 0.0))

@@ -101,7 +101,7 @@ def _once(system: System, url: str, world: World, connections: int, seconds: flo
     return Run(result.per_second, loop_us, all_us - loop_us, (after_s - before_s) / max(1, after - before) * 1e6)
 
 
-def _valkey(redis: "Redis[bytes]") -> tuple[float, int]:
+def _valkey(redis: Redis) -> tuple[float, int]:
     """Return the CPU seconds that Valkey has used, and how many scripts it has run."""
     cpu = redis.info("cpu")
     scripts = redis.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"]

@@ -147,7 +147,9 @@ def _given(network: Network, head: CopyHead, cases: Cases, length: int) -> list[
             scores_BV = network.all_scores(network.query(*read), items_VQ)
             scores_BV[:, :FIRST] = NOTHING
             own = tuple(torch.from_numpy(array) for array in some.long_histories(head.length))
-            tracks = zip(*head.features(own), own[0], stands(own[0], own[4]), strict=True)
+            stands_BL = stands(own[0], own[4])
+            features_MF, case_BG = head.features(own)
+            tracks = zip(torch.split(features_MF, stands_BL.sum(1).tolist()), case_BG, own[0], stands_BL, strict=True)
             for mine, scores_V, target in zip(tracks, scores_BV, targets_with_own(some).tolist(), strict=True):
                 if target != UNKNOWN:
                     case = _case(mine, scores_V, target)
@@ -157,7 +159,7 @@ def _given(network: Network, head: CopyHead, cases: Cases, length: int) -> list[
 
 def _case(own: tuple[Tensor, Tensor, Tensor, Tensor], scores_V: Tensor, target: int) -> _Case | None:
     """Compute the features and scores of one case. None if its target has no row and is older than the long history."""
-    features_LF, case_G, rows_L, stands_L = own
+    features_MF, case_G, rows_L, stands_L = own
     rows = rows_L[stands_L]
     known = torch.where(rows < len(scores_V), rows, PADDING)
     other_V = scores_V.index_fill(0, known, NOTHING)
@@ -165,7 +167,7 @@ def _case(own: tuple[Tensor, Tensor, Tensor, Tensor], scores_V: Tensor, target: 
     if not place and target >= len(scores_V):
         return None
     return _Case(
-        features_LF=features_LF[stands_L].half(),
+        features_LF=features_MF.half(),
         case_G=case_G,
         share_L=torch.where(known == PADDING, 0.0, scores_V[known]),
         target=place[0] if place else -1,
@@ -231,7 +233,7 @@ def cross_entropy(own_BL: Tensor, new_B: Tensor, target_B: Tensor, score_B: Tens
 
 
 def _own_scores(head: CopyHead, batch: _Batch) -> Tensor:
-    own_BL = head.weigh(batch.features_BLF, batch.case_BG, batch.stands_BL)
+    own_BL = head.weigh(head.rate(batch.features_BLF), batch.case_BG, batch.stands_BL)
     return own_BL + head.share * batch.share_BL
 
 
