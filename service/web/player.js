@@ -4,7 +4,7 @@ import { asCurl, call, onCall } from "/web/api.js";
 import { compare, effectOfSkip } from "/web/changes.js";
 import { Playback, TRACK_S } from "/web/playback.js";
 import { rulesOf, showRules } from "/web/rules.js";
-import { $, addCall, element, showLastSkip, showNotice, showNow, showQueue, showSession } from "/web/view.js";
+import { $, EARLIER, addCall, earlierPlays, element, showLastSkip, showNotice, showNow, showQueue, showSession } from "/web/view.js";
 
 const LISTENERS = "nexttrack.listeners";
 const LENGTH = 12;
@@ -60,7 +60,7 @@ function switchTo(listener) {
     showNow(null);
     showPlaying();
     showQueue([], [], "");
-    showSession([], [], state.titles);
+    showSession([], [], state.titles, playAgain);
     if (await refresh(null)) remember(listener);
   });
 }
@@ -72,11 +72,23 @@ function playOrPause() {
   showPlaying();
 }
 
-/** Take the first track of the queue, post its play, and ask again. */
+/** Play the first track of the queue. */
 async function startNext() {
   const track = state.queue[0];
-  if (!track) return;
-  state.now = { ...track, requestId: state.requestId };
+  if (track) await start({ ...track, requestId: state.requestId });
+}
+
+/** Leave the track that plays, and play one that the listener has chosen. */
+function playAgain(track) {
+  return inTurn(async () => {
+    playback.pause();
+    if (!state.now || (await post("skip"))) await start(track);
+  });
+}
+
+/** Play a track, post its play, and ask again. */
+async function start(track) {
+  state.now = track;
   playback.reset();
   showNow(state.now);
   if (await post("play")) await refresh({ type: "play", track });
@@ -133,8 +145,20 @@ async function refresh(action) {
   showNotice(degraded ? "Degraded: Redis or the model cannot be used now. These are popular tracks, not a personal queue." : null);
   Object.assign(state, { queue: tracks, requestId: request_id });
   const session = await call("GET", `/v1/users/${user}/session?history=true`);
-  if (session.ok) showSession(session.body.session, session.body.history ?? [], state.titles);
+  if (session.ok) {
+    const earlier = earlierPlays(session.body.session, session.body.history ?? []);
+    await learnTitles(earlier.slice(-EARLIER));
+    showSession(session.body.session, earlier, state.titles, playAgain);
+  }
   return true;
+}
+
+/** Learn the titles of plays that no queue has named. Tracks that the model does not know keep their ids. */
+async function learnTitles(plays) {
+  const unnamed = [...new Set(plays.map((play) => play.track_id))].filter((id) => !state.titles.has(id));
+  if (!unnamed.length) return;
+  const named = await call("POST", "/v1/next", { history: [], candidates: unnamed, count: unnamed.length });
+  for (const track of [...unnamed.map((id) => ({ track_id: id })), ...(named.body?.tracks ?? [])]) state.titles.set(track.track_id, track);
 }
 
 function showTime(seconds) {

@@ -2,6 +2,9 @@
 
 export const $ = (id) => document.getElementById(id);
 
+/** Number of plays before the session that are shown. */
+export const EARLIER = 24;
+
 /** An element with attributes and children; strings become text. */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -36,16 +39,21 @@ export function showQueue(rows, gone, note, titles = new Map()) {
   );
 }
 
-/** The session as a ribbon; `history` is all that the model reads, of which the end is the session. */
-export function showSession(entries, history, titles) {
-  $("ribbon").replaceChildren(...entries.map((entry) => ribbonEntry(entry, titles.get(entry.track_id) ?? entry)));
+/** The newest plays before the session; `history` is all that the model reads, of which the end is the session. */
+export function earlierPlays(entries, history) {
   const began = entries[0]?.at ?? "9999";
-  const earlier = history.filter((entry) => entry.at < began);
+  return history.filter((entry) => entry.at < began);
+}
+
+/** The session as a ribbon, and the newest plays before it as buttons that call `playAgain(track)`. */
+export function showSession(entries, earlier, titles, playAgain) {
+  $("ribbon").replaceChildren(...entries.map((entry) => ribbonEntry(entry, titles.get(entry.track_id) ?? entry)));
   const skipped = earlier.filter((entry) => entry.outcome === "skipped").length;
   $("earlier").textContent = earlier.length
     ? `Before this session the model reads ${earlier.length} plays, ${skipped} of them skipped.`
     : "The model reads nothing from before this session.";
-  $("earlier-ribbon").replaceChildren(...earlier.slice(-24).map((entry) => ribbonEntry(entry, titles.get(entry.track_id) ?? entry)));
+  const again = earlier.slice(-EARLIER).map((entry) => ribbonEntry(entry, titles.get(entry.track_id) ?? entry, playAgain));
+  $("earlier-ribbon").replaceChildren(...again);
 }
 
 export function showLastSkip(skipped, before, after, effect) {
@@ -112,10 +120,18 @@ function because(track, titles) {
   return [WHY[track.reason], ...(named.length ? [named.join(", ")] : [])].join(": ");
 }
 
-function ribbonEntry(entry, track) {
+/** A play as a bar. With `playAgain(track)` it is a button. */
+function ribbonEntry(entry, track, playAgain = null) {
   const sign = { played: "", skipped: "", liked: "♥", disliked: "✕" }[entry.outcome];
-  const said = `${titleOf(track)}: ${entry.outcome}`;
-  const made = element("li", { class: entry.outcome, title: said }, element("span", { "aria-hidden": "true" }, sign), element("b", { class: "visually-hidden" }, said));
+  const said = `${titleOf(track)}: ${entry.outcome}${playAgain ? ". Play again" : ""}`;
+  const parts = [element("span", { "aria-hidden": "true" }, sign), element("b", { class: "visually-hidden" }, said)];
+  const made = element("li", { class: entry.outcome, title: said });
   made.style.setProperty("--hue", hue(track));
+  if (!playAgain) made.append(...parts);
+  else {
+    const again = element("button", { type: "button" }, ...parts);
+    again.addEventListener("click", () => playAgain(track));
+    made.append(again);
+  }
   return made;
 }

@@ -103,6 +103,25 @@ def test_a_listener_who_comes_back_sees_what_the_model_remembers(page: Page, add
     expect(page.locator("#earlier-ribbon li")).to_have_count(3)
 
 
+def test_a_play_of_the_past_can_be_played_again(page: Page, address: str) -> None:
+    """The bars below the session carry titles. One that is clicked plays at once, and the track before it counts as skipped."""
+    events = [
+        {"event_id": f"{at}", "user_id": "replay", "track_id": f"t{at}", "type": "complete", "at": f"2026-01-{at:02}T00:00:00Z"}
+        for at in range(1, 15)
+    ]
+    httpx.post(f"{address}/v1/events", json={"events": events}).raise_for_status()
+    opened(page, address, "replay")
+    expect(page.get_by_role("button", name=re.compile(r"title t\d+: played. Play again"))).to_have_count(14)
+    page.click("#play")
+    expect(page.locator("#ribbon li.played")).to_have_count(1)
+
+    page.get_by_role("button", name="title t3: played. Play again").click()
+
+    expect(page.locator("#now-title")).to_have_text("title t3")
+    expect(page.locator("#ribbon li")).to_have_count(2)
+    expect(page.locator("#ribbon li.skipped")).to_have_count(1)
+
+
 def test_every_control_has_a_key(page: Page, address: str) -> None:
     opened(page, address, "keys")
     page.locator("#queue-heading").focus()
