@@ -8,13 +8,16 @@ nexttrack, `--recipe mine.toml` a file. `extends = "sasrec"` inherits every key 
 import re
 import tomllib
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from model.events import HistoryRule
 from model.nets.config import NetworkConfig
@@ -228,8 +231,25 @@ def recipe_of(table: Any, source: str) -> Recipe:
         renamed = _with_new_names(table, source) if isinstance(table, dict) else table
         return TypeAdapter(Recipe).validate_python(renamed, strict=False)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}" for fault in error.errors())
-        raise RecipeError(f"{source}: {faults}") from error
+        raise RecipeError(f"{source}: {'; '.join(map(_fault, error.errors()))}") from error
+
+
+def _fault(error: ErrorDetails) -> str:
+    """Say what is wrong with a key. For a key that does not exist, name those that were perhaps meant."""
+    key = ".".join(map(str, error["loc"])) or "recipe"
+    if error["type"] != "unexpected_keyword_argument":
+        return f"{key}: {error['msg']}"
+    known = list(_keys(Recipe(name="any").as_dict()))
+    meant = [one for one in known if one.endswith(f".{key}")] or get_close_matches(key, known, n=1)
+    return f"{key}: there is no such key" + (f"; perhaps {' or '.join(meant)}" if meant else "")
+
+
+def _keys(table: dict[str, Any], before: str = "") -> Iterator[str]:
+    """Yield the keys of nested tables, as in fit.epochs."""
+    for key, value in table.items():
+        yield before + key
+        if isinstance(value, dict):
+            yield from _keys(value, f"{before}{key}.")
 
 
 def recipe_names() -> list[str]:

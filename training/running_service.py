@@ -53,7 +53,10 @@ async def send(client: httpx.AsyncClient, method: str, path: str, *, restarts: b
             reply = await client.request(method, path, **content)
         except httpx.TransportError as error:
             if not restarts or pause_s is None:
-                raise ServiceError(f"no answer to {method} {path}: {error!r}; is the service running?") from error
+                why = str(error) or type(error).__name__
+                raise ServiceError(
+                    f"no answer from {client.base_url} to {method} {path}: {why}; is the service running?"
+                ) from error
             await asyncio.sleep(pause_s)
             continue
         if reply.status_code not in _BUSY or pause_s is None:

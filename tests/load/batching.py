@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from model.encoding import RowHistory
 from model.graphs import Graphs, Scores
-from service.__main__ import main as serve
+from service.command import main as serve
 from service.http.middleware import RequestMiddleware
 from service.scoring.pace import Pace
 from service.store import embedded_valkey

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from service.__main__ import main
+from service.command import main
 from service.errors import StoreUnavailableError
 from service.store import connections
 from service.store.redis_connection import Command

@@ -1,12 +1,16 @@
-"""A service with two workers that both fail to start: `python -m tests.service.failing_service PORT`."""
+"""A service with two workers that both fail to start: `python -m tests.service.failing_service PORT`.
 
+Each worker writes to stderr which signals are blocked.
+"""
+
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service.__main__ import serve
+from service.command import serve
 from service.settings import Settings
 
 
@@ -17,6 +21,7 @@ def application() -> FastAPI:
 
 @asynccontextmanager
 async def _fail(_: FastAPI) -> AsyncIterator[None]:
+    sys.stderr.write(f"blocked: {[signal.Signals(one).name for one in signal.pthread_sigmask(signal.SIG_BLOCK, ())]}\n")
     raise RuntimeError("not today")
     yield
 

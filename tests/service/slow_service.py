@@ -11,8 +11,8 @@ from pathlib import Path
 from model.artifact import load
 from model.encoding import RowHistory
 from model.graphs import Graphs, Scores
-from service.__main__ import serve
 from service.app import create_app
+from service.command import serve
 from service.settings import Settings
 from tests.service.fakes import MemorySessions, MemoryTakeDowns
 

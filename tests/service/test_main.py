@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from model.artifact import Artifact
-from service.__main__ import main
+from service.command import main
 from service.settings import Settings
 from tests.service.processes import answers, environment, free_port, http, of_each_worker, process, stop, until
 
@@ -205,6 +205,51 @@ def test_workers_that_do_not_come_up_end_the_service_with_an_error() -> None:
     assert "nexttrack cannot start: a worker process could not" in ended.stderr
 
 
+def test_workers_do_not_get_ctrl_c() -> None:
+    """A terminal sends it to all. One that is still being imported would end with a traceback. The parent stops them."""
+    command = [sys.executable, "-m", "tests.service.failing_service", str(free_port())]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ended.stderr.count("blocked: ['SIGINT']") == 2
+
+
+def test_ctrl_c_while_the_service_is_imported_leaves_no_traceback(tmp_path: Path) -> None:
+    """The import takes a second, in which people notice that they wanted something else. Here it never ends."""
+    (tmp_path / "fastapi.py").write_text(
+        f"import pathlib, signal\npathlib.Path({str(tmp_path)!r}, 'in').touch()\nsignal.pause()"
+    )
+    settings = {**environment(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path.cwd()}"}
+    service = subprocess.Popen(
+        [sys.executable, "-m", "service"], env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    until((tmp_path / "in").exists)
+    service.send_signal(signal.SIGINT)
+    said, _ = service.communicate(timeout=30)
+
+    assert (service.returncode, said) == (-signal.SIGINT, b"")
+
+
+def test_second_ctrl_c_still_stops_the_application_and_the_valkey(artifact: Artifact, tmp_path: Path) -> None:
+    """The first Ctrl-C waits for a request whose body never arrives, and the second ends this wait. There is no traceback."""
+    port, log = free_port(), tmp_path / "log"
+    settings = {"artifact": artifact.folder, "state_dir": tmp_path / "state"}
+    with (
+        process("-m", "service", port=port, log=log, **settings) as service,
+        socket.create_connection(("127.0.0.1", port)) as one,
+    ):
+        one.sendall(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+        service.send_signal(signal.SIGINT)
+        until(lambda: "Waiting for connections to close" in log.read_text())
+        service.send_signal(signal.SIGINT)
+        code = service.wait(30)
+    said = log.read_text()
+
+    assert code == 0
+    assert "Application shutdown complete" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "state" / "valkey" / "socket").exists()
+
+
 def test_help_lists_every_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A setting that `--help` does not list cannot be found."""
     monkeypatch.setattr(sys, "argv", ["python -m service", "--help"])
@@ -302,7 +347,7 @@ def test_service_loads_no_torch(artifact: Artifact) -> None:
     program = f"""
 import asyncio, sys
 from pathlib import Path
-import service.__main__
+import service.command
 from model.artifact import load
 from service.app import create_app
 from model.graphs import Graphs

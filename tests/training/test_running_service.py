@@ -59,9 +59,12 @@ def test_service_that_stays_busy_is_given_up() -> None:
 
 
 def test_service_that_does_not_answer_is_said_at_once() -> None:
-    """Most often it was not started."""
-    with pytest.raises(ServiceError, match=r"no answer to GET /v1/model.*is the service running"):
-        sent(in_turn(httpx.ConnectError("refused")))
+    """Most often it was not started, or listens elsewhere. An error without a text is named by its kind."""
+    for error, why in ((httpx.ConnectError("refused"), "refused"), (httpx.ReadTimeout(""), "ReadTimeout")):
+        words = rf"no answer from http://.+ to GET /v1/model: {why}; is the service running\?"
+
+        with pytest.raises(ServiceError, match=words):
+            sent(in_turn(error))
 
 
 def test_service_that_restarts_is_waited_for() -> None:

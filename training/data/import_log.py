@@ -9,9 +9,11 @@ the log is written twice, and a log of several slices four times (temporary, cut
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from importlib import import_module
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,10 @@ from training.data.fetch import fetch
 from training.data.log import EVENTS, Log, LogError, describe, open_log, replacing, write_about
 from training.data.sorting import SLICE, sort_events
 from training.data.summary import lines, summarise, warnings
-from training.data.titles import read_titles, write_catalogue
+from training.data.titles import TitleTable, open_titles, read_titles, write_catalogue
 from training.sources import SOURCES
-from training.sources.reading import Reader, Request
+from training.sources.reading import Part, Reader, Request
+from training.sources.tables.files import Ignored
 from training.sources.tables.query import hide_password
 from training.sources.times import Clock
 
@@ -81,13 +84,15 @@ def import_log(
         places = {path: hide_password(path) for path in paths} if database else fetch(paths, folder / _FETCHED)
         read: Reader = import_module(f"training.sources.{source}").read
         try:
+            parts = read(replace(request, places=places))
             if catalogue is not None:  # first, so that a wrong one is noticed before a large log is read
                 beside = fetch([catalogue], folder / _BESIDE)
-                titles = read_titles(beside, catalogue_columns or {}, encoding, folder / _TITLES)
+                parts, opened = _opened(parts, partial(open_titles, beside, catalogue_columns or {}, encoding))
+                titles = read_titles(catalogue, opened, folder / _TITLES)
                 shutil.rmtree(folder / _BESIDE, ignore_errors=True)
                 if titles.broken > max_broken * titles.rows:
                     raise LogError(f"{catalogue}: {titles.broken:,} of {titles.rows:,} rows have no track_id or are broken")
-            account = take(read(replace(request, places=places)), folder / _ROWS, folder / _TITLES)
+            account = take(parts, folder / _ROWS, folder / _TITLES)
             shutil.rmtree(folder / _FETCHED, ignore_errors=True)
             _show(account, console)
             if not account.sound or account.broken.total() > max_broken * account.read:
@@ -117,6 +122,26 @@ def import_log(
             _print(console, [f"the catalogue has a line for {named:,} of {counted(about['tracks'], 'track')}"])
         _print(console, [f"warning: {warning}" for warning in warnings(summary)])
     return open_log(out)
+
+
+def _opened(
+    parts: Iterator[Part | Ignored], titles: Callable[[], list[TitleTable]]
+) -> tuple[Iterator[Part | Ignored], list[TitleTable]]:
+    """Open the log and its catalogue. LogError that says at once what is wrong with either."""
+    faults = []
+    first: list[Part | Ignored] = []
+    opened: list[TitleTable] = []
+    try:
+        first = list(islice(parts, 1))
+    except LogError as error:
+        faults.append(str(error))
+    try:
+        opened = titles()
+    except LogError as error:
+        faults.append(str(error))
+    if faults:
+        raise LogError("\n".join(faults))
+    return chain(first, parts), opened
 
 
 def _check_options(source: str, request: Request) -> None:

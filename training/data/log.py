@@ -122,10 +122,10 @@ def replacing(out: Path, *, force: bool) -> Iterator[Path]:
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     _clear_drafts(out)
+    if out.exists() and not (out / ABOUT).is_file():
+        raise LogError(f"{out} exists and is no log (found no {ABOUT} there), so it is not replaced; --out wants a new folder")
     if out.exists() and not force:
         raise LogError(f"{out} exists already; --force writes a new log in its place")
-    if out.exists() and not (out / ABOUT).is_file():
-        raise LogError(f"{out} exists and is no log (found no {ABOUT} there); --force replaces nothing but a log")
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch, FileLock(Path(scratch) / _LOCK):
         draft, old = Path(scratch) / "new", Path(scratch) / _OLD
         draft.mkdir()

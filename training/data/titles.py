@@ -1,6 +1,6 @@
 """The titles of a log's tracks (with artists, albums, groups, durations), from its own rows and from a separate file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from training.sources.guesses import guess_columns
 from training.sources.reading import missing_columns
 from training.sources.tables.files import find
 from training.sources.tables.opening import KINDS, open_table
-from training.sources.tables.table import FAULT, PASSED
+from training.sources.tables.table import FAULT, PASSED, Table
 
 COLUMNS = (*TITLES.names(), "duration_s")
 _FILE = "catalogue.parquet"
@@ -26,17 +26,24 @@ class Titles:
     broken: int
 
 
-def read_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding: str | None, folder: Path) -> Titles:
-    """Read the catalogue in `places` into a folder of titles. `columns` maps our column names to the catalogue's.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TitleTable:
+    """An open file of a catalogue, and its names for our columns, as far as it has them."""
 
-    Its columns are track_id and any of title, artist, album, group, duration_ms and duration_s. LogError if there is no
-    track_id or none of the others, or if the rows do not add up.
+    table: Table
+    wanted: Mapping[str, str]
+
+
+def open_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding: str | None) -> list[TitleTable]:
+    """Open the catalogue in `places`, and check the columns of all files. `columns` maps our column names to the catalogue's.
+
+    Its columns are track_id and any of title, artist, album, group, duration_ms and duration_s. LogError if a file has no
+    track_id or none of the others.
     """
     if unknown := sorted(set(columns) - set(COLUMNS)):
         raise LogError(f"--catalogue-column {unknown[0]}=…: no such column; the columns are {', '.join(COLUMNS)}")
     theirs = {name: columns.get(name, name) for name in COLUMNS}
-    frames = []
-    broken = 0
+    opened = []
     for file in find(places, KINDS)[0]:
         table = open_table(file, encoding)
         if table is None:
@@ -47,6 +54,16 @@ def read_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding:
             guess = guess_columns(table.columns, {*wanted, *columns}, catalogue=True)
             lacking = missing or ["one of " + ", ".join(COLUMNS[1:])]
             raise missing_columns(file, lacking, table.columns, f"perhaps add {guess}" if guess else _HINT)
+        opened.append(TitleTable(table=table, wanted=wanted))
+    return opened
+
+
+def read_titles(name: str, opened: Sequence[TitleTable], folder: Path) -> Titles:
+    """Read an open catalogue into a folder of titles. LogError if it has no track_id, or if its rows do not add up."""
+    frames = []
+    broken = 0
+    for one in opened:
+        table, wanted = one.table, one.wanted
         found = 0
         for frame in table.rows(tuple(wanted.values())):
             found += len(frame)
@@ -57,10 +74,12 @@ def read_titles(places: Mapping[str, str], columns: Mapping[str, str], encoding:
             broken += len(kept) - len(sound)
             frames.append(_typed(sound))
         if found != table.count():
-            raise LogError(f"{file.name}: the file has {table.count():,} rows, but {found:,} were read; please report this")
+            raise LogError(
+                f"{table.file.name}: the file has {table.count():,} rows, but {found:,} were read; please report this"
+            )
     rows = sum(map(len, frames))
     if not rows:
-        raise LogError(f"{', '.join(places.values())}: the catalogue has no rows with a track_id")
+        raise LogError(f"{name}: the catalogue has no rows with a track_id")
     folder.mkdir(exist_ok=True)
     pl.concat(frames).unique("track_id", keep="first", maintain_order=True).write_parquet(folder / _FILE)
     return Titles(rows=rows + broken, broken=broken)

@@ -96,7 +96,7 @@ def _check_columns(table: Table, theirs: Mapping[str, str], found: Sequence[str]
     if missing:
         guess = _guess(theirs, found, request)
         hint = f"perhaps add {guess}" if guess else "--column OURS=THEIRS reads one under another name"
-        if theirs["user_id"] in missing:
+        if theirs["user_id"] in missing and "user_id=" not in guess:
             hint += ", and --user NAME gives one listener to all rows"
         raise missing_columns(table.file, missing, found, hint)
 

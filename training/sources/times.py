@@ -22,6 +22,7 @@ from training.data.log import LogError
 
 NO_ZONE = "time without a zone (wanted an offset as in RFC 3339, such as Z or +01:00; --timezone Europe/Berlin gives one)"
 NO_ORDER = "date with slashes (--dates day-first or --dates month-first says how to read it)"
+NO_ORDER_AND_ZONE = f"{NO_ORDER[:-1]}; it has no zone either, and --timezone Europe/Berlin gives one)"
 NO_HOUR = "date without a time of day (wanted one such as 2026-01-31T10:00:00Z: a model learns from the order within a day)"
 LEFT_OUT = "time that the clocks of --timezone leave out (wanted an offset as in RFC 3339, such as +01:00)"
 UNREADABLE = (
@@ -115,9 +116,10 @@ def _read_odd(text: pl.Series, clock: Clock) -> pl.DataFrame:
         .then("zoned")
         .otherwise(pl.col("naive").dt.epoch("ms") - pl.col("minutes") * 60_000)
     )
+    no_order = NO_ORDER if clock.zone is not None else NO_ORDER_AND_ZONE
     fault = (
         pl.when(pl.col("unordered") & pl.col("hour").is_not_null())
-        .then(pl.lit(NO_ORDER))
+        .then(pl.when(pl.col("minutes").is_null()).then(pl.lit(no_order)).otherwise(pl.lit(NO_ORDER)))
         .when(pl.col("year").is_not_null() & pl.col("hour").is_null())
         .then(pl.lit(NO_HOUR))
         .when(pl.col("naive").is_null())

@@ -30,10 +30,11 @@ class Key:
 
 
 def parse(text: str, *, admin: bool) -> list[Key]:
-    """Parse keys that are separated by commas or line ends. Raises AccessError with the number of the first entry that is
-    wrong.
+    """Parse keys that are separated by commas or line ends. Blank lines, and lines that begin with #, are left out. Raises
+    AccessError with the number of the first entry that is wrong.
     """
-    entries = [entry.strip() for entry in re.split(r"[,\n]", text)]
+    lines = [line for line in text.split("\n") if not line.lstrip().startswith("#")]
+    entries = [entry.strip() for line in lines for entry in line.split(",")]
     return [_key(number, entry, admin=admin) for number, entry in enumerate(filter(None, entries), 1)]
 
 

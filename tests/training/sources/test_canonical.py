@@ -94,15 +94,18 @@ def test_one_refusal_names_all_missing_columns(tmp_path: Path) -> None:
         (
             "listened_at,user,song_id,ms,duration_ms",
             "perhaps add --column at=listened_at --column user_id=user --column track_id=song_id --column played_ms=ms "
-            "--column track_ms=duration_ms, and --user NAME gives one listener to all rows",
+            "--column track_ms=duration_ms",
         ),
         ("user_id,Song,at_ms,type", "perhaps add --column track_id=Song"),
+        ("who,song_id,at_ms", "perhaps add --column track_id=song_id, and --user NAME gives one listener to all rows"),
         ("who,what", "--column OURS=THEIRS reads one under another name, and --user NAME gives one listener to all rows"),
         ("user_id,user,at_ms", "--column OURS=THEIRS reads one under another name"),
     ],
 )
 def test_refusal_guesses_the_options(tmp_path: Path, header: str, hint: str) -> None:
-    """As they are to be typed. What the file has under our name, or what looks like nothing of ours, is not guessed."""
+    """As they are to be typed. What the file has under our name, or what looks like nothing of ours, is not guessed. --user is
+    named only if no column looks like the listener.
+    """
     (tmp_path / "log.csv").write_text(f"{header}\n1,2,3,4,5\n")
 
     with pytest.raises(LogError) as refused:
@@ -509,10 +512,29 @@ def test_a_catalogue_that_cannot_be_used_is_refused(tmp_path: Path, text: str, c
         )
 
 
+def test_one_error_names_what_log_and_catalogue_lack(tmp_path: Path) -> None:
+    """Nobody has to mend one file to hear of the other. Each line names a file, its columns and the options to type."""
+    (tmp_path / "log.csv").write_text("user,song_id,at\nu,7,1769853600\n")
+    (tmp_path / "tracks.csv").write_text("id,name\n7,x\n")
+
+    with pytest.raises(LogError) as refused:
+        import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log", catalogue=str(tmp_path / "tracks.csv"))
+    of_log, of_catalogue = str(refused.value).splitlines()
+
+    assert of_log.endswith(
+        "log.csv: wanted columns user_id, track_id; found user, song_id, at; "
+        "perhaps add --column user_id=user --column track_id=song_id"
+    )
+    assert of_catalogue.endswith(
+        "tracks.csv: wanted columns track_id; found id, name; "
+        "perhaps add --catalogue-column track_id=id --catalogue-column title=name"
+    )
+
+
 def test_a_wrong_catalogue_is_noticed_before_the_log_is_read(tmp_path: Path) -> None:
-    """Reading a large log takes minutes. Both files are wrong here, and the error is that of the catalogue."""
-    (tmp_path / "log.csv").write_text("who,what\nu,7\n")
+    """Reading a large log takes minutes. All rows of the log are broken here, and the error is that of the catalogue."""
+    (tmp_path / "log.csv").write_text("user_id,track_id,at\nu,7,yesterday\n")
     (tmp_path / "tracks.csv").write_text("key,title\n7,x\n")
 
-    with pytest.raises(LogError, match=r"tracks.csv: wanted columns track_id; found key, title"):
+    with pytest.raises(LogError, match=r"^[^\n]*tracks.csv: wanted columns track_id; found key, title[^\n]*$"):
         import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "log", catalogue=str(tmp_path / "tracks.csv"))

@@ -12,6 +12,7 @@ from training.sources.times import (
     MONTH_FIRST,
     NO_HOUR,
     NO_ORDER,
+    NO_ORDER_AND_ZONE,
     NO_ZONE,
     UNREADABLE,
     Clock,
@@ -78,8 +79,10 @@ def test_a_time_without_a_zone_wants_one(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1/31/2026 11:00", "01/31/2026 11:00:00 AM", "1-31-2026 11:00"])
 def test_dates_with_slashes_want_their_order(text: str) -> None:
-    """In America, the month comes first."""
+    """In America, the month comes first. One refusal also says that the zone is missing."""
     assert moment(text, BERLIN) == NO_ORDER
+    assert moment(text) == NO_ORDER_AND_ZONE
+    assert moment(f"{text} UTC") == NO_ORDER
     assert moment(text, Clock(zone="Europe/Berlin", dates=MONTH_FIRST)) == TEN
     assert moment(text, Clock(zone="Europe/Berlin", dates=DAY_FIRST)) == UNREADABLE
 
@@ -113,7 +116,7 @@ def test_what_is_no_time_says_so(text: str, fault: str) -> None:
     assert moment(text) == fault
 
 
-@pytest.mark.parametrize("fault", [NO_ZONE, NO_ORDER, NO_HOUR, LEFT_OUT, UNREADABLE])
+@pytest.mark.parametrize("fault", [NO_ZONE, NO_ORDER, NO_ORDER_AND_ZONE, NO_HOUR, LEFT_OUT, UNREADABLE])
 def test_a_time_that_is_refused_says_what_it_takes(fault: str) -> None:
     """Each reason names a form that is read, or the option that reads it."""
     assert any(word in fault for word in ("(wanted ", "(--dates "))

@@ -24,6 +24,13 @@ def test_key_is_found_wherever_it_stands() -> None:
     assert [key.admin for key in keys] == [False, False, True]
 
 
+def test_file_of_keys_may_have_comments_and_blank_lines() -> None:
+    """A comment may hold commas. A # in a secret is no comment."""
+    text = "# the web player, the app\n\nweb:#1\r\n  # since 2026: radio:9\n \nradio:2\n#"
+
+    assert parse(text, admin=False) == parse("web:#1,radio:2", admin=False)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
