@@ -2,13 +2,12 @@
 
     .venv/bin/python -m tests.browser.screenshots --url http://127.0.0.1:8000 --report .nexttrack/runs/demo-demo-1/report.html
 
-It uses a running service whose model has titles, as a listener would, and lets further listeners play for two minutes, so
-that the dashboard has something to draw.
+It uses a running service whose model has titles, as a listener would. Further listeners play until the dashboard has something
+to draw. Each step waits for what the page shows, so a slow machine gives the same pictures.
 """
 
 import argparse
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -19,8 +18,6 @@ from tests.browser.conftest import ARGUMENTS
 from tests.browser.listening import listen
 
 MOST_BYTES = 150_000
-
-
 _PLAYERS = (
     ("player.png", "light", 1040, 720),
     ("player-dark.png", "dark", 1040, 720),
@@ -33,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description="The pictures of the documentation.")
     made.add_argument("--url", default="http://127.0.0.1:8000", help="where a service without keys answers (%(default)s)")
     made.add_argument("--report", type=Path, metavar="HTML", help="a run's report.html; without it, no picture of a report")
-    made.add_argument("--seconds", type=int, default=120, help="how long listeners play before the dashboard (%(default)s)")
+    made.add_argument("--points", type=int, default=8, help="points of 15 s on the dashboard's plots (%(default)s)")
     made.add_argument("--out", type=Path, default=Path("docs"), help="a folder (%(default)s)")
     return made
 
@@ -47,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         for name, scheme, width, height in _PLAYERS:
             _player(_page(browser, scheme, width, height), options.url, options.out / name)
-        _dashboard(_page(browser, "light", 1100, 1050), options.url, options.seconds, options.out / "dashboard.png")
+        _dashboard(_page(browser, "light", 1100, 1050), options.url, options.points, options.out / "dashboard.png")
         if options.report:
             page = _page(browser, "light", 1000, 900)
             page.goto(options.report.resolve().as_uri())
@@ -65,29 +62,70 @@ def _page(browser: Browser, scheme: str, width: int, height: int) -> Page:
 
 def _player(page: Page, url: str, picture: Path) -> None:
     """A session of six tracks with two skips and a like; the last action is a skip."""
+    _open(page, url, f"ann-{uuid4().hex[:4]}")
+    page.click("#play")
+    _wait_for_plays(page, 1)
+    _hear_to_its_end(page, plays=2)
+    page.click("#skip")
+    _wait_for_plays(page, 3)
+    page.click("#like")
+    page.locator("#ribbon li.liked").wait_for()
+    _hear_to_its_end(page, plays=4)
+    _hear_to_its_end(page, plays=5)
+    page.click("#skip")
+    _wait_for_plays(page, 6)
+    page.locator("#last-skip").wait_for()
+    _take(page, picture)
+
+
+def _open(page: Page, url: str, listener: str) -> None:
+    """Open the player as this listener, at normal speed: a track takes longer than any step of this script."""
     page.goto(url)
     page.locator("#queue li").first.wait_for()
-    page.fill("#listener", f"ann-{uuid4().hex[:4]}")
-    page.click("text=Switch")
-    page.click("#play")
-    for action, count in (("complete", 2), ("skip", 3), ("like", 3), ("complete", 4), ("complete", 5), ("skip", 6)):
-        page.select_option("#speed", "60" if action == "complete" else "1")  # a late skip would count as a play
-        if action != "complete":  # a track ends by itself; one that was sought to its end would count as skipped
-            page.click(f"#{action}")
-        page.locator(f"#ribbon li:nth-child({count})").wait_for()
-    page.locator("#ribbon li:nth-child(7), #last-skip:not([hidden])").first.wait_for()
+    page.select_option("#speed", "1")
+    page.fill("#listener", listener)
+    with page.expect_response(lambda reply: f"/users/{listener}/session" in reply.url):
+        page.click("text=Switch")
+
+
+def _wait_for_plays(page: Page, plays: int) -> None:
+    """Wait until the session has so many plays. The queue then is the one after the last of them."""
+    page.locator(f"#ribbon li:nth-child({plays})").wait_for()
+
+
+def _hear_to_its_end(page: Page, *, plays: int) -> None:
+    """Let time run fast until the session has so many plays. A track that was sought to its end would count as skipped.
+
+    The page itself slows down again, before the next track starts.
+    """
+    page.evaluate(
+        """plays => new Promise((done) => {
+          const speed = document.getElementById("speed"), ribbon = document.getElementById("ribbon");
+          const run = (times) => { speed.value = times; speed.dispatchEvent(new Event("change")); };
+          const watcher = new MutationObserver(() => {
+            if (ribbon.children.length < plays) return;
+            watcher.disconnect();
+            run("1");
+            done();
+          });
+          watcher.observe(ribbon, { childList: true });
+          run("60");
+        })""",
+        plays,
+    )
+
+
+def _take(page: Page, picture: Path) -> None:
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=picture)
 
 
-def _dashboard(page: Page, url: str, seconds: int, picture: Path) -> None:
+def _dashboard(page: Page, url: str, points: int, picture: Path) -> None:
     page.goto(f"{url}/dashboard")
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while page.locator("#traffic tbody tr").count() < points:
         listen(url, listeners=3, tracks=4)
     page.locator("#traffic svg path.line").first.wait_for(state="attached")
-    page.locator("#traffic tbody tr").nth(3).wait_for(state="attached")
-    page.screenshot(path=picture)
+    _take(page, picture)
 
 
 if __name__ == "__main__":
