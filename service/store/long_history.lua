@@ -22,35 +22,36 @@ local function read_watermark(long, tracks)
     return nil, true, 1
   end
   local _, at_ms, kind, size, id = struct.unpack('<Bi8BI2c256', head)
-  return {at_ms, kind, string.sub(id, 1, size)}, true, 0
+  return {at_ms * 256 + kind, string.sub(id, 1, size)}, true, 0
 end
 
 local function write_header(long, watermark, size)
-  local id = string.sub(watermark[3], 1, ID_BYTES)
+  local id = string.sub(watermark[2], 1, ID_BYTES)
   local padded = id .. string.rep('\0', ID_BYTES - #id)
-  local head = struct.pack('<Bi8BI2c256I4', LONG_VERSION, watermark[1], watermark[2], #id, padded, size)
+  local at_ms, kind = math.floor(watermark[1] / 256), watermark[1] % 256
+  local head = struct.pack('<Bi8BI2c256I4', LONG_VERSION, at_ms, kind, #id, padded, size)
   redis.call('SETRANGE', long, 0, head)
 end
 
 -- `model.events.SkipRule.skipped`.
-local function is_skipped(kind, played_ms, track_ms, rule)
+local function is_skipped(kind, played_ms, track_ms)
   if not played_ms then return kind == SKIP end
-  if played_ms >= rule.limit_ms then return false end
+  if played_ms >= LIMIT_MS then return false end
   if not track_ms then return kind == SKIP end
-  return played_ms < rule.end_share * track_ms
+  return played_ms < END_SHARE * track_ms
 end
 
 -- The session of an event, given the session of the event before: as in `model.events.fold`.
-local function session_of(at_ms, name, last, named, rule)
+local function session_of(at_ms, name, last, named)
   local found = last
   if name then
     found = named[name]
-    if not found or at_ms - found.named_at_ms > rule.named_gap_ms then
+    if not found or at_ms - found.named_at_ms > NAMED_GAP_MS then
       found = {is_named = true, newest = {}, open = {}}
       named[name] = found
     end
     found.named_at_ms = at_ms
-  elseif not last or at_ms - last.seen_ms > rule.gap_ms then
+  elseif not last or at_ms - last.seen_ms > GAP_MS then
     found = {newest = {}, open = {}}
   end
   found.seen_ms = at_ms
@@ -58,7 +59,7 @@ local function session_of(at_ms, name, last, named, rule)
 end
 
 -- Adds an event to the play that it belongs to, or makes one. Returns the play, and whether it is new.
-local function add_to_play(event, i, session, rule)
+local function add_to_play(event, i, session)
   local at_ms, kind, track, play = event[1], event[2], event[4], nil
   if kind > COMPLETE then
     play = session.newest[track]
@@ -74,7 +75,7 @@ local function add_to_play(event, i, session, rule)
     session.open[track] = play
   elseif kind > COMPLETE then
     play.outcome = kind == LIKE and LIKED or DISLIKED
-  elseif play.outcome == PLAYED and is_skipped(kind, event[6], event[7], rule) then
+  elseif play.outcome == PLAYED and is_skipped(kind, event[6], event[7]) then
     play.outcome = SKIPPED
   end
   play.last = i
@@ -84,18 +85,18 @@ end
 -- The plays of events in order, as `model.events.fold` makes them, each with the places of its first and last event. And for each
 -- place how many reasons there are not to cut after it: plays with events on both sides, and nameless events that belong to a named
 -- session, which the events behind the cut alone would not tell.
-local function fold(rows, rule)
+local function fold(rows)
   local plays, crossed, named, session, changes = {}, {}, {}, nil, {}
   for i = 0, #rows do changes[i] = 0 end
   for i, row in ipairs(rows) do
     local event = row.event
     if event and event[4] then
       local last, play, is_new = session, nil, nil
-      session = session_of(event[1], event[8], last, named, rule)
+      session = session_of(event[1], event[8], last, named)
       if not event[8] and session == last and session.is_named then
         changes[i - 1], changes[i] = changes[i - 1] + 1, changes[i] - 1
       end
-      play, is_new = add_to_play(event, i, session, rule)
+      play, is_new = add_to_play(event, i, session)
       if is_new then plays[#plays + 1] = play end
     end
   end
@@ -111,11 +112,11 @@ local function fold(rows, rule)
   return plays, crossed
 end
 
--- How many events leave: all but the newest `keep`, or up to half of the slack fewer, so that no play is cut. Where that is not
+-- How many events leave: all but the newest KEEP, or up to half of the slack fewer, so that no play is cut. Where that is not
 -- enough, a play is cut, and its later events make a play of their own.
-local function places_to_leave(crossed, keep, slack)
-  local most = #crossed - keep
-  for cut = most, most - math.floor(slack / 2), -1 do
+local function places_to_leave(crossed)
+  local most = #crossed - KEEP
+  for cut = most, most - math.floor(SLACK / 2), -1 do
     if crossed[cut] == 0 then return cut end
   end
   return most
@@ -150,14 +151,14 @@ local function append(long, tracks, plays, watermark)
   redis.call('APPEND', long, table.concat(packed))
 end
 
--- Keeps the newest `most` plays and their tracks.
-local function compact(long, tracks, most, watermark)
+-- Keeps the newest LONG_PLAYS plays and their tracks.
+local function compact(long, tracks, watermark)
   local value, ids, numbers, plays = redis.call('GET', long), {}, {}, {}
   for id in string.gmatch(string.sub(redis.call('GET', tracks), 2), '[^\n]+') do
     ids[#ids + 1] = id
   end
   local kept = {}
-  for place = #value - most * PLAY_BYTES + 1, #value, PLAY_BYTES do
+  for place = #value - LONG_PLAYS * PLAY_BYTES + 1, #value, PLAY_BYTES do
     local when, number = struct.unpack('<c8I4', value, place)
     if not numbers[number] then
       numbers[number] = #kept
@@ -172,11 +173,11 @@ local function compact(long, tracks, most, watermark)
   redis.call('APPEND', long, table.concat(plays))
 end
 
--- Lets the oldest events leave `key`, so that about `keep` are left. Beyond `most` plays and an eighth, the oldest plays are dropped.
-local function leave(key, long, tracks, keep, slack, most, rule, watermark)
+-- Lets the oldest events leave `key`, so that about KEEP are left. Beyond LONG_PLAYS and an eighth, the oldest plays are dropped.
+local function leave(key, long, tracks, watermark)
   local rows, plays = in_order(key, event_place), {}
-  local found, crossed = fold(rows, rule)
-  local count = places_to_leave(crossed, keep, slack)
+  local found, crossed = fold(rows)
+  local count = places_to_leave(crossed)
   for _, play in ipairs(found) do
     local is_late = watermark and not before(watermark, rows[play.first])  -- another version, which knows no watermark, stored it
     if play.first <= count and not is_late then plays[#plays + 1] = play end
@@ -184,7 +185,12 @@ local function leave(key, long, tracks, keep, slack, most, rule, watermark)
   if not watermark or before(watermark, rows[count]) then watermark = rows[count] end
   if watermark[1] >= 0 then
     append(long, tracks, plays, watermark)
-    if redis.call('STRLEN', long) > HEADER + math.floor(most * 9 / 8) * PLAY_BYTES then compact(long, tracks, most, watermark) end
+    if redis.call('STRLEN', long) > HEADER + math.floor(LONG_PLAYS * 9 / 8) * PLAY_BYTES then compact(long, tracks, watermark) end
   end
   drop_oldest(key, rows, count)
 end
+
+return {
+  before = before, event_place = event_place, opinion_place = opinion_place, trim = trim, read_watermark = read_watermark,
+  leave = leave,
+}

@@ -9,11 +9,10 @@ local function bytes_before(a, b)
   return #a < #b
 end
 
+-- Places are {moment, id}. A moment is 256 times the time in ms plus the type, which a number holds exactly.
 local function before(a, b)
-  for i = 1, 2 do
-    if a[i] ~= b[i] then return a[i] < b[i] end
-  end
-  return bytes_before(a[3], b[3])
+  if a[1] ~= b[1] then return a[1] < b[1] end
+  return bytes_before(a[2], b[2])
 end
 
 -- The place of a stored event in time, and its fields. What cannot be read is the oldest; an unknown version most likely begins
@@ -21,13 +20,13 @@ end
 local function event_place(value, id)
   local readable, version, event = pcall(cmsgpack.unpack, value)
   if readable and type(event) == 'table' and type(event[1]) == 'number' and type(event[2]) == 'number' then
-    return {event[1], event[2], id, event = version == 1 and event}
+    return {event[1] * 256 + event[2], id, event = version == 1 and event}
   end
-  return {-1, -1, id}
+  return {-1, id}
 end
 
 local function opinion_place(value, id)
-  return {tonumber(string.sub(value, 3)) or -1, tonumber(string.sub(value, 2, 2)) or -1, id}
+  return {(tonumber(string.sub(value, 3)) or -1) * 256 + (tonumber(string.sub(value, 2, 2)) or 0), id}
 end
 
 -- All values of a hash by their order, the oldest first.
@@ -40,8 +39,18 @@ local function in_order(key, place)
   return rows
 end
 
+-- The ids are passed in slices, because a call takes 8,000 arguments at most.
 local function drop_oldest(key, rows, count)
-  for i = 1, count do
-    redis.call('HDEL', key, rows[i][3])
+  for first = 1, count, 1000 do
+    local ids = {}
+    for i = first, math.min(first + 999, count) do
+      ids[#ids + 1] = rows[i][2]
+    end
+    redis.call('HDEL', key, unpack(ids))
   end
+end
+
+local function trim(key, kept, place)
+  local rows = in_order(key, place)
+  drop_oldest(key, rows, #rows - kept)
 end

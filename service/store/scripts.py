@@ -1,9 +1,14 @@
-"""Runs the Lua scripts of this folder in Redis, by their SHA-1, and loads them where Redis has lost them."""
+"""Runs the Lua scripts of this folder in Redis, by their SHA-1, and loads them where Redis has lost them.
+
+Settings stand in a script's text as constants. As arguments they would be sent, and read in Lua, at each call.
+"""
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 from redis.exceptions import NoScriptError
@@ -24,9 +29,21 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, *names: str) -> "Script":
-        """Read a script from files of this folder, joined in the given order."""
-        text = "\n".join(resources.files("service.store").joinpath(name).read_text(encoding="utf-8") for name in names)
+    def load(
+        cls,
+        *names: str,
+        constants: Mapping[str, int | float | str] = MappingProxyType({}),
+        functions: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> "Script":
+        """Read a script from files of this folder, joined in the given order.
+
+        `constants` stand before it under their names. Each of `functions` is a Lua function whose body is the text of files, so
+        that Lua runs them only where the script calls it.
+        """
+        parts = [f"local {name} = {json.dumps(value)}" for name, value in constants.items()]
+        for function, files in functions.items():
+            parts += [f"local function {function}()", *map(_text, files), "end"]
+        text = "\n".join([*parts, *map(_text, names)])
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())  # Redis names scripts by SHA-1
 
 
@@ -43,3 +60,7 @@ async def run_script(run: Run, script: Script, calls: Sequence[Call]) -> list[An
         for place, reply in zip(missing, again, strict=True):
             replies[place] = reply
     return replies
+
+
+def _text(name: str) -> str:
+    return resources.files("service.store").joinpath(name).read_text(encoding="utf-8")

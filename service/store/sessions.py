@@ -26,6 +26,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -65,7 +66,7 @@ Count = Callable[[str, str], None]
 """Counts a value that cannot be read, given the kind of its key and the reason."""
 
 EMPTY = History()
-_LIKE, _DISLIKE = EventType.LIKE, f"{VERSION}{EventType.DISLIKE.value}"
+_LIKE = EventType.LIKE
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,22 +144,21 @@ class RedisSessions:
         self._client = client
         self._reader = HistoryReader(rule)
         self._timer, self._unreadable = timer, unreadable
-        self._record = Script.load("outcomes.lua", "order.lua", "long_history.lua", "record.lua")
-        self._read, self._block = Script.load("read.lua"), Script.load("block.lua")
+        self._record = Script.load(
+            "outcomes.lua",
+            "record.lua",
+            constants=_constants(settings, rule, counters),
+            functions={"history": ("order.lua", "long_history.lua")},
+        )
+        self._read = Script.load(
+            "read.lua", constants={"VERSION": ord(str(VERSION)), "DISLIKE": ord(str(EventType.DISLIKE.value))}
+        )
+        self._block = Script.load("block.lua")
         self._counters, self._counted = counters, counted
         self._trouble = Trouble("sessions are out of reach")
         self._told = set[tuple[str, str]]()
         self._keep = settings.history_events
-        # Trimming sorts all of a listener's events. The slack lets it run at few writes only; readers never see it.
-        slack = max(1, self._keep // 4)
-        history_ttl_ms = round(settings.history_ttl.total_seconds() * 1000)
-        private_ttl_ms = max(rule.gap_ms, rule.named_gap_ms) + AHEAD_MS
-        opinions_ttl_ms = round(settings.opinions_ttl.total_seconds() * 1000)
-        self._block_limits = (settings.blocks, opinions_ttl_ms)
-        limits = (self._keep, slack, history_ttl_ms, private_ttl_ms, settings.opinions, opinions_ttl_ms)
-        folding = (rule.gap_ms, rule.named_gap_ms, rule.skip.limit_ms, repr(rule.skip.end_share))
-        counting = counters.limits if counters else (1, 0, "")
-        self._limits = tuple(map(str, (*limits, *counting, settings.long_history, *folding)))  # numbers cost more at each call
+        self._block_limits = (settings.blocks, _ms(settings.opinions_ttl))
 
     async def record(self, events: Mapping[str, Sequence[Event]]) -> Mapping[str, Sequence[bool]]:
         skip = self._reader.rule.skip
@@ -182,7 +182,7 @@ class RedisSessions:
         reader = reader or self._reader
         keys = _keys(user_id)
         with self._timer("read"):
-            [reply] = await run_script(self._run, self._read, [(keys, [_DISLIKE, int(reader.reads_past)])])
+            [reply] = await run_script(self._run, self._read, [(keys, [int(reader.reads_past)])])
         count, packed, private, expires_in_ms, found, unknown, broken, blocked, unknown_blocks, long, tracks = reply
         if unknown or unknown_blocks or broken:
             self._count("opinions", *[UNKNOWN] * unknown)
@@ -271,7 +271,7 @@ class RedisSessions:
             place = next(place for place, outcome in enumerate(outcomes) if outcome)
             keys += (key_of(events[place].at_ms + events[place].delay_ms),)  # those of one request arrive together
             fields = ["" if outcome is None else field_of(outcome) for outcome in outcomes]
-        return keys, [*self._limits, *itertools.chain.from_iterable(map(_arguments, events, fields))]
+        return keys, list(itertools.chain.from_iterable(map(_arguments, events, fields)))
 
     def _note(self, events: Sequence[Event], outcomes: Sequence[ProposalOutcome | None], new: Sequence[bool]) -> None:
         """Call `counted` for the outcome of each new event. If `record.lua` did not count it, add it to the counters too."""
@@ -300,6 +300,32 @@ class RedisSessions:
         except StoreUnavailableError as error:
             self._trouble(error)
             raise
+
+
+def _constants(settings: Settings, rule: HistoryRule, counters: OutcomeCounters | None) -> dict[str, int | float | str]:
+    """Return the constants of `record.lua`."""
+    counters_ttl_ms, most_counters, other = counters.limits if counters else (1, 0, "")
+    return {
+        "KEEP": settings.history_events,
+        # Trimming sorts all of a listener's events. The slack lets it run at few writes only; readers never see it.
+        "SLACK": max(1, settings.history_events // 4),
+        "OPINIONS": settings.opinions,
+        "LONG_PLAYS": settings.long_history,
+        "TTL": _ms(settings.history_ttl),
+        "PRIVATE_TTL": max(rule.gap_ms, rule.named_gap_ms) + AHEAD_MS,
+        "OPINIONS_TTL": _ms(settings.opinions_ttl),
+        "COUNTERS_TTL": counters_ttl_ms,
+        "COUNTERS": most_counters,
+        "OTHER": other,
+        "GAP_MS": rule.gap_ms,
+        "NAMED_GAP_MS": rule.named_gap_ms,
+        "LIMIT_MS": rule.skip.limit_ms,
+        "END_SHARE": rule.skip.end_share,
+    }
+
+
+def _ms(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
 
 
 def _keys(user_id: str) -> tuple[str, ...]:

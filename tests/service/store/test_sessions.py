@@ -253,6 +253,36 @@ async def test_only_writing_prolongs_what_is_kept(valkey: str) -> None:
     assert after_writing[2] <= 20_000  # nothing private was written
 
 
+async def test_expiry_is_set_anew_when_a_hundredth_of_the_time_is_over(valkey: str) -> None:
+    """So an ordinary event is one write to the append-only file, not two."""
+    listener = user()
+    key = f"nexttrack:{{{listener}}}:events"
+    with Redis.from_url(valkey) as redis:
+        async with opened(Where(valkey), history_ttl=timedelta(hours=10)) as store:
+            await store.record({listener: [play(1)]})
+            redis.pexpire(key, 35_900_000)
+            await store.record({listener: [play(2)]})
+            kept = int(redis.pttl(key))
+            redis.pexpire(key, 35_600_000)
+            await store.record({listener: [play(3)]})
+            renewed = int(redis.pttl(key))
+
+    assert kept <= 35_900_000
+    assert renewed > 35_900_000
+
+
+async def test_window_can_shrink_by_thousands_of_events(valkey: str) -> None:
+    """Lua cannot pass all their ids in one call."""
+    listener = user()
+    async with opened(Where(valkey), history_events=10_000, long_history=0) as store:
+        await store.record({listener: [play(n) for n in range(9_000)]})
+    async with opened(Where(valkey), history_events=KEEP, long_history=0) as store:
+        await store.record({listener: [play(9_000)]})
+        left = (await store.export(listener)).events
+
+    assert sorted(event.event_id for event in left) == sorted(play(n).event_id for n in range(9_001 - KEEP, 9_001))
+
+
 async def test_memory_of_a_listener_is_bounded(valkey: str) -> None:
     """After any number of events, Redis has no more than the limit plus some slack, and no more opinions than allowed."""
     listener = user()
