@@ -6,13 +6,13 @@ outcome, its age and whether it belongs to the session that is going on. A track
 last. So it can be proposed, masked and named like the others.
 
 `encode_long` is the only function that numbers, truncates and pads long histories, for the trainer, the evaluation and the
-service. It works on arrays: 1,000 entries take some 60 microseconds.
+service. It works on arrays: 1,000 entries take some 40 microseconds.
 
 Shapes: B batch, L places of a long history, N entries of all histories together.
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -96,33 +96,41 @@ def long_history_of(
     """Encode the newest `length` plays of a listener: those in `past`, then the later `entries`.
 
     `now_ms` is the time of the request, and `going_on` has the numbers of the sessions open then. No step runs for each single
-    play of the past: 1,000 plays of 600 tracks take some 150 microseconds.
+    play of the past: 1,000 plays of 600 tracks and 200 entries take some 170 microseconds.
     """
     entries = entries[-length:]
     older = slice(max(0, len(past.tracks) + len(entries) - length), None)
-    numbers = dict(zip(past.ids, range(len(past.ids)), strict=True))
-    newer = [numbers.setdefault(entry.track_id, len(numbers)) for entry in entries]
-    names = list(numbers)
-    tracks = np.concatenate([past.tracks[older], np.array(newer, np.int64)])
+    track_ids, outcomes, at_ms, _, sessions = zip(*entries, strict=True) if entries else ((), (), (), (), ())
+    names = [*past.ids, *track_ids]
+    rows = vocabulary.rows_of_many(names)
+    numbers, unknown = rows.copy(), dict[str, int]()
+    for place in np.flatnonzero(rows == UNKNOWN).tolist():
+        numbers[place] = unknown.setdefault(names[place], len(vocabulary) + len(unknown))
+    heard = np.concatenate([past.tracks[older], np.arange(len(past.ids), len(names))])
     plays = Plays(
-        tracks,
-        vocabulary.rows_of_many(names)[tracks],
-        np.concatenate([past.outcomes[older], np.array([entry.outcome for entry in entries], np.int64)]),
-        np.concatenate([past.at_ms[older], np.array([entry.at_ms for entry in entries], np.int64)]),
-        np.concatenate([np.zeros(len(tracks) - len(newer), np.int64), [entry.session in going_on for entry in entries]]),
+        numbers[heard],
+        rows[heard],
+        np.concatenate([past.outcomes[older], np.frombuffer(bytes(outcomes), np.uint8)]),
+        np.concatenate([past.at_ms[older], np.array(at_ms, np.int64)]),
+        np.concatenate(
+            [
+                np.zeros(len(heard) - len(entries), np.uint8),
+                np.frombuffer(bytes(map(going_on.__contains__, sessions)), np.uint8),
+            ]
+        ),
     )
     encoded = encode_long(
         plays,
         np.zeros(1, np.int64),
-        np.full(1, len(tracks)),
+        np.full(1, len(heard)),
         asked_ms=np.full(1, now_ms),
         going_on=np.ones(1, np.int64),
         size=len(vocabulary),
         length=length,
     )
-    (rows,), (newest,) = encoded.own_tracks, encoded.own_newest
-    local = np.flatnonzero((rows >= len(vocabulary)) & (newest == np.arange(len(rows))))[::-1]
-    return OwnHistory(encoded, [names[number] for number in tracks[local].tolist()])
+    (own_rows,), (newest,) = encoded.own_tracks, encoded.own_newest
+    local = np.flatnonzero((own_rows >= len(vocabulary)) & (newest == np.arange(len(own_rows))))[::-1]
+    return OwnHistory(encoded, [names[place] for place in heard[local].tolist()])
 
 
 def join(histories: Sequence[LongHistories | None]) -> LongHistories:
@@ -169,42 +177,45 @@ def encode_long(
     """
     starts = np.maximum(starts, stops - length)
     width = max(1, int((stops - starts).max(initial=0)))
-    places_BL = stops[:, None] - width + np.arange(width)
-    held_BL = places_BL >= starts[:, None]
-    tracks, rows, outcomes, at_ms, sessions = plays
-    if not len(rows):
-        return LongHistories(*np.zeros((5, *places_BL.shape), np.int64))
-    places_BL = np.where(held_BL, places_BL, 0)
-    newest_BL = _newest(np.where(held_BL, tracks[places_BL], -1))
-    rows_BL = np.where(held_BL, rows[places_BL], PADDING).astype(np.int64, copy=False)
+    if not len(plays.rows):
+        return LongHistories(*np.zeros((5, len(stops), width), np.int64))
+    padding = (-1, PADDING, 0, asked_ms[:, None], going_on[:, None] - 1)
+    tracks_BL, rows_BL, outcomes_BL, at_ms_BL, sessions_BL = _padded(plays, padding, starts, stops, width)
+    newest_BL = _newest(tracks_BL)
     return LongHistories(
-        _with_local_rows(rows_BL, newest_BL, size),
-        np.where(held_BL, outcomes[places_BL], 0).astype(np.int64, copy=False),
-        np.where(held_BL, np.maximum(asked_ms[:, None] - at_ms[places_BL], 0) // MINUTE_MS, 0),
-        (held_BL & (sessions[places_BL] == going_on[:, None])).astype(np.int64),
+        _with_local_rows(rows_BL.astype(np.int64, copy=False), newest_BL, size),
+        outcomes_BL.astype(np.int64, copy=False),
+        np.maximum(asked_ms[:, None] - at_ms_BL, 0) // MINUTE_MS,
+        (sessions_BL == going_on[:, None]).astype(np.int64),
         newest_BL,
     )
 
 
+def _padded(plays: Plays, padding: Sequence[Any], starts: Ints, stops: Ints, width: int) -> list[npt.NDArray[np.integer]]:
+    """Return each column of `plays` as one slice for each history, `[B, L]`, padded on the left with the column's `padding`."""
+    if len(starts) == 1 and stops[0] - starts[0] == width:  # as in the service
+        return [column[None, starts[0] : stops[0]] for column in plays]
+    places_BL = stops[:, None] - width + np.arange(width)
+    held_BL = places_BL >= starts[:, None]
+    places_BL = np.where(held_BL, places_BL, 0)
+    return [np.where(held_BL, column[places_BL], value) for column, value in zip(plays, padding, strict=True)]
+
+
 def _newest(tracks_BL: npt.NDArray[np.integer]) -> Ints:
-    """Return for each place the newest place in its history with the same track, [B, L]. A batch of one, as in the service,
-    needs no sorting.
-    """
-    width = tracks_BL.shape[1]
-    if len(tracks_BL) == 1:
-        place_of = np.empty(int(tracks_BL.max()) + 2, np.int64)
-        place_of[tracks_BL[0]] = np.arange(width)  # of equal numbers the last one stays; padding is -1
-        newest: Ints = place_of[tracks_BL]
-        return newest
-    keys_BL = np.sort(tracks_BL.astype(np.int64) * width + np.arange(width), axis=1)
-    numbers_BL, places_BL = np.divmod(keys_BL, width)
-    last_BL = np.ones(tracks_BL.shape, np.bool_)
-    last_BL[:, :-1] = numbers_BL[:, 1:] != numbers_BL[:, :-1]
-    ends_BL = np.where(last_BL, np.arange(width), width)
-    ends_BL = np.minimum.accumulate(ends_BL[:, ::-1], axis=1)[:, ::-1]  # the next end of a run of equal numbers
-    newest_BL = np.empty_like(keys_BL)
-    np.put_along_axis(newest_BL, places_BL, np.take_along_axis(places_BL, ends_BL, axis=1), axis=1)
-    return newest_BL
+    """Return for each place the newest place in its history with the same track, `[B, L]`."""
+    size, width = tracks_BL.shape
+    bits = width.bit_length()
+    # Track and place as one number, because sorting numbers is faster than sorting places by their tracks.
+    keys_BL = np.sort(tracks_BL.astype(np.int64) << bits | np.arange(width), axis=1)
+    is_last_BL = np.ones(tracks_BL.shape, np.bool_)
+    numbers_BL = keys_BL >> bits
+    np.not_equal(numbers_BL[:, 1:], numbers_BL[:, :-1], out=is_last_BL[:, :-1])
+    places_N = (keys_BL & (1 << bits) - 1).ravel()
+    ends = np.flatnonzero(is_last_BL)
+    newest_N = np.empty(size * width, np.int64)
+    lines_N = places_N if size == 1 else places_N + np.repeat(np.arange(size) * width, width)
+    newest_N[lines_N] = np.repeat(places_N[ends], np.diff(ends, prepend=-1))
+    return newest_N.reshape(size, width)
 
 
 def _with_local_rows(rows_BL: Ints, newest_BL: Ints, size: int) -> Ints:

@@ -49,16 +49,18 @@ class Vocabulary:
             names += b"".join(encoded)
         self._names, self._ends = bytes(names), ends.cumsum().data
         order, bits = np.argsort(hashes.view(np.uint64)), max(1, len(tracks).bit_length() - 1)  # one or two ids in a bucket
-        self._hashes, shift = hashes.view(np.uint64)[order], 64 - bits
-        buckets = (self._hashes >> np.uint64(shift)).astype(np.int64)
-        self._places = order.astype(np.int32).data
-        starts = np.cumsum(np.bincount(buckets + 1, minlength=(1 << bits) + 1), dtype=np.int32).data
-        self._row = _finder(self._names, self._ends, self._places, starts, shift)
+        # One more than there are ids, larger than all. It ends a search, and nothing is found there.
+        self._hashes, shift = np.append(hashes.view(np.uint64)[order], np.uint64(_LARGEST)), 64 - bits
+        buckets = (self._hashes[:-1] >> np.uint64(shift)).astype(np.int64)
+        self._places = np.append(order, UNKNOWN - FIRST).astype(np.int32).data
+        self._starts = np.cumsum(np.bincount(buckets + 1, minlength=(1 << bits) + 1), dtype=np.int32)
+        self._shift = np.uint64(shift)
+        self._row = _finder(self._names, self._ends, self._places, self._starts.data, shift)
         self._track = lru_cache(REMEMBERED)(partial(_name_of, self._names, self._ends))
 
     def __len__(self) -> int:
         """Return the number of rows, including padding and unknown. An embedding table has this many rows."""
-        return len(self._places) + FIRST
+        return len(self._ends) - 1 + FIRST
 
     def row(self, track_id: str) -> int:
         """Return the row of a track; `UNKNOWN` if the trainer has not seen it."""
@@ -74,13 +76,13 @@ class Vocabulary:
 
         In 10^8 look-ups of unknown ids among a million tracks, the chance that one is taken for a known one is 5 in 10^6.
         """
-        if not len(self._hashes):
-            return np.full(len(track_ids), UNKNOWN, np.int64)
         hashes = np.fromiter(map(hash, track_ids), np.int64, len(track_ids)).view(np.uint64)
-        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-        rows = np.asarray(self._places)[at].astype(np.int64) + FIRST
-        rows[self._hashes[at] != hashes] = UNKNOWN
-        return rows
+        at = self._starts[(hashes >> self._shift).astype(np.int64)]
+        left = np.flatnonzero(self._hashes[at] < hashes)
+        while len(left):  # a bucket has one or two ids, and the largest of a million ids some ten
+            at[left] += 1
+            left = left[self._hashes[at[left]] < hashes[left]]
+        return np.where(self._hashes[at] == hashes, np.asarray(self._places)[at] + np.int64(FIRST), UNKNOWN)
 
     def knows(self, track_id: str) -> bool:
         """Return whether a track has a row of its own."""
