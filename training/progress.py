@@ -1,15 +1,23 @@
-"""Progress of a long step: a bar on a terminal, elsewhere (cron, Docker, a file) a line every 30 seconds."""
+"""Progress of a long step: a bar on a terminal, elsewhere (cron, Docker, a file) a line every 30 seconds.
+
+A thread prints the lines, so a step that takes minutes does not delay them. The 30 seconds go on over many short jobs with the
+same console: a job that takes 20 seconds is named if the line of an earlier one is older than that.
+"""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Thread
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 EVERY_S = 30.0
+_SAID: "WeakKeyDictionary[Console, float]" = WeakKeyDictionary()
+"""When each console got its last line."""
 
 
 class Steps(Protocol):
@@ -39,7 +47,14 @@ def progress(
     if console is None:
         yield _Silent()
     elif not console.is_terminal:
-        yield _Lines(title, total, console, done, clock)
+        lines, ended = Lines(title, total, console, done, clock), Event()
+        thread = Thread(target=lines.print_until, args=(ended.wait,), daemon=True)
+        thread.start()
+        try:
+            yield lines
+        finally:
+            ended.set()
+            thread.join()
     else:
         columns = (
             TextColumn("{task.description}"),
@@ -72,26 +87,42 @@ class _Bar:
         self._bars.update(self._task, note=escape(text))
 
 
-class _Lines:
+class Lines:
+    """The steps of a job whose progress is printed as lines."""
+
     def __init__(self, title: str, total: int, console: Console, done: int, clock: Callable[[], float]) -> None:
         self._title, self._total, self._console, self._clock = title, total, console, clock
         self._done = self._before = done
         self._note = ""
-        self._started = self._said = clock()
+        self._started = self._advanced = clock()
+        _SAID.setdefault(console, self._started)
 
     def advance(self) -> None:
+        """Count one more step as done."""
         self._done += 1
-        now = self._clock()
-        if now - self._said < EVERY_S:
-            return
-        self._said = now
-        left_s = (now - self._started) / (self._done - self._before) * max(0, self._total - self._done)
-        parts = [f"{self._done:,} of {max(self._total, self._done):,}", f"about {in_words(left_s)} left", self._note]
-        text = f"{self._title}: {', '.join(part for part in parts if part)}"
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._advanced = self._clock()
 
     def note(self, text: str) -> None:
+        """Show this text at the end of each line from now on."""
         self._note = text
+
+    def print_until(self, ended: Callable[[float], bool]) -> None:
+        """Print a line whenever the console's last one is `EVERY_S` old, until the job has ended.
+
+        `ended` waits at most so many seconds for the end, and returns whether the job has ended.
+        """
+        while not ended(max(0.0, _SAID[self._console] + EVERY_S - self._clock())):
+            _SAID[self._console] = self._clock()
+            self._print()
+
+    def _print(self) -> None:
+        done = self._done
+        parts = [f"{done:,} of {max(self._total, done):,}"]
+        if done > self._before:
+            left_s = (self._advanced - self._started) / (done - self._before) * max(0, self._total - done)
+            parts.append(f"about {in_words(max(0.0, left_s - (self._clock() - self._advanced)))} left")
+        text = f"{self._title}: {', '.join(part for part in (*parts, self._note) if part)}"
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def in_words(seconds: float) -> str:

@@ -1,11 +1,13 @@
 """Progress without a terminal: how often a line is printed, and its text."""
 
+import threading
+from collections.abc import Callable, Mapping
 from io import StringIO
 
 import pytest
 from rich.console import Console
 
-from training.progress import EVERY_S, in_words, progress
+from training.progress import EVERY_S, Lines, in_words, progress
 
 
 class Clock:
@@ -18,9 +20,22 @@ class Clock:
         return self.now
 
 
-def lines_of(out: StringIO) -> list[str]:
-    """Return the printed lines."""
-    return out.getvalue().splitlines()
+def run(lines: Lines, clock: Clock, *, steps: int, step_s: float, at: Mapping[int, Callable[[], None]] | None = None) -> None:
+    """Run a job of so many steps. Time passes only while the printing waits. `at` has calls by the step before them."""
+    begun, made = clock.now, 0
+
+    def ended(seconds: float) -> bool:
+        nonlocal made
+        until = clock.now + seconds
+        while made < steps and begun + (made + 1) * step_s <= until:
+            made += 1
+            clock.now = begun + made * step_s
+            lines.advance()
+            (at or {}).get(made, lambda: None)()
+        clock.now = begun + steps * step_s if made == steps else until
+        return made == steps
+
+    lines.print_until(ended)
 
 
 def test_a_line_every_thirty_seconds_says_how_long_it_will_take() -> None:
@@ -28,39 +43,74 @@ def test_a_line_every_thirty_seconds_says_how_long_it_will_take() -> None:
     job.
     """
     out, clock = StringIO(), Clock()
-    with progress("train [b]one", 100, Console(file=out, width=20), clock=clock) as steps:
-        for step in range(31):
-            clock.now += 2
-            steps.advance()
-            if step == 20:
-                steps.note("ndcg@10 0.2")
+    lines = Lines("train [b]one", 100, Console(file=out, width=20), 0, clock)
+    run(lines, clock, steps=31, step_s=2, at={20: lambda: lines.note("ndcg@10 0.2")})
 
     assert EVERY_S == 30
-    assert lines_of(out) == [
+    assert out.getvalue().splitlines() == [
         "train [b]one: 15 of 100, about 3 min left",
         "train [b]one: 30 of 100, about 2 min left, ndcg@10 0.2",
     ]
 
 
+def test_a_long_step_is_no_gap_between_lines() -> None:
+    """A step takes 70 seconds. Before the first one has ended, nobody knows how long the others will take."""
+    out, clock = StringIO(), Clock()
+    run(Lines("export", 2, Console(file=out), 0, clock), clock, steps=2, step_s=70)
+
+    assert out.getvalue().splitlines() == [
+        "export: 0 of 2",
+        "export: 0 of 2",
+        "export: 1 of 2, about 50 s left",
+        "export: 1 of 2, about 20 s left",
+    ]
+
+
+def test_the_thirty_seconds_go_on_over_short_jobs() -> None:
+    """Each of four jobs takes 20 seconds, so lines are due in the second one, at its end, and in the fourth one."""
+    out, clock = StringIO(), Clock()
+    console = Console(file=out)
+    for name in "abcd":
+        run(Lines(name, 10, console, 0, clock), clock, steps=10, step_s=2)
+
+    assert out.getvalue().splitlines() == ["b: 5 of 10, about 10 s left", "d: 0 of 10"]
+
+
 def test_steps_of_an_earlier_command_do_not_count_for_the_speed() -> None:
     """A run that continues at step 50 has made one step in 30 s. The other 49 will take 24 minutes, not 30 seconds."""
     out, clock = StringIO(), Clock()
-    with progress("train", 100, Console(file=out), done=50, clock=clock) as steps:
-        clock.now += 30
-        steps.advance()
+    run(Lines("train", 100, Console(file=out), 50, clock), clock, steps=2, step_s=30)
 
-    assert lines_of(out) == ["train: 51 of 100, about 24 min left"]
+    assert out.getvalue().splitlines() == ["train: 51 of 100, about 24 min left"]
 
 
 def test_more_steps_than_were_expected_are_no_error() -> None:
     """The number of batches is an estimate."""
     out, clock = StringIO(), Clock()
-    with progress("train", 1, Console(file=out), clock=clock) as steps:
-        for _ in range(2):
-            clock.now += 30
-            steps.advance()
+    run(Lines("train", 1, Console(file=out), 0, clock), clock, steps=3, step_s=30)
 
-    assert lines_of(out) == ["train: 1 of 1, about 0 s left", "train: 2 of 2, about 0 s left"]
+    assert out.getvalue().splitlines() == ["train: 1 of 1, about 0 s left", "train: 2 of 2, about 0 s left"]
+
+
+def test_lines_are_printed_while_the_job_does_something_else_and_no_longer() -> None:
+    """By this clock every look is 30 seconds later, so lines follow one another at once. They end with the job."""
+    printed, clock, threads = threading.Event(), Clock(), threading.active_count()
+
+    class Out(StringIO):
+        def write(self, text: str) -> int:
+            printed.set()
+            return super().write(text)
+
+    def later() -> float:
+        clock.now += EVERY_S
+        return clock.now
+
+    out = Out()
+    with progress("train", 2, Console(file=out), clock=later):
+        assert printed.wait(60)
+
+    assert out.getvalue().splitlines()[0] == "train: 0 of 2"
+    assert threading.active_count() == threads
 
 
 def test_a_terminal_gets_a_bar_and_a_caller_without_console_nothing() -> None:
