@@ -111,19 +111,19 @@ def train(options: argparse.Namespace, console: Console) -> None:
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:
     """`evaluate`: print the table, write report.json and report.html."""
-    current = _go_on(options)
+    current = _go_on(options, console)
     _report(current, run.train(current, console), console, options.cases)
 
 
 def rules(options: argparse.Namespace, console: Console) -> None:
     """Execute `rules`: measure what each rule of the service does to the network's lists, and print a table."""
-    current = _go_on(options)
+    current = _go_on(options, console)
     print_effects(current.recipe.name, run.measure_rules(current, run.train(current, console), console, options.cases), console)
 
 
 def export(options: argparse.Namespace, console: Console) -> None:
     """`export`: write the artifact, with the results of `evaluate`."""
-    current = _go_on(options)
+    current = _go_on(options, console)
     newer = None if options.session_memory is None else open_log(options.session_memory)
     _publish(current, run.train(current, console), options, console, newer)
 
@@ -159,9 +159,9 @@ def _start(options: argparse.Namespace, console: Console) -> Run:
         recipe = recipe.with_seed(options.seed)
     log = open_log(options.log)
     if options.run:
-        current = prepare(log, recipe, options.run, anew=options.anew)
+        current = prepare(log, recipe, options.run, anew=options.anew, console=console)
     else:
-        current = prepare_below(RUNS, log, recipe, anew=options.anew)
+        current = prepare_below(RUNS, log, recipe, anew=options.anew, console=console)
     if ranks().first:
         console.print(f"the run is kept in {current.folder}", markup=False, soft_wrap=True)
     return current
@@ -172,9 +172,9 @@ def _prune(options: argparse.Namespace, current: Run, console: Console) -> None:
         console.print(f"deleted the older run {folder} (--keep-runs {options.keep_runs})", markup=False, soft_wrap=True)
 
 
-def _go_on(options: argparse.Namespace) -> Run:
+def _go_on(options: argparse.Namespace, console: Console) -> Run:
     _set_threads(options)
-    return resume(options.run)
+    return resume(options.run, console=console)
 
 
 def _set_threads(options: argparse.Namespace) -> None:
@@ -217,7 +217,7 @@ def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console:
     quality = next(ranker for ranker in rankers if ranker.name == current.recipe.name)
     take_downs = None if options.blocks is None else read_take_downs(options.blocks, key_of(options.key_file))
     before = in_use(options.out)
-    folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer, take_downs=take_downs)
+    folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer, take_downs=take_downs, console=console)
     instead = f" instead of {before}; `{_rollback(options.out)}` brings that back" if before else ""
     console.print(f"wrote {folder}; {options.out / CURRENT} names it now{instead}", markup=False, soft_wrap=True)
     if take_downs is not None:

@@ -31,7 +31,7 @@ from training.evaluation.rankers import BestPossible, NetworkRanker
 from training.evaluation.response import response
 from training.evaluation.rules import Effect, effects
 from training.evaluation.session_knn import session_knn
-from training.exporting.export import export
+from training.exporting.export import STEPS, export
 from training.exporting.take_downs import TakeDowns, rows_taken_down
 from training.fitting.calibration import Calibration, apply_calibration, choose_calibration
 from training.fitting.checkpoint import RunError
@@ -40,6 +40,7 @@ from training.fitting.fit import Fitted, fit
 from training.fitting.new_tracks import add_new_tracks
 from training.fitting.ranks import ranks
 from training.fitting.session_memory import SessionMemoryChoice, build_session_memory, choose_session_memory
+from training.progress import progress
 from training.reporting.examples import Example, draw_examples
 from training.reporting.verdict import BEST_POSSIBLE, POPULAR
 from training.run_folder import CALIBRATION, COPY_HEAD, REFIT, SESSION_MEMORY, Run, write_json
@@ -94,7 +95,9 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
     tried = _once(
         run.folder / CALIBRATION,
         Calibration,
-        lambda: choose_calibration(network, run.split, cases, recipe.calibration, length=length, targets=recipe.loss.targets),
+        lambda: choose_calibration(
+            network, run.split, cases, recipe.calibration, length=length, targets=recipe.loss.targets, console=console
+        ),
     )
     if tried:
         apply_calibration(network, run.split, tried[0], recipe.loss.targets)
@@ -103,7 +106,7 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
     heads = _once(
         run.folder / COPY_HEAD,
         CopyHeadChoice,
-        lambda: fit_copy_head(network, cases, recipe.copy_head, length=length, seed=recipe.seed),
+        lambda: fit_copy_head(network, cases, recipe.copy_head, length=length, seed=recipe.seed, console=console),
     )
     if heads:
         if heads[0].start is not None:
@@ -113,7 +116,7 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
     memories = _once(
         run.folder / SESSION_MEMORY,
         SessionMemoryChoice,
-        lambda: choose_session_memory(network, run.split, cases, recipe.session_memory, length=length),
+        lambda: choose_session_memory(network, run.split, cases, recipe.session_memory, length=length, console=console),
     )
     if memories:
         if memories[0].memory:
@@ -230,7 +233,14 @@ def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Mea
     length = run.recipe.history.length
     measured = evaluate(ranker, cases, length=length, counts_V=run.split.counts, console=console)
     artists = artists_of(run.log, run.split)
-    answered = response(ranker, cases, baselines.markov(run.split), None if artists is None else artists.numpy(), length=length)
+    answered = response(
+        ranker,
+        cases,
+        baselines.markov(run.split),
+        None if artists is None else artists.numpy(),
+        length=length,
+        console=console,
+    )
     return replace(measured, values={**measured.values, **answered})
 
 
@@ -262,9 +272,11 @@ def publish(
     *,
     newer: Log | None = None,
     take_downs: TakeDowns | None = None,
+    console: Console | None = None,
 ) -> Path:
     """Export the network as the current artifact under `root`, and return the artifact's folder. With a log `newer`, the
-    session memory has the sessions of that log. The artifact never proposes the tracks of `take_downs`.
+    session memory has the sessions of that log. The artifact never proposes the tracks of `take_downs`. Progress is shown on
+    `console`.
     """
     run = complete(run, fitted.network, newer)
     popular = baselines.popular(run.split, parts=(TRAIN, VALID), half_life_days=7)
@@ -272,18 +284,20 @@ def publish(
         run.split, TEST, cap=1024
     )  # `exporting.search.select_retrieval` measures on one half, cuts blocks by the other
     catalogue = catalogue_of(run.log, run.split)
-    return export(
-        fitted.network,
-        recipe=run.recipe,
-        vocabulary=run.split.vocabulary,
-        popular=[int(row) for row in np.argsort(-popular.values_V, kind="stable") if row > 1],
-        samples=[history_of(cases, index, fitted.network) for index in range(len(cases))],
-        root=root,
-        origin=dict(run.log.about),
-        quality=quality,
-        catalogue=catalogue,
-        dropped=rows_taken_down(take_downs, run.split.vocabulary, catalogue) if take_downs else (),
-    )
+    with progress("export: steps", STEPS, console, transient=True) as steps:
+        return export(
+            fitted.network,
+            recipe=run.recipe,
+            vocabulary=run.split.vocabulary,
+            popular=[int(row) for row in np.argsort(-popular.values_V, kind="stable") if row > 1],
+            samples=[history_of(cases, index, fitted.network) for index in range(len(cases))],
+            root=root,
+            origin=dict(run.log.about),
+            quality=quality,
+            catalogue=catalogue,
+            dropped=rows_taken_down(take_downs, run.split.vocabulary, catalogue) if take_downs else (),
+            done=steps.advance,
+        )
 
 
 def history_of(cases: Cases, index: int, network: Network) -> RowHistory:

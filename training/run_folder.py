@@ -23,6 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from model.versions import switch
 from training.data.log import Log, open_log
 from training.data.sequences import build
@@ -63,26 +65,26 @@ class Identity:
         return hashlib.sha256(json.dumps([self.recipe, self.content], sort_keys=True).encode()).hexdigest()[:6]
 
 
-def prepare(log: Log, recipe: Recipe, folder: Path, *, anew: bool = False) -> Run:
+def prepare(log: Log, recipe: Recipe, folder: Path, *, anew: bool = False, console: Console | None = None) -> Run:
     """Claim the folder for the run and split the log. With `anew`, a run that is in the folder is deleted first.
 
     RunError if the folder holds another run, or files of a run without its `run.json`. With several processes, rank 0 claims.
     """
     first = ranks().first
-    return _prepare(_identity(log, recipe) if first else None, log, recipe, folder, anew=anew)
+    return _prepare(_identity(log, recipe) if first else None, log, recipe, folder, anew=anew, console=console)
 
 
-def prepare_below(runs: Path, log: Log, recipe: Recipe, *, anew: bool = False) -> Run:
+def prepare_below(runs: Path, log: Log, recipe: Recipe, *, anew: bool = False, console: Console | None = None) -> Run:
     """Prepare a run in its own folder below `runs`: the one with the same recipe and content, or a new one."""
     identity = _identity(log, recipe) if ranks().first else None
     folder = ranks().said_by_first(_own_folder(runs, identity) if identity else Path())
-    run = _prepare(identity, log, recipe, folder, anew=anew)
+    run = _prepare(identity, log, recipe, folder, anew=anew, console=console)
     if identity:
         switch(folder.parent, folder.name)
     return run
 
 
-def resume(folder: Path) -> Run:
+def resume(folder: Path, *, console: Console | None = None) -> Run:
     """Open the run in a folder, or the newest used run below it.
 
     RunError if there is none, or if the log's content has changed.
@@ -96,7 +98,7 @@ def resume(folder: Path) -> Run:
         recipe = recipe_of(found.recipe, str(folder / RUN))
     except RecipeError as error:
         raise RunError(f"found a recipe of another version. {error}. {_way_out(folder, found.log)}") from error
-    return prepare(open_log(Path(found.log)), recipe, folder)
+    return prepare(open_log(Path(found.log)), recipe, folder, console=console)
 
 
 def prune(runs: Path, run: Run, keep: int) -> list[Path]:
@@ -120,11 +122,14 @@ def write_json(path: Path, value: object) -> None:
         draft.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 
-def _prepare(identity: Identity | None, log: Log, recipe: Recipe, folder: Path, *, anew: bool) -> Run:
+def _prepare(
+    identity: Identity | None, log: Log, recipe: Recipe, folder: Path, *, anew: bool, console: Console | None = None
+) -> Run:
     refusal = ranks().said_by_first(_claim(folder, identity, anew=anew) if identity else None)
     if refusal:
         raise RunError(refusal)
-    return Run(recipe=recipe, log=log, split=split(build(log, recipe.history), recipe.split), folder=folder)
+    shown = console if ranks().first else None
+    return Run(recipe=recipe, log=log, split=split(build(log, recipe.history, console=shown), recipe.split), folder=folder)
 
 
 def _claim(folder: Path, asked: Identity, *, anew: bool) -> str | None:

@@ -119,9 +119,12 @@ def _helps() -> Iterator[str]:
     from tests.load.overload import parser as overload
     from tests.load.peers.__main__ import parser as peers
     from tests.load.retrieval import parser as retrieval
+    from tests.load.stages import parser as stages
     from tests.load.training import parser as training
 
-    yield from (made().format_help() for made in (load, catalogues, keys, overload, peers, retrieval, screenshots, training))
+    yield from (
+        made().format_help() for made in (load, catalogues, keys, overload, peers, retrieval, screenshots, stages, training)
+    )
     for name in re.findall(r"^    (\w+) ", training_parser().format_help(), re.MULTILINE):
         shown = io.StringIO()
         with redirect_stdout(shown), pytest.raises(SystemExit):

@@ -32,7 +32,7 @@ from training.data.split import with_valid
 from training.fitting.calibration import rate_prior
 from training.fitting.checkpoint import CHECKPOINT, RunError
 from training.fitting.fit import Fitted, fit
-from training.recipe import CalibrationRule, read_recipe
+from training.recipe import CalibrationRule, CopyHeadRule, read_recipe
 from training.run_folder import CALIBRATION, REPORT, RUN, SESSION_MEMORY, prepare, resume
 
 RECIPE = """
@@ -444,6 +444,21 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
     (current.folder / CALIBRATION).write_text('[{"share": 1}]')
     with pytest.raises(RunError, match=r"calibration\.json is of another version"):
         run.train(current, console)
+
+
+def test_every_long_stage_shows_its_progress(place: Place, tmp_path: Path) -> None:
+    """On a terminal a stage begins with an empty bar, so each leaves its title. Elsewhere the same stages print lines."""
+    out = StringIO()
+    console = Console(file=out, force_terminal=True, width=200)
+    recipe = replace(read_recipe(place.recipe), copy_head=CopyHeadRule(length=20))
+    current = prepare(open_log(place.log), recipe, tmp_path / "run", console=console)
+    fitted = run.train(current, console)
+    measured, _ = run.measure(current, fitted, console)
+    run.publish(current, fitted, measured[1].as_dict(), tmp_path / "artifacts", console=console)
+    stages = ["read the log", "train small", "calibrate", "read cases for the copy head", "try the session memory", "export"]
+    stages += [f"evaluate {one.name}{what}" for one in measured for what in (": batches", ", one history", " after a skip")]
+
+    assert [stage for stage in stages if stage not in out.getvalue()] == []
 
 
 def test_newer_sessions_are_remembered_without_training(place: Place, renewed: Renewed) -> None:

@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from rich.console import Console
 
 from model.events import Entry, Event, EventType, History, HistoryRule, Outcome, Revision, fold
 from training.data.columns import Column
 from training.data.log import TYPES, Log
+from training.progress import progress
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
@@ -119,16 +121,21 @@ def ranges(first: Int64s, counts: Int64s) -> Int64s:
     return numbers
 
 
-def build(log: Log, rule: HistoryRule) -> Sequences:
-    """Fold a log's events into sequences, by the recipe's history rule. Reads the log in slices, listener by listener."""
+def build(log: Log, rule: HistoryRule, *, console: Console | None = None) -> Sequences:
+    """Fold a log's events into sequences, by the recipe's history rule. Reads the log in slices, listener by listener.
+
+    Progress is shown on `console`.
+    """
     draft = _Draft()
-    for user_id, events, flags in _listeners(log.events()):
-        history = fold(events, rule)
-        if rule.scope == "session":
-            for session in _by_session(history):
-                draft.add(user_id, session, flags)
-        else:
-            draft.add(user_id, history, flags)
+    with progress("read the log: listeners", log.about["users"], console, transient=True) as steps:
+        for user_id, events, flags in _listeners(log.events()):
+            history = fold(events, rule)
+            if rule.scope == "session":
+                for session in _by_session(history):
+                    draft.add(user_id, session, flags)
+            else:
+                draft.add(user_id, history, flags)
+            steps.advance()
     return draft.finish()
 
 

@@ -8,7 +8,7 @@ target's rank and score, and the best tracks. `summarise` computes the metrics f
 Shapes: B batch, C cases, V rows of the vocabulary, R rows of some blocks, L places of a list.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isnan, nan
 from typing import Any, NamedTuple, Protocol
@@ -103,7 +103,7 @@ def evaluate(
     `counts_V` is the play count of each row. With it, hits are also reported by popularity.
     """
     measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, console=console), counts_V)
-    scores = frozen_scores(ranker, cases, length=length)
+    scores = frozen_scores(ranker, cases, length=length, console=console)
     scored = ~np.isnan(scores)
     frozen, _ = metrics.auc_within_users(scores[scored], cases.wanted[scored], cases.user[scored])
     return measured if isnan(frozen) else replace(measured, values={**measured.values, "auc_frozen": frozen})
@@ -111,13 +111,10 @@ def evaluate(
 
 def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Answers:
     """Return a ranker's answer to each case over the full catalogue. ValueError if it scores a track with NaN."""
-    size = at_a_time(cases)
-    starts = range(0, len(cases), size)
-    answers = []
-    with progress(f"evaluate {ranker.name}", len(starts), console, transient=True) as steps:
-        for start in starts:
-            answers.append(_answer_batch(ranker, cases.take(slice(start, start + size)), length))
-            steps.advance()
+    answers = [
+        _answer_batch(ranker, some, length)
+        for some in batches(cases, at_a_time(cases), f"evaluate {ranker.name}: batches", console)
+    ]
     if not answers:
         nothing = np.zeros((0, LIST))
         nobody = np.zeros(0, np.int64)
@@ -125,8 +122,9 @@ def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None
     return Answers(*(np.concatenate(column) for column in zip(*answers, strict=True)))
 
 
-def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
+def frozen_scores(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Floats:
     """Return the score of each target [C], with all targets of a listener scored after one history. NaN if a target is unknown.
+    Progress is shown on `console`.
 
     This history is the one before the listener's first case. With each case's own history, scores can separate kept from
     refused targets by the mood alone: after a skip all scores are low, and the next skip is likely. An AUC of frozen scores
@@ -134,12 +132,14 @@ def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
     """
     firsts, owner = np.unique(cases.user, return_index=True)[1], np.unique(cases.user, return_inverse=True)[1]
     scores_C = np.full(len(cases), np.nan, np.float32)
-    size = at_a_time(cases)
-    for start in range(0, len(firsts), size):
-        batch = cases.take(firsts[start : start + size])
+    start = 0
+    for batch in batches(
+        cases.take(firsts), at_a_time(cases), f"evaluate {ranker.name}, one history a listener: batches", console
+    ):
         scores_BV = _scores(ranker, batch, batch.encode(length))
-        mine = np.flatnonzero((owner >= start) & (owner < start + size) & (cases.target != UNKNOWN))
+        mine = np.flatnonzero((owner >= start) & (owner < start + len(batch)) & (cases.target != UNKNOWN))
         scores_C[mine] = scores_BV[owner[mine] - start, cases.target[mine]]
+        start += len(batch)
     return scores_C
 
 
@@ -233,6 +233,15 @@ def at_a_time(cases: Cases) -> int:
     cases.
     """
     return max(_AT_LEAST, min(1024, SCORES // cases.size))
+
+
+def batches(cases: Cases, size: int, title: str, console: Console | None) -> Iterator[Cases]:
+    """Yield the cases in batches of `size`. Progress is shown on `console` under a `title`."""
+    starts = range(0, len(cases), size)
+    with progress(title, len(starts), console, transient=True) as steps:
+        for start in starts:
+            yield cases.take(slice(start, start + size))
+            steps.advance()
 
 
 def masked(scores_BV: Floats, cases: Cases) -> Floats:

@@ -15,22 +15,30 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from rich.console import Console
 
 from model.events import Outcome
 from model.vocabulary import UNKNOWN
 from training.data.sequences import Int32s, Int64s
 from training.evaluation.baselines import Markov
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import LIST, Ranker, at_a_time, top_lists
+from training.evaluation.evaluate import LIST, Ranker, at_a_time, batches, top_lists
 
 CASES = 1_000
 """Largest number of cases, taken evenly from first to last. Each is ranked twice."""
 
 
 def response(
-    ranker: Ranker, cases: Cases, followers: Markov, artists_V: Int64s | None = None, *, length: int
+    ranker: Ranker,
+    cases: Cases,
+    followers: Markov,
+    artists_V: Int64s | None = None,
+    *,
+    length: int,
+    console: Console | None = None,
 ) -> Mapping[str, float]:
-    """Return a ranker's response to a skip of the last track, as the mean over at most `CASES` cases.
+    """Return a ranker's response to a skip of the last track, as the mean over at most `CASES` cases. Progress is shown on
+    `console`.
 
     - `response@20`: the share of the track's followers (at most `LIST`) in the top `LIST` after a kept track, less this share
       after a skipped one;
@@ -44,9 +52,8 @@ def response(
     by_followers: list[float] = []
     by_artist: list[float] = []
     changed: list[float] = []
-    size = at_a_time(cases)
-    for few in (asked[start : start + size] for start in range(0, len(asked), size)):
-        batch = cases.take(few)
+    title = f"evaluate {ranker.name} after a skip: batches"
+    for batch in batches(cases.take(asked), at_a_time(cases), title, console):
         kept, skipped = (_lists_after(ranker, batch, outcome, length) for outcome in (Outcome.PLAYED, Outcome.SKIPPED))
         for row, with_it, without_it in zip(_last_rows(batch).tolist(), kept, skipped, strict=True):
             by_followers.append(_fall(neighbours(followers, row), with_it, without_it))

@@ -8,7 +8,7 @@ Shapes: B batch, T time, K count, V rows.
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -35,6 +35,8 @@ from training.exporting.graphs import export_encoder, write_graph, write_weights
 from training.exporting.search.select_retrieval import select_retrieval
 from training.recipe import Recipe
 
+STEPS = 4
+"""Steps of an export: write graphs and weights, compare them with torch, choose a search, check the artifact."""
 _GOLDEN_COUNT = 20
 _PARITY_COUNT = 2_000  # number of best rows that are compared: all of a small catalogue
 
@@ -55,12 +57,14 @@ def export(
     quality: Mapping[str, Any],
     catalogue: Catalogue | None = None,
     dropped: Sequence[int] = (),
+    done: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write an artifact under `root` and point `root/current` at it. Returns its folder.
 
-    `popular` are rows, best first; `samples` are real histories, from which golden cases are made. `dropped` are rows that the
-    service never proposes. The graphs still score them, so that golden cases have the network's own answers. Raises ExportError
-    if ONNX Runtime and torch disagree or a score is NaN, and ArtifactError if a weight is not finite.
+    `done` is called after each of `STEPS` steps. `popular` are rows, best first; `samples` are real histories, from which
+    golden cases are made. `dropped` are rows that the service never proposes. The graphs still score them, so that golden cases
+    have the network's own answers. Raises ExportError if ONNX Runtime and torch disagree or a score is NaN, and ArtifactError
+    if a weight is not finite.
     """
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
@@ -70,10 +74,12 @@ def export(
         records = write_weights(draft, encoder.weights)
         for name, tail in ((artifact.MODEL, scoring_graphs.top(network)), (artifact.RANK, scoring_graphs.rank(network))):
             write_graph(draft / name, encoder.graph, tail, encoder.weights, records)
+        done()
         length = recipe.history.length
         # shares the item matrix with the graphs' weights, so memory holds it once
         ranker = NetworkRanker(recipe.name, network.eval(), torch.from_numpy(encoder.weights["items"]))
         check_parity(ranker, draft, length=length)
+        done()
         golden = [asdict(golden_of(ranker, history, length)) for history in _varied(samples)]
         versions.write_json(draft / artifact.TRACKS, vocabulary.tracks)
         versions.write_json(draft / artifact.POPULAR, _first_kept(popular, dropped, artifact.FALLBACK_LENGTH))
@@ -89,6 +95,7 @@ def export(
             weight=weight_of(network),
             open_graph=partial(open_graph, packed=False),
         )
+        done()
         versions.write_json(draft / artifact.GOLDEN, list(chosen.golden))
         if catalogue is not None:
             versions.write_json(draft / artifact.CATALOGUE, asdict(catalogue))
@@ -109,7 +116,9 @@ def export(
             weights=chosen.records or records,
             files={},
         )
-        return versions.save(root, draft, manifest, check=lambda saved: Graphs(saved, threads=1))
+        saved = versions.save(root, draft, manifest, check=lambda saved: Graphs(saved, threads=1))
+        done()
+        return saved
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from model.nets.network import Heads, Network
@@ -31,7 +32,7 @@ from training.data.split import Split
 from training.evaluation import metrics
 from training.evaluation.baselines import item_rate
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import at_a_time, masked
+from training.evaluation.evaluate import at_a_time, batches, masked
 from training.evaluation.metrics import Floats
 from training.recipe import CalibrationRule, Targets
 
@@ -48,10 +49,17 @@ class Calibration:
 
 
 def choose_calibration(
-    network: Network, split: Split, cases: Cases, rule: CalibrationRule, *, length: int, targets: Targets = "wanted"
+    network: Network,
+    split: Split,
+    cases: Cases,
+    rule: CalibrationRule,
+    *,
+    length: int,
+    targets: Targets = "wanted",
+    console: Console | None = None,
 ) -> list[Calibration]:
     """Try all pairs of the rule on `cases`. Returns all of them with their scores, the chosen one first. The network does not
-    change.
+    change. Progress is shown on `console`.
 
     The network must not be calibrated yet. `targets` is the recipe's `loss.targets`, with which the main head was trained.
     Returns an empty list if the rule has no pairs to choose from or if there are no cases.
@@ -60,7 +68,7 @@ def choose_calibration(
     if len(pairs) == 1 or not len(cases):
         return []
     priors = {theta: torch.from_numpy(rate_prior(split, theta, targets)) for theta in {theta for theta, _ in pairs}}
-    tried = _tried(network, cases, pairs, priors, length)
+    tried = _tried(network, cases, pairs, priors, length=length, console=console)
     chosen = fewest_refused(tried, rule.hit_loss)
     return [chosen, *(one for one in tried if one is not chosen)]
 
@@ -96,15 +104,19 @@ def fewest_refused(tried: Sequence[Calibration], hit_loss: float) -> Calibration
 
 
 def _tried(
-    network: Network, cases: Cases, pairs: Sequence[tuple[float, float]], priors: Mapping[float, Tensor], length: int
+    network: Network,
+    cases: Cases,
+    pairs: Sequence[tuple[float, float]],
+    priors: Mapping[float, Tensor],
+    *,
+    length: int,
+    console: Console | None,
 ) -> list[Calibration]:
     ranks: list[list[Int64s]] = [[] for _ in pairs]
     own: list[list[Floats]] = [[] for _ in pairs]
     with torch.no_grad():
         items = network.items()
-    size = at_a_time(cases)
-    for start in range(0, len(cases), size):
-        some = cases.take(slice(start, start + size))
+    for some in batches(cases, at_a_time(cases), "calibrate: batches", console):
         main_BV, wanted_BV = _head_scores(network, items, some, length)
         sum_BV = torch.empty_like(main_BV)  # for all pairs, because new memory costs more than the sum
         for place, (theta, weight) in enumerate(pairs):

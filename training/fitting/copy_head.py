@@ -27,6 +27,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -36,9 +37,10 @@ from model.vocabulary import FIRST, PADDING, UNKNOWN
 from training.data.sequences import Int64s
 from training.evaluation import metrics
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import LIST, at_a_time
+from training.evaluation.evaluate import LIST, at_a_time, batches
 from training.evaluation.metrics import MISS
 from training.evaluation.own_history import targets_with_own
+from training.progress import progress
 from training.recipe import CopyHeadRule
 
 Start = Literal["copying", "network"]
@@ -94,26 +96,30 @@ class _Batch(NamedTuple):
     best_BN: Tensor
 
 
-def fit_copy_head(network: Network, cases: Cases, rule: CopyHeadRule, *, length: int, seed: int = 1) -> list[CopyHeadChoice]:
+def fit_copy_head(
+    network: Network, cases: Cases, rule: CopyHeadRule, *, length: int, seed: int = 1, console: Console | None = None
+) -> list[CopyHeadChoice]:
     """Train a copy head on `cases`, and attach it to the network if it ranks better than the network alone.
 
-    Returns everything that was tried, the chosen way first. Does nothing and returns an empty list if the rule has no length,
-    if the network proposes no repeats, or if fewer than `AT_LEAST` cases have a target that can be proposed.
+    Progress is shown on `console`. Returns everything that was tried, the chosen way first. Does nothing and returns an empty
+    list if the rule has no length, if the network proposes no repeats, or if fewer than `AT_LEAST` cases have a target that can
+    be proposed.
     """
     if not (rule.length and network.repeats):
         return []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        given = _given(network.eval(), CopyHead(network.rows, rule.length), _asked(cases, rule.cases, seed), length)
+        given = _given(network.eval(), CopyHead(network.rows, rule.length), _asked(cases, rule.cases, seed), length, console)
         if len(given) < AT_LEAST:
             return []
-        tried = _tried(given, rule, network.rows)
+        tried = _tried(given, rule, network.rows, console)
         least = (1 - HIT_LOSS) * max(one.scores["hr@20"] for one in tried)
         best = max((one for one in tried if one.scores["hr@20"] >= least), key=lambda one: one.scores["ndcg@10"])
         others = [one for one in tried if one is not best]
         if best.start is None:
             return [best, *others]
-        head = _learned(given, given, rule.steps, best.start, CopyHead(network.rows, rule.length))
+        with progress("learn the copy head from all cases", 1, console, transient=True):
+            head = _learned(given, given, rule.steps, best.start, CopyHead(network.rows, rule.length))
     head.shift.fill_(best.shift)
     network.copy_head = head.eval()
     weights = {name: value.flatten().tolist() for name, value in head.state_dict().items()}
@@ -135,14 +141,13 @@ def _asked(cases: Cases, count: int, seed: int) -> Cases:
     return cases.take(wanted)
 
 
-def _given(network: Network, head: CopyHead, cases: Cases, length: int) -> list[_Case]:
+def _given(network: Network, head: CopyHead, cases: Cases, length: int, console: Console | None) -> list[_Case]:
     """Compute the features and scores of all cases whose target can be proposed: an own track, or a track with a row."""
     found: list[_Case] = []
     with torch.no_grad():
         items_VQ = network.item_matrix()
         size = min(_AT_A_TIME, at_a_time(cases))
-        for start in range(0, len(cases), size):
-            some = cases.take(slice(start, start + size))
+        for some in batches(cases, size, "read cases for the copy head: batches", console):
             read = [torch.from_numpy(array) for array in some.encode(length)]
             scores_BV = network.all_scores(network.query(*read), items_VQ)
             scores_BV[:, :FIRST] = NOTHING
@@ -190,16 +195,18 @@ def _place(temperature: Tensor) -> int:
     return int(np.argmin(np.abs(np.array(TEMPERATURES) - temperature.item())))
 
 
-def _tried(given: Sequence[_Case], rule: CopyHeadRule, rows: int) -> list[CopyHeadChoice]:
+def _tried(given: Sequence[_Case], rule: CopyHeadRule, rows: int, console: Console | None) -> list[CopyHeadChoice]:
     """Measure the network alone, and each start and shift by heads that have not seen the case. The network comes first."""
     tried = [CopyHeadChoice(start=None, shift=0.0, scores=_scores(np.array([case.alone for case in given])), weights={})]
     halves = given[::2], given[1::2]
-    for start in STARTS:
-        heads = [_learned(given, half, max(1, rule.steps // 2), start, CopyHead(rows, rule.length)) for half in halves]
-        for shift in rule.shifts:
-            asked = zip(heads, reversed(halves), strict=True)
-            rank = np.concatenate([_ranks(head, others, shift) for head, others in asked])
-            tried.append(CopyHeadChoice(start=start, shift=shift, scores=_scores(rank), weights={}))
+    with progress("try copy heads: shifts of the gate", len(STARTS) * len(rule.shifts), console, transient=True) as done:
+        for start in STARTS:
+            heads = [_learned(given, half, max(1, rule.steps // 2), start, CopyHead(rows, rule.length)) for half in halves]
+            for shift in rule.shifts:
+                asked = zip(heads, reversed(halves), strict=True)
+                rank = np.concatenate([_ranks(head, others, shift) for head, others in asked])
+                tried.append(CopyHeadChoice(start=start, shift=shift, scores=_scores(rank), weights={}))
+                done.advance()
     return tried
 
 

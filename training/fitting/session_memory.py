@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 
 from model.nets.network import Network
 from model.nets.session_memory import SessionMemory, Tables
@@ -26,7 +27,7 @@ from training.errors import TrainingError
 from training.evaluation import metrics
 from training.evaluation.baselines import DAY_MS
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import at_a_time, masked
+from training.evaluation.evaluate import at_a_time, batches, masked
 from training.evaluation.own_history import targets_with_own
 from training.evaluation.rankers import PLAYS_AT_ONCE
 from training.evaluation.session_knn import by_session
@@ -73,10 +74,10 @@ def tables(row: npt.NDArray[np.integer], number: Int64s, ended_ms: Int64s, size:
 
 
 def choose_session_memory(
-    network: Network, split: Split, cases: Cases, rule: SessionMemoryRule, *, length: int
+    network: Network, split: Split, cases: Cases, rule: SessionMemoryRule, *, length: int, console: Console | None = None
 ) -> list[SessionMemoryChoice]:
     """Try all weights of the rule on `cases`. Returns all of them with their scores, the one with the best NDCG@10 first. The
-    network does not change.
+    network does not change. Progress is shown on `console`.
 
     The memory is built from the training part and half of the validation sessions. Only `cases` of the other half are used.
     Returns an empty list if the rule has no weights, no case is left, or there is nothing to remember.
@@ -87,7 +88,7 @@ def choose_session_memory(
     asked = cases.take(np.flatnonzero(half.part[cases.entry] == VALID))
     if not (rule.weights and len(asked) and is_wanted(split.sequences.outcome[split.known()]).any()):
         return []
-    ranks = _ranks(network, build_session_memory(half, rule, weight=1.0), asked, rule.weights, length)
+    ranks = _ranks(network, build_session_memory(half, rule, weight=1.0), asked, rule.weights, length=length, console=console)
     tried = [
         SessionMemoryChoice(memory=weight, scores={"hr@20": metrics.hit_rate(rank, 20), "ndcg@10": metrics.ndcg(rank, 10)})
         for weight, rank in zip(rule.weights, ranks, strict=True)
@@ -107,15 +108,16 @@ def with_half_of_valid(split: Split) -> Split:
     return replace(split, part=part)
 
 
-def _ranks(network: Network, memory: SessionMemory, cases: Cases, weights: Sequence[float], length: int) -> list[Int64s]:
+def _ranks(
+    network: Network, memory: SessionMemory, cases: Cases, weights: Sequence[float], *, length: int, console: Console | None
+) -> list[Int64s]:
     """Return for each weight the ranks of the wanted targets, from one pass over the cases. `memory` must have weight 1."""
     ranks: list[list[Int64s]] = [[] for _ in weights]
     items_VQ = network.eval().item_matrix().detach()
     size = at_a_time(cases)
     if network.copy_head is not None:
         size = min(size, max(1, PLAYS_AT_ONCE // network.copy_head.length))
-    for start in range(0, len(cases), size):
-        some = cases.take(slice(start, start + size))
+    for some in batches(cases, size, "try the session memory: batches", console):
         read = [torch.from_numpy(array) for array in some.encode(length)]
         with torch.no_grad():
             scores_BV = network.all_scores(network.query(*read), items_VQ)
