@@ -47,6 +47,7 @@ from model.catalogue_index import CatalogueIndex
 from model.encoding import GAP_CODES, RowHistory
 from model.events import HistoryRule, Outcome
 from model.long_history import LongHistories
+from model.pauses import Pause, in_steps, no_pause
 from model.vocabulary import FIRST, Vocabulary
 
 __all__ = ["ArtifactError", "FileRecord", "WeightRecord"]  # defined in another module, but part of an artifact
@@ -167,11 +168,12 @@ class Artifact:
     """The state of `weights.bin` before it was verified, to detect later changes."""
 
 
-def load(folder: Path) -> Artifact:
+def load(folder: Path, pause: Pause = no_pause) -> Artifact:
     """Read and verify the artifact in `folder`, which may be a link such as `artifacts/current`.
 
     Raises only ArtifactError: if the artifact is missing, damaged or has another schema, if a weight is not a finite number, or
-    if its parts do not fit together. It does not open the graphs, see `model.graphs`.
+    if its parts do not fit together. It does not open the graphs, see `model.graphs`. `pause` is called between short steps, so
+    that a service can load one in a thread of its own.
     """
     with system_errors_named(folder):
         resolved = folder.resolve()
@@ -183,8 +185,8 @@ def load(folder: Path) -> Artifact:
         for name, record in manifest.files.items():
             verify_file(resolved / name, record)
         verify_weights(resolved / WEIGHTS, manifest.weights)
-        vocabulary = _read_vocabulary(resolved, manifest)
-        catalogue = _read_catalogue(resolved, manifest)
+        vocabulary = _read_vocabulary(resolved, manifest, pause)
+        catalogue = _read_catalogue(resolved, manifest, pause)
         return Artifact(
             folder=resolved,
             manifest=manifest,
@@ -193,7 +195,7 @@ def load(folder: Path) -> Artifact:
             dropped=_read_dropped(resolved, manifest, len(vocabulary)),
             golden=_read_golden(resolved, len(vocabulary), manifest.history.length),
             catalogue=catalogue,
-            catalogue_index=CatalogueIndex.of(catalogue),
+            catalogue_index=CatalogueIndex.of(catalogue, pause),
             weights=weights,
         )
 
@@ -223,21 +225,24 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _read_vocabulary(folder: Path, manifest: Manifest) -> Vocabulary:
-    tracks = json_slices.read_list(folder / TRACKS, TrackId)
-    if tracks is None:  # written otherwise, or damaged: then this says what is wrong
-        tracks = read_json(folder / TRACKS, list[TrackId])
-    if len(tracks) != manifest.tracks:
-        raise ArtifactError(f"{folder}: found {len(tracks)} tracks in {TRACKS}, the manifest wants {manifest.tracks}")
+def _read_vocabulary(folder: Path, manifest: Manifest, pause: Pause) -> Vocabulary:
+    path = folder / TRACKS
+    try:
+        try:
+            vocabulary = Vocabulary(json_slices.read_list(path, TrackId), pause)
+        except json_slices.OtherFormError:  # written otherwise, or damaged: then this says what is wrong
+            vocabulary = Vocabulary(read_json(path, list[TrackId]), pause)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}") from error
     rows = manifest.tracks + FIRST
+    if len(vocabulary) != rows:
+        found = len(vocabulary) - FIRST
+        raise ArtifactError(f"{folder}: found {found} tracks in {TRACKS}, the manifest wants {manifest.tracks}")
     items = manifest.weights.get("items")
     if items is None or len(items.shape) != 2 or items.shape[0] != rows or items.dtype != "float32":
-        found = "none" if items is None else f"{items.dtype} of shape {items.shape}"
-        raise ArtifactError(f"{folder}: found as item matrix {found}, the vocabulary wants float32 with {rows} rows")
-    try:
-        return Vocabulary(tracks)
-    except ValueError as error:
-        raise ArtifactError(f"{folder / TRACKS}: {error}") from error
+        described = "none" if items is None else f"{items.dtype} of shape {items.shape}"
+        raise ArtifactError(f"{folder}: found as item matrix {described}, the vocabulary wants float32 with {rows} rows")
+    return vocabulary
 
 
 def _read_popular(folder: Path, rows: int) -> list[int]:
@@ -278,11 +283,14 @@ def _read_golden(folder: Path, rows: int, length: int) -> list[Golden]:
     return golden
 
 
-def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
+def _read_catalogue(folder: Path, manifest: Manifest, pause: Pause) -> Catalogue | None:
     if CATALOGUE not in manifest.files:
         return None
-    found = json_slices.read_columns(folder / CATALOGUE, _COLUMNS)
-    if found is None or not found.keys() >= _NEEDED:  # written otherwise, or damaged: then this says what is wrong
+    try:
+        found = json_slices.read_columns(folder / CATALOGUE, _COLUMNS, pause)
+    except json_slices.OtherFormError:
+        found = {}
+    if not found.keys() >= _NEEDED:  # written otherwise, or damaged: then this says what is wrong
         file = read_json(folder / CATALOGUE, _CatalogueFile)
         found = {name: getattr(file, name) for name in _COLUMNS}
     sizes = {len(column) for name, column in found.items() if column or name in _NEEDED}
@@ -291,16 +299,16 @@ def _read_catalogue(folder: Path, manifest: Manifest) -> Catalogue | None:
         raise ArtifactError(f"{folder}: {CATALOGUE} describes {described} tracks, the vocabulary has {manifest.tracks}")
     return Catalogue(
         titles=found["titles"],
-        artists=_shared(found["artists"]),
+        artists=_shared(found["artists"], pause),
         durations_ms=found["durations_ms"],
-        albums=_shared(found.get("albums", ())),
-        groups=_shared(found.get("groups", ())),
+        albums=_shared(found.get("albums", ()), pause),
+        groups=_shared(found.get("groups", ()), pause),
     )
 
 
-def _shared(names: Sequence[str | None]) -> Sequence[str | None]:
+def _shared(names: Sequence[str | None], pause: Pause) -> Sequence[str | None]:
     """Return the same names, in which equal names are one object. This saves memory, because a million tracks have far fewer
     artists.
     """
     known: dict[str | None, str | None] = {}
-    return [known.setdefault(name, name) for name in names]
+    return [known.setdefault(name, name) for name in in_steps(names, pause)]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.catalogue import Catalogue
+from model.pauses import Pause, in_steps, no_pause
 from model.vocabulary import FIRST
 
 NO_NAME = -1
@@ -21,10 +22,14 @@ Int32s = npt.NDArray[np.int32]
 class NameIndex:
     """Maps each name to its rows, and each row to the number of its name."""
 
-    def __init__(self, names: Sequence[str | None]) -> None:
-        """`names` has the name of each row from `FIRST` on; None if the row has no name."""
+    def __init__(self, names: Sequence[str | None], pause: Pause = no_pause) -> None:
+        """`names` has the name of each row from `FIRST` on; None if the row has no name. `pause` is called between
+        short steps.
+        """
         numbers: dict[str | None, int] = {None: NO_NAME}
-        found = np.fromiter((numbers.setdefault(name, len(numbers) - 1) for name in names), np.int32, len(names))
+        found = np.fromiter(
+            (numbers.setdefault(name, len(numbers) - 1) for name in in_steps(names, pause)), np.int32, len(names)
+        )
         order = np.argsort(found, kind="stable").astype(np.int32)
         del numbers[None]
         self._names = numbers
@@ -73,8 +78,8 @@ class CatalogueIndex:
     recordings: NameIndex
 
     @classmethod
-    def of(cls, catalogue: Catalogue | None) -> "CatalogueIndex":
+    def of(cls, catalogue: Catalogue | None, pause: Pause = no_pause) -> "CatalogueIndex":
         """Index a catalogue. Without a catalogue no row has a name."""
         if catalogue is None:
             return cls(NameIndex(()), NameIndex(()), NameIndex(()))
-        return cls(NameIndex(catalogue.artists), NameIndex(catalogue.albums), NameIndex(catalogue.groups))
+        return cls(*(NameIndex(names, pause) for names in (catalogue.artists, catalogue.albums, catalogue.groups)))

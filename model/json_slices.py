@@ -14,15 +14,21 @@ Such a file is ordinary JSON. A line break inside a string is written as `\n`, s
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-SLICE = 10_000
+from model.pauses import STEP, Pause, no_pause
+
+SLICE = STEP
 _OPENS = re.compile(rb'(?:\{|\],)"(\w+)":\[')
+
+
+class OtherFormError(Exception):
+    """A file has another form than `dumps` writes. The ordinary reader of JSON may still read it, or says what is wrong."""
 
 
 def dumps(value: object) -> str:
@@ -37,43 +43,47 @@ def dumps(value: object) -> str:
     return _compact(value)
 
 
-def read_list(path: Path, kind: Any) -> list[Any] | None:
-    """Return the list in a file. Its items must be of the type `kind`. None if `dumps` did not write the file, or if an item is
-    of another type.
+def read_list(path: Path, kind: Any) -> Iterator[Any]:
+    """Return the items of the list in a file. They are parsed a slice at a time, as they are asked for.
+
+    Raises OtherFormError, perhaps after some items, if `dumps` did not write the file or if an item is not of the type `kind`.
     """
     lines = path.read_bytes().split(b"\n")
     if (lines[0], lines[-1]) != (b"[", b"]"):
-        return None
-    return _items(kind, lines[1:-1])
+        raise OtherFormError(path)
+    for some in _slices(path, kind, lines[1:-1]):
+        yield from some
 
 
-def read_columns(path: Path, kinds: Mapping[str, Any]) -> dict[str, list[Any]] | None:
-    """Return the object of lists in a file. `kinds` has the type of each list's items. None if `dumps` did not write the file,
-    if it has another list, or if an item is of another type.
+def read_columns(path: Path, kinds: Mapping[str, Any], pause: Pause = no_pause) -> dict[str, list[Any]]:
+    """Return the object of lists in a file. `kinds` has the type of each list's items. `pause` is called after each slice.
+
+    Raises OtherFormError if `dumps` did not write the file, if it has another list, or if an item is of another type.
     """
     lines = path.read_bytes().split(b"\n")
     heads = [place for place, line in enumerate(lines) if _OPENS.fullmatch(line)]
     if not heads or heads[0] != 0 or lines[-1] != b"]}":
-        return None
-    columns = {}
+        raise OtherFormError(path)
+    columns: dict[str, list[Any]] = {}
     for head, end in pairwise([*heads, len(lines) - 1]):
         name = lines[head].split(b'"')[1].decode()
-        items = _items(kinds[name], lines[head + 1 : end]) if name in kinds else None
-        if items is None:
-            return None
-        columns[name] = items
+        if name not in kinds:
+            raise OtherFormError(path)
+        columns[name] = []
+        for some in _slices(path, kinds[name], lines[head + 1 : end]):
+            columns[name] += some
+            pause()
     return columns
 
 
-def _items(kind: Any, lines: Sequence[bytes]) -> list[Any] | None:
+def _slices(path: Path, kind: Any, lines: Sequence[bytes]) -> Iterator[list[Any]]:
     adapter = TypeAdapter(list[kind])
-    found: list[Any] = []
-    try:
-        for line in lines:
-            found += adapter.validate_json(b"[" + line.removesuffix(b",") + b"]", strict=True)
-    except ValidationError:
-        return None
-    return found
+    for line in lines:
+        try:
+            some = adapter.validate_json(b"[" + line.removesuffix(b",") + b"]", strict=True)
+        except ValidationError as error:
+            raise OtherFormError(path) from error
+        yield some
 
 
 def _compact(value: object) -> str:

@@ -13,9 +13,12 @@ microseconds, and otherwise 3.6.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
+
+from model.pauses import STEP, Pause, no_pause
 
 Ints = npt.NDArray[np.int64]
 
@@ -27,28 +30,29 @@ REMEMBERED = 65_536
 """Number of ids in the cache of recent look-ups, and of rows in the cache of recent names. Each id takes a quarter of a
 kilobyte.
 """
-_AT_A_TIME = 10_000
-"""Number of ids that are prepared in one step. No other thread runs during a step."""
 _LARGEST = (1 << 64) - 1
 
 
 class Vocabulary:
     """A fixed two-way map between track ids (strings) and rows (integers from `FIRST` on)."""
 
-    def __init__(self, tracks: Sequence[str]) -> None:
-        """Give `tracks` the rows `FIRST`, `FIRST + 1`, …. ValueError if an id occurs twice."""
-        hashes = np.zeros(len(tracks), np.int64)
-        for start in range(0, len(tracks), _AT_A_TIME):
-            some = tracks[start : start + _AT_A_TIME]
-            hashes[start : start + len(some)] = np.fromiter(map(hash, some), np.int64, len(some))
-        _refuse_repeated(tracks, hashes)
-        names, ends = bytearray(), np.zeros(len(tracks) + 1, np.int64)
-        for start in range(0, len(tracks), _AT_A_TIME):
-            encoded = [_encoded(track_id) for track_id in tracks[start : start + _AT_A_TIME]]
-            ends[start + 1 : start + 1 + len(encoded)] = list(map(len, encoded))
+    def __init__(self, tracks: Iterable[str], pause: Pause = no_pause) -> None:
+        """Give `tracks` the rows `FIRST`, `FIRST + 1`, …. ValueError if an id occurs twice.
+
+        The ids are read `STEP` at a time, so they need not be in memory all at once. `pause` is called after each step.
+        """
+        names, sizes, hashed = bytearray(), [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
+        unread = iter(tracks)
+        while some := list(islice(unread, STEP)):
+            encoded = [_encoded(track_id) for track_id in some]
             names += b"".join(encoded)
-        self._names, self._ends = bytes(names), ends.cumsum().data
-        order, bits = np.argsort(hashes.view(np.uint64)), max(1, len(tracks).bit_length() - 1)  # one or two ids in a bucket
+            sizes.append(np.fromiter(map(len, encoded), np.int64, len(some)))
+            hashed.append(np.fromiter(map(hash, some), np.int64, len(some)))
+            pause()
+        hashes = np.concatenate(hashed)
+        self._names, self._ends = bytes(names), np.concatenate(sizes).cumsum().data
+        self._refuse_repeated(hashes)
+        order, bits = np.argsort(hashes.view(np.uint64)), max(1, len(hashes).bit_length() - 1)  # one or two ids in a bucket
         # One more than there are ids, larger than all. It ends a search, and nothing is found there.
         self._hashes, shift = np.append(hashes.view(np.uint64)[order], np.uint64(_LARGEST)), 64 - bits
         buckets = (self._hashes[:-1] >> np.uint64(shift)).astype(np.int64)
@@ -107,6 +111,16 @@ class Vocabulary:
         """Return a new list of all track ids, in the order of their rows."""
         return [_name_of(self._names, self._ends, row) for row in range(FIRST, len(self))]
 
+    def _refuse_repeated(self, hashes: Ints) -> None:
+        ordered = np.sort(hashes)
+        again = ordered[1:][ordered[1:] == ordered[:-1]]
+        if len(again):
+            rows = np.flatnonzero(np.isin(hashes, again)) + FIRST
+            suspects = [_name_of(self._names, self._ends, row) for row in rows.tolist()]
+            repeated = len(suspects) - len(set(suspects))
+            if repeated:
+                raise ValueError(f"found {repeated} repeated track ids in the vocabulary; expected each id once")
+
 
 def _finder(names: bytes, ends: memoryview, places: memoryview, starts: memoryview, shift: int) -> Callable[[str], int]:
     """Return a function that finds the row of an id, with a cache of `REMEMBERED` ids.
@@ -133,13 +147,3 @@ def _name_of(names: bytes, ends: memoryview, row: int) -> str:
 def _encoded(track_id: str) -> bytes:
     """Encode an id in UTF-8. A lone surrogate, which JSON allows, is kept."""
     return track_id.encode("utf-8", "surrogatepass")
-
-
-def _refuse_repeated(tracks: Sequence[str], hashes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-    ordered = np.sort(hashes)
-    again = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(again):
-        suspects = [tracks[place] for place in np.flatnonzero(np.isin(hashes, again)).tolist()]
-        repeated = len(suspects) - len(set(suspects))
-        if repeated:
-            raise ValueError(f"found {repeated} repeated track ids in the vocabulary; expected each id once")

@@ -19,7 +19,9 @@ from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model.artifact import Artifact, ArtifactError, load
+from model.batch_memory import map_large_blocks
 from model.graphs import Graphs
+from model.pauses import rest
 from service.blocks import without_effect
 from service.http import documentation, openapi, pages, problems
 from service.http.access.guard import Access
@@ -144,6 +146,7 @@ class _Application(FastAPI):
 
 def from_environment() -> FastAPI:
     """Make the application of a worker process, from the environment's settings."""
+    map_large_blocks()
     threading.Thread(target=_end_with_parent, name="parent watch", daemon=True).start()
     settings = Settings()
     trouble = RecentTrouble()
@@ -258,7 +261,7 @@ def _load_model(
     """Verify the artifact in a folder, check that it can apply all take-downs, and open its graphs. It takes about a second and
     may run in any thread.
     """
-    artifact = load(folder)
+    artifact = load(folder, rest)
     if fault := without_effect(artifact, take_downs.blocks):
         raise ArtifactError(f"{artifact.folder}: {fault}")
     graphs = Graphs(artifact, threads=settings.onnx_threads, wanted_weight=settings.wanted_weight)

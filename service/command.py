@@ -25,6 +25,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from model.artifact import Artifact, ArtifactError, load
+from model.batch_memory import map_large_blocks
 from model.graphs import Graphs
 from service.app import create_app, from_environment, settle
 from service.http.access.guard import Access
@@ -56,6 +57,7 @@ def main() -> None:
     )
     parser.parse_args()
     settings = _settings(parser)
+    map_large_blocks()
     trouble = RecentTrouble()
     log = logs.configure(settings.log_level, settings.log_format, pseudonyms=pseudonyms(settings.log_user_key), trouble=trouble)
     if not settings.is_locked:

@@ -1,11 +1,14 @@
 """The estimated cost of requests, and which requests are large."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from model.artifact import Manifest, WeightRecord
-from model.batch_memory import COMPARED, BatchMemory
+from model.batch_memory import COMPARED, LARGE_BLOCK, BatchMemory
 from tests.service import artifacts
 
 
@@ -53,3 +56,38 @@ def test_measured_costs_replace_the_guess_of_an_ordinary_request(tmp_path: Path)
     assert memory.cost(10_000, 10).bytes - memory.cost(0, 10).bytes == added
     assert (memory.cost(0, 10).bytes // 1_000_000, memory.cost(0, None).bytes) == (75, 10)
     assert (memory.cost(10_000, 10).is_large, memory.cost(1, None).is_large) == (False, True)
+
+
+KEEPS = """
+import sys
+from ctypes import CDLL, c_size_t, c_void_p, memset
+from pathlib import Path
+from resource import getpagesize
+from model.batch_memory import map_large_blocks
+
+def taken_pages():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+if sys.argv[1] == "mapped":
+    assert map_large_blocks()
+c = CDLL(None)
+c.malloc.restype, c.malloc.argtypes, c.free.argtypes = c_void_p, [c_size_t], [c_void_p]
+size = 8 * int(sys.argv[2])
+c.free(c.malloc(size))  # glibc's threshold follows the first large block that is freed
+before = taken_pages()
+blocks = [(c.malloc(size), c.malloc(100_000)) for _ in range(4)]
+for large, _ in blocks:
+    memset(large, 1, size)
+for large, _ in blocks:
+    c.free(large)
+print(round((taken_pages() - before) * getpagesize() / size))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize(("blocks", "left"), [("mapped", 0), ("left to glibc", 4)])
+def test_large_blocks_are_returned_although_smaller_ones_follow_them(blocks: str, left: int) -> None:
+    """A process of its own frees four large blocks, each with a smaller one behind it. By default glibc keeps all four."""
+    ran = subprocess.run([sys.executable, "-c", KEEPS, blocks, str(LARGE_BLOCK)], check=True, capture_output=True, text=True)
+
+    assert int(ran.stdout) == left

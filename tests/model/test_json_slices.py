@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model import json_slices
-from model.json_slices import SLICE
+from model.json_slices import SLICE, OtherFormError
 
 AWKWARD = ['a"', "b\\", 'c",', "d\ne", "],", "", "ç", "]", "[", '"titles":[']
 
@@ -24,14 +24,14 @@ def test_list_is_read_back_as_it_was(tmp_path: Path, size: int) -> None:
     """Slices begin and end at any place."""
     items = [f"t{number}" for number in range(size)]
 
-    assert json_slices.read_list(written(tmp_path, json_slices.dumps(items)), str) == items
+    assert list(json_slices.read_list(written(tmp_path, json_slices.dumps(items)), str)) == items
 
 
 def test_no_text_can_end_a_slice(tmp_path: Path) -> None:
     """Quotes, commas, brackets and line breaks inside strings stay inside."""
     path = written(tmp_path, json_slices.dumps(AWKWARD))
 
-    assert json_slices.read_list(path, str) == AWKWARD
+    assert list(json_slices.read_list(path, str)) == AWKWARD
     assert json.loads(path.read_text(encoding="utf-8")) == AWKWARD
 
 
@@ -48,7 +48,8 @@ def test_columns_are_read_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[", '["a"]', '[\n"a"', '[\n"a",\n1\n]', '[\n"a"\n"b"\n]x', "[\n{\n]", '[\n"a"],["b"\n]'])
 def test_other_lists_are_left_to_the_ordinary_reader(tmp_path: Path, text: str) -> None:
     """It then says what is wrong, if something is."""
-    assert json_slices.read_list(written(tmp_path, text), str) is None
+    with pytest.raises(OtherFormError):
+        list(json_slices.read_list(written(tmp_path, text), str))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,8 @@ def test_other_lists_are_left_to_the_ordinary_reader(tmp_path: Path, text: str) 
 )
 def test_other_objects_are_left_to_the_ordinary_reader(tmp_path: Path, text: str) -> None:
     """Likewise an object that has a list nobody asked for."""
-    assert json_slices.read_columns(written(tmp_path, text), {"a": str}) is None
+    with pytest.raises(OtherFormError):
+        json_slices.read_columns(written(tmp_path, text), {"a": str})
 
 
 def test_number_that_json_does_not_have_is_refused() -> None:

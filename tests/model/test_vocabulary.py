@@ -3,9 +3,11 @@
 import gc
 import pickle
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
+from model.pauses import STEP
 from model.vocabulary import FIRST, PADDING, REMEMBERED, UNKNOWN, Vocabulary
 
 
@@ -56,6 +58,21 @@ def test_rows_are_those_of_a_dict() -> None:
     assert [vocabulary.row(track) for track in ids] == list(rows.values())
     assert vocabulary.known_rows(track + "x" for track in ids) == []
     assert vocabulary.tracks == ids
+
+
+def test_other_threads_get_a_turn_after_each_step() -> None:
+    """The ids are read as they are needed: at a pause, no later id has been read."""
+    tracks, read, pauses = [f"t{number}" for number in range(2 * STEP + 1)], list[str](), list[int]()
+
+    def reading() -> Iterator[str]:
+        for track in tracks:
+            read.append(track)
+            yield track
+
+    vocabulary = Vocabulary(reading(), lambda: pauses.append(len(read)))
+
+    assert vocabulary.tracks == tracks
+    assert pauses == [STEP, 2 * STEP, 2 * STEP + 1]
 
 
 def test_vocabulary_of_nothing_knows_nothing() -> None:
