@@ -21,6 +21,7 @@ the newest kept entries:
     evidence of the nine newest distinct kept tracks                for kept and for refused e, see below
     kept, fading within 20, 100, 500 plays, 1 and 14 days           and refused, fading within 20 and 500 plays
     kept in this session; entries
+    1,000 times the probability that e comes next                   for kept and for refused e, see `model.nets.following`
 
 The other features describe the track's newest entry: the log of its age in plays and in hours, and whether it was refused,
 belongs to this session, is the very last, and has a row.
@@ -34,7 +35,7 @@ own tracks, and the share of the newest 20 entries whose tracks have several pla
 state. The network memorises the states of its training part, and a head that reads them becomes far too confident
 (`docs/measurements/copy-head.md`).
 
-Cost: about 30 passes over the entries, one scatter of 17 sums, and a feed-forward layer for each track. 700 weights.
+Cost: about 60 passes over the entries, one scatter of 19 sums, and a feed-forward layer for each track. 750 weights.
 
 Shapes: B batch, L places of the long history, M tracks of all listeners of a batch, C sums, F features of a track, G features
 of a case, R newest kept plays, H matched tracks, K places around a match, V rows, W rows and request-local rows.
@@ -47,6 +48,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.nets.blocks import is_refused
+from model.nets.following import next_places
 from model.vocabulary import PADDING
 
 CONTEXT, HABIT = 3, 20
@@ -56,7 +58,9 @@ match.
 """
 LATER, LATER_FADE = 0.72, 3.0
 AFTER, BEFORE, BEFORE_FADE = 0.55, 0.65, 0.5
-SUMS, NEWEST, CASE, HIDDEN = 17, 6, 6, 16
+SUMS, NEWEST, CASE, HIDDEN = 19, 6, 6, 16
+ENTRIES = 16
+"""The place of the number of entries among the sums."""
 OWN, OWN_SCALE = 4, 7.0
 """The feature of a case that has the number of own tracks n, as log(1 + n) / OWN_SCALE."""
 NOTHING = -1e4
@@ -160,6 +164,8 @@ class CopyHead(nn.Module):
         said = [one * kept, two * kept, three * kept, one * refused, one * kept * later_L, newest_match_BL.float()]
         said += [near_BL * kept, near_BL * refused, kept * soon_L, kept * later_L, kept * late_L, refused * soon_L]
         said += [refused * late_L, kept * session, kept * day_BL, kept * fortnight_BL, held_BL.float()]
+        followed_BL = 1000 * next_places(newest_BL, kept_BL, refused_BL, ages_BL)
+        said += [followed_BL * kept, followed_BL * refused]
         said_BCL = torch.stack(said, dim=1)
         sums_BCL = torch.zeros_like(said_BCL).scatter_add(2, newest_BL[:, None].expand_as(said_BCL), said_BCL)
         # Only one place of each track is needed from here on, some 600 of 1,000.
@@ -169,7 +175,7 @@ class CopyHead(nn.Module):
         newest += [(behind_M == 0).float(), (tracks_BL.flatten()[at_M] < self.rows).float()]
         sums_MC = sums_BCL.transpose(1, 2).flatten(0, 1)[at_M]
         features_MF = torch.cat([torch.log1p(10 * sums_MC), torch.stack(newest, dim=1)], dim=1)
-        several_BL = sums_BCL[:, -1].gather(1, newest_BL) > 1
+        several_BL = sums_BCL[:, ENTRIES].gather(1, newest_BL) > 1
         habit_B1 = (several_BL & (behind_L < HABIT)).float().sum(1, keepdim=True) / HABIT
         own_B1 = torch.log1p(stands_BL.float().sum(1, keepdim=True)) / OWN_SCALE
         return features_MF, torch.cat([torch.log1p(met_BCL.float().sum(2)), habit_B1, own_B1], dim=1)

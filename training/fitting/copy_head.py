@@ -40,8 +40,10 @@ from training.evaluation.cases import Cases
 from training.evaluation.evaluate import LIST, at_a_time, batches
 from training.evaluation.metrics import MISS
 from training.evaluation.own_history import targets_with_own
+from training.fitting.checkpoint import RunError
 from training.progress import progress
 from training.recipe import CopyHeadRule
+from training.run_folder import COPY_HEAD
 
 Start = Literal["copying", "network"]
 STARTS: tuple[Start, ...] = ("copying", "network")
@@ -127,9 +129,19 @@ def fit_copy_head(
 
 
 def restored(choice: CopyHeadChoice, rows: int, length: int) -> CopyHead:
-    """Make the copy head of an earlier choice from its stored weights. The choice must have a head."""
+    """Make the copy head of an earlier choice from its stored weights. The choice must have a head.
+
+    RunError if a version with other features stored them.
+    """
     head = CopyHead(rows, length)
-    head.load_state_dict({name: torch.tensor(choice.weights[name]).view_as(value) for name, value in head.state_dict().items()})
+    shapes = head.state_dict()
+    wrong = [name for name, value in shapes.items() if len(choice.weights.get(name, ())) != value.numel()]
+    if wrong:
+        raise RunError(
+            f"found a copy head of another version in {COPY_HEAD}: its {', '.join(wrong)} differ in size; delete the file, and "
+            "the head is learned anew"
+        )
+    head.load_state_dict({name: torch.tensor(choice.weights[name]).view_as(value) for name, value in shapes.items()})
     return head.eval()
 
 

@@ -11,6 +11,7 @@ from model.events import Outcome
 from model.long_history import LongHistories, Plays, encode_long, join
 from model.nets.copy_head import NEWEST, NOTHING, SUMS, CopyHead
 from model.vocabulary import FIRST, UNKNOWN
+from tests.model.nets.test_following import followed_by_hand
 
 P, S = Outcome.PLAYED, Outcome.SKIPPED
 ROWS = FIRST + 6
@@ -56,6 +57,7 @@ def _by_hand(tracks: list[int], outcomes: list[int], minutes: list[int], session
         before = [tracks[one] for one in kept if one < place]
         return len(before) >= context and before[-context:] == order[-context:]
 
+    followed = followed_by_hand(tracks, [place in kept for place in range(count)], minutes)
     newest = list(dict.fromkeys(order[::-1][:32]))[:9]
     matches = [place for place in range(count) if met(place, 1)]
     sums: dict[int, list[float]] = {track: [0.0] * SUMS for track in tracks}
@@ -74,6 +76,7 @@ def _by_hand(tracks: list[int], outcomes: list[int], minutes: list[int], session
         said = [one * keep, two * keep, three * keep, one * refuse, one * keep * later, float(matches[-1:] == [place])]
         said += [near * keep, near * refuse, keep * soon, keep * later, keep * late, refuse * soon, refuse * late]
         said += [keep * (place >= count - session), keep * 0.5 ** (age / 1440), keep * 0.5 ** (age / 1440 / 14), 1.0]
+        said += [1000 * keep * followed[place], 1000 * refuse * followed[place]]
         sums[track] = [total + more for total, more in zip(sums[track], said, strict=True)]
     features = {}
     for track, totals in sums.items():

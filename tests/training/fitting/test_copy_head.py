@@ -2,6 +2,8 @@
 network. Where it does not help, there is none.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from training.data.split import TEST, TRAIN, VALID, Split
 from training.evaluation.cases import select_cases
 from training.evaluation.evaluate import answer, summarise
 from training.evaluation.rankers import NetworkRanker
+from training.fitting.checkpoint import RunError
 from training.fitting.copy_head import AT_LEAST, cross_entropy, fit_copy_head, restored
 from training.recipe import CopyHeadRule
 
@@ -108,6 +111,15 @@ def test_a_choice_that_was_made_is_the_same_head() -> None:
     network.copy_head = restored(tried[0], ROWS, RULE.length)
 
     assert _first_hits(network, split) == learned
+
+
+def test_a_choice_of_a_version_with_other_features_is_refused() -> None:
+    """A run's folder may have a head from before an update. The message says what to delete."""
+    tried = fit_copy_head(_fresh(), select_cases(_habits(), VALID), RULE, length=10)
+    weights = {**tried[0].weights, "linear.weight": tried[0].weights["linear.weight"][:-2]}
+
+    with pytest.raises(RunError, match=r"another version in copy_head\.json: its linear\.weight .* delete the file"):
+        restored(replace(tried[0], weights=weights), ROWS, RULE.length)
 
 
 def test_the_same_seed_gives_the_same_head() -> None:
