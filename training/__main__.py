@@ -323,8 +323,8 @@ report.json and report.html into the run's folder.
 
 RUN is a run's own folder, or the folder above, which stands for the run that was used last."""
 _RULES = """\
-Make the lists of a trained network under each rule that a request may set (artist_gap, not_heard_days, novelty, explore,
-replay). Print hits, refused tracks, coverage, and the share of tracks that the listener has heard.
+Make the lists of a trained network under each rule that a request may set (artist_gap, album_gap, not_heard_days, novelty,
+explore, replay). Print hits, refused tracks, coverage, and the share of tracks that the listener has heard.
 
   python -m training rules .nexttrack/runs/demo-sasrec-1 --cases 2000"""
 _EXPORT = """\

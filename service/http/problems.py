@@ -7,6 +7,7 @@ same request id.
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -57,7 +58,7 @@ def install(app: FastAPI) -> None:
         if request.method == "POST" and not _says_json(sent := request.headers.get("content-type", "")):
             fault = Fault(loc=["header", "content-type"], msg=f"found {sent or 'none'}; the body is application/json")
             return render(InvalidRequestError([fault]))
-        return render(InvalidRequestError([Fault(loc=_as_sent(fault["loc"]), msg=fault["msg"]) for fault in error.errors()]))
+        return render(InvalidRequestError([Fault(loc=_as_sent(fault["loc"]), msg=_words(fault)) for fault in error.errors()]))
 
     @app.exception_handler(HTTPException)
     async def framework_error(_: Request, error: HTTPException) -> Response:
@@ -76,6 +77,22 @@ def install(app: FastAPI) -> None:
 def _says_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+_WORDS = {
+    "extra_forbidden": "there is no such field",
+    "json_invalid": "this is no JSON: {error}",
+    "model_attributes_type": "expected an object",
+    "too_long": "found {actual_length} items; expected at most {max_length}",
+    "too_short": "found {actual_length} items; expected at least {min_length}",
+}
+"""Words for kinds of faults that pydantic names in terms of its own types."""
+
+
+def _words(fault: Mapping[str, Any]) -> str:
+    """Say what is wrong, in terms of JSON."""
+    words = _WORDS.get(fault["type"])
+    return str(fault["msg"]) if words is None else words.format_map(fault.get("ctx", {}))
 
 
 def _as_sent(loc: Sequence[str | int]) -> Sequence[str | int]:

@@ -25,7 +25,7 @@ export function effectOfSkip(track, before, after) {
   const fresh = after.filter((other) => !were.has(other.track_id)).length;
   const byArtist = (list) => list.filter((other) => track.artist && other.artist === track.artist).length;
   const artist = track.artist ? ` Tracks of ${track.artist}: ${byArtist(before)} before, ${byArtist(after)} now.` : "";
-  return `${fresh} of the ${after.length} tracks are new.${artist}`;
+  return `${fresh} of the ${after.length} tracks ${fresh === 1 ? "is" : "are"} new.${artist}`;
 }
 
 const DONE = { play: "is playing", like: "you liked", complete: "you heard to its end", skip: "you skipped", dislike: "you disliked" };

@@ -57,7 +57,7 @@ def test_what_a_skip_did_is_said_in_numbers(page: Page, address: str) -> None:
         }"""
     )
 
-    assert told == ["1 of the 3 tracks are new. Tracks of a: 2 before, 1 now.", "1 of the 3 tracks are new."]
+    assert told == ["1 of the 3 tracks is new. Tracks of a: 2 before, 1 now.", "1 of the 3 tracks is new."]
 
 
 def test_why_a_track_moved_is_said_where_the_page_knows_it(page: Page, address: str) -> None:

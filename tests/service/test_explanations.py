@@ -142,6 +142,18 @@ async def test_the_model_names_what_raised_a_track(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_explaining_changes_no_track_and_no_score(artifact: Artifact) -> None:
+    """So hits and coverage stay as they are."""
+    plays = (("t1", EventType.PLAY), ("t2", EventType.SKIP), ("t3", EventType.PLAY))
+    with_reasons, without_reasons = [
+        await explained(artifact, *plays, query=Query(count=5, rules={"explain": explain})) for explain in (True, False)
+    ]
+
+    assert with_reasons.tracks == without_reasons.tracks
+    assert (len(with_reasons.explanations), len(without_reasons.explanations)) == (5, 0)
+
+
+@pytest.mark.anyio
 async def test_artists_and_habits_are_told_from_the_session(tmp_path: Path) -> None:
     """t3 was played twice and t7 once, both of one genre. t23 is of it too. t2 is by the artist of t3, but of another genre."""
     artifact = artifacts.load(tmp_path, catalogue=True)

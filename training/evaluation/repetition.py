@@ -1,23 +1,11 @@
 """Measures how the listeners of a log repeat tracks and sequences, skip, and return. Logs can be compared by these figures.
-
-    skipped             share of plays that were skipped
-    skipped p10 …       quantiles of this share over the listeners
-    skip after a skip   share of plays skipped, of those that follow a skipped play of the same session
-    skip after a play   the same after a kept play
-    plays p50, p90      quantiles of the number of plays of a session
-    the same again      share of plays of the track that the listener played just before
-    kept before         share of kept plays of a track that the listener had kept before
-    kept in session     share of kept plays of a track that the listener had kept before in the same session
-    followed before     share of kept plays whose track had followed the last kept track before, in this order, in an earlier
-                        place of the listener's past; of those with a last kept track in the session that occurred earlier
-    plays until repeat  median number of kept plays from a kept play to the next one of its track
-    new ones kept again share of tracks that are kept again within `SOON` kept plays after a listener first kept them
+`WORDS` says what each one is.
 
 Shapes: N plays, K kept plays.
 """
 
 from collections.abc import Mapping
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 from rich.console import Console
@@ -27,10 +15,26 @@ from training.data.sequences import Bools, Int64s, Sequences, is_wanted
 
 SOON = 500
 """Kept plays after the first one of a track, in which it may be kept again."""
+WORDS: Mapping[str, str] = {
+    "skipped": "share of plays that were skipped",
+    "skipped p10": "the same for a listener of whom 90 % of listeners skip more",
+    "skipped p50": "the same for the listener in the middle",
+    "skipped p90": "the same for a listener of whom 10 % of listeners skip more",
+    "skip after a skip": "share skipped of the plays that follow a skipped play of the same session",
+    "skip after a play": "the same after a kept play",
+    "plays p50": "number of plays of the session in the middle",
+    "plays p90": "number of plays that 10 % of the sessions exceed",
+    "the same again": "share of plays of the track that the listener played just before",
+    "kept before": "share of kept plays of a track that the listener had kept before",
+    "kept in session": "the same within the session",
+    "followed before": "share of kept plays whose track had followed the last kept one before, if that was kept earlier too",
+    "plays until repeat": "median number of kept plays until the listener keeps the same track again",
+    "new ones kept again": f"share of tracks that are kept again within {SOON} kept plays after a listener first kept them",
+}
 
 
 def figures(sequences: Sequences) -> Mapping[str, float]:
-    """Return the figures of a log by name, in the order of the module. A share of nothing is NaN."""
+    """Return the figures of a log by name, in the order of `WORDS`. A share of nothing is NaN."""
     listener = np.repeat(np.arange(len(sequences), dtype=np.int64), np.diff(sequences.offsets))
     track = sequences.track.astype(np.int64)
     session = _numbered(listener, sequences.session.astype(np.int64))
@@ -52,15 +56,23 @@ def figures(sequences: Sequences) -> Mapping[str, float]:
 
 
 def print_figures(logs: Mapping[str, Mapping[str, float]], console: Console) -> None:
-    """Print the figures of logs by name, one column each. With several logs, the last column is the last log by the first."""
+    """Print the figures of logs by name, one column each, and what they are. With several logs, a last column divides the last
+    one by the first.
+    """
     first, last = next(iter(logs.values())), list(logs.values())[-1]
     table = Table("", *(Column(name, justify="right") for name in logs), box=None)
     if len(logs) > 1:
         table.add_column("ratio", justify="right")
     for figure, value in first.items():
-        ratio = [f"{last[figure] / value:.2f}"] if len(logs) > 1 else []
-        table.add_row(figure, *(f"{of[figure]:.3g}" for of in logs.values()), *ratio)
+        ratio = [_shown(last[figure] / value if value else nan, ".2f")] if len(logs) > 1 else []
+        table.add_row(figure, *(_shown(of[figure], ".3g") for of in logs.values()), *ratio)
     console.print(table)
+    for figure in first:
+        console.print(f"{figure}: {WORDS[figure]}", highlight=False, soft_wrap=True)
+
+
+def _shown(value: float, form: str) -> str:
+    return "-" if isnan(value) else format(value, form)
 
 
 def _of_kept(listener: Int64s, session: Int64s, track: Int64s) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """The figures of repeats and skips agree with a count by hand."""
 
 import io
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from rich.console import Console
 
 from model.events import Outcome
 from training.data.sequences import Sequences
-from training.evaluation.repetition import figures, print_figures
+from training.evaluation.repetition import WORDS, figures, print_figures
 
 
 def _sequences(*listeners: list[tuple[int, str]]) -> Sequences:
@@ -38,6 +38,7 @@ def test_figures_equal_a_count_by_hand() -> None:
     """The first listener skips B, C and A and repeats A, B, A; the second skips D. Sessions of both are kept apart."""
     found = figures(_sequences(FIRST, SECOND))
 
+    assert list(found) == list(WORDS)
     assert found["skipped"] == pytest.approx(4 / 10)
     assert found["skipped p50"] == pytest.approx((3 / 8 + 1 / 2) / 2)
     assert found["skip after a skip"] == pytest.approx(1 / 1)  # c after b
@@ -61,11 +62,23 @@ def test_a_new_track_counts_if_enough_plays_follow() -> None:
 
 
 def test_logs_are_printed_beside_each_other() -> None:
-    """Each log has a column, and the last one is divided by the first."""
+    """Each log has a column, and the last one is divided by the first. A dash stands for a share of nothing. Each figure is
+    explained.
+    """
     out = io.StringIO()
-    logs = {"mine": {"skipped": 0.2, "plays p50": 10.0}, "other": {"skipped": 0.3, "plays p50": 10.0}}
-    print_figures(logs, Console(file=out, width=80))
-    lines = [line.split() for line in out.getvalue().splitlines()]
+    mine, other = (
+        {"skipped": 0.2, "kept before": 0.0, "skip after a skip": nan},
+        {"skipped": 0.3, "kept before": 0.1, "skip after a skip": 0.5},
+    )
+    print_figures({"mine": mine, "other": other}, Console(file=out, width=80))
+    lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
 
-    assert lines[0] == ["mine", "other", "ratio"]
-    assert lines[1] == ["skipped", "0.2", "0.3", "1.50"]
+    assert lines == [
+        "mine other ratio",
+        "skipped 0.2 0.3 1.50",
+        "kept before 0 0.1 -",
+        "skip after a skip - 0.5 -",
+        "skipped: share of plays that were skipped",
+        "kept before: share of kept plays of a track that the listener had kept before",
+        "skip after a skip: share skipped of the plays that follow a skipped play of the same session",
+    ]
