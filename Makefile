@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 LOG := .nexttrack/logs/demo
+# docker/demo.sh simulates the same world.
+WORLD := --world habits --listeners 150 --tracks 2000 --artists 200 --sessions 40 --days 180
 # A file's tests run on one core, so that they share its fixtures. tests/conftest.py orders the files.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 EFFORT := $(if $(QUICK),--seeds 1 --epochs 15,--seeds 3)
@@ -32,8 +34,8 @@ run: $(VENV)/run.stamp ## install, train the demo model if there is no model yet
 
 demo: $(VENV)/run.stamp ## simulate listeners and train the demo model on them (about a minute on two cores)
 	@echo "Training the demo model. This takes about a minute on two free cores."
-	@[ -e $(LOG)/log.json ] || { echo "1/2 Simulating 2,000 listeners, with what they play and skip …"; \
-	  $(BIN)/python -m training simulate --out $(LOG); }
+	@[ -e $(LOG)/log.json ] || { echo "1/2 Simulating 150 listeners, with what they repeat, discover and skip …"; \
+	  $(BIN)/python -m training simulate $(WORLD) --out $(LOG); }
 	@echo "2/2 Training a model on them and measuring it beside simple baselines …"
 	@$(BIN)/python -m training run $(LOG) --recipe demo --cases 2000
 

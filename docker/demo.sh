@@ -8,5 +8,7 @@ if [ -e /artifacts/current/manifest.json ]; then
 fi
 echo "No model yet. Training the demo model on simulated listeners takes about a minute on two free cores."
 cd /tmp
-python -m training simulate --out /tmp/logs/demo --force
+# The world of `make run`.
+python -m training simulate --world habits --listeners 150 --tracks 2000 --artists 200 --sessions 40 --days 180 \
+  --out /tmp/logs/demo --force
 python -m training run /tmp/logs/demo --recipe demo --run /tmp/run --cases 2000 --out /artifacts

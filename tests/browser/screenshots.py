@@ -1,9 +1,10 @@
 """Takes the pictures of the documentation: the player in light, dark and on a phone, the dashboard, and a report.
 
-    .venv/bin/python -m tests.browser.screenshots --url http://127.0.0.1:8000 --report .nexttrack/runs/demo-demo-1/report.html
+    .venv/bin/python -m training backfill .nexttrack/logs/demo
+    .venv/bin/python -m tests.browser.screenshots --listeners u000 u007 u009 --report REPORT.html
 
-It uses a running service whose model has titles, as a listener would. Further listeners play until the dashboard has something
-to draw. Each step waits for what the page shows, so a slow machine gives the same pictures.
+It uses a running service whose model has titles, as a listener would. Further listeners play until the dashboard has
+something to draw. Each step waits for what the page shows, so a slow machine gives the same pictures.
 """
 
 import argparse
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description="The pictures of the documentation.")
     made.add_argument("--url", default="http://127.0.0.1:8000", help="where a service without keys answers (%(default)s)")
     made.add_argument("--report", type=Path, metavar="HTML", help="a run's report.html; without it, no picture of a report")
+    made.add_argument("--listeners", nargs=len(_PLAYERS), metavar="ID", help="whose players to show (default: made-up ones)")
     made.add_argument("--points", type=int, default=8, help="points of 15 s on the dashboard's plots (%(default)s)")
     made.add_argument("--out", type=Path, default=Path("docs"), help="a folder (%(default)s)")
     return made
@@ -42,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        for name, scheme, width, height in _PLAYERS:
-            _player(_page(browser, scheme, width, height), options.url, options.out / name)
+        listeners = options.listeners or [f"ann-{uuid4().hex[:4]}" for _ in _PLAYERS]
+        for listener, (name, scheme, width, height) in zip(listeners, _PLAYERS, strict=True):
+            _player(_page(browser, scheme, width, height), options.url, listener, options.out / name)
         _dashboard(_page(browser, "light", 1100, 1050), options.url, options.points, options.out / "dashboard.png")
         if options.report:
             page = _page(browser, "light", 1000, 900)
@@ -60,9 +63,9 @@ def _page(browser: Browser, scheme: str, width: int, height: int) -> Page:
     return browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark" if scheme == "dark" else "light")
 
 
-def _player(page: Page, url: str, picture: Path) -> None:
+def _player(page: Page, url: str, listener: str, picture: Path) -> None:
     """A session of six tracks with two skips and a like; the last action is a skip."""
-    _open(page, url, f"ann-{uuid4().hex[:4]}")
+    _open(page, url, listener)
     page.click("#play")
     _wait_for_plays(page, 1)
     _hear_to_its_end(page, plays=2)

@@ -82,3 +82,16 @@ def test_image_alone_does_not_serve_a_network_without_keys() -> None:
 
     assert "NEXTTRACK_HOST=0.0.0.0" in dockerfile
     assert "ANONYMOUS" not in dockerfile
+
+
+def test_the_trainer_makes_the_demo_of_make_run() -> None:
+    """docker/demo.sh and the Makefile simulate the same world, and train the same recipe on it."""
+    script = (ROOT / "docker" / "demo.sh").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    world = re.search(r"^WORLD := (.+)$", makefile, re.MULTILINE)
+    trained = re.search(r"--recipe demo --cases \d+", makefile)
+
+    assert world is not None
+    assert trained is not None
+    assert f"simulate {world[1]} " in script
+    assert set(trained[0].split()) < set(script.split())
