@@ -1,4 +1,4 @@
-"""The demo's recipe on listeners with habits, from simulation to service: an album that was heard once continues."""
+"""The demo's recipe on listeners with habits, from simulation to service: old albums continue, and lists react to skips."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,8 @@ steps = 200
 """
 ALBUMS, TRACKS, OTHERS = 10, 10, 30
 """Number of albums, of tracks of each, and of other plays after an album."""
+LIST = 12
+"""Length of the player's list."""
 TRACK_MS = 200_000
 
 
@@ -68,6 +70,22 @@ def test_an_album_heard_a_week_ago_continues(api: httpx.Client, folder: Path) ->
     assert sum(first_is_third["not heard"]) < ALBUMS / 2
 
 
+def test_lists_react_within_three_skips(api: httpx.Client, folder: Path) -> None:
+    """More is new in the player's list than the tracks in the places of the skipped ones."""
+    fresh = []
+    for number, (_, others) in enumerate(albums_and_others(folder / "log")):
+        user = f"skips {number}"
+        play(api, user, others, datetime.now(UTC) - timedelta(hours=2))
+        before = next_tracks(api, user)
+        listed = before
+        for _ in range(3):
+            post(api, user, [(listed[0], "play", datetime.now(UTC)), (listed[0], "skip", datetime.now(UTC))])
+            listed = next_tracks(api, user)
+        fresh.append(len(set(listed) - set(before)) - 3)
+
+    assert all(new > 0 for new in fresh), fresh
+
+
 def albums_and_others(log: Path) -> list[tuple[list[str], list[str]]]:
     """Return whole albums, each with random tracks of other albums."""
     catalogue, rng = open_log(log).catalogue(), np.random.default_rng(1)
@@ -80,17 +98,22 @@ def albums_and_others(log: Path) -> list[tuple[list[str], list[str]]]:
 
 def next_tracks(api: httpx.Client, user: str) -> list[str]:
     """Ask what to play next. The model must answer."""
-    reply = api.get(f"/v1/users/{user}/next").raise_for_status().json()
+    reply = api.get(f"/v1/users/{user}/next", params={"count": LIST}).raise_for_status().json()
     assert (reply["source"], reply["degraded"]) == ("model", False)
     return [track["track_id"] for track in reply["tracks"]]
 
 
 def play(api: httpx.Client, user: str, tracks: Sequence[str], began: datetime) -> None:
     """Post that a listener heard tracks to their ends, one after another."""
-    events = []
-    for place, track in enumerate(tracks):
-        at = began + timedelta(milliseconds=place * TRACK_MS)
-        for type, moment in (("play", at), ("complete", at + timedelta(milliseconds=TRACK_MS))):
-            event = {"event_id": str(uuid4()), "user_id": user, "track_id": track, "type": type, "at": moment.isoformat()}
-            events.append(event)
-    assert api.post("/v1/events", json={"events": events}).raise_for_status().json()["accepted"] == len(events)
+    starts = [began + timedelta(milliseconds=place * TRACK_MS) for place in range(len(tracks) + 1)]
+    plays = zip(tracks, starts[:-1], starts[1:], strict=True)
+    post(api, user, [event for track, at, ended in plays for event in ((track, "play", at), (track, "complete", ended))])
+
+
+def post(api: httpx.Client, user: str, events: Sequence[tuple[str, str, datetime]]) -> None:
+    """Post events, each a track, a type and a time."""
+    whole = [
+        {"event_id": str(uuid4()), "user_id": user, "track_id": track, "type": type, "at": at.isoformat()}
+        for track, type, at in events
+    ]
+    assert api.post("/v1/events", json={"events": whole}).raise_for_status().json()["accepted"] == len(whole)
