@@ -22,7 +22,10 @@ import numpy as np
 from model.events import HistoryRule, Outcome
 from training.data.log import Log, open_log
 from training.data.sequences import build
-from training.simulator.moods.truth import Imagined, MoodTruth
+from training.simulator.habits import truth as habits
+from training.simulator.habits.truth import HabitTruth
+from training.simulator.moods import truth as moods
+from training.simulator.moods.truth import MoodTruth
 from training.simulator.truth import read_truth
 
 COUNT, ROUNDS, PLAYS = 20, 3, 20
@@ -79,8 +82,9 @@ class Service:
 class BestPossible:
     """The ranking that knows a simulated listener's taste and the world."""
 
-    def __init__(self, truth: MoodTruth, user: str, session: Sequence[Play]) -> None:
-        self._listener, self._heard = Imagined(truth, user), set[str]()
+    def __init__(self, truth: MoodTruth | HabitTruth, user: str, session: Sequence[Play]) -> None:
+        self._listener = moods.Imagined(truth, user) if isinstance(truth, MoodTruth) else habits.Imagined(truth, user)
+        self._heard = set[str]()
         for play in session:
             self.report(play)
 
@@ -173,7 +177,7 @@ def main() -> None:
     with httpx.Client(base_url=given.url, timeout=60) as api:
         for name, skips in (("skipped", True), ("played", False)):
             found[name] = [meet(Service(api, session), artists, skips=skips) for session in sessions.values()]
-            if isinstance(truth, MoodTruth):
+            if isinstance(truth, MoodTruth | HabitTruth):
                 best = (BestPossible(truth, user, session) for user, session in sessions.items())
                 found[f"{name}, best possible"] = [meet(one, artists, skips=skips) for one in best]
     sys.stdout.write(table(found) + "\n")

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
 
 from tests.load.skips import BestPossible, Play, Recommender, Service, Step, artists_of, meet, newest_sessions, table
+from training.simulator.habits.truth import HabitTruth
 from training.simulator.moods.truth import MoodTruth
 from training.simulator.simulate import simulate
 from training.simulator.truth import read_truth
@@ -69,11 +71,12 @@ def test_a_degraded_reply_stops_the_measurement() -> None:
         meet(there, ARTISTS, skips=True)
 
 
-def test_the_best_possible_ranking_meets_the_logs_own_listeners(tmp_path: Path) -> None:
+@pytest.mark.parametrize("world", ["moods", "habits"])
+def test_the_best_possible_ranking_meets_the_logs_own_listeners(tmp_path: Path, world: Literal["moods", "habits"]) -> None:
     """Its first list has no track of the session. Each track that is met leaves the list, so something new comes in."""
-    log = simulate(tmp_path / "log", listeners=30, tracks=200, artists=20)
+    log = simulate(tmp_path / "log", world=world, listeners=30, tracks=200, artists=20, sessions=5)
     truth = read_truth(log.folder)
-    assert isinstance(truth, MoodTruth)
+    assert isinstance(truth, MoodTruth | HabitTruth)
     sessions = newest_sessions(log, 2)
     first = next(iter(sessions))
     best = BestPossible(truth, first, sessions[first])

@@ -223,6 +223,31 @@ class Chances:
         return accepted
 
 
+class Imagined:
+    """A simulated listener who has played nothing yet, in a session that the log does not have."""
+
+    def __init__(self, truth: HabitTruth, user: str) -> None:
+        """Begin a session. ValueError if the log has no such listener."""
+        number = int(truth.users.searchsorted(user))
+        if number == len(truth.users) or truth.users[number] != user:
+            raise ValueError(f"no listener {user!r} in this log")
+        self._tracks = truth.tracks
+        self._numbers = {track: index for index, track in enumerate(truth.tracks.tolist())}
+        nothing = np.zeros(0, np.int64)
+        self._chances = Chances(
+            truth.world, truth.listeners, number, nothing, skipped=nothing.astype(np.bool_), session=nothing
+        )
+
+    def play(self, track: str, *, skipped: bool) -> None:
+        """Continue with a play of `track`."""
+        self._chances.see(self._numbers[track], skipped=skipped)
+
+    def ranked(self) -> list[str]:
+        """Return all tracks, the one that is most probably played next and kept first."""
+        kept = self._chances.played() * self._chances.keep()
+        return [str(track) for track in self._tracks[np.argsort(-kept, kind="stable")]]
+
+
 def _arrays(record: object) -> dict[str, npt.NDArray[Any]]:
     return {
         name: value

@@ -18,10 +18,10 @@ from training.evaluation.rankers import BestPossible
 from training.evaluation.repetition import figures
 from training.recipe import SplitRule
 from training.run import baseline_rankers
-from training.simulator.habits.truth import HabitTruth
+from training.simulator.habits.truth import HabitTruth, Imagined
 from training.simulator.plays import LastPlay
 from training.simulator.simulate import simulate
-from training.simulator.truth import read_truth
+from training.simulator.truth import best_scores, read_truth
 
 REAL = {
     "skipped": 0.31,
@@ -191,3 +191,23 @@ def test_the_same_seed_makes_the_same_log(tmp_path: Path) -> None:
     assert not events[0].equals(events[2])
     assert isinstance(again, HabitTruth)
     assert logs[0].about["settings"]["habits"]["fade"] == again.world.rules.fade
+
+
+def test_an_imagined_session_that_repeats_a_first_one_ranks_as_it_did(truth: HabitTruth, sequences: Sequences) -> None:
+    """The first session of a listener, played again, ends in the same ranking of the next track."""
+    entries = np.arange(sequences.offsets[7], sequences.offsets[8])
+    entries = entries[sequences.session[entries] == sequences.session[entries[0]]]
+    listener = Imagined(truth, sequences.users[7])
+    for entry in entries[:-1].tolist():
+        skipped = not is_wanted(sequences.outcome[entry : entry + 1])[0]
+        listener.play(sequences.tracks[sequences.track[entry]], skipped=skipped)
+    [scores] = best_scores(truth, [sequences.users[7]], sequences.at_ms[entries[-1:]], truth.tracks.tolist())
+
+    assert len(entries) > 5
+    assert listener.ranked() == truth.tracks[np.argsort(-scores, kind="stable")].tolist()
+
+
+def test_a_stranger_cannot_be_imagined(truth: HabitTruth) -> None:
+    """Their taste is unknown."""
+    with pytest.raises(ValueError, match="no listener 'zoe'"):
+        Imagined(truth, "zoe")
