@@ -146,7 +146,8 @@ class CopyHeadRule:
     length: int = Field(default=0, ge=0, le=10_000)
     cases: int = Field(default=2_000, ge=1)  # number of validation cases that train its weights
     steps: int = Field(default=400, ge=1)
-    shifts: tuple[float, ...] = (0.0,)  # shifts of the gate to try; below 0 the listener's own tracks get more
+    # shifts of the gate to try; above 0 new tracks count more, below 0 the listener's own tracks
+    shifts: tuple[float, ...] = (0.0,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

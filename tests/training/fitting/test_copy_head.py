@@ -19,7 +19,15 @@ from training.evaluation.cases import select_cases
 from training.evaluation.evaluate import answer, summarise
 from training.evaluation.rankers import NetworkRanker
 from training.fitting.checkpoint import RunError
-from training.fitting.copy_head import AT_LEAST, cross_entropy, fit_copy_head, restored
+from training.fitting.copy_head import (
+    AT_LEAST,
+    CopyHeadChoice,
+    Start,
+    choose,
+    cross_entropy,
+    fit_copy_head,
+    restored,
+)
 from training.recipe import CopyHeadRule
 
 ROWS = FIRST + 60
@@ -87,6 +95,20 @@ def test_there_is_no_head_where_the_network_alone_is_better() -> None:
     assert tried[0].start is None
     assert tried[0].scores["hr@20"] > max(one.scores["hr@20"] for one in tried[1:])
     assert network.copy_head is None
+
+
+def test_of_heads_that_are_nearly_equal_the_one_that_finds_new_tracks_is_chosen() -> None:
+    """A choice may lack half a percent of HR@20 and of NDCG@10. The network alone is no head, whatever new tracks it finds."""
+
+    def tried(start: Start | None, hits: float, ndcg: float, new: float) -> CopyHeadChoice:
+        return CopyHeadChoice(start=start, shift=0.0, scores={"hr@20": hits, "ndcg@10": ndcg, "hr@20_new": new}, weights={})
+
+    alone, best, near = tried(None, 0.4, 0.199, 0.2), tried("copying", 0.4, 0.2, 0.0), tried("copying", 0.399, 0.1995, 0.02)
+    far, fewer_hits = tried("network", 0.4, 0.198, 0.1), tried("network", 0.39, 0.2, 0.1)
+
+    assert choose([alone, best, far, near, fewer_hits]) is near
+    assert choose([alone, best, far]) is best
+    assert choose([best, tried(None, 0.4, 0.21, 0.0)]).start is None
 
 
 def test_no_case_measures_a_head_that_it_has_taught() -> None:
