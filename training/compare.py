@@ -187,7 +187,7 @@ class _Bench:
         return [Measured(**row.measured) for row in mine if row.protocol == protocol]
 
     def _prepare(self, recipe: Recipe) -> Run:
-        return prepare_below(self.folder, self.log, recipe)
+        return prepare_below(self.folder, self.log, recipe, console=self.console)
 
     def _keep(
         self, measured: Measured, protocol: Mapping[str, object], recipe: Recipe | None = None, fitted: Fitted | None = None

@@ -67,7 +67,7 @@ def replay(
         raise ReplayError(
             f"found a copy head and history.scope = session in {folder}; replay compares a copy head where scope is user"
         )
-    cut = split(build(log, recipe.history), recipe.split)
+    cut = split(build(log, recipe.history, console=console), recipe.split)
     if recipe.new_tracks:
         cut = with_new_tracks(cut, log)
     if list(found.vocabulary.tracks) != list(cut.vocabulary.tracks):
