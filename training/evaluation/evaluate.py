@@ -111,15 +111,16 @@ def evaluate(
 
 def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Answers:
     """Return a ranker's answer to each case over the full catalogue. ValueError if it scores a track with NaN."""
-    answers = [
-        _answer_batch(ranker, some, length)
-        for some in batches(cases, at_a_time(cases), f"evaluate {ranker.name}: batches", console)
-    ]
-    if not answers:
-        nothing = np.zeros((0, LIST))
-        nobody = np.zeros(0, np.int64)
-        return Answers(nobody, np.zeros(0, np.float32), nothing.astype(np.int32), nothing.astype(np.float32), nobody)
-    return Answers(*(np.concatenate(column) for column in zip(*answers, strict=True)))
+    count = len(cases)
+    # allocated before the loop: small arrays between those of the batches would keep the memory of these from being used again
+    columns: list[npt.NDArray[Any]] = [np.zeros(count, np.int64), np.zeros(count, np.float32)]
+    columns += [np.zeros((count, LIST), np.int32), np.zeros((count, LIST), np.float32), np.zeros(count, np.int64)]
+    stop = 0
+    for some in batches(cases, at_a_time(cases), f"evaluate {ranker.name}: batches", console):
+        start, stop = stop, stop + len(some)
+        for column, part in zip(columns, _answer_batch(ranker, some, length), strict=True):
+            column[start:stop] = part
+    return Answers(*columns)
 
 
 def frozen_scores(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Floats:

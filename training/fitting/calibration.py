@@ -14,7 +14,7 @@ and nothing is trained, so the choice costs one pass over the cases.
 
 `choose_calibration` chooses and leaves the network as it is. `apply_calibration` changes the network, and is called once.
 
-Shapes: B batch, V rows, C cases.
+Shapes: B batch, V rows, C cases, P pairs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -112,21 +112,23 @@ def _tried(
     length: int,
     console: Console | None,
 ) -> list[Calibration]:
-    ranks: list[list[Int64s]] = [[] for _ in pairs]
-    own: list[list[Floats]] = [[] for _ in pairs]
+    # allocated before the loop: small arrays between those of the batches would keep the memory of these from being used again
+    rank_PC, own_PC = np.zeros((len(pairs), len(cases)), np.int64), np.zeros((len(pairs), len(cases)), np.float32)
     with torch.no_grad():
         items = network.items()
+    stop = 0
     for some in batches(cases, at_a_time(cases), "calibrate: batches", console):
+        start, stop = stop, stop + len(some)
         main_BV, wanted_BV = _head_scores(network, items, some, length)
         sum_BV = torch.empty_like(main_BV)  # for all pairs, because new memory costs more than the sum
         for place, (theta, weight) in enumerate(pairs):
             torch.add(main_BV, priors[theta], out=sum_BV).add_(wanted_BV, alpha=weight)
             scores_BV = masked(sum_BV.numpy(), some)
-            ranks[place].append(metrics.ranks(scores_BV, some.target))
-            own[place].append(scores_BV[np.arange(len(some)), some.target])
+            rank_PC[place, start:stop] = metrics.ranks(scores_BV, some.target)
+            own_PC[place, start:stop] = scores_BV[np.arange(len(some)), some.target]
     return [
-        Calibration(theta=theta, wanted=weight, scores=_scores(cases, np.concatenate(rank), np.concatenate(score)))
-        for (theta, weight), rank, score in zip(pairs, ranks, own, strict=True)
+        Calibration(theta=theta, wanted=weight, scores=_scores(cases, rank_C, own_C))
+        for (theta, weight), rank_C, own_C in zip(pairs, rank_PC, own_PC, strict=True)
     ]
 
 

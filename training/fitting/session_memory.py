@@ -7,7 +7,7 @@ part too. So the weight is chosen while the memory knows every second session of
 sessions. Where a log is split by time this is optimistic: the memory then knows sessions later than a case, which the memory of
 the test part cannot know.
 
-Shapes: B batch, N remembered, S sessions, V rows.
+Shapes: B batch, C cases, W weights, N remembered, S sessions, V rows.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -112,12 +112,14 @@ def _ranks(
     network: Network, memory: SessionMemory, cases: Cases, weights: Sequence[float], *, length: int, console: Console | None
 ) -> list[Int64s]:
     """Return for each weight the ranks of the wanted targets, from one pass over the cases. `memory` must have weight 1."""
-    ranks: list[list[Int64s]] = [[] for _ in weights]
+    # allocated before the loop: small arrays between those of the batches would keep the memory of these from being used again
+    rank_WC, stop = np.zeros((len(weights), len(cases)), np.int64), 0
     items_VQ = network.eval().item_matrix().detach()
     size = at_a_time(cases)
     if network.copy_head is not None:
         size = min(size, max(1, PLAYS_AT_ONCE // network.copy_head.length))
     for some in batches(cases, size, "try the session memory: batches", console):
+        start, stop = stop, stop + len(some)
         read = [torch.from_numpy(array) for array in some.encode(length)]
         with torch.no_grad():
             scores_BV = network.all_scores(network.query(*read), items_VQ)
@@ -128,8 +130,8 @@ def _ranks(
             plain_BN = scores_BV.gather(1, rows_BN)
             target_B = targets_with_own(some)
             target_B = np.where(target_B < scores_BV.shape[1], target_B, UNKNOWN)
-            for weight, found in zip(weights, ranks, strict=True):
+            for weight, rank_C in zip(weights, rank_WC, strict=True):
                 scores_BV.scatter_(1, rows_BN, plain_BN + weight * more_BN)
                 proposed_BV = network.proposable(scores_BV, read[0])
-                found.append(metrics.ranks(masked(proposed_BV.numpy(), some), target_B)[some.wanted])
-    return [np.concatenate(found) for found in ranks]
+                rank_C[start:stop] = metrics.ranks(masked(proposed_BV.numpy(), some), target_B)
+    return [rank_C[cases.wanted] for rank_C in rank_WC]
