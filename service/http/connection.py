@@ -4,6 +4,8 @@ Heads, bodies, deadlines and the number of connections are limited (`connections
 are in flight than are answered in time (`admission`). The application gets whole requests only: a task starts when the body is
 complete. The application hears at once when its client leaves. uvicorn tells this to the newest request of a connection only.
 
+Plain requests for the busy routes do not reach the application: `fast_path` answers them, without a scope and messages of ASGI.
+
 No other server had all of this in November 2026:
 
 - uvicorn's h11 protocol limits heads, at several times the CPU time. hypercorn uses the same parser.
@@ -13,10 +15,10 @@ No other server had all of this in November 2026:
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
 from http import HTTPStatus
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -27,6 +29,9 @@ from uvicorn.server import ServerState
 from service.http import problems
 from service.http.connections import Connections
 from service.http.head_with_body import HeadWithBody
+
+if TYPE_CHECKING:
+    from service.http.fast_path import Asked, FastPath  # which imports this module
 
 ON_END = "nexttrack.on_end"
 """In `scope`: takes a function, which is called if the client leaves before its reply."""
@@ -41,10 +46,10 @@ _BODY = "nexttrack.body_bytes"
 
 class Connection(HttpToolsProtocol):
     """One HTTP/1.1 connection. `app_state["connections"]` is the `Connections` object that all connections of the process
-    share.
+    share, and `app_state["fast_path"]` their `FastPath`, if there is one.
 
     The parser receives one message at a time. One of the received messages is being answered (`_running`), or waits for its
-    body (`_waiting`). The messages behind it are in `pipeline`.
+    body (`_waiting`, or `_asked` if the fast path has recognised it). The messages behind it are in `pipeline`.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._all: Connections = app_state["connections"]
         self._limits, self._admission = self._all.limits, self._all.admission
+        self._fast_path: FastPath | None = app_state.get("fast_path")
         self.deadline, self.unread_deadline, self.idle_since = math.inf, math.inf, math.inf
         self._has_place = True
         self._in_message = self._in_head = False
@@ -66,7 +72,9 @@ class Connection(HttpToolsProtocol):
         self._chunk = 0  # bytes that are parsed now
         self._refusal = (HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request")
         self._waiting: tuple[RequestResponseCycle, ASGI3Application] | None = None
-        self._running: RequestResponseCycle | None = None
+        self._asked: Asked | None = None
+        self._asked_body = b""
+        self._running: RequestResponseCycle | FastCycle | None = None
         self._task: asyncio.Task[None] | None = None  # of the running request
         self._in_flight = 0  # how many requests the admission counts it as
         self._on_end: Callable[[], object] | None = None
@@ -82,10 +90,13 @@ class Connection(HttpToolsProtocol):
         self._all.remove(self)
         gone = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
+        self._asked = None
         if self._waiting is not None:
             gone.append(self._waiting[0])
             self._waiting = None
-        if self._running is not None:
+        if isinstance(self._running, FastCycle):
+            self._running.leave(self._task)
+        elif self._running is not None:
             gone.append(self._running)
         for cycle in gone:
             cycle.disconnected = True
@@ -123,6 +134,8 @@ class Connection(HttpToolsProtocol):
     # Called by `Connections`.
 
     def expire(self) -> None:
+        if self._asked is not None:
+            self._pass_on(self._asked)
         if self._leaving or self.unread_deadline <= self._all.tick:
             self.drop()
         elif self._in_head:
@@ -145,7 +158,7 @@ class Connection(HttpToolsProtocol):
     # Called by the parser. An exception here ends it, and the request is refused with `_refusal`.
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_message = self._in_head = True
         self._received = 0
         self.deadline = self._after(self._limits.arrive)
@@ -165,8 +178,10 @@ class Connection(HttpToolsProtocol):
             self._refuse_in_passing()
             return
         self.idle_since, self.deadline = math.inf, self._after(self._limits.arrive)
-        super().on_headers_complete()
-        self.cycle.waiting_for_100_continue = False
+        if not (busy or overloaded) and (asked := self._recognised(headers)) is not None:
+            self._asked, self._asked_body = asked, b""
+            return
+        self._start_cycle(headers)
         if not self._has_place:
             self.cycle.keep_alive = False
         if overloaded:  # by a page of another origin: it can read a reply only with the application's CORS headers
@@ -180,6 +195,9 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         if self._dropping:
+            return
+        if self._asked is not None:  # it is short, as its head says
+            self._asked_body += body
             return
         cycle, scope = self.cycle, _scope(self.cycle)
         cycle.body += body
@@ -197,6 +215,15 @@ class Connection(HttpToolsProtocol):
             if self._running is None and not self._leaving:
                 self._become_idle()
             return
+        if self._asked is not None and self._fast_path is not None:
+            asked, make = self._asked, self._asked.read(self._asked_body)
+            if make is not None:
+                self._asked, self.deadline = None, math.inf
+                cycle = FastCycle(self, asked)
+                self.cycle = cast("RequestResponseCycle", cycle)
+                self._run(cycle, self._fast_path.answer(asked, make, cycle.write))
+                return
+            self._pass_on(asked)
         super().on_message_complete()
         self.deadline = math.inf
         if self._waiting is not None:
@@ -205,24 +232,24 @@ class Connection(HttpToolsProtocol):
 
     # Called by uvicorn's own parts.
 
+    def shutdown(self) -> None:
+        if self._asked is not None:  # uvicorn closes a connection without a cycle
+            self._pass_on(self._asked)
+        super().shutdown()
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.more_body:
             self._waiting = (cycle, app)
             return
-        self._running, self._on_end = cycle, None
-        self._in_flight = 1
-        self._admission.enter()
         if cycle.transport is self.transport:
             cycle.transport = cast("asyncio.Transport", HeadWithBody(self.transport))
         scope = _scope(cycle)
         scope[ON_END], scope[COSTS] = self._call_on_end, self._costs
-        self._task = self.loop.create_task(cycle.run_asgi(app))
-        self._task.add_done_callback(self._ended)
-        self.tasks.add(self._task)
+        self._run(cycle, cycle.run_asgi(app))
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        if self._running is not None:
+        if self._running is not None and not isinstance(self._running, FastCycle):
             self._release_body(self._running)
             if isinstance(self._running.transport, HeadWithBody):
                 self._running.transport.flush()
@@ -249,6 +276,42 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(*self._refusal)
         return b""
+
+    def _recognised(self, headers: Sequence[tuple[bytes, bytes]]) -> "Asked | None":
+        """Return the request whose head is complete if the fast path may answer it."""
+        if (
+            self._fast_path is None
+            or self.root_path
+            or not (self._has_place and self.parser.should_keep_alive())
+            or self.flow.write_paused
+        ):
+            return None
+        return self._fast_path.recognise(self.parser.get_method(), self.url, headers, self.app_state)
+
+    def _start_cycle(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Give the request whose head is complete to uvicorn, which makes its scope."""
+        url, expects = self.url, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers = self.scope["headers"] = headers
+        super().on_headers_complete()
+        self.headers = []  # trailers go to a list that nobody reads
+        self.cycle.waiting_for_100_continue = False
+
+    def _pass_on(self, asked: "Asked") -> None:
+        """Give a request that was recognised to the application after all: its body is not plain, or does not arrive."""
+        self._asked, body = None, self._asked_body
+        self._start_cycle(list(asked.scope["headers"]))
+        if body:
+            self.on_body(body)
+
+    def _run(self, cycle: "RequestResponseCycle | FastCycle", work: Coroutine[Any, Any, None]) -> None:
+        self._running, self._on_end = cycle, None
+        self._in_flight = 1
+        self._admission.enter()
+        self._task = self.loop.create_task(work)
+        self._task.add_done_callback(self._ended)
+        self.tasks.add(self._task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
@@ -352,6 +415,49 @@ class Connection(HttpToolsProtocol):
 
     def _body_too_large(self) -> tuple[HTTPStatus, str]:
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {self._limits.body_bytes} bytes; send less at once"
+
+
+class FastCycle:
+    """A request that the fast path answers, in the place where uvicorn keeps a cycle."""
+
+    __slots__ = ("_asked", "_connection", "disconnected", "keep_alive", "message_event", "response_complete", "scope")
+
+    def __init__(self, connection: Connection, asked: "Asked") -> None:
+        self._connection, self._asked, self.scope = connection, asked, asked.scope
+        self.keep_alive, self.disconnected, self.response_complete = True, False, False
+        self.message_event = _NOBODY_WAITS
+
+    def write(self, head: bytes, body: bytes) -> None:
+        """Send the whole reply, and end the request."""
+        connection = self._connection
+        if self.disconnected or self.response_complete:
+            return
+        self.response_complete = True
+        lines = [b"%b: %b\r\n" % header for header in connection.server_state.default_headers]
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        connection.transport.write(b"".join((head, *lines, b"\r\n", body)))
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.on_response_complete()
+
+    def leave(self, task: asyncio.Task[None] | None) -> None:
+        """Note that the client has left. A request that only reads is cancelled; one that writes goes on."""
+        self.disconnected = True
+        if self._asked.only_reads and task is not None and not self._asked.client_left:
+            self._asked.client_left = True
+            if self._asked.has_begun:
+                task.cancel()
+
+
+class _NobodyWaits:
+    """The event of a request that was read before it began."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+_NOBODY_WAITS = _NobodyWaits()
 
 
 class _ClosesGently:

@@ -1,39 +1,57 @@
-"""Answers the three busiest routes without FastAPI's routing and dependency injection.
+"""Answers the three busiest routes past the ASGI interface and past FastAPI.
 
-FastAPI spends more time to match a path and to solve a route's dependencies than the rest of the request takes. With this
-module the service answers 1.7 times as many requests (`docs/measurements/speed.md`). It recognises the requests that make up
-the load, checks them by the same rules, and calls the same functions as the routes.
+A scope, messages and layers of coroutines for each request, and FastAPI's routing, take more time than the request itself
+(`docs/measurements/speed.md` has the figures). So the connection shows each request to this module first. It recognises the
+requests that make up the load, checks them by the same rules, and calls the same functions as the routes.
 
 It answers plain, valid requests only. All others (with an unknown parameter, a body without a length, a wrong value) go to
 FastAPI unchanged, which makes the error message. Contract tests compare the two ways.
 """
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import structlog
+from fastapi import Response
+from starlette.types import Scope
 
 from service.errors import ServiceError
-from service.http import fast_parse
+from service.http import fast_parse, problems
 from service.http.access.paths import decoded
-from service.http.problems import render
+from service.http.middleware import Guard, request_id_of
 from service.http.routes.events import record
 from service.http.routes.proposals import answer_next, propose
 from service.http.schemas import MAX_LISTED
+from service.observing.logs import RequestLog
+from service.observing.metrics import Metrics
 from service.recommender import Query
 from service.rules import AskedRules
 from service.state import State
 
+BODY_BYTES = 256 * 1024
+"""The longest body that is answered here. It is parsed before the guards have seen the request."""
+_UNUSUAL = frozenset({b"origin", b"content-encoding", b"transfer-encoding", b"expect", b"upgrade"})
+"""Headers of requests that need more than the fast path does."""
 _NEXT = re.compile(rb"/v1/users/([^/]+)/next")
 _COUNT, _GAP = re.compile(r"[1-9][0-9]?|100"), re.compile(r"[0-9]|[1-9][0-9]|100")
 _COUNT_ALONE = re.compile(rb"count=([1-9][0-9]?|100)")
 _DAYS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
 _NOVELTY, _EXPLORE = re.compile(r"-?(0(\.[0-9]{1,6})?|1(\.0{1,6})?)"), re.compile(r"0(\.[0-4][0-9]{0,5}|\.50{0,5})?")
 _SHORT_ID = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")  # at most 256 bytes, however its characters are encoded
+
+
+Make = Callable[[], Awaitable[bytes]]
+"""Makes the body of a reply."""
+Write = Callable[[bytes, bytes], None]
+"""Sends a reply: the head up to its last header, with that header's line break, and the body."""
+
+logger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,66 +61,120 @@ class _Template:
     path: str
 
 
-_OF_NEXT = _Template("/v1/users/{user_id}/next")
+@dataclass(slots=True)
+class Asked:
+    """A request that the fast path recognises by its head.
+
+    `scope` has what guards, routes, log and metrics read. `read` reads the body, and returns None if FastAPI must read it.
+    """
+
+    scope: Scope
+    headers: Mapping[bytes, bytes]
+    only_reads: bool
+    read: Callable[[bytes], Make | None]
+    has_begun: bool = False
+    client_left: bool = False
 
 
 class FastPath:
-    """Answers valid requests for proposals and valid posts of events. Passes all other requests on to FastAPI. It stands inside
-    `RequestMiddleware`.
-    """
+    """Recognises and answers plain requests. It checks, counts and logs them as `RequestMiddleware` does with all others."""
 
-    def __init__(self, framework: ASGIApp) -> None:
-        self._framework = framework
-        self._posts: dict[bytes, tuple[_Template, Callable[[Scope, State, bytes], Awaitable[bytes] | None]]] = {
-            b"/v1/events": (_Template("/v1/events"), _post_events),
-            b"/v1/next": (_Template("/v1/next"), _post_next),
-        }
+    def __init__(self, metrics: Metrics, log: RequestLog, guards: Sequence[Guard] = ()) -> None:
+        """`guards` are called in order. The first one that returns a reply refuses the request."""
+        self._metrics, self._log, self._guards = metrics, log, guards
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._framework(scope, receive, send)
-        path = scope.get("raw_path")
-        if scope["method"] == "GET" and path and (match := _NEXT.fullmatch(path)):
-            user_id, query = _user_id(match[1]), _query(scope["query_string"])
-            if user_id is not None and query is not None:
-                scope["route"] = _OF_NEXT
-                return await _answer(propose(scope, _state(scope), user_id, query), scope, receive, send)
-        elif scope["method"] == "POST" and path in self._posts and not scope["query_string"] and _has_plain_json(scope):
-            template, post = self._posts[path]
-            messages = await _read(receive)
-            made = post(scope, _state(scope), b"".join(message.get("body", b"") for message in messages))
-            if made is None:
-                return await self._framework(scope, _again(messages, receive), send)
-            scope["route"] = template
-            return await _answer(made, scope, receive, send)
-        return await self._framework(scope, receive, send)
+    def recognise(
+        self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], state: Mapping[str, Any]
+    ) -> Asked | None:
+        """Return the request if it is one of the three busy ones and its head is plain. `state` is that of the application."""
+        named = dict(headers)
+        if len(named) < len(headers) or not _UNUSUAL.isdisjoint(named):
+            return None
+        path, _, query_string = url.partition(b"?")
+        service: State = state["service"]
+        scope: Scope = {"type": "http", "raw_path": path, "query_string": query_string, "headers": headers}
+        if method == b"GET" and (match := _NEXT.fullmatch(path)) and b"content-length" not in named:
+            user_id, query = _user_id(match[1]), _query(query_string)
+            if user_id is None or query is None:
+                return None
+            scope.update(method="GET", path=path.decode("latin-1"), route=_OF_NEXT)
+            return Asked(scope, named, True, lambda _: lambda: propose(scope, service, user_id, query))
+        if method == b"POST" and path in _POSTS and not query_string and _has_plain_json(named):
+            template, only_reads, post = _POSTS[path]
+            scope.update(method="POST", path=template.path, route=template)
+            return Asked(scope, named, only_reads, lambda body: post(scope, service, body))
+        return None
+
+    async def answer(self, asked: Asked, make: Make, write: Write) -> None:
+        """Answer a request by one call of `write`. `make` is what `asked.read` has returned.
+
+        If the client leaves, `asked.client_left` is set, and this task is cancelled. Then nothing is written.
+        """
+        started, scope, status = time.perf_counter(), asked.scope, 0
+        request_id = request_id_of(asked.headers)
+        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        refusal: Response | None = None
+        asked.has_begun = True
+        try:
+            if asked.client_left:  # between its last byte and now
+                return
+            for guard in self._guards:
+                if (refusal := guard(scope, asked.headers)) is not None:
+                    break
+            else:
+                body = await make()
+                status = HTTPStatus.OK.value
+                write(_OK % (len(body), request_id), body)
+        except ServiceError as error:
+            refusal = problems.render(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not asked.client_left or (task is not None and task.uncancel()):
+                raise
+        except Exception:
+            logger.exception("request failed", method=scope["method"], path=scope["path"])
+            refusal = problems.mistake()
+        finally:
+            if refusal is not None:
+                status = refusal.status_code
+                write(_head(refusal, request_id), bytes(refusal.body))
+            elapsed_s = time.perf_counter() - started
+            self._metrics.answered(scope, status, elapsed_s)
+            self._log(scope, request_id, status, elapsed_s)
 
 
-def _post_events(scope: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
+_OF_NEXT = _Template("/v1/users/{user_id}/next")
+_OK = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\ncontent-type: application/json\r\nx-request-id: %b\r\n"
+
+
+def _head(reply: Response, request_id: bytes) -> bytes:
+    status = HTTPStatus(reply.status_code)
+    lines = [b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode())]
+    lines += [b"%b: %b" % header for header in [*reply.raw_headers, (b"x-request-id", request_id)]]
+    return b"\r\n".join([*lines, b""])
+
+
+def _post_events(scope: Scope, service: State, body: bytes) -> Make | None:
     now_ms = service.clock()
     read = fast_parse.read_events(body, now_ms)
-    return None if read is None else record(scope, read[0], service, now_ms, many=read[1])
+    if read is None:
+        return None
+    told, many = read
+    return lambda: record(scope, told, service, now_ms, many=many)
 
 
-def _post_next(scope: Scope, service: State, body: bytes) -> Awaitable[bytes] | None:
+def _post_next(scope: Scope, service: State, body: bytes) -> Make | None:
     asked = fast_parse.read_next(body)
-    return None if asked is None else answer_next(scope, service, asked.user_id, asked.plays, asked.query)
+    if asked is None:
+        return None
+    return lambda: answer_next(scope, service, asked.user_id, asked.plays, asked.query)
 
 
-async def _answer(made: Awaitable[bytes], scope: Scope, receive: Receive, send: Send) -> None:
-    try:
-        body = await made
-    except ServiceError as error:
-        return await render(error)(scope, receive, send)
-    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": HTTPStatus.OK.value, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    return None
-
-
-def _state(scope: Scope) -> State:
-    state: State = scope["state"]["service"]
-    return state
+_POSTS = {
+    b"/v1/events": (_Template("/v1/events"), False, _post_events),
+    b"/v1/next": (_Template("/v1/next"), True, _post_next),
+}
+"""Of each path: its route, whether it only reads, and what reads its body."""
 
 
 def _user_id(raw: bytes) -> str | None:
@@ -165,29 +237,7 @@ _RULES: Mapping[str, Callable[[str], Any]] = {
 """How the plain form of each rule is read."""
 
 
-def _has_plain_json(scope: Scope) -> bool:
-    """Return whether the request declares a JSON body and its length. `RequestMiddleware` has checked the length."""
-    sized = typed = False
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            sized = True
-        elif name == b"content-type":
-            typed = value == b"application/json"
-    return sized and typed
-
-
-async def _read(receive: Receive) -> list[Message]:
-    messages = [await receive()]
-    while messages[-1].get("more_body", False):
-        messages.append(await receive())
-    return messages
-
-
-def _again(messages: list[Message], receive: Receive) -> Receive:
-    """Return a `receive` callable that first repeats `messages`, which were read already, and then receives further ones."""
-    left = iter(messages)
-
-    async def replay() -> Message:
-        return next(left, None) or await receive()
-
-    return replay
+def _has_plain_json(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a request declares a JSON body and a length that is answered here."""
+    length = headers.get(b"content-length", b"")
+    return headers.get(b"content-type") == b"application/json" and length.isdigit() and int(length) <= BODY_BYTES

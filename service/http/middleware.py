@@ -1,8 +1,8 @@
 """The one entrance for requests: request id, guards, log line, metrics, cancellation if the client leaves, and the reply to
 unexpected exceptions.
 
-Everything that protects the service is a guard here, because every way into it begins behind this layer, `FastPath` too. All of
-it is one layer, because the coroutine and the closure of a layer cost several times its work.
+Everything that protects the service is a guard. Every way into it passes the guards: here, or in `FastPath`. All of this is one
+layer, because the coroutine and the closure of a layer cost several times its work.
 """
 
 import asyncio
@@ -76,6 +76,12 @@ class RequestMiddleware:
         return None
 
 
+def request_id_of(headers: Mapping[bytes, bytes]) -> bytes:
+    """Return the request id that the client sends, or a new one if it sends none or one that is not valid."""
+    given = headers.get(b"x-request-id")
+    return given if given is not None and _SANE_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
+
+
 def refused_by_server(scope: Scope, _: Mapping[bytes, bytes]) -> Response | None:
     """Make the reply to a request that `connection.Connection` has refused: its body is too large or late, or there are too
     many requests.
@@ -107,8 +113,7 @@ class _Exchange:
         self.task = cast("asyncio.Task[object]", asyncio.current_task())  # we are in one
         self.status = 0
         self.complete = self.gone = False
-        given = headers.get(b"x-request-id", b"")
-        self.request_id = given if _SANE_ID.fullmatch(given) else b"%016x" % random.getrandbits(64)
+        self.request_id = request_id_of(headers)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,16 +1,12 @@
 """The fast path answers like FastAPI. Requests that are unusual or wrong reach FastAPI unchanged."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from starlette.types import Message, Receive, Scope, Send
 
-from service.http.fast_path import FastPath
 from tests.service import artifacts
 from tests.service.applications import running
 from tests.service.fakes import MemorySessions
@@ -174,57 +170,3 @@ def test_events_are_taken_the_same_either_way(ways: Ways, body: str) -> None:
 
     assert by_fast_path == by_framework
     assert bool(ways.reached_framework) == (body not in SOUND_EVENTS)
-
-
-PASSED_ON = {
-    "another route": ("GET", b"/v1/users/ann/session", b"", {}),
-    "an unknown parameter": ("GET", b"/v1/users/ann/next", b"limit=5", {}),
-    "a wrong count": ("GET", b"/v1/users/ann/next", b"count=1000", {}),
-    "a long id": ("GET", b"/v1/users/" + b"x" * 65 + b"/next", b"", {}),
-    "another method": ("HEAD", b"/v1/users/ann/next", b"", {}),
-    "a parameter where there is none": (
-        "POST",
-        b"/v1/next",
-        b"count=5",
-        {b"content-type": b"application/json", b"content-length": b"2"},
-    ),
-    "no type": ("POST", b"/v1/next", b"", {b"content-length": b"2"}),
-    "no length": ("POST", b"/v1/next", b"", {b"content-type": b"application/json"}),
-    "a wrong body": ("POST", b"/v1/events", b"", {b"content-type": b"application/json", b"content-length": b"2"}),
-}
-
-
-@pytest.mark.parametrize(("method", "path", "query", "headers"), PASSED_ON.values(), ids=PASSED_ON)
-def test_what_is_not_plain_goes_on_with_its_whole_body(
-    method: str, path: bytes, query: bytes, headers: dict[bytes, bytes]
-) -> None:
-    """FastAPI can read a body that the fast path has read."""
-    bodies: list[bytes] = []
-
-    async def framework(_: Scope, receive: Receive, __: Send) -> None:
-        more = True
-        while more:
-            message = await receive()
-            bodies.append(message["body"])
-            more = message["more_body"]
-
-    parts: Iterator[Message] = iter(
-        [
-            {"type": "http.request", "body": b"{", "more_body": True},
-            {"type": "http.request", "body": b"}", "more_body": False},
-        ]
-    )
-
-    async def receive() -> Message:
-        return next(parts)
-
-    async def send(_: Message) -> None:
-        raise AssertionError("the framework was to answer")
-
-    state = {"service": SimpleNamespace(clock=lambda: 0)}
-    target = {"raw_path": path, "path": path.decode(), "query_string": query}
-    scope = {"type": "http", "method": method, **target, "state": state}
-    scope["headers"] = list(headers.items())
-    asyncio.run(FastPath(framework)(scope, receive, send))
-
-    assert bodies == [b"{", b"}"]
