@@ -6,11 +6,13 @@
 | 2026-01-31 10:00:00+00, 2026-01-31 10:00:00.123456+01, … UTC | Postgres, pandas, BigQuery |
 | 2026-01-31 10:00:00, 2026-01-31T10:00 | MySQL, pandas, SQLite: a time zone must be given |
 | 31.01.2026 10:00, 31 Jan 2026, 10:00 | spreadsheets, Last.fm: a time zone must be given |
-| 1/31/2026 10:00 AM, 31/01/2026 10:00 | Excel: a time zone must be given, and the order of day and month |
-| 46053.4166667 | Excel, as a number of days: a time zone must be given |
+| 1/31/2026 10:00 AM, 31/01/2026 10:00, 1/31/26 10:00 | Excel: a time zone must be given, and the order of day and month |
+| 2026/1/31 10:00, 2026-1-31 10:00 | Excel in China and Japan: a time zone must be given |
+| 46053.4166667, 46053,4166667 | Excel, as a number of days: a time zone must be given |
 | 1769853600, 1769853600000, … | Unix time; its size tells seconds, milliseconds, microseconds and nanoseconds apart |
 
-If clocks show an hour twice in autumn, the first one is meant. A time in the hour that they leave out in spring is invalid.
+A year of two digits is one from 1970 to 2069. If clocks show an hour twice in autumn, the first one is meant. A time in the
+hour that they leave out in spring is invalid.
 """
 
 from dataclasses import dataclass
@@ -32,11 +34,12 @@ DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
 
 _CLOCK = r"(?P<h>\d{1,2}):?(?P<m>\d\d)(?::?(?P<s>\d\d)(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<half>[AaPp][Mm])?"
 _ZONE = r"\s*(?P<zone>Z|z|UTC|GMT|[+-]\d\d(?::?\d\d)?)?"
-_YEAR_FIRST = rf"^(?P<y>\d{{4}})(?:-|/)?(?P<mo>\d\d)(?:-|/)?(?P<d>\d\d)(?:[T ]\s*{_CLOCK}{_ZONE})?$"
+_YEAR_FIRST = rf"^(?P<y>\d{{4}})[-/](?P<mo>\d{{1,2}})[-/](?P<d>\d{{1,2}})(?:[T ]\s*{_CLOCK}{_ZONE})?$"
+_COMPACT = rf"^(?P<y>\d{{4}})(?P<mo>\d\d)(?P<d>\d\d)(?:[T ]\s*{_CLOCK}{_ZONE})?$"
 _YEAR_LAST = rf"^(?P<a>\d{{1,2}})(?P<sign>[/.-])(?P<b>\d{{1,2}})[/.-](?P<y>\d{{4}})(?:,?\s+{_CLOCK}{_ZONE})?$"
-_NAMED = (
-    rf"^(?:[A-Za-z]{{3}},?\s+)?(?P<d>\d{{1,2}})[ -](?P<name>[A-Za-z]{{3}})[a-z]*\.?[ -](?P<y>\d{{4}})(?:,?\s+{_CLOCK}{_ZONE})?$"
-)
+_SHORT_LAST = rf"^(?P<a>\d{{1,2}})(?P<sign>[/.])(?P<b>\d{{1,2}})[/.](?P<y>\d\d)(?:,?\s+{_CLOCK}{_ZONE})?$"
+_MONTH = r"(?P<name>[A-Za-z]{3})[a-z]*\.?"
+_NAMED = rf"^(?:[A-Za-z]{{3}},?\s+)?(?P<d>\d{{1,2}})[ -]{_MONTH}[ -](?P<y>\d{{4}}|\d\d)(?:,?\s+{_CLOCK}{_ZONE})?$"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAY_MS = 86_400_000
 _EXCEL_DAY_0 = 25_569  # Excel's number for 1 January 1970
@@ -70,6 +73,7 @@ def read_times(values: pl.Series, clock: Clock) -> pl.DataFrame:
         return pl.DataFrame({"at_ms": zoned.dt.epoch("ms"), "fault": _clock_fault(values, zoned, clock)}, schema=_RESULT)
     text = values.cast(pl.String).str.strip_chars().replace("", None)
     quick = text.str.to_datetime("%+", time_unit="ms", time_zone="UTC", strict=False).dt.epoch("ms")
+    quick = quick.set(quick < 0, None)  # 26-01-31 is read as a day of the year 26
     found = pl.DataFrame({"at_ms": quick, "fault": pl.Series([None] * len(text), dtype=pl.String), "text": text})
     odd = found.with_row_index("place").filter(pl.col("at_ms").is_null() & pl.col("text").is_not_null())
     if len(odd):
@@ -110,7 +114,7 @@ def _read_odd(text: pl.Series, clock: Clock) -> pl.DataFrame:
     parts = _parts(text.to_frame("text").lazy(), clock).collect()
     naive = parts["local"].str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="ms", strict=False)
     parts = parts.with_columns(naive.alias("naive"), _in_zone(naive, clock).dt.epoch("ms").alias("zoned"))
-    number = pl.col("text").str.extract(r"^(\d+(?:\.\d+)?)$").cast(pl.Float64, strict=False)
+    number = pl.col("text").str.extract(r"^(\d+(?:[.,]\d+)?)$").str.replace(",", ".").cast(pl.Float64, strict=False)
     at_ms = (
         pl.when(pl.col("minutes").is_null())
         .then("zoned")
@@ -134,22 +138,25 @@ def _read_odd(text: pl.Series, clock: Clock) -> pl.DataFrame:
 def _parts(frame: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
     """Extract the parts of a time: the local time from year to second as text, milliseconds, and minutes from UTC if stated."""
     text = pl.col("text")
-    forms = {"first": _YEAR_FIRST, "last": _YEAR_LAST, "named": _NAMED}
+    forms = {"first": _YEAR_FIRST, "compact": _COMPACT, "last": _YEAR_LAST, "short": _SHORT_LAST, "named": _NAMED}
     frame = frame.with_columns(text.str.extract_groups(form).alias(name) for name, form in forms.items())
 
     def group(name: str, *places: str) -> pl.Expr:
         return pl.coalesce(pl.col(place).struct.field(name) for place in places or tuple(forms))
 
-    ambiguous = group("sign", "last") != "."
+    ambiguous = group("sign", "last", "short") != "."
     day_first = pl.when(~ambiguous).then(statement=True).otherwise(None if clock.dates is None else clock.dates == DAY_FIRST)
-    a, b = group("a", "last"), group("b", "last")
+    a, b = group("a", "last", "short"), group("b", "last", "short")
     name = group("name", "named").str.to_lowercase()
     month = pl.coalesce(
-        group("mo", "first"),
+        group("mo", "first", "compact"),
         pl.when(day_first).then(b).when(~day_first).then(a),
         name.replace_strict(_MONTHS, [str(number) for number in range(1, 13)], default=None, return_dtype=pl.String),
     )
-    day = pl.coalesce(group("d", "first", "named"), pl.when(day_first).then(a).when(~day_first).then(b))
+    day = pl.coalesce(group("d", "first", "compact", "named"), pl.when(day_first).then(a).when(~day_first).then(b))
+    year = group("y")
+    short = pl.when(year.cast(pl.Int32) < 70).then(pl.lit("20")).otherwise(pl.lit("19")) + year
+    year = pl.when(year.str.len_chars() == 4).then(year).otherwise(short)
     half = group("half").str.to_lowercase()
     hour = group("h").cast(pl.Int32)
     hour = (
@@ -166,10 +173,10 @@ def _parts(frame: pl.LazyFrame, clock: Clock) -> pl.LazyFrame:
     two = [part.cast(pl.String).str.zfill(2) for part in (month, day, hour, group("m"), group("s").fill_null("0"))]
     return frame.select(
         "text",
-        year=group("y"),
+        year=year,
         hour=group("h"),
         unordered=(ambiguous & pl.lit(clock.dates is None)).fill_null(value=False),
-        local=pl.format("{}-{}-{} {}:{}:{}", group("y"), *two),
+        local=pl.format("{}-{}-{} {}:{}:{}", year, *two),
         ms=group("f").str.pad_end(3, "0").str.slice(0, 3).cast(pl.Int64).fill_null(0),
         minutes=minutes,
     )
