@@ -170,11 +170,12 @@ class CopyHead(nn.Module):
         sums_BCL = torch.zeros_like(said_BCL).scatter_add(2, newest_BL[:, None].expand_as(said_BCL), said_BCL)
         # Only one place of each track is needed from here on, some 600 of 1,000.
         at_M = stands_BL.flatten().nonzero().squeeze(1)
-        age_M, behind_M = (value.flatten()[at_M] for value in (ages_BL.float(), behind_L.expand_as(kept)))
-        newest = [torch.log1p(behind_M) / 3, torch.log1p(age_M / 60) / 3, refused.flatten()[at_M], session.flatten()[at_M]]
-        newest += [(behind_M == 0).float(), (tracks_BL.flatten()[at_M] < self.rows).float()]
-        sums_MC = sums_BCL.transpose(1, 2).flatten(0, 1)[at_M]
-        features_MF = torch.cat([torch.log1p(10 * sums_MC), torch.stack(newest, dim=1)], dim=1)
+        newest = (tracks_BL, ages_BL, behind_L.expand_as(kept), refused, session)
+        track_M, age_M, behind_M, refused_M, session_M = (value.flatten().index_select(0, at_M) for value in newest)
+        said_M = [torch.log1p(behind_M) / 3, torch.log1p(age_M / 60) / 3, refused_M, session_M]
+        said_M += [(behind_M == 0).float(), (track_M < self.rows).float()]
+        sums_MC = sums_BCL.transpose(1, 2).flatten(0, 1).index_select(0, at_M)
+        features_MF = torch.cat([torch.log1p(10 * sums_MC), torch.stack(said_M, dim=1)], dim=1)
         several_BL = sums_BCL[:, ENTRIES].gather(1, newest_BL) > 1
         habit_B1 = (several_BL & (behind_L < HABIT)).float().sum(1, keepdim=True) / HABIT
         own_B1 = torch.log1p(stands_BL.float().sum(1, keepdim=True)) / OWN_SCALE

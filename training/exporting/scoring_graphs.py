@@ -336,7 +336,9 @@ def top_in_eight_bits(*, repeats: bool = True, remembers: bool = False, share: f
     `repeats` says that the network may propose tracks of the history, `remembers` that it has a session memory. `share` is the
     share of the network's score in its copy head; None if it has no copy head.
     """
-    return _quicker(int8_search.TOP, repeats=repeats, remembers=remembers, share=share)
+    if share is not None and not remembers:
+        return _proposing(parser.parse_model(_HEADER + int8_search.top_with_copy_head(share)), repeats=repeats)
+    return _quicker(int8_search.top(), repeats=repeats, remembers=remembers, share=share)
 
 
 def top_by_index(probes: int, *, repeats: bool = True, remembers: bool = False, share: float | None = None) -> ModelProto:

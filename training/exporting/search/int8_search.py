@@ -17,7 +17,7 @@ The graph states the shapes of the scores before and after masking. ONNX Runtime
 equal. Otherwise it copies all scores, a tenth of a run at 100,000 tracks.
 
 Shapes: B batch, N excluded, K count, Q query width, W stored width, V rows, P rows padded to the grid, C columns, D depth, M
-compared rows.
+compared rows, L places of long histories, O compared own tracks, S places of own tracks without a row, and one for others.
 """
 
 import numpy as np
@@ -77,9 +77,9 @@ def best_places(of: str) -> str:
     return _BEST_PLACES.replace("OF", of)
 
 
-TOP = """
-top (float[B,Q] query, int64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
-<int32[B,P] rough_BP, int32[B,P] masked_rows> {
+_TOP = """
+top (float[B,Q] query, OWN_INPUTSint64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
+<int32[B,P] rough_BP, OWN_VALUESint32[B,P] masked_rows> {
     one = Constant<value_ints=[1]>()
     two = Constant<value_ints=[2]>()
     spare_columns = Constant<value_ints=[16]>()
@@ -99,10 +99,7 @@ ROUND_QUERY
     reserved_size = Shape(reserved)
     reserved_shape = Concat<axis=0>(batch, reserved_size)
     reserved_BR = Expand(reserved, reserved_shape)
-    never = Concat<axis=1>(excluded, reserved_BR)
-    never_shape = Shape(never)
-    lowest_BN = Expand(lowest_sum, never_shape)
-    masked_rows = ScatterElements<axis=1>(rough_BP, never, lowest_BN)
+MASKING
 
 BEST_PLACES
     real_BM = Mod(chosen_rows, rows_count)
@@ -112,16 +109,105 @@ BEST_PLACES
     exact_BM = Squeeze(exact_BM1, two)
     excluded_BM = Equal(sums_rows, lowest_sum)
     final_BM = Where(excluded_BM, lowest, exact_BM)
-    scores, order_BK = TopK<axis=1>(final_BM, count_K)
-    rows = GatherElements<axis=1>(real_BM, order_BK)
+LISTING
 }"""
-TOP = TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", best_places("rows"))
+_TOP = _TOP.replace("ROUND_QUERY", ROUND_QUERY).replace("BEST_PLACES", best_places("rows"))
+
+_MASKING = """
+    never = Concat<axis=1>(excluded, reserved_BR)
+    never_shape = Shape(never)
+    lowest_BN = Expand(lowest_sum, never_shape)
+    masked_rows = ScatterElements<axis=1>(rough_BP, never, lowest_BN)"""
+
+_LISTING = """
+    scores, order_BK = TopK<axis=1>(final_BM, count_K)
+    rows = GatherElements<axis=1>(real_BM, order_BK)"""
+
+_OWN_MASKING = """
+    padding = Constant<value_int=0>()
+    has_row_BN = Less(excluded, rows_count)
+    excluded_rows = Where(has_row_BN, excluded, padding)
+    never = Concat<axis=1>(excluded_rows, reserved_BR)
+    never_shape = Shape(never)
+    lowest_BN = Expand(lowest_sum, never_shape)
+    masked_BP = ScatterElements<axis=1>(rough_BP, never, lowest_BN)
+    has_row_BL = Less(copied, rows_count)
+    known_BL = Where(has_row_BL, copied, padding)
+    own_rough_BL = GatherElements<axis=1>(masked_BP, known_BL)
+    out_BL = Min(own_rough_BL, lowest_sum)
+    masked_rows = ScatterElements<axis=1>(masked_BP, known_BL, out_BL)
+
+    own_length = Shape<start=1, end=2>(copied)
+    local_BL = Sub(copied, rows_count)
+    local_BN = Sub(excluded, rows_count)
+    nowhere_BL = Where(has_row_BL, own_length, local_BL)
+    is_local_BN = GreaterOrEqual(local_BN, padding)
+    is_near_BN = Less(local_BN, own_length)
+    is_asked_BN = And(is_local_BN, is_near_BN)
+    nowhere_BN = Where(is_asked_BN, local_BN, own_length)
+    places_count = Add(own_length, one)
+    places_shape = Concat<axis=0>(batch, places_count)
+    allowed_BS = ConstantOfShape<value=int32[1] {0}>(places_shape)
+    excluded_shape = Shape(excluded)
+    lowest_out_BN = Expand(lowest_sum, excluded_shape)
+    placed_BS = ScatterElements<axis=1>(allowed_BS, nowhere_BN, lowest_out_BN)
+    local_out_BL = GatherElements<axis=1>(placed_BS, nowhere_BL)
+    sum_or_out_BL = Where(has_row_BL, own_rough_BL, local_out_BL)
+    own_out_BL = Equal(sum_or_out_BL, lowest_sum)
+
+    share = Constant<value=float {SHARE}>()
+    nothing = Constant<value=float {0.0}>()
+    unit_B1 = Div(divisor_B1, half_range)
+    step_B1 = Mul(unit_B1, item_step)
+    shared_step_B1 = Mul(step_B1, share)
+    sums_BL = Cast<to=1>(sum_or_out_BL)
+    shared_BL = Mul(sums_BL, shared_step_B1)
+    about_BL = Add(shared_BL, own_scores)
+    choice_BL = Where(own_out_BL, lowest, about_BL)
+    own_taken = Min(enough_rows, own_length)
+    about_BO, own_places_BO = TopK<axis=1, sorted=0>(choice_BL, own_taken)
+    own_rows_BO = GatherElements<axis=1>(copied, own_places_BO)
+    own_part_BO = GatherElements<axis=1>(own_scores, own_places_BO)
+    own_has_row_BO = Less(own_rows_BO, rows_count)
+    own_known_BO = Where(own_has_row_BO, own_rows_BO, padding)
+    own_items_BOQ = Gather<axis=0>(items, own_known_BO)
+    own_query_BQ1 = Unsqueeze(query, two)
+    network_BO1 = MatMul(own_items_BOQ, own_query_BQ1)
+    network_BO = Squeeze(network_BO1, two)
+    given_BO = Where(own_has_row_BO, network_BO, nothing)
+    shared_BO = Mul(given_BO, share)
+    mixed_BO = Add(shared_BO, own_part_BO)
+    is_out_BO = IsInf(about_BO)
+    own_final_BO = Where(is_out_BO, lowest, mixed_BO)"""
+
+_OWN_LISTING = """
+    near_scores = Concat<axis=1>(final_BM, own_final_BO)
+    near = Concat<axis=1>(real_BM, own_rows_BO)
+    scores, order_BK = TopK<axis=1>(near_scores, count_K)
+    rows = GatherElements<axis=1>(near, order_BK)"""
+
+
+def top() -> str:
+    """Return the text of a graph, (query, excluded, count) -> (rows, scores)."""
+    return _TOP.replace("OWN_INPUTS", "").replace("OWN_VALUES", "").replace("MASKING", _MASKING).replace("LISTING", _LISTING)
+
+
+def top_with_copy_head(share: float) -> str:
+    """Return the text of a graph, (query, copied, own_scores, excluded, count) -> (rows, scores).
+
+    Own tracks are masked in the search. Their rough scores choose those that are scored exactly: `own_scores` plus `share`
+    times the network's score. Tracks without a row have rows after the last one, and the network's score 0.
+    """
+    inputs = "int64[B,L] copied, float[B,L] own_scores, "
+    values = "int32[B,P] masked_BP, int32[B,S] allowed_BS, int32[B,S] placed_BS, "
+    text = _TOP.replace("OWN_INPUTS", inputs).replace("OWN_VALUES", values)
+    return text.replace("MASKING", _OWN_MASKING.replace("SHARE", repr(share))).replace("LISTING", _OWN_LISTING)
 
 
 def quantise(items_VQ: Floats) -> Weights:
     """Round the items to int8. Returns the weights that the search graph needs in addition to `items`.
 
-    They are the int8 items [W, P], the query's column for each stored column [W], and the mask.
+    They are the int8 items [W, P], the size of a step [1], the query's column for each stored column [W], and the mask.
     """
     rows = len(items_VQ)
     padded = rows + -rows % DEEP
@@ -130,6 +216,7 @@ def quantise(items_VQ: Floats) -> Weights:
     fill_columns(items_WP[:, :rows], items_VQ, columns_W, parts_W, step)
     return {
         "items_int8": items_WP,
+        "item_step": np.array([step], np.float32),
         "item_columns": columns_W,
         "reserved": np.array([0, 1, *range(rows, padded)], np.int64),
     }

@@ -69,15 +69,19 @@ November 2026, CPU ms for each request, alone / in batches of 16:
     500,000     3.8 / .79     2.0 / .85     .62 / .61       .74 / .74
     1,000,000   7.4 / 1.6     4.2 / 1.3     .90 / .75      1.1 / .98
 """
-COPY_HEAD_FROM = 200_000
-"""The same limit for a network with a copy head, which also scores every own track.
+COPY_HEAD_EIGHT_BITS_FROM, COPY_HEAD_INDEX_FROM = 50_000, 500_000
+"""The same limits for a network with a copy head, which also scores every own track.
 
-`python -m tests.load.retrieval --tracks 200000 --probes 128 --own 1000`, a Xeon that was busy with other work, 1 December 2026,
-CPU ms for each request, alone / in batches of 16, with and without own tracks:
+`python -m tests.load.retrieval --probes 128 --own 1000`, a quiet Xeon, 1 December 2026, CPU ms for each request, alone / in
+batches of 16:
 
-    rows                  fp32          int8         index of 128
-    200,000, 1,000 own    4.7 / .82     4.2 / .63    1.8 / 1.1
-    200,000               4.2 / .67     2.0 / .21     .84 / .53
+    rows         fp32          int8         index of 128
+    20,000        .30 / .06     .31 / .08    .53 / .32
+    50,000        .60 / .13     .58 / .12    .79 / .50
+    100,000      1.1 / .25      .81 / .15    .96 / .58
+    200,000      2.2 / .61     1.6 / .25    1.2 / .77
+    500,000      9.4 / 1.9     4.0 / .69    1.5 / 1.1
+    1,000,000     22 / 4.8      13 / 1.5    1.9 / 1.9
 """
 PROBES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 OVERLAP, LOSS = 0.99, 0.002
@@ -141,7 +145,6 @@ def select_retrieval(
     eight_bits_from: int = EIGHT_BITS_FROM,
     index_from: int = INDEX_FROM,
     session_memory_from: int = SESSION_MEMORY_FROM,
-    copy_head_from: int = COPY_HEAD_FROM,
     probes_tried: Sequence[int] = PROBES,
 ) -> Chosen:
     """Try the faster searches, and replace the graphs and weights of `draft` by the first that is close enough to the exact
@@ -151,9 +154,12 @@ def select_retrieval(
     if isinstance(network, SineNetwork) or not samples:
         return stays
     ways: list[_Way] = []
-    least = max(
-        0 if network.session_memory is None else session_memory_from, 0 if network.copy_head is None else copy_head_from
-    )
+    if network.copy_head is not None:
+        eight_bits_from, index_from = (
+            max(eight_bits_from, COPY_HEAD_EIGHT_BITS_FROM),
+            max(index_from, COPY_HEAD_INDEX_FROM),
+        )
+    least = 0 if network.session_memory is None else session_memory_from
     if network.rows >= max(index_from, least):
         ways.append(_by_index(network, encoder, samples[-SAMPLES:], length, probes_tried))
     if network.rows >= max(eight_bits_from, least):
