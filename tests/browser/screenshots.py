@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--url", default="http://127.0.0.1:8000", help="where a service without keys answers (%(default)s)")
     made.add_argument("--report", type=Path, metavar="HTML", help="a run's report.html; without it, no picture of a report")
     made.add_argument("--listeners", nargs=len(_PLAYERS), metavar="ID", help="whose players to show (default: made-up ones)")
-    made.add_argument("--points", type=int, default=8, help="points of 15 s on the dashboard's plots (%(default)s)")
+    made.add_argument("--points", type=int, default=8, help="points of 15 s to add to the dashboard's plots (%(default)s)")
     made.add_argument("--out", type=Path, default=Path("docs"), help="a folder (%(default)s)")
     return made
 
@@ -125,9 +125,11 @@ def _take(page: Page, picture: Path) -> None:
 
 def _dashboard(page: Page, url: str, points: int, picture: Path) -> None:
     page.goto(f"{url}/dashboard")
-    while page.locator("#traffic tbody tr").count() < points:
-        listen(url, listeners=3, tracks=4)
     page.locator("#traffic svg path.line").first.wait_for(state="attached")
+    rows = page.locator("#traffic tbody tr")
+    enough = rows.count() + points
+    while rows.count() < enough:
+        listen(url, listeners=3, tracks=4)
     _take(page, picture)
 
 
