@@ -1,10 +1,11 @@
 """`python -m tests.load.overload`: measures the replies of the service when several times more requests arrive than it can
 answer.
 
-First a closed loop at 64 connections measures the capacity. Then an open loop sends a multiple of this rate over a pool of
-connections, as a gateway does: a connection is used again after its reply, and a request that finds none free is not sent.
-Latency counts from the time at which a request was due. A request is given up after ten seconds. Meanwhile `/healthz` is
-requested on separate connections.
+A closed loop at 64 connections measures the capacity before and after, and the mean counts, because a machine's speed may
+change by a tenth within a minute. In between, an open loop sends a multiple of the first rate over a pool of connections, as a
+gateway does: a connection is used again after its reply, and a request that finds none free is not sent. Latency counts from
+the time at which a request was due. A request is given up after ten seconds. Meanwhile `/healthz` is requested on separate
+connections.
 
 The result has the goodput, and the CPU time for each good reply, of the service and all of its processes. If the machine does
 other work as well, CPU time is the steadier figure. With `--pin`, service and Redis share one core and the clients have
@@ -188,16 +189,15 @@ async def ask_health(port: int, seconds: float) -> list[float]:
 
 
 def measure(system: System, factor: float, seconds: float, most: int, world: World) -> dict[str, float]:
-    """Run one round: first the capacity, then the overload."""
+    """Run one round: the capacity, the overload, and the capacity again."""
     watched = system.processes()
     closed = Order(port=system.port, kind="next", world=world, connections=64, seconds=seconds, watch=watched)
-    capacity = uvloop.run(generate(closed))
-    per_second, cpu_s = capacity.per_second, capacity.cpu_s / len(capacity.latencies)
+    before = uvloop.run(generate(closed))
     cpu = CpuTime(watched)
     cpu.start()
     context = multiprocessing.get_context("spawn")
     with context.Pool(CLIENTS) as pool:
-        share = (system.port, per_second * factor / CLIENTS, seconds, most // CLIENTS, world)
+        share = (system.port, before.per_second * factor / CLIENTS, seconds, most // CLIENTS, world)
         floods = pool.starmap_async(_flood, [share] * CLIENTS)
         health = uvloop.run(ask_health(system.port, seconds))
         results: list[Overload] = floods.get()
@@ -208,6 +208,9 @@ def measure(system: System, factor: float, seconds: float, most: int, world: Wor
     refused = [one for result in results for one in result.refused]
     others = sum((result.others for result in results), Counter[str]())
     flood_cpu_s, _ = cpu.so_far()
+    after = uvloop.run(generate(closed))
+    per_second = (before.per_second + after.per_second) / 2
+    cpu_s = (before.cpu_s + after.cpu_s) / (len(before.latencies) + len(after.latencies))
     return {
         "capacity/s": per_second,
         "goodput/s": goodput,
