@@ -119,7 +119,8 @@ def import_log(
         write_about(folder, {**found, "warnings": warnings(summary)})
         _print(console, lines(summary))
         if named or catalogue is not None:
-            _print(console, [f"the catalogue has a line for {named:,} of {counted(about['tracks'], 'track')}"])
+            line = f"the catalogue has a line for {named:,} of {counted(about['tracks'], 'track')}"
+            _print(console, [line + _lacking(folder, catalogue)])
         _print(console, [f"warning: {warning}" for warning in warnings(summary)])
     return open_log(out)
 
@@ -142,6 +143,14 @@ def _opened(
     if faults:
         raise LogError("\n".join(faults))
     return chain(first, parts), opened
+
+
+def _lacking(folder: Path, catalogue: str | None) -> str:
+    """Say whether the catalogue in a log's folder names no title or no artist: a log may have durations alone."""
+    frame = Log(folder=folder, about={}).catalogue()
+    lacking = [name for name in ("title", "artist") if frame is None or not frame[name].count()]
+    hint = "" if catalogue else " (--catalogue FILE adds them)"
+    return f", but names no {' and no '.join(lacking)}{hint}" if lacking else ""
 
 
 def _check_options(source: str, request: Request) -> None:

@@ -531,6 +531,23 @@ def test_one_error_names_what_log_and_catalogue_lack(tmp_path: Path) -> None:
     )
 
 
+def test_a_catalogue_of_durations_alone_says_what_it_lacks(tmp_path: Path) -> None:
+    """A log with a column duration_ms has a catalogue, in which no listener would find a title."""
+    console = Console(file=StringIO(), width=200)
+    (tmp_path / "log.csv").write_text("user_id,track_id,type,at_ms,duration_ms\nu,7,play,1769853600000,1000\n")
+    (tmp_path / "tracks.csv").write_text("track_id,title\n7,x\n")
+    import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "a", console=console)
+    import_log(
+        "canonical", [str(tmp_path / "log.csv")], tmp_path / "b", catalogue=str(tmp_path / "tracks.csv"), console=console
+    )
+
+    assert isinstance(console.file, StringIO)
+    assert [line for line in console.file.getvalue().splitlines() if line.startswith("the catalogue")] == [
+        "the catalogue has a line for 1 of 1 track, but names no title and no artist (--catalogue FILE adds them)",
+        "the catalogue has a line for 1 of 1 track, but names no artist",
+    ]
+
+
 def test_a_wrong_catalogue_is_noticed_before_the_log_is_read(tmp_path: Path) -> None:
     """Reading a large log takes minutes. All rows of the log are broken here, and the error is that of the catalogue."""
     (tmp_path / "log.csv").write_text("user_id,track_id,at\nu,7,yesterday\n")
