@@ -18,12 +18,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from starlette.types import Receive, Scope, Send
-
 from model.encoding import RowHistory
 from model.graphs import Graphs, Scores
 from service.command import main as serve
-from service.http.middleware import RequestMiddleware
+from service.http.fast_path import Asked, FastPath, Make, Write
 from service.scoring.pace import Pace
 from service.store import embedded_valkey
 from tests.load import artifacts, listeners, systems
@@ -115,7 +113,7 @@ def _rule(name: str) -> None:
 
 def _slow(model: float, loop_ms: float) -> None:
     """Slow the model's runs and the loop down in this process."""
-    best, handle = Graphs.best, RequestMiddleware.__call__
+    best, answer = Graphs.best, FastPath.answer
 
     def slower_best(
         self: Graphs, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
@@ -124,16 +122,16 @@ def _slow(model: float, loop_ms: float) -> None:
             best(self, histories, excluded, counts)
         return best(self, histories, excluded, counts)
 
-    async def slower_handle(self: RequestMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+    async def slower_answer(self: FastPath, asked: Asked, make: Make, write: Write) -> None:
         until = time.thread_time() + loop_ms / 1000
         while time.thread_time() < until:
             pass
-        await handle(self, scope, receive, send)
+        await answer(self, asked, make, write)
 
     if model > 1:
         Graphs.best = slower_best  # type: ignore[method-assign]  # in this process, which serves to be measured
     if loop_ms:
-        RequestMiddleware.__call__ = slower_handle  # type: ignore[method-assign]  # as above
+        FastPath.answer = slower_answer  # type: ignore[method-assign]  # as above
 
 
 if __name__ == "__main__":
