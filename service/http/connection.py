@@ -15,7 +15,7 @@ No other server had all of this in November 2026:
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, MutableMapping, Sequence
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from service.http import problems
-from service.http.connections import Connections
+from service.http.connections import Connections, Limits
 from service.http.head_with_body import HeadWithBody
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._all: Connections = app_state["connections"]
-        self._limits, self._admission = self._all.limits, self._all.admission
+        self._limits: Limits = self._all.limits
+        self._admission = self._all.admission
         self._fast_path: FastPath | None = app_state.get("fast_path")
         self.deadline, self.unread_deadline, self.idle_since = math.inf, math.inf, math.inf
         self._has_place = True
@@ -73,7 +74,6 @@ class Connection(HttpToolsProtocol):
         self._refusal = (HTTPStatus.BAD_REQUEST, "this is no HTTP/1.1 request")
         self._waiting: tuple[RequestResponseCycle, ASGI3Application] | None = None
         self._asked: Asked | None = None
-        self._asked_body = b""
         self._running: RequestResponseCycle | FastCycle | None = None
         self._task: asyncio.Task[None] | None = None  # of the running request
         self._in_flight = 0  # how many requests the admission counts it as
@@ -90,18 +90,21 @@ class Connection(HttpToolsProtocol):
         self._all.remove(self)
         gone = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
-        self._asked = None
+        if self._asked is not None:
+            self._release_body(self._asked.scope)
+            self._asked = None
         if self._waiting is not None:
             gone.append(self._waiting[0])
             self._waiting = None
         if isinstance(self._running, FastCycle):
             self._running.leave(self._task)
+            self._release_body(self._running.scope)
         elif self._running is not None:
             gone.append(self._running)
         for cycle in gone:
             cycle.disconnected = True
             cycle.message_event.set()
-            self._release_body(cycle)
+            self._release_body(_scope(cycle))
         if self._on_end is not None:
             self._on_end()
         super().connection_lost(exc)
@@ -179,7 +182,7 @@ class Connection(HttpToolsProtocol):
             return
         self.idle_since, self.deadline = math.inf, self._after(self._limits.arrive)
         if not (busy or overloaded) and (asked := self._recognised(headers)) is not None:
-            self._asked, self._asked_body = asked, b""
+            self._asked = asked
             return
         self._start_cycle(headers)
         if not self._has_place:
@@ -197,33 +200,35 @@ class Connection(HttpToolsProtocol):
         if self._dropping:
             return
         if self._asked is not None:  # it is short, as its head says
-            self._asked_body += body
+            self._asked.body += body
+            if not self._hold_body(self._asked.scope, len(body)):
+                self._pass_on(self._asked)  # the application refuses it
             return
-        cycle, scope = self.cycle, _scope(self.cycle)
+        cycle = self.cycle
         cycle.body += body
-        scope[_BODY] = scope.get(_BODY, 0) + len(body)
-        self._all.bodies_bytes += len(body)
+        fits = self._hold_body(_scope(cycle), len(body))
         if len(cycle.body) > self._limits.body_bytes:
             self._refuse_body(*self._body_too_large())
-        elif self._all.bodies_bytes > self._limits.bodies_bytes:
+        elif not fits:
             self._refuse_body(HTTPStatus.SERVICE_UNAVAILABLE, "the bodies of too many requests wait; send this one again")
 
     def on_message_complete(self) -> None:
         self._in_message = False
-        if self._dropping:
-            self._dropping = False
-            if self._running is None and not self._leaving:
-                self._become_idle()
-            return
         if self._asked is not None and self._fast_path is not None:
-            asked, make = self._asked, self._asked.read(self._asked_body)
+            asked, make = self._asked, self._asked.read(bytes(self._asked.body))
             if make is not None:
+                asked.body.clear()
                 self._asked, self.deadline = None, math.inf
                 cycle = FastCycle(self, asked)
                 self.cycle = cast("RequestResponseCycle", cycle)
                 self._run(cycle, self._fast_path.answer(asked, make, cycle.write))
                 return
             self._pass_on(asked)
+        if self._dropping:
+            self._dropping = False
+            if self._running is None and not self._leaving:
+                self._become_idle()
+            return
         super().on_message_complete()
         self.deadline = math.inf
         if self._waiting is not None:
@@ -249,9 +254,9 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        if self._running is not None and not isinstance(self._running, FastCycle):
-            self._release_body(self._running)
-            if isinstance(self._running.transport, HeadWithBody):
+        if self._running is not None:
+            self._release_body(_scope(self._running))
+            if not isinstance(self._running, FastCycle) and isinstance(self._running.transport, HeadWithBody):
                 self._running.transport.flush()
         self._running = self._on_end = None
         self._leave()
@@ -282,7 +287,7 @@ class Connection(HttpToolsProtocol):
         if (
             self._fast_path is None
             or self.root_path
-            or not (self._has_place and self.parser.should_keep_alive())
+            or not (self._has_place and self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1")
             or self.flow.write_paused
         ):
             return None
@@ -300,10 +305,11 @@ class Connection(HttpToolsProtocol):
 
     def _pass_on(self, asked: "Asked") -> None:
         """Give a request that was recognised to the application after all: its body is not plain, or does not arrive."""
-        self._asked, body = None, self._asked_body
+        self._asked = None
+        self._release_body(asked.scope)
         self._start_cycle(list(asked.scope["headers"]))
-        if body:
-            self.on_body(body)
+        if asked.body:
+            self.on_body(bytes(asked.body))
 
     def _run(self, cycle: "RequestResponseCycle | FastCycle", work: Coroutine[Any, Any, None]) -> None:
         self._running, self._on_end = cycle, None
@@ -341,8 +347,14 @@ class Connection(HttpToolsProtocol):
     def _after(self, ticks: int) -> float:
         return self._all.tick + ticks + 1  # the present tick has begun already
 
-    def _release_body(self, cycle: RequestResponseCycle) -> None:
-        self._all.bodies_bytes -= _scope(cycle).pop(_BODY, 0)
+    def _hold_body(self, scope: MutableMapping[str, Any], more_bytes: int) -> bool:
+        """Count bytes of a request's body that arrived. Returns False if the bodies of all requests together are too large."""
+        scope[_BODY] = scope.get(_BODY, 0) + more_bytes
+        self._all.bodies_bytes += more_bytes
+        return self._all.bodies_bytes <= self._limits.bodies_bytes
+
+    def _release_body(self, scope: MutableMapping[str, Any]) -> None:
+        self._all.bodies_bytes -= scope.pop(_BODY, 0)
 
     def _overloaded(self) -> bool:
         return self.url not in ALWAYS_ANSWERED and not (self._has_place and self._admission.admits())
@@ -370,6 +382,8 @@ class Connection(HttpToolsProtocol):
         if self._leaving:
             return
         self._all.refused(status, 1)
+        if self.pipeline and self.pipeline[0][0].more_body:  # this message, which could not be answered
+            self._release_body(_scope(self.pipeline.popleft()[0]))
         due = self.pipeline[0][0] if self.pipeline else self._running
         if due is not None:
             due.keep_alive = False
@@ -391,7 +405,7 @@ class Connection(HttpToolsProtocol):
         """Let the application answer the newest request with this error, and discard the rest of the request's body."""
         cycle = self.cycle
         _scope(cycle)[REFUSAL] = (status, detail)
-        self._release_body(cycle)
+        self._release_body(_scope(cycle))
         cycle.body.clear()
         cycle.more_body = False
         cycle.message_event.set()
@@ -493,5 +507,5 @@ def _announced(headers: Sequence[tuple[bytes, bytes]]) -> int:
     return 0
 
 
-def _scope(cycle: RequestResponseCycle) -> dict[str, Any]:
+def _scope(cycle: RequestResponseCycle | FastCycle) -> dict[str, Any]:
     return cast("dict[str, Any]", cycle.scope)

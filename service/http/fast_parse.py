@@ -170,8 +170,12 @@ def _all_text(ids: Sequence[str]) -> bool:
 
 
 def _sound(ids: Sequence[str]) -> bool:
-    """Return whether all ids are valid: no control characters, and at most `ID_BYTES` bytes. The type `_Id` limits characters
-    only.
+    """Return whether all ids are valid: no control characters, and at most `ID_BYTES` bytes. The type `_Id` limits the
+    characters of strings only, not the digits of integers.
     """
     together = "".join(ids)
-    return not _CONTROL.search(together) and (together.isascii() or all(len(text.encode()) <= ID_BYTES for text in ids))
+    if _CONTROL.search(together):
+        return False
+    if together.isascii():
+        return len(together) <= ID_BYTES or max(map(len, ids)) <= ID_BYTES
+    return all(len(text.encode()) <= ID_BYTES for text in ids)

@@ -12,7 +12,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -72,6 +72,7 @@ class Asked:
     headers: Mapping[bytes, bytes]
     only_reads: bool
     read: Callable[[bytes], Make | None]
+    body: bytearray = field(default_factory=bytearray)  # what arrived of it
     has_begun: bool = False
     client_left: bool = False
 
@@ -88,7 +89,7 @@ class FastPath:
     ) -> Asked | None:
         """Return the request if it is one of the three busy ones and its head is plain. `state` is that of the application."""
         named = dict(headers)
-        if len(named) < len(headers) or not _UNUSUAL.isdisjoint(named):
+        if len(named) < len(headers) or not _UNUSUAL.isdisjoint(named) or b"#" in url:
             return None
         path, _, query_string = url.partition(b"?")
         service: State = state["service"]

@@ -183,6 +183,21 @@ async def test_too_many_requests_ahead_end_the_connection_after_their_replies() 
     assert rest == b""
 
 
+@pytest.mark.parametrize("rest", [b"no size\r\n", b""])
+async def test_body_sent_ahead_that_cannot_be_read_ends_the_connection(rest: bytes) -> None:
+    """It is wrong, or does not arrive in time. The request before it is answered, and nothing waits for the client to close."""
+    async with serving(arrive=2) as server:
+        client = await server.client()
+        client.send(GET.replace(b"/a", b"/wait") + b"POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n" + rest)
+        await until(lambda: server.refused)
+        server.gate.set()
+        reply, after = await client.reply(), await client.ended()
+
+    assert (reply.status, reply.headers["connection"], after) == (200, "close", b"")
+    assert server.reached == [("/wait", b"")]
+    assert server.connections.bodies_bytes == 0
+
+
 async def test_client_that_leaves_ends_all_of_its_requests() -> None:
     """The request in progress is told, also if others wait behind it. Those never begin."""
     async with serving() as server:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from fastapi import Response
@@ -14,6 +15,7 @@ from starlette.types import Scope
 from service.errors import OverloadedError
 from service.http import fast_path as module
 from service.http.admission import Admission
+from service.http.connection import Connection
 from service.http.fast_path import FastPath
 from service.http.problems import problem
 from service.observing.logs import RequestLog
@@ -118,7 +120,10 @@ async def test_body_that_is_not_plain_reaches_the_application_whole(routes: Rout
         ANN.replace(b"GET", b"HEAD"),
         ANN.replace(b"next", b"session"),
         ANN.replace(b"next ", b"next?limit=5 "),
+        ANN.replace(b"ann", b"ann#bob"),
+        ANN.replace(b"next ", b"next?exclude=t1#t2 "),
         ANN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        ANN.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"host: x", b"connection: keep-alive"),
         ANN.replace(b"ann", b"x" * 65),
         ANN.replace(b"host: x", b"host: x\r\norigin: http://x"),
         ANN.replace(b"host: x", b"host: x\r\nx-b: b\r\nx-b: c"),
@@ -202,3 +207,45 @@ async def test_overload_refuses_before_the_fast_path(routes: Routes) -> None:
     assert reply.status == 503
     assert json.loads(reply.body)["status"] == 503
     assert routes.begun == []
+
+
+async def test_bodies_are_bounded_together_with_those_of_other_requests(routes: Routes) -> None:
+    """They count while they arrive and until their reply. Memory is free again when a client leaves."""
+    padded = post(EVENT + b" " * 230, "content-type: application/json").replace(b"/a ", b"/v1/events ")
+    async with serving(fast_path=fast(), service=SERVICE, bodies_bytes=380) as server:
+        waiting, arriving, third = [await server.client() for _ in range(3)]
+        waiting.send(event("slow"))
+        await until(lambda: routes.begun == ["slow"])
+        held = server.connections.bodies_bytes
+        arriving.send(padded[:-1])
+        await until(lambda: server.connections.bodies_bytes > held)
+        refused = await third.ask(event("bob"))
+        arriving.leave()
+        await until(lambda: server.connections.bodies_bytes == held)
+        taken = await third.ask(event("bob"))
+        routes.gate.set()
+        await waiting.reply()
+
+    assert held == len(EVENT) + 1
+    assert (refused.status, taken.status) == (503, 200)
+    assert routes.finished == ["bob", "slow"]
+    assert server.connections.bodies_bytes == 0
+
+
+async def test_shutdown_answers_what_runs_and_what_arrives(routes: Routes) -> None:
+    """Both replies say that the connection closes."""
+    async with serving(fast_path=fast(), service=SERVICE) as server:
+        running, arriving = await server.client(), await server.client()
+        running.send(ANN.replace(b"ann", b"slow"))
+        arriving.send(event("bob")[:-1])
+        await until(lambda: routes.begun == ["slow"] and server.connections.bodies_bytes)
+        for connection in list(server.connections._open):
+            cast("Connection", connection).shutdown()
+        arriving.send(b"}")
+        routes.gate.set()
+        replies = [await running.reply(), await arriving.reply()]
+        rest = [await running.ended(), await arriving.ended()]
+
+    assert [reply.status for reply in replies] == [200, 200]
+    assert [reply.headers["connection"] for reply in replies] == ["close", "close"]
+    assert rest == [b"", b""]
