@@ -149,7 +149,10 @@ def test_a_world_too_small_for_its_moods_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
-    """Only --force replaces a log."""
+    """Only --force replaces a log, and nothing replaces a folder that is none."""
+    with pytest.raises(LogError, match="is no log"):
+        simulate(tmp_path, listeners=5)
+    (tmp_path / "log.json").touch()
     with pytest.raises(LogError, match="--force"):
         simulate(tmp_path, listeners=5)
 
