@@ -26,9 +26,15 @@ def rest() -> None:
     time.sleep(REST_S)
 
 
-def in_steps(items: Iterable[Item], pause: Pause) -> Iterator[Item]:
-    """Return the same items, and call `pause` after every `STEP` of them."""
+def steps(items: Iterable[Item], pause: Pause) -> Iterator[list[Item]]:
+    """Return the items in lists of `STEP`, and call `pause` after each."""
     unread = iter(items)
     while some := list(islice(unread, STEP)):
-        yield from some
+        yield some
         pause()
+
+
+def in_steps(items: Iterable[Item], pause: Pause) -> Iterator[Item]:
+    """Return the same items, and call `pause` after every `STEP` of them."""
+    for some in steps(items, pause):
+        yield from some

@@ -13,12 +13,11 @@ microseconds, and otherwise 3.6.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from model.pauses import STEP, Pause, no_pause
+from model.pauses import Pause, no_pause, steps
 
 Ints = npt.NDArray[np.int64]
 
@@ -39,16 +38,14 @@ class Vocabulary:
     def __init__(self, tracks: Iterable[str], pause: Pause = no_pause) -> None:
         """Give `tracks` the rows `FIRST`, `FIRST + 1`, …. ValueError if an id occurs twice.
 
-        The ids are read `STEP` at a time, so they need not be in memory all at once. `pause` is called after each step.
+        The ids are read a few hundred at a time, so they need not be in memory all at once. `pause` is called after each step.
         """
         names, sizes, hashed = bytearray(), [np.zeros(1, np.int64)], [np.zeros(0, np.int64)]
-        unread = iter(tracks)
-        while some := list(islice(unread, STEP)):
+        for some in steps(tracks, pause):
             encoded = [_encoded(track_id) for track_id in some]
             names += b"".join(encoded)
             sizes.append(np.fromiter(map(len, encoded), np.int64, len(some)))
             hashed.append(np.fromiter(map(hash, some), np.int64, len(some)))
-            pause()
         hashes = np.concatenate(hashed)
         self._names, self._ends = bytes(names), np.concatenate(sizes).cumsum().data
         self._refuse_repeated(hashes)

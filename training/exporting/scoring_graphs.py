@@ -151,11 +151,9 @@ _COPIED_BESIDE = """
 beside (int64[B,L] copied) => (int64[B,K] near, float[B,K] near_scores)
 <int32[B,W] own_blank_BW, int32[B,W] own_placed_BW, int32[B,W] own_free_BW> {
     own_axis = Constant<value_ints=[1]>()
-    own_depth = Constant<value_ints=[2]>()
     own_begin = Constant<value_int=1>()
     own_outside = Constant<value=int32 {0}>()
     own_bottom = Constant<value=float {-inf}>()
-    no_score = Constant<value=float {0.0}>()
     own_first_row = Constant<value=int64 {2}>()
     share = Constant<value=float {SHARE}>()
     copied_lines = Shape<start=0, end=1>(copied)
@@ -174,27 +172,19 @@ beside (int64[B,L] copied) => (int64[B,K] near, float[B,K] near_scores)
     own_blank_BW = ConstantOfShape<value=int32[1] {0}>(own_table_shape)
     own_placed_BW = ScatterElements<axis=1>(own_blank_BW, copied, own_number_BL)
     own_free_BW = ScatterElements<axis=1>(own_placed_BW, excluded, own_outside_BN)
-
-    has_row_BL = Less(copied, items_height)
-    known_BL = Where(has_row_BL, copied, no_row)
-    items_BLQ = Gather<axis=0>(items, known_BL)
-    own_query_BQ1 = Unsqueeze(query, own_depth)
-    network_own_BL1 = MatMul(items_BLQ, own_query_BQ1)
-    network_own_BL = Squeeze(network_own_BL1, own_depth)
-    given_own_BL = Where(has_row_BL, network_own_BL, no_score)
-    shared_own_BL = Mul(given_own_BL, share)
-    mixed_own_BL = Add(shared_own_BL, own_scores)
+MIXED_SCORES
     own_at_BL = GatherElements<axis=1>(own_free_BW, copied)
     own_is_its_place_BL = Equal(own_at_BL, own_number_BL)
     own_is_track_BL = GreaterOrEqual(copied, own_first_row)
     own_counts_BL = And(own_is_its_place_BL, own_is_track_BL)
-    listed_own_BL = Where(own_counts_BL, mixed_own_BL, own_bottom)
+    listed_own_BL = Where(own_counts_BL, mixed_BL, own_bottom)
     found_at_BK = GatherElements<axis=1>(own_free_BW, found)
     is_own_BK = Greater(found_at_BK, own_outside)
     found_others_BK = Where(is_own_BK, own_bottom, found_scores)
     near_scores = Concat<axis=1>(found_others_BK, listed_own_BL)
     near = Concat<axis=1>(found, copied)
 }"""
+_COPIED_BESIDE = _COPIED_BESIDE.replace("MIXED_SCORES", int8_search.mixed_scores("BL", rows="copied", part="own_scores"))
 """The part behind a fast search whose lists, `found`, contain network scores only. It adds the copy head, whose own tracks are
 all scored exactly. A row of `found` that is an own track counts with its own score only.
 """
@@ -215,7 +205,7 @@ _OWN_BASE = """
     long_own_at_BR = Cast<to=7>(own_at_BR)
     own_before_BR = Sub(long_own_at_BR, own_begin)
     own_place_BR = Max(own_before_BR, no_row)
-    own_base_BR = GatherElements<axis=1>(mixed_own_BL, own_place_BR)
+    own_base_BR = GatherElements<axis=1>(mixed_BL, own_place_BR)
     base_BR = Where(is_own_BR, own_base_BR, network_BR)"""
 """A remembered row that is an own track: the bonus is added to its own score."""
 

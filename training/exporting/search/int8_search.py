@@ -77,6 +77,31 @@ def best_places(of: str) -> str:
     return _BEST_PLACES.replace("OF", of)
 
 
+_MIXED_SCORES = """
+    height_OF = Shape<start=0, end=1>(items)
+    no_row_OF = Constant<value_int=0>()
+    depth_OF = Constant<value_ints=[2]>()
+    no_score_OF = Constant<value=float {0.0}>()
+    in_items_OF = Less(ROWS, height_OF)
+    item_rows_OF = Where(in_items_OF, ROWS, no_row_OF)
+    items_OFQ = Gather<axis=0>(items, item_rows_OF)
+    query_OFQ1 = Unsqueeze(query, depth_OF)
+    network_OF1 = MatMul(items_OFQ, query_OFQ1)
+    network_OF = Squeeze(network_OF1, depth_OF)
+    given_OF = Where(in_items_OF, network_OF, no_score_OF)
+    shared_OF = Mul(given_OF, share)
+    mixed_OF = Add(shared_OF, PART)"""
+
+
+def mixed_scores(of: str, *, rows: str, part: str) -> str:
+    """Return a part of a graph's text that scores own tracks exactly. `of` completes the names of its tensors.
+
+    It reads `query`, `items`, `share`, the tracks' `rows`, and their `part` of the score, which comes from the copy head. It
+    writes `share` times the network's score plus this part to `mixed_{of}`. A row after the last one has network score 0.
+    """
+    return _MIXED_SCORES.replace("OF", of).replace("ROWS", rows).replace("PART", part)
+
+
 _TOP = """
 top (float[B,Q] query, OWN_INPUTSint64[B,N] excluded, int64 count) => (int64[B,K] rows, float[B,K] scores)
 <int32[B,P] rough_BP, OWN_VALUESint32[B,P] masked_rows> {
@@ -156,7 +181,6 @@ _OWN_MASKING = """
     own_out_BL = Equal(sum_or_out_BL, lowest_sum)
 
     share = Constant<value=float {SHARE}>()
-    nothing = Constant<value=float {0.0}>()
     unit_B1 = Div(divisor_B1, half_range)
     step_B1 = Mul(unit_B1, item_step)
     shared_step_B1 = Mul(step_B1, share)
@@ -168,17 +192,11 @@ _OWN_MASKING = """
     about_BO, own_places_BO = TopK<axis=1, sorted=0>(choice_BL, own_taken)
     own_rows_BO = GatherElements<axis=1>(copied, own_places_BO)
     own_part_BO = GatherElements<axis=1>(own_scores, own_places_BO)
-    own_has_row_BO = Less(own_rows_BO, rows_count)
-    own_known_BO = Where(own_has_row_BO, own_rows_BO, padding)
-    own_items_BOQ = Gather<axis=0>(items, own_known_BO)
-    own_query_BQ1 = Unsqueeze(query, two)
-    network_BO1 = MatMul(own_items_BOQ, own_query_BQ1)
-    network_BO = Squeeze(network_BO1, two)
-    given_BO = Where(own_has_row_BO, network_BO, nothing)
-    shared_BO = Mul(given_BO, share)
-    mixed_BO = Add(shared_BO, own_part_BO)
+MIXED_SCORES
     is_out_BO = IsInf(about_BO)
     own_final_BO = Where(is_out_BO, lowest, mixed_BO)"""
+
+_OWN_MASKING = _OWN_MASKING.replace("MIXED_SCORES", mixed_scores("BO", rows="own_rows_BO", part="own_part_BO"))
 
 _OWN_LISTING = """
     near_scores = Concat<axis=1>(final_BM, own_final_BO)
