@@ -130,6 +130,7 @@ def test_forgotten_listener_is_forgotten_by_all_processes(replicas: Replicas) ->
 def test_take_down_holds_everywhere_whatever_happens(replicas: Replicas) -> None:
     """On all processes, without Redis, with another model, after Redis was killed, and until it is ended."""
     one, other, redis, root = replicas
+    until(lambda: ready(one) and ready(other))  # another test may have frozen Redis just now
     before = proposed(other)
     take_down(one)
     at_once = proposed(one)
