@@ -4,13 +4,14 @@ For each length a listener is recorded in an embedded Valkey: so many packed pla
 The service's store then reads the listener again and again. Three columns have this process's processor time for a request. The
 first reads the window alone, as for a model without a copy head. The second reads and unpacks the past too. The third encodes
 both for the copy head. The last column is Valkey's own time for the read. Each figure is the least of several rounds.
+`--plot FILE` draws the figures as an SVG.
 """
 
 import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -27,8 +28,10 @@ from service.settings import Settings
 from service.store import embedded_valkey
 from service.store.connections import connect
 from service.store.sessions import HistoryReader, RedisSessions
+from tests.load.page import standalone
+from training.reporting.plots import lines
 
-LENGTHS = (0, 256, 1_000, 5_000, 10_000)
+LENGTHS = (0, 256, 1_000, 2_500, 5_000, 7_500, 10_000)
 CATALOGUE = 200_000
 ROUNDS = 15
 _RULE = HistoryRule()
@@ -55,6 +58,13 @@ def main(lengths: Sequence[int] = LENGTHS, *, catalogue: int = CATALOGUE, reques
             cells = (f"{microseconds:.0f} µs" for microseconds in cost)
             print(f"| {length:,} | {' | '.join(cells)} |", flush=True)  # noqa: T201  # as above
     return found
+
+
+def plot(found: Mapping[int, Cost]) -> str:
+    """Draw a line for each column of the table, as the text of an SVG file."""
+    names = ("window alone", "with the past", "encoding", "Valkey's part")
+    series = {name: [(float(length), cost[column]) for length, cost in found.items()] for column, name in enumerate(names)}
+    return standalone(lines(series, x_label="plays in the past (across), µs of processor time a request (up)"))
 
 
 async def _measure(url: str, length: int, names: Sequence[str], vocabulary: Vocabulary, requests: int) -> Cost:
@@ -114,8 +124,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m tests.load.long_history", description=str(__doc__).partition("\n")[0])
     made.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="plays in the past")
+    made.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures as an SVG")
     return made
 
 
 if __name__ == "__main__":
-    main(parser().parse_args().lengths)
+    options = parser().parse_args()
+    figures = main(options.lengths)
+    if options.plot:
+        options.plot.write_text(plot(figures), encoding="utf-8")

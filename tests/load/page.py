@@ -11,17 +11,20 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
-from training.reporting.plots import COLOURS, lines
+from training.reporting.plots import COLOURS, HEIGHT, LEFT, WIDTH, lines
 
 CARRIED = 0.98
 """Share of an open loop's rate that must be answered for the rate to count as carried."""
 _COLOURS = ("#2563c9", "#d9641e", "#16875d", "#8b4fc4", "#b4881a", "#c23a6b", "#1a8fa3", "#6b7280")
 _STYLE = """svg { background: #fff; } text { font: 12px system-ui, sans-serif; fill: #5f6871; } .grid { stroke: #e3e6e9; }
+@media (prefers-color-scheme: dark) { svg { background: #16191d; } text { fill: #a9b1ba; } .grid { stroke: #32383f; } }
 polyline { stroke-width: 2; } .legend { list-style: none; display: flex; gap: 18px; padding: 0; font-size: 13px; }
 body { max-width: 760px; margin: 32px auto; padding: 0 20px; font: 15px/1.5 system-ui, sans-serif; color: #1c2024; }
 """ + "".join(
-    f".c{number} circle {{ fill: {colour}; }} .c{number} polyline {{ stroke: {colour}; }} li.c{number} {{ color: {colour}; }}\n"
+    f".c{number} circle, text.c{number} {{ fill: {colour}; }} .c{number} polyline {{ stroke: {colour}; }} "
+    f"li.c{number} {{ color: {colour}; }}\n"
     for number, colour in enumerate(_COLOURS[:COLOURS])
 )
 
@@ -40,15 +43,26 @@ def write_page(results: Path) -> None:
     figures = []
     for name, plot in plots.items():
         if plot:
-            svg = plot[: plot.index("</svg>") + len("</svg>")]
-            framed = svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
-                ">", f"><style>{_STYLE}</style>", 1
-            )
-            (results.parent / f"{name}.svg").write_text(framed, encoding="utf-8")
+            (results.parent / f"{name}.svg").write_text(standalone(plot), encoding="utf-8")
             figures.append(f"<h2>{escape(captions[name])}</h2>{plot}")
     head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Speed</title><style>{_STYLE}</style></head>'
     page = f"{head}\n<body><h1>Speed</h1>\n{''.join(figures)}\n</body></html>\n"
     results.with_suffix(".html").write_text(page, encoding="utf-8")
+
+
+def standalone(plot: str) -> str:
+    """Return a plot of `training.reporting.plots` as the text of an SVG file: with its style, and its legend below the axis."""
+    svg, legend = ElementTree.fromstring(f"<div>{plot}</div>")  # noqa: S314  # drawn by our own module
+    svg.set("xmlns", "http://www.w3.org/2000/svg")
+    svg.set("viewBox", f"0 0 {WIDTH} {HEIGHT + 24}")
+    for number, name in enumerate(legend):
+        left = LEFT + number * (WIDTH - LEFT) / len(legend)
+        shown = {"class": name.get("class", ""), "x": f"{left:.0f}", "y": f"{HEIGHT + 14}"}
+        ElementTree.SubElement(svg, "text", shown).text = name.text
+    style = ElementTree.Element("style")
+    style.text = _STYLE
+    svg.insert(0, style)
+    return ElementTree.tostring(svg, encoding="unicode") + "\n"
 
 
 def latest(results: Path) -> list[Line]:
