@@ -31,6 +31,10 @@ TRAIN, VALID, TEST, UNUSED = 0, 1, 2, 3
 """The part of an entry. `UNUSED` entries are read in histories, but never learned from or measured."""
 FEW_LISTENERS, MUCH_UNKNOWN = 100, 0.25
 """`doubts` warns about a test part of fewer listeners, or of a larger share of unknown tracks."""
+_OWN_TIMES = (
+    ". The listeners kept apart have no plays at the end of the log; "
+    'split.shares_of = "listener" tests the newest plays of each listener, whenever they were'
+)
 _LOT = 1 << 20
 
 
@@ -88,7 +92,10 @@ def split(sequences: Sequences, rule: SplitRule) -> Split:
     part = _without_trained(sequences, _parts(sequences, rule), rule.listeners)
     sizes = np.bincount(part, minlength=3)
     if not sizes[TRAIN] or not sizes[TEST]:
-        raise LogError(f"found {sizes[TRAIN]} entries in the training part and {sizes[TEST]} in the test part; both need some")
+        raise LogError(
+            f"found {sizes[TRAIN]} entries in the training part and {sizes[TEST]} in the test part; both need some"
+            + (_OWN_TIMES if rule.listeners and rule.shares_of == "log" else "")
+        )
     counts = np.bincount(sequences.track[part == TRAIN], minlength=len(sequences.tracks))
     kept = np.flatnonzero(counts >= max(1, rule.min_count))
     if not kept.size:
@@ -185,9 +192,11 @@ def doubts(split: Split) -> list[str]:
     unknown = float((split.row[tested] == UNKNOWN).mean()) if len(tested) else 0.0
     found = []
     if listeners < FEW_LISTENERS:
+        apart = bool((split.part == UNUSED).any())
+        more = "A larger split.listeners tests more" if apart else 'split.shares_of = "listener" tests all listeners of the log'
         found.append(
             f"the test part holds {listeners:,} of {counted(len(sequences.users), 'listener')}; figures of fewer than "
-            f'{FEW_LISTENERS} listeners say little about others. split.shares_of = "listener" tests all listeners of the log'
+            f"{FEW_LISTENERS} listeners say little about others. {more}"
         )
     if unknown > MUCH_UNKNOWN:
         found.append(

@@ -181,6 +181,15 @@ def test_a_share_of_the_listeners_is_tested_and_never_trained_on() -> None:
         assert mine == ([UNUSED] * 9 + [TEST] if tested else [TRAIN] * 8 + [VALID, UNUSED])
 
 
+def test_listeners_who_stopped_early_are_tested_by_their_own_times() -> None:
+    """u0 is kept apart and stopped before u1 began. The error says which setting tests u0's newest plays."""
+    sequences = _of_users([10, 10])
+
+    with pytest.raises(LogError, match='shares_of = "listener" tests the newest plays'):
+        split(sequences, SplitRule(listeners=0.5))
+    assert split(sequences, SplitRule(listeners=0.5, shares_of="listener")).part.tolist().index(TEST) == 9
+
+
 def test_who_is_kept_apart_depends_on_the_id_alone() -> None:
     """In another order, the same listeners are kept apart."""
     users = [f"listener {number}" for number in range(20)]
@@ -207,7 +216,11 @@ def test_a_small_or_unknown_test_part_is_doubtful() -> None:
     many = split(_of_users([10] * 100), SplitRule(shares_of="listener"))
 
     few_listeners, unknown = doubts(few)
+    [apart] = doubts(split(_of_users([10] * 100), SplitRule(shares_of="listener", listeners=0.2)))
 
     assert "1 of 1 listener;" in few_listeners
+    assert "shares_of" in few_listeners
+    assert "20 of 100 listeners;" in apart
+    assert apart.endswith("A larger split.listeners tests more")
     assert "50% of the test part's entries" in unknown
     assert doubts(many) == []
