@@ -3,10 +3,13 @@
 A row is either read, and then sound or broken, or it is passed over. Broken rows and rows passed over are counted by reason.
 The sum must be the number of rows in the file, which is counted without the code that reads them. This module knows nothing of
 formats.
+
+A log that will be refused is refused early: at the first row that an option of the command would read, and where none of the
+first rows is sound.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,8 @@ from training.sources.tables.table import ABOUT_ROWS, FAULT, LINE, PASSED, RAW
 ENGINE_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _LOT = 250_000
 """Number of rows in a temporary file."""
+_HOPELESS = 1_000
+"""If so many rows were read and none is sound, no more are read."""
 _HIDDEN = {*ABOUT_ROWS, EXTRA}
 
 
@@ -45,10 +50,13 @@ class Account:
         return self.sound + self.broken.total()
 
 
-def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
+def take(
+    parts: Iterable[Part | Ignored], rows: Path, titles: Path, *, max_broken: float = 1.0, avoidable: Collection[str] = ()
+) -> Account:
     """Read and check all parts. Writes sound events to the folder `rows`, and titles to `titles`. Returns the counts of rows.
 
-    Raises LogError if a file cannot be read, or if its rows do not add up.
+    `avoidable` are the reasons that an option of the command takes away. Raises LogError if a file cannot be read or if its rows
+    do not add up; at the first row that is broken for an avoidable reason; and early if no row is sound, unless `max_broken` is 1.
     """
     account, aside = Account(), _Aside(rows=rows, titles=titles)
     for part in parts:
@@ -58,7 +66,10 @@ def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
         if part.note is not None:
             account.notes.setdefault(part.note, part.name)
         try:
-            found = sum(_take(frame, part, account, aside) for frame in part.rows)
+            found = 0
+            for frame in part.rows:
+                found += _take(frame, part, account, aside)
+                _check_hope(account, avoidable, max_broken)
         except ENGINE_ERRORS as error:
             raise LogError(f"{part.name} cannot be read: {str(error).partition(chr(10))[0]}") from error
         in_file = part.count()
@@ -70,6 +81,16 @@ def take(parts: Iterable[Part | Ignored], rows: Path, titles: Path) -> Account:
         account.in_files += in_file
     aside.write()
     return account
+
+
+def _check_hope(account: Account, avoidable: Collection[str], max_broken: float) -> None:
+    """LogError if a row is broken for an avoidable reason, or if no row is sound and many were read."""
+    for reason in avoidable:
+        if reason in account.broken:
+            raise LogError(f"{reason}: {account.examples[reason]}")
+    if not account.sound and account.broken.total() >= _HOPELESS and max_broken < 1:
+        reasons = "; ".join(f"{reason}: {account.examples[reason]}" for reason in account.broken)
+        raise LogError(f"none of the first {account.read:,} rows is sound, so the rest was not read. {reasons}")
 
 
 def _take(frame: pl.DataFrame, part: Part, account: Account, aside: "_Aside") -> int:

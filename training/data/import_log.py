@@ -31,7 +31,7 @@ from training.sources import SOURCES
 from training.sources.reading import Part, Reader, Request
 from training.sources.tables.files import Ignored
 from training.sources.tables.query import hide_password
-from training.sources.times import Clock
+from training.sources.times import AVOIDABLE, Clock
 
 _COMMAND = "command"
 """The key of `log.json` that identifies the command which wrote the log."""
@@ -67,7 +67,8 @@ def import_log(
     A log that the same paths and options wrote before is replaced, unless it would lose events. `force` replaces every log.
 
     LogError in these cases; nothing is written then: a file cannot be read, rows do not add up, the share of broken rows is
-    over `max_broken`, no sound row is left, the source does not take an option, or `out` may not be replaced.
+    over `max_broken`, no sound row is left, a time wants an option, the source does not take an option, or `out` may not be
+    replaced.
     """
     request = Request(
         places={}, columns=columns or {}, user=user, type=type, query=query, encoding=encoding, clock=clock or Clock()
@@ -92,7 +93,13 @@ def import_log(
                 shutil.rmtree(folder / _BESIDE, ignore_errors=True)
                 if titles.broken > max_broken * titles.rows:
                     raise LogError(f"{catalogue}: {titles.broken:,} of {titles.rows:,} rows have no track_id or are broken")
-            account = take(parts, folder / _ROWS, folder / _TITLES)
+            account = take(
+                parts,
+                folder / _ROWS,
+                folder / _TITLES,
+                max_broken=max_broken,
+                avoidable=AVOIDABLE if "timezone" in SOURCES[source].takes else (),
+            )
             shutil.rmtree(folder / _FETCHED, ignore_errors=True)
             _show(account, console)
             if not account.sound or account.broken.total() > max_broken * account.read:

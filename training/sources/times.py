@@ -25,6 +25,8 @@ from training.data.log import LogError
 NO_ZONE = "time without a zone (wanted an offset as in RFC 3339, such as Z or +01:00; --timezone Europe/Berlin gives one)"
 NO_ORDER = "date with slashes (--dates day-first or --dates month-first says how to read it)"
 NO_ORDER_AND_ZONE = f"{NO_ORDER[:-1]}; it has no zone either, and --timezone Europe/Berlin gives one)"
+AVOIDABLE = (NO_ZONE, NO_ORDER, NO_ORDER_AND_ZONE)
+"""The faults that an option takes away."""
 NO_HOUR = "date without a time of day (wanted one such as 2026-01-31T10:00:00Z: a model learns from the order within a day)"
 LEFT_OUT = "time that the clocks of --timezone leave out (wanted an offset as in RFC 3339, such as +01:00)"
 UNREADABLE = (

@@ -66,6 +66,31 @@ def test_an_engines_exception_names_the_file(tmp_path: Path) -> None:
         taken(tmp_path, part(frames(), 2))
 
 
+def test_a_log_without_a_sound_row_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """A hundred million rows whose times cannot be read are refused after the first of them. The second frame would fail."""
+
+    def frames(rows: int) -> Iterator[pl.DataFrame]:
+        yield frame(rows, type=pl.lit("paused"))
+        yield frame(1).select("absent")
+
+    with pytest.raises(LogError, match=r"none of the first 1,000 rows is sound.*unreadable type .*: log.csv, row 1: user_id='u'"):
+        take([part(frames(1_000), 1_001)], tmp_path / "rows", tmp_path / "titles", max_broken=0.99)
+    for rows, max_broken in ((999, 0.99), (1_000, 1.0)):  # few rows say little of the rest, and 1 allows all to be broken
+        with pytest.raises(LogError, match="absent"):
+            take([part(frames(rows), rows + 1)], tmp_path / "rows", tmp_path / "titles", max_broken=max_broken)
+
+
+def test_a_row_that_an_option_would_read_ends_the_import(tmp_path: Path) -> None:
+    """It ends at once, and not after the second frame, even if few rows are like this: the option is better than losing them."""
+
+    def frames() -> Iterator[pl.DataFrame]:
+        yield frame(500, **{FAULT: pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("no zone"))})
+        yield frame(1).select("absent")
+
+    with pytest.raises(LogError, match=r"^no zone: log.csv, row 8: user_id='u'"):
+        take([part(frames(), 501)], tmp_path / "rows", tmp_path / "titles", avoidable=["no zone"])
+
+
 def test_a_broken_row_is_shown_with_its_place(tmp_path: Path) -> None:
     """For each reason the first broken row is shown: file, number, and values."""
     frames = [frame(3, type=pl.when(pl.col(LINE) == 1).then(pl.lit("play")).otherwise(pl.lit("paused")))]

@@ -63,6 +63,22 @@ def test_a_time_without_offset_wants_a_time_zone(tmp_path: Path) -> None:
     assert _times(log) == [NOON_MS]
 
 
+@pytest.mark.parametrize("source", ["canonical", "listenbrainz"])
+def test_one_time_without_offset_is_refused_where_an_option_reads_it(tmp_path: Path, source: str) -> None:
+    """Among a thousand sound rows it would be lost. A source without the option counts it as broken and reads the rest."""
+    times = ["2024-01-01T13:00:00Z"] * 1_000 + ["2024-01-01T13:00:00"]
+    about = {"user_id": "u", "track_id": "t", "type": "play", "track_metadata": {"track_name": "t", "artist_name": "a"}}
+    lines = (json.dumps({**about, "at": at, "listened_at": at}) for at in times)
+    (tmp_path / "log.jsonl").write_text("".join(f"{line}\n" for line in lines))
+
+    if source == "canonical":
+        with pytest.raises(LogError, match=r"--timezone Europe/Berlin gives one\): .*line 1,001: user_id='u'"):
+            _import(tmp_path / "log.jsonl", tmp_path / "log")
+    else:
+        rows = import_log(source, [str(tmp_path / "log.jsonl")], tmp_path / "log", user="u").about["rows"]
+        assert (rows["read"], sum(rows["broken"].values())) == (1_001, 1)
+
+
 def test_columns_may_have_other_names(tmp_path: Path) -> None:
     """A log with its own names needs no rewriting. Columns that are not needed are ignored."""
     (tmp_path / "log.csv").write_text(f"who,song,what,when,weather\nu,t,play,{NOON_MS},rain\n")
