@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from model.key_files import key_entries
+from training.counts import counted
 from training.errors import TrainingError
 
 KEY = "NEXTTRACK_KEY"
@@ -22,12 +24,16 @@ class ServiceError(TrainingError):
 
 
 def key_of(file: Path | None) -> str | None:
-    """Return the API key in a file, or else in the environment; None if there is none. ServiceError if the file is empty."""
+    """Return the secret of the API key in a file, or else in the environment; None if there is none.
+
+    ServiceError if the file does not have one entry.
+    """
     if file is None:
         return os.environ.get(KEY) or None
-    if key := file.read_text("utf-8").strip():
-        return key
-    raise ServiceError(f"{file} is empty; wanted an API key in it")
+    entries = key_entries(file.read_text("utf-8"))
+    if len(entries) != 1:
+        raise ServiceError(f"found {counted(len(entries), 'key')} in {file}; wanted the secret of one, without its name")
+    return entries[0]
 
 
 def connect(url: str, key: str | None = None, at_once: int = 1) -> httpx.AsyncClient:
@@ -65,7 +71,7 @@ async def send(client: httpx.AsyncClient, method: str, path: str, *, restarts: b
     if reply.status_code in _REFUSED:
         raise ServiceError(
             f"{method} {path} was answered with {reply.status_code}: the service wants a key that may do this. "
-            f"Give it in ${KEY}, or in a file by --key-file"
+            f"Give its secret, without its name, in ${KEY} or in a file by --key-file"
         )
     if not reply.is_success:
         raise ServiceError(f"{method} {path} was answered with {reply.status_code}: {reply.text[:500]}")

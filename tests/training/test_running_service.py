@@ -89,17 +89,23 @@ def test_refused_key_says_where_a_key_belongs(status: int) -> None:
 
 
 def test_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file first; an empty one is a mistake; the key is presented as a bearer token."""
-    (tmp_path / "key").write_text("secret\n")
-    (tmp_path / "empty").write_text("\n")
+    """The file first. It may have comments, as the service's own files of keys. The key is presented as a bearer token."""
+    (tmp_path / "key").write_text("# of the backfill, until 2027\n\nsec#ret:1\n")
     monkeypatch.setenv(KEY, "other")
 
-    assert key_of(tmp_path / "key") == "secret"
+    assert key_of(tmp_path / "key") == "sec#ret:1"
     assert key_of(None) == "other"
     assert connect("http://service", "secret").headers["authorization"] == "Bearer secret"
     assert "authorization" not in connect("http://service").headers
-    with pytest.raises(ServiceError, match="is empty"):
-        key_of(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(("text", "found"), [("\n# none yet\n", "0 keys"), ("one\ntwo", "2 keys"), ("one,two", "2 keys")])
+def test_a_file_without_a_single_key_is_refused(tmp_path: Path, text: str, found: str) -> None:
+    """A client presents one. The message does not repeat them."""
+    (tmp_path / "keys").write_text(text)
+
+    with pytest.raises(ServiceError, match=f"^found {found} in {tmp_path}/keys; wanted the secret of one, without its name$"):
+        key_of(tmp_path / "keys")
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", "http://[::1"])

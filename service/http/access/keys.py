@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from model.key_files import key_entries
+
 EXPECTED = "expected NAME:SECRET or NAME:sha256:HEX"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SECRET = re.compile(r"[!-~]+")
@@ -30,12 +32,8 @@ class Key:
 
 
 def parse(text: str, *, admin: bool) -> list[Key]:
-    """Parse keys that are separated by commas or line ends. Blank lines, and lines that begin with #, are left out. Raises
-    AccessError with the number of the first entry that is wrong.
-    """
-    lines = [line for line in text.split("\n") if not line.lstrip().startswith("#")]
-    entries = [entry.strip() for line in lines for entry in line.split(",")]
-    return [_key(number, entry, admin=admin) for number, entry in enumerate(filter(None, entries), 1)]
+    """Parse keys in the form of `model.key_files`. Raises AccessError with the number of the first entry that is wrong."""
+    return [_key(number, entry, admin=admin) for number, entry in enumerate(key_entries(text), 1)]
 
 
 def together(keys: Iterable[Key]) -> Sequence[Key]:

@@ -73,7 +73,9 @@ def test_a_log_without_a_sound_row_is_not_read_to_its_end(tmp_path: Path) -> Non
         yield frame(rows, type=pl.lit("paused"))
         yield frame(1).select("absent")
 
-    with pytest.raises(LogError, match=r"none of the first 1,000 rows is sound.*unreadable type .*: log.csv, row 1: user_id='u'"):
+    with pytest.raises(
+        LogError, match=r"none of the first 1,000 rows is sound.*unreadable type .*: log.csv, row 1: user_id='u'"
+    ):
         take([part(frames(1_000), 1_001)], tmp_path / "rows", tmp_path / "titles", max_broken=0.99)
     for rows, max_broken in ((999, 0.99), (1_000, 1.0)):  # few rows say little of the rest, and 1 allows all to be broken
         with pytest.raises(LogError, match="absent"):
