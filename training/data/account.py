@@ -56,8 +56,8 @@ def take(
     """Read and check all parts. Writes sound events to the folder `rows`, and titles to `titles`. Returns the counts of rows.
 
     `avoidable` are the reasons that an option of the command takes away. Raises LogError if a file cannot be read, if its rows
-    do not add up, or if a row is broken for an avoidable reason. If none of many rows is sound, LogError before the rest is read,
-    unless `max_broken` is 1.
+    do not add up, or if a row is broken for an avoidable reason. If none of many rows is sound, LogError before the rest is
+    read, unless `max_broken` is 1.
     """
     account, aside = Account(), _Aside(rows=rows, titles=titles)
     for part in parts:

@@ -83,7 +83,7 @@ def test_a_log_without_a_sound_row_is_not_read_to_its_end(tmp_path: Path) -> Non
 
 
 def test_a_row_that_an_option_would_read_ends_the_import(tmp_path: Path) -> None:
-    """It ends at once, and not after the second frame, even if few rows are like this: the option is better than losing them."""
+    """It ends before the second frame, even if few rows are like this: the option is better than losing them."""
 
     def frames() -> Iterator[pl.DataFrame]:
         yield frame(500, **{FAULT: pl.when(pl.int_range(pl.len()) == 7).then(pl.lit("no zone"))})
