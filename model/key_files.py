@@ -2,6 +2,6 @@
 
 
 def key_entries(text: str) -> list[str]:
-    """Return the entries of a text of keys, separated by commas or line ends, without blank lines and lines that begin with #."""
+    """Return the entries of a text of keys, separated by commas or line ends. Blank lines and comment lines (#) are none."""
     lines = [line for line in text.split("\n") if not line.lstrip().startswith("#")]
     return [entry for line in lines for part in line.split(",") if (entry := part.strip())]
