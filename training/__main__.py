@@ -337,7 +337,8 @@ A session memory (recipe `nowplaying`) can be filled with the sessions of a newe
 
   python -m training export .nexttrack/runs/nowplaying-nowplaying-1 --session-memory logs/newer"""
 _RUN = """\
-Train, evaluate and export. A finished training is not repeated; measuring and exporting are.
+Train, evaluate and export. A finished training is not repeated; measuring and exporting are. If the artifact in use was made
+from the same log, recipe and code, nothing is done (unless --anew or --blocks is given).
 
   python -m training run logs/demo"""
 _VERSIONS = """\

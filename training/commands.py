@@ -23,16 +23,17 @@ from training.data.sequences import build
 from training.evaluation.evaluate import Measured
 from training.evaluation.repetition import figures, print_figures
 from training.evaluation.rules import print_effects
-from training.exporting.take_downs import read_take_downs
+from training.exporting.take_downs import TakeDowns, read_take_downs
 from training.fitting.checkpoint import RunError, written_whole
 from training.fitting.fit import Fitted
 from training.fitting.ranks import joined, ranks
 from training.machine import machine
-from training.recipe import read_recipe
+from training.publication import made_from, record, still_current
+from training.recipe import Recipe, read_recipe
 from training.reporting.page import write_page
 from training.reporting.report import Report, print_table, write_report_json
 from training.reporting.verdict import worse_than_popularity
-from training.run_folder import PAGE, REPORT, Run, prepare, prepare_below, prune, resume
+from training.run_folder import PAGE, REPORT, Run, find, prepare, prepare_below, prune, resume
 from training.running_service import key_of
 from training.simulator.simulate import simulate
 from training.sources.times import Clock
@@ -129,11 +130,19 @@ def export(options: argparse.Namespace, console: Console) -> None:
 
 
 def run_all(options: argparse.Namespace, console: Console) -> None:
-    """`run`: train, evaluate, export."""
+    """`run`: train, evaluate, export. If nothing has changed since the artifact in use was made, say so and do nothing."""
+    _take_downs(options)  # a wrong key or file is noticed before the training
+    log, recipe = _asked(options)
+    made = made_from(log, options.cases)
+    known = None if options.anew or options.blocks else find(log, recipe, RUNS, options.run)
+    if known and (same := still_current(known, made, options.out)):
+        told = f"{options.out / CURRENT} is {same}, from the same log, recipe and code, so there is nothing to do"
+        console.print(f"{told} (its report: {known / PAGE}). --anew trains again", markup=False, soft_wrap=True)
+        return
     current = _start(options, console)
     fitted = run.train(current, console)
     _report(current, fitted, console, options.cases)
-    _publish(current, fitted, options, console)
+    record(current.folder, _publish(current, fitted, options, console).name, made)
     _prune(options, current, console)
 
 
@@ -152,12 +161,14 @@ def compare_(options: argparse.Namespace, console: Console) -> None:
     console.print(f"rows and a page with plots are kept in {options.out}", markup=False, soft_wrap=True)
 
 
+def _asked(options: argparse.Namespace) -> tuple[Log, Recipe]:
+    recipe = read_recipe(options.recipe)
+    return open_log(options.log), recipe if options.seed is None else recipe.with_seed(options.seed)
+
+
 def _start(options: argparse.Namespace, console: Console) -> Run:
     _set_threads(options)
-    recipe = read_recipe(options.recipe)
-    if options.seed is not None:
-        recipe = recipe.with_seed(options.seed)
-    log = open_log(options.log)
+    log, recipe = _asked(options)
     if options.run:
         current = prepare(log, recipe, options.run, anew=options.anew, console=console)
     else:
@@ -209,13 +220,18 @@ def _report(current: Run, fitted: Fitted, console: Console, cap: int | None) -> 
         console.print(f"{fault}. It is not published without --force.", style="red", markup=False, highlight=False)
 
 
-def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console: Console, newer: Log | None = None) -> None:
+def _take_downs(options: argparse.Namespace) -> TakeDowns | None:
+    return None if options.blocks is None else read_take_downs(options.blocks, key_of(options.key_file))
+
+
+def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console: Console, newer: Log | None = None) -> Path:
+    """Export the network, print what was written, and return the artifact's folder."""
     rankers = _measured(current)
     fault = worse_than_popularity(rankers, current.recipe.name)
     if fault and not options.force:
         raise RunError(f"{fault}. Nothing was published; --force publishes it all the same")
     quality = next(ranker for ranker in rankers if ranker.name == current.recipe.name)
-    take_downs = None if options.blocks is None else read_take_downs(options.blocks, key_of(options.key_file))
+    take_downs = _take_downs(options)
     before = in_use(options.out)
     folder = run.publish(current, fitted, quality.as_dict(), options.out, newer=newer, take_downs=take_downs, console=console)
     instead = f" instead of {before}; `{_rollback(options.out)}` brings that back" if before else ""
@@ -228,6 +244,7 @@ def _publish(current: Run, fitted: Fitted, options: argparse.Namespace, console:
         console.print(
             f"deleted the older version {old} (--keep-artifacts {options.keep_artifacts})", markup=False, soft_wrap=True
         )
+    return folder
 
 
 def _rollback(root: Path) -> str:

@@ -6,6 +6,7 @@
     session_memory.json          the same for the weight of a session memory
     refit/                       the checkpoint of the network that learned from the training and validation parts
     report.json, report.html     written by `training.commands`
+    published.json               see `training.publication`
 
 A run is known by its recipe and by the content of its log. The log's path and size do not count. So a log that was
 corrected and imported again is another log, and a log that was moved is the same one.
@@ -35,9 +36,9 @@ from training.recipe import Recipe, RecipeError, recipe_of
 
 RUN, CALIBRATION, COPY_HEAD, SESSION_MEMORY = "run.json", "calibration.json", "copy_head.json", "session_memory.json"
 REFIT = "refit"
-REPORT, PAGE = "report.json", "report.html"
+REPORT, PAGE, PUBLISHED = "report.json", "report.html", "published.json"
 CURRENT = "current"
-_FILES = (RUN, CALIBRATION, COPY_HEAD, SESSION_MEMORY, REPORT, PAGE, CHECKPOINT, "best-*.pt", "*.draft")
+_FILES = (RUN, CALIBRATION, COPY_HEAD, SESSION_MEMORY, REPORT, PAGE, PUBLISHED, CHECKPOINT, "best-*.pt", "*.draft")
 _SHOWN = 5  # differing keys of a recipe that a message names
 
 
@@ -82,6 +83,14 @@ def prepare_below(runs: Path, log: Log, recipe: Recipe, *, anew: bool = False, c
     if identity:
         switch(folder.parent, folder.name)
     return run
+
+
+def find(log: Log, recipe: Recipe, runs: Path, given: Path | None = None) -> Path | None:
+    """Return the folder of the run with this recipe and the log's content, `given` or one below `runs`; None without one."""
+    asked = _identity(log, recipe)
+    folder = given or _own_folder(runs, asked)
+    found = _read(folder)
+    return folder if found and (found.recipe, found.content) == (asked.recipe, asked.content) else None
 
 
 def resume(folder: Path, *, console: Console | None = None) -> Run:

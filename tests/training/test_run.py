@@ -143,6 +143,26 @@ def renewed(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Renewed:
     return Renewed(artifact=artifact.load(root / "artifacts" / "current"), said=" ".join(said.getvalue().split()))
 
 
+def test_the_same_run_on_the_same_log_publishes_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second command says which artifact is in use, where its report is, and how to train again."""
+    before = {path.name for path in place.artifacts.iterdir()}
+    name = (place.artifacts / "current").readlink()
+    words = ("--recipe", place.recipe, "--run", place.run, "--out", place.artifacts, "--threads", 1)
+    assert call("run", place.log, *words) == 0
+
+    told = f"current is {name}, from the same log, recipe and code, so there is nothing to do"
+    assert f"{told} (its report: {place.run}/report.html). --anew trains again" in capsys.readouterr().err
+    assert {path.name for path in place.artifacts.iterdir()} == before
+
+
+def test_take_downs_that_cannot_be_read_are_said_before_the_training(place: Place, tmp_path: Path) -> None:
+    """They are needed at the end, which may be hours later."""
+    words = ("--recipe", place.recipe, "--run", tmp_path / "run", "--blocks", tmp_path / "absent.json")
+
+    assert call("run", place.log, *words) == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_run_leaves_an_artifact_that_loads(place: Place) -> None:
     """It has the recipe's history rule, the log's origin and the catalogue's names."""
     loaded = artifact.load(place.artifacts / "current")
