@@ -166,7 +166,7 @@ class _Bench:
         current = self._prepare(plain)
         rankers = [*run.best_possible(current), *run.baseline_rankers(current.split)]
         cases = select_cases(current.split, TEST, cap=self.cap)
-        for measured in with_share_of_best([run.measure_one(current, one, cases, self.console) for one in rankers]):
+        for measured in with_share_of_best(run.measure_all(current, rankers, cases, self.console)):
             self._keep(measured, protocol)
 
     def trained(self, recipe: Recipe) -> None:
@@ -179,7 +179,7 @@ class _Bench:
         fitted = run.train(current, self.console)
         current = run.complete(current, fitted.network)
         ranker = NetworkRanker.of(recipe.name, fitted.network)
-        measured = run.measure_one(current, ranker, select_cases(current.split, TEST, cap=self.cap), self.console)
+        [measured] = run.measure_all(current, [ranker], select_cases(current.split, TEST, cap=self.cap), self.console)
         self._keep(with_share_of_best([measured, *self._known(protocol)])[0], protocol, recipe, fitted)
 
     def _known(self, protocol: Mapping[str, object]) -> list[Measured]:

@@ -1,7 +1,7 @@
-"""Progress of a long step: a bar on a terminal, elsewhere (cron, Docker, a file) a line every 30 seconds.
+"""Progress of a long stage: a bar on a terminal, elsewhere (cron, Docker, a file) a line every 30 seconds.
 
-A thread prints the lines, so a step that takes minutes does not delay them. The 30 seconds go on over many short jobs with the
-same console: a job that takes 20 seconds is named if the line of an earlier one is older than that.
+A thread prints the lines, so a step that takes minutes does not delay them. The 30 seconds go on over all stages with the same
+console. A stage that takes less than 10 seconds is not named.
 """
 
 import time
@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-EVERY_S = 30.0
+EVERY_S, SHORT_S = 30.0, 10.0
+"""Seconds between lines, and the age that a stage must have to be named."""
 _SAID: "WeakKeyDictionary[Console, float]" = WeakKeyDictionary()
 """When each console got its last line."""
 
@@ -28,6 +29,18 @@ class Steps(Protocol):
 
     def note(self, text: str) -> None:
         """Show this text next to the progress from now on."""
+
+
+class _Silent:
+    def advance(self) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+SILENT: Steps = _Silent()
+"""Steps whose progress nobody sees."""
 
 
 @contextmanager
@@ -45,7 +58,7 @@ def progress(
     `transient` bars are cleared at the end.
     """
     if console is None:
-        yield _Silent()
+        yield SILENT
     elif not console.is_terminal:
         lines, ended = Lines(title, total, console, done, clock), Event()
         thread = Thread(target=lines.print_until, args=(ended.wait,), daemon=True)
@@ -67,14 +80,6 @@ def progress(
             yield _Bar(bars, title, total, done)
 
 
-class _Silent:
-    def advance(self) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
-
-
 class _Bar:
     def __init__(self, bars: Progress, title: str, total: int, done: int) -> None:
         self._bars = bars
@@ -88,7 +93,7 @@ class _Bar:
 
 
 class Lines:
-    """The steps of a job whose progress is printed as lines."""
+    """The steps of a stage whose progress is printed as lines."""
 
     def __init__(self, title: str, total: int, console: Console, done: int, clock: Callable[[], float]) -> None:
         self._title, self._total, self._console, self._clock = title, total, console, clock
@@ -107,20 +112,21 @@ class Lines:
         self._note = text
 
     def print_until(self, ended: Callable[[float], bool]) -> None:
-        """Print a line whenever the console's last one is `EVERY_S` old, until the job has ended.
+        """Print a line whenever the console's last one is `EVERY_S` old and the stage at least `SHORT_S`, until the stage ends.
 
-        `ended` waits at most so many seconds for the end, and returns whether the job has ended.
+        `ended` waits at most so many seconds for the end, and returns whether the stage has ended.
         """
-        while not ended(max(0.0, _SAID[self._console] + EVERY_S - self._clock())):
+        while not ended(max(0.0, max(_SAID[self._console] + EVERY_S, self._started + SHORT_S) - self._clock())):
             _SAID[self._console] = self._clock()
             self._print()
 
     def _print(self) -> None:
         done = self._done
-        parts = [f"{done:,} of {max(self._total, done):,}"]
+        parts = [f"{100 * done // max(self._total, done)} % done"]
         if done > self._before:
-            left_s = (self._advanced - self._started) / (done - self._before) * max(0, self._total - done)
-            parts.append(f"about {in_words(max(0.0, left_s - (self._clock() - self._advanced)))} left")
+            left_s = (self._advanced - self._started) / (done - self._before) * (self._total - done)
+            left_s -= self._clock() - self._advanced
+            parts += [f"about {in_words(left_s)} left"] if left_s > 0 else []  # a step that takes longer than the others
         text = f"{self._title}: {', '.join(part for part in (*parts, self._note) if part)}"
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 

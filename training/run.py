@@ -4,7 +4,7 @@ This module connects the other modules. Every choice is in the recipe.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,17 @@ from training.data.sequences import build
 from training.data.split import TEST, TRAIN, VALID, Split, doubts, numbered, with_valid
 from training.evaluation import baselines
 from training.evaluation.cases import Cases, select_cases
-from training.evaluation.evaluate import Answers, Measured, Ranker, answer, evaluate, summarise, with_share_of_best
+from training.evaluation.evaluate import (
+    Answers,
+    Measured,
+    Ranker,
+    answer,
+    at_a_time,
+    batch_count,
+    evaluate,
+    summarise,
+    with_share_of_best,
+)
 from training.evaluation.metrics import MISS
 from training.evaluation.own_history import own_history
 from training.evaluation.rankers import BestPossible, NetworkRanker
@@ -215,7 +225,7 @@ def measure(run: Run, fitted: Fitted, console: Console, *, cap: int | None = Non
     cases = select_cases(run.split, TEST, cap=cap)
     model = NetworkRanker.of(run.recipe.name, fitted.network)
     rankers: list[Ranker] = [*best_possible(run), model, *baseline_rankers(run.split)]
-    measured = with_share_of_best([measure_one(run, ranker, cases, console) for ranker in rankers])
+    measured = with_share_of_best(measure_all(run, rankers, cases, console))
     return measured, draw_examples(model, cases, run.log, length=run.recipe.history.length)
 
 
@@ -228,20 +238,19 @@ def measure_rules(run: Run, fitted: Fitted, console: Console, cap: int | None = 
     return effects(model, cases, names, length=run.recipe.history.length, console=console)
 
 
-def measure_one(run: Run, ranker: Ranker, cases: Cases, console: Console) -> Measured:
-    """Measure a ranker on `cases`, and its response to a skip."""
-    length = run.recipe.history.length
-    measured = evaluate(ranker, cases, length=length, counts_V=run.split.counts, console=console)
-    artists = artists_of(run.log, run.split)
-    answered = response(
-        ranker,
-        cases,
-        baselines.markov(run.split),
-        None if artists is None else artists.numpy(),
-        length=length,
-        console=console,
-    )
-    return replace(measured, values={**measured.values, **answered})
+def measure_all(run: Run, rankers: Sequence[Ranker], cases: Cases, console: Console) -> list[Measured]:
+    """Measure rankers on `cases`, and their responses to a skip."""
+    length, found = run.recipe.history.length, list[Measured]()
+    artists, followers = artists_of(run.log, run.split), baselines.markov(run.split)
+    artists_V = None if artists is None else artists.numpy()
+    batches = len(rankers) * batch_count(cases, at_a_time(cases))
+    with progress("measuring the proposals", batches, console, transient=True) as steps:
+        for ranker in rankers:
+            steps.note(ranker.name)
+            measured = evaluate(ranker, cases, length=length, counts_V=run.split.counts, steps=steps)
+            answered = response(ranker, cases, followers, artists_V, length=length)
+            found.append(replace(measured, values={**measured.values, **answered}))
+    return found
 
 
 def baseline_rankers(part: Split) -> list[Ranker]:
@@ -284,7 +293,7 @@ def publish(
         run.split, TEST, cap=1024
     )  # `exporting.search.select_retrieval` measures on one half, cuts blocks by the other
     catalogue = catalogue_of(run.log, run.split)
-    with progress("export: steps", STEPS, console, transient=True) as steps:
+    with progress("writing the artifact", STEPS, console, transient=True) as steps:
         return export(
             fitted.network,
             recipe=run.recipe,

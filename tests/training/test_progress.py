@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from training.progress import EVERY_S, Lines, in_words, progress
+from training.progress import EVERY_S, SHORT_S, Lines, in_words, progress
 
 
 class Clock:
@@ -48,8 +48,8 @@ def test_a_line_every_thirty_seconds_says_how_long_it_will_take() -> None:
 
     assert EVERY_S == 30
     assert out.getvalue().splitlines() == [
-        "train [b]one: 15 of 100, about 3 min left",
-        "train [b]one: 30 of 100, about 2 min left, ndcg@10 0.2",
+        "train [b]one: 15 % done, about 3 min left",
+        "train [b]one: 30 % done, about 2 min left, ndcg@10 0.2",
     ]
 
 
@@ -59,21 +59,45 @@ def test_a_long_step_is_no_gap_between_lines() -> None:
     run(Lines("export", 2, Console(file=out), 0, clock), clock, steps=2, step_s=70)
 
     assert out.getvalue().splitlines() == [
-        "export: 0 of 2",
-        "export: 0 of 2",
-        "export: 1 of 2, about 50 s left",
-        "export: 1 of 2, about 20 s left",
+        "export: 0 % done",
+        "export: 0 % done",
+        "export: 50 % done, about 50 s left",
+        "export: 50 % done, about 20 s left",
     ]
 
 
-def test_the_thirty_seconds_go_on_over_short_jobs() -> None:
-    """Each of four jobs takes 20 seconds, so lines are due in the second one, at its end, and in the fourth one."""
+def test_the_thirty_seconds_go_on_over_all_stages() -> None:
+    """Each of four stages takes 20 seconds. A line is due at 30, in the middle of the second one. The next one is due at 60,
+    when the fourth one has just begun, and waits until it is 10 seconds old.
+    """
     out, clock = StringIO(), Clock()
     console = Console(file=out)
     for name in "abcd":
         run(Lines(name, 10, console, 0, clock), clock, steps=10, step_s=2)
 
-    assert out.getvalue().splitlines() == ["b: 5 of 10, about 10 s left", "d: 0 of 10"]
+    assert SHORT_S == 10
+    assert out.getvalue().splitlines() == ["b: 50 % done, about 10 s left", "d: 50 % done, about 10 s left"]
+
+
+def test_stages_that_take_seconds_are_not_named() -> None:
+    """A hundred of them are over before anybody could read a line."""
+    out, clock = StringIO(), Clock()
+    console = Console(file=out)
+    for name in range(100):
+        run(Lines(str(name), 3, console, 0, clock), clock, steps=3, step_s=3)
+
+    assert out.getvalue() == ""
+
+
+def test_a_step_that_takes_longer_than_the_others_has_no_time_left() -> None:
+    """After each epoch the network is measured, which is no step. "0 s left" would be wrong."""
+    out, clock = StringIO(), Clock()
+    lines = Lines("train", 4, Console(file=out), 0, clock)
+    run(lines, clock, steps=2, step_s=1)
+    clock.now += 30
+    lines.print_until(lambda _: bool(out.getvalue()))
+
+    assert out.getvalue().splitlines() == ["train: 50 % done"]
 
 
 def test_steps_of_an_earlier_command_do_not_count_for_the_speed() -> None:
@@ -81,7 +105,7 @@ def test_steps_of_an_earlier_command_do_not_count_for_the_speed() -> None:
     out, clock = StringIO(), Clock()
     run(Lines("train", 100, Console(file=out), 50, clock), clock, steps=2, step_s=30)
 
-    assert out.getvalue().splitlines() == ["train: 51 of 100, about 24 min left"]
+    assert out.getvalue().splitlines() == ["train: 51 % done, about 24 min left"]
 
 
 def test_more_steps_than_were_expected_are_no_error() -> None:
@@ -89,7 +113,7 @@ def test_more_steps_than_were_expected_are_no_error() -> None:
     out, clock = StringIO(), Clock()
     run(Lines("train", 1, Console(file=out), 0, clock), clock, steps=3, step_s=30)
 
-    assert out.getvalue().splitlines() == ["train: 1 of 1, about 0 s left", "train: 2 of 2, about 0 s left"]
+    assert out.getvalue().splitlines() == ["train: 100 % done", "train: 100 % done"]
 
 
 def test_lines_are_printed_while_the_job_does_something_else_and_no_longer() -> None:
@@ -109,7 +133,7 @@ def test_lines_are_printed_while_the_job_does_something_else_and_no_longer() -> 
     with progress("train", 2, Console(file=out), clock=later):
         assert printed.wait(60)
 
-    assert out.getvalue().splitlines()[0] == "train: 0 of 2"
+    assert out.getvalue().splitlines()[0] == "train: 0 % done"
     assert threading.active_count() == threads
 
 

@@ -46,7 +46,7 @@ def backfill(
         console.print(f"goes on after {counted(sent.listeners, 'listener')} sent before", markup=False, highlight=False)
     sound, started = postable(time.time_ns() // 1_000_000 + AHEAD_MS), time.monotonic()
     chosen = batches(newest_events(log.events(), wanted, sound=sound, after=sent.after))
-    with progress("backfill: listeners", log.about["users"], console, done=sent.listeners, transient=True) as steps:
+    with progress("sending events", log.about["users"], console, done=sent.listeners, transient=True) as steps:
         sent = asyncio.run(_post(connect(url, key), chosen, sent, file, steps))
     file.delete()
     if console is not None:

@@ -127,7 +127,7 @@ def build(log: Log, rule: HistoryRule, *, console: Console | None = None) -> Seq
     Progress is shown on `console`.
     """
     draft = _Draft()
-    with progress("read the log: listeners", log.about["users"], console, transient=True) as steps:
+    with progress("reading the log", log.about["users"], console, transient=True) as steps:
         for user_id, events, flags in _listeners(log.events()):
             history = fold(events, rule)
             if rule.scope == "session":

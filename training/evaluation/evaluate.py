@@ -27,7 +27,7 @@ from training.evaluation import metrics
 from training.evaluation.cases import Cases
 from training.evaluation.metrics import Floats
 from training.evaluation.own_history import disliked_own_rows, session_rows, targets_with_own
-from training.progress import progress
+from training.progress import SILENT, Steps, progress
 
 LIST = 20
 """Tracks in an answer: the largest k of the metrics."""
@@ -94,38 +94,35 @@ class Measured:
         return asdict(self)
 
 
-def evaluate(
-    ranker: Ranker, cases: Cases, *, length: int, counts_V: Int64s | None = None, console: Console | None = None
-) -> Measured:
-    """Run a ranker on all `cases`, with histories of at most `length` entries, and compute its metrics. Progress is shown on
-    `console`.
+def evaluate(ranker: Ranker, cases: Cases, *, length: int, counts_V: Int64s | None = None, steps: Steps = SILENT) -> Measured:
+    """Run a ranker on all `cases`, with histories of at most `length` entries, and compute its metrics. `steps` advances
+    `batch_count` times.
 
     `counts_V` is the play count of each row. With it, hits are also reported by popularity.
     """
-    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, console=console), counts_V)
-    scores = frozen_scores(ranker, cases, length=length, console=console)
+    measured = summarise(ranker.name, cases, answer(ranker, cases, length=length, steps=steps), counts_V)
+    scores = frozen_scores(ranker, cases, length=length)
     scored = ~np.isnan(scores)
     frozen, _ = metrics.auc_within_users(scores[scored], cases.wanted[scored], cases.user[scored])
     return measured if isnan(frozen) else replace(measured, values={**measured.values, "auc_frozen": frozen})
 
 
-def answer(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Answers:
+def answer(ranker: Ranker, cases: Cases, *, length: int, steps: Steps = SILENT) -> Answers:
     """Return a ranker's answer to each case over the full catalogue. ValueError if it scores a track with NaN."""
     count = len(cases)
     # allocated before the loop: small arrays between those of the batches would keep the memory of these from being used again
     columns: list[npt.NDArray[Any]] = [np.zeros(count, np.int64), np.zeros(count, np.float32)]
     columns += [np.zeros((count, LIST), np.int32), np.zeros((count, LIST), np.float32), np.zeros(count, np.int64)]
     stop = 0
-    for some in batches(cases, at_a_time(cases), f"evaluate {ranker.name}: batches", console):
+    for some in batches(cases, at_a_time(cases), steps):
         start, stop = stop, stop + len(some)
         for column, part in zip(columns, _answer_batch(ranker, some, length), strict=True):
             column[start:stop] = part
     return Answers(*columns)
 
 
-def frozen_scores(ranker: Ranker, cases: Cases, *, length: int, console: Console | None = None) -> Floats:
+def frozen_scores(ranker: Ranker, cases: Cases, *, length: int) -> Floats:
     """Return the score of each target [C], with all targets of a listener scored after one history. NaN if a target is unknown.
-    Progress is shown on `console`.
 
     This history is the one before the listener's first case. With each case's own history, scores can separate kept from
     refused targets by the mood alone: after a skip all scores are low, and the next skip is likely. An AUC of frozen scores
@@ -134,9 +131,7 @@ def frozen_scores(ranker: Ranker, cases: Cases, *, length: int, console: Console
     firsts, owner = np.unique(cases.user, return_index=True)[1], np.unique(cases.user, return_inverse=True)[1]
     scores_C = np.full(len(cases), np.nan, np.float32)
     start = 0
-    for batch in batches(
-        cases.take(firsts), at_a_time(cases), f"evaluate {ranker.name}, one history a listener: batches", console
-    ):
+    for batch in batches(cases.take(firsts), at_a_time(cases)):
         scores_BV = _scores(ranker, batch, batch.encode(length))
         mine = np.flatnonzero((owner >= start) & (owner < start + len(batch)) & (cases.target != UNKNOWN))
         scores_C[mine] = scores_BV[owner[mine] - start, cases.target[mine]]
@@ -236,13 +231,22 @@ def at_a_time(cases: Cases) -> int:
     return max(_AT_LEAST, min(1024, SCORES // cases.size))
 
 
-def batches(cases: Cases, size: int, title: str, console: Console | None) -> Iterator[Cases]:
+def batches(cases: Cases, size: int, steps: Steps = SILENT) -> Iterator[Cases]:
+    """Yield the cases in batches of `size`. `steps` advances after each."""
+    for start in range(0, len(cases), size):
+        yield cases.take(slice(start, start + size))
+        steps.advance()
+
+
+def shown_batches(cases: Cases, size: int, title: str, console: Console | None) -> Iterator[Cases]:
     """Yield the cases in batches of `size`. Progress is shown on `console` under a `title`."""
-    starts = range(0, len(cases), size)
-    with progress(title, len(starts), console, transient=True) as steps:
-        for start in starts:
-            yield cases.take(slice(start, start + size))
-            steps.advance()
+    with progress(title, batch_count(cases, size), console, transient=True) as steps:
+        yield from batches(cases, size, steps)
+
+
+def batch_count(cases: Cases, size: int) -> int:
+    """Return the number of batches of `size`."""
+    return len(range(0, len(cases), size))
 
 
 def masked(scores_BV: Floats, cases: Cases) -> Floats:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from rich.console import Console
 
 from model.events import Outcome
 from model.vocabulary import UNKNOWN
@@ -35,10 +34,8 @@ def response(
     artists_V: Int64s | None = None,
     *,
     length: int,
-    console: Console | None = None,
 ) -> Mapping[str, float]:
-    """Return a ranker's response to a skip of the last track, as the mean over at most `CASES` cases. Progress is shown on
-    `console`.
+    """Return a ranker's response to a skip of the last track, as the mean over at most `CASES` cases.
 
     - `response@20`: the share of the track's followers (at most `LIST`) in the top `LIST` after a kept track, less this share
       after a skipped one;
@@ -52,8 +49,7 @@ def response(
     by_followers: list[float] = []
     by_artist: list[float] = []
     changed: list[float] = []
-    title = f"evaluate {ranker.name} after a skip: batches"
-    for batch in batches(cases.take(asked), at_a_time(cases), title, console):
+    for batch in batches(cases.take(asked), at_a_time(cases)):
         kept, skipped = (_lists_after(ranker, batch, outcome, length) for outcome in (Outcome.PLAYED, Outcome.SKIPPED))
         for row, with_it, without_it in zip(_last_rows(batch).tolist(), kept, skipped, strict=True):
             by_followers.append(_fall(neighbours(followers, row), with_it, without_it))

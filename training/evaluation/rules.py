@@ -24,10 +24,9 @@ from model.rules import DAY_MS, MOST_SCORED, POOL, ListRules, arrange, exploring
 from model.vocabulary import FIRST
 from training.data.sequences import Bools, Int64s
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import LIST, Ranker, at_a_time, masked
+from training.evaluation.evaluate import LIST, Ranker, at_a_time, masked, shown_batches
 from training.evaluation.metrics import Floats, catalogue_coverage
 from training.evaluation.own_history import rows_of_entries, targets_with_own
-from training.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,18 +89,15 @@ def effects(
     lists_CL = {rule: np.zeros((len(cases), LIST), np.int64) for rule in rules}
     heard_C = {rule: np.zeros(len(cases), np.int64) for rule in rules}
     size = at_a_time(cases)
-    starts = range(0, len(cases), size)
-    with progress(f"rules of {ranker.name}", len(starts), console, transient=True) as steps:
-        for start in starts:
-            batch = cases.take(slice(start, start + size))
-            scores_BW = masked(np.require(ranker.scores(batch.encode(length), batch), np.float32, ["C", "W"]), batch)
-            for case, scores_W in enumerate(scores_BW):
-                listened = _listened(batch, case, len(scores_W))
-                for rule in rules:
-                    found = _list(scores_W, listened, rule, names, seed=start + case)
-                    lists_CL[rule][start + case, : len(found)] = found
-                    heard_C[rule][start + case] = np.isin(found, listened.heard).sum()
-            steps.advance()
+    shown = shown_batches(cases, size, "measuring the rules", console)
+    for start, batch in zip(range(0, len(cases), size), shown, strict=True):
+        scores_BW = masked(np.require(ranker.scores(batch.encode(length), batch), np.float32, ["C", "W"]), batch)
+        for case, scores_W in enumerate(scores_BW):
+            listened = _listened(batch, case, len(scores_W))
+            for rule in rules:
+                found = _list(scores_W, listened, rule, names, seed=start + case)
+                lists_CL[rule][start + case, : len(found)] = found
+                heard_C[rule][start + case] = np.isin(found, listened.heard).sum()
     hits_C = {rule: _hits(lists_CL[rule], targets_with_own(cases), names.recordings) for rule in rules}
     return [_effect(rule, cases, hits_C[rule], lists_CL[rule], heard_C[rule]) for rule in rules]
 

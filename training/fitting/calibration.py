@@ -32,7 +32,7 @@ from training.data.split import Split
 from training.evaluation import metrics
 from training.evaluation.baselines import item_rate
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import at_a_time, batches, masked
+from training.evaluation.evaluate import at_a_time, masked, shown_batches
 from training.evaluation.metrics import Floats
 from training.recipe import CalibrationRule, Targets
 
@@ -117,7 +117,7 @@ def _tried(
     with torch.no_grad():
         items = network.items()
     stop = 0
-    for some in batches(cases, at_a_time(cases), "calibrate: batches", console):
+    for some in shown_batches(cases, at_a_time(cases), "choosing weights", console):
         start, stop = stop, stop + len(some)
         main_BV, wanted_BV = _head_scores(network, items, some, length)
         sum_BV = torch.empty_like(main_BV)  # for all pairs, because new memory costs more than the sum

@@ -38,7 +38,7 @@ from model.vocabulary import FIRST, PADDING, UNKNOWN
 from training.data.sequences import Int64s
 from training.evaluation import metrics
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import LIST, at_a_time, batches
+from training.evaluation.evaluate import LIST, at_a_time, shown_batches
 from training.evaluation.metrics import MISS
 from training.evaluation.own_history import targets_with_own
 from training.fitting.checkpoint import RunError
@@ -122,7 +122,7 @@ def fit_copy_head(
         others = [one for one in tried if one is not best]
         if best.start is None:
             return [best, *others]
-        with progress("learn the copy head from all cases", 1, console, transient=True):
+        with progress("learning the copy head", 1, console, transient=True):
             head = _learned(given, given, rule.steps, best.start, CopyHead(network.rows, rule.length))
     head.shift.fill_(best.shift)
     network.copy_head = head.eval()
@@ -176,7 +176,7 @@ def _given(network: Network, head: CopyHead, cases: Cases, length: int, console:
     with torch.no_grad():
         items_VQ = network.item_matrix()
         size = min(_AT_A_TIME, at_a_time(cases))
-        for some in batches(cases, size, "read cases for the copy head: batches", console):
+        for some in shown_batches(cases, size, "reading listeners' own pasts", console):
             read = [torch.from_numpy(array) for array in some.encode(length)]
             scores_BV = network.all_scores(network.query(*read), items_VQ)
             scores_BV[:, :FIRST] = NOTHING
@@ -230,7 +230,7 @@ def _tried(given: Sequence[_Case], rule: CopyHeadRule, rows: int, console: Conso
     """Measure the network alone, and each start and shift by heads that have not seen the case. The network comes first."""
     tried = [CopyHeadChoice(start=None, shift=0.0, scores=_scores(np.array([case.alone for case in given]), given), weights={})]
     halves = given[::2], given[1::2]
-    with progress("try copy heads: shifts of the gate", len(STARTS) * len(rule.shifts), console, transient=True) as done:
+    with progress("trying copy heads", len(STARTS) * len(rule.shifts), console, transient=True) as done:
         for start in STARTS:
             heads = [_learned(given, half, max(1, rule.steps // 2), start, CopyHead(rows, rule.length)) for half in halves]
             for shift in rule.shifts:

@@ -78,7 +78,7 @@ def fit(
     run.restore()
     batches = windows.count(rule.batch)
     shown = (console or Console(stderr=True)) if run.ranks.first else None
-    with progress(f"train {recipe.name}", rule.epochs * batches, shown, done=len(run.epochs) * batches) as steps:
+    with progress(f"training {recipe.name}", rule.epochs * batches, shown, done=len(run.epochs) * batches) as steps:
         while not run.finished:
             epoch = run.train(windows, steps.advance)
             with nullcontext() if run.average is None else run.average.in_place():

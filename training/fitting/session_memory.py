@@ -27,7 +27,7 @@ from training.errors import TrainingError
 from training.evaluation import metrics
 from training.evaluation.baselines import DAY_MS
 from training.evaluation.cases import Cases
-from training.evaluation.evaluate import at_a_time, batches, masked
+from training.evaluation.evaluate import at_a_time, masked, shown_batches
 from training.evaluation.own_history import targets_with_own
 from training.evaluation.rankers import PLAYS_AT_ONCE
 from training.evaluation.session_knn import by_session
@@ -118,7 +118,7 @@ def _ranks(
     size = at_a_time(cases)
     if network.copy_head is not None:
         size = min(size, max(1, PLAYS_AT_ONCE // network.copy_head.length))
-    for some in batches(cases, size, "try the session memory: batches", console):
+    for some in shown_batches(cases, size, "trying the session memory", console):
         start, stop = stop, stop + len(some)
         read = [torch.from_numpy(array) for array in some.encode(length)]
         with torch.no_grad():

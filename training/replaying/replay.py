@@ -168,5 +168,5 @@ async def _run(
         serving = (await send(client, "GET", "/v1/model"))["version"]
         if serving != version:
             raise ReplayError(f"the service at {url} serves {serving}; replay wants {version}")
-        with progress("replay: cases", len(cases), console, transient=True) as steps:
+        with progress("replaying", len(cases), console, transient=True) as steps:
             return await ask_service(client, cut, cases, prefix=prefix, at_once=at_once, just_now=just_now, tick=steps.advance)
