@@ -467,7 +467,9 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
 
 
 def test_every_long_stage_shows_its_progress(place: Place, tmp_path: Path) -> None:
-    """On a terminal a stage begins with an empty bar, so each leaves its title. Elsewhere the same stages print lines."""
+    """On a terminal a stage begins with an empty bar, so each leaves its title. Elsewhere the same stages print lines. The stage of
+    measuring also names each ranker.
+    """
     out = StringIO()
     console = Console(file=out, force_terminal=True, width=200)
     recipe = replace(read_recipe(place.recipe), copy_head=CopyHeadRule(length=20))
@@ -475,8 +477,8 @@ def test_every_long_stage_shows_its_progress(place: Place, tmp_path: Path) -> No
     fitted = run.train(current, console)
     measured, _ = run.measure(current, fitted, console)
     run.publish(current, fitted, measured[1].as_dict(), tmp_path / "artifacts", console=console)
-    stages = ["read the log", "train small", "calibrate", "read cases for the copy head", "try the session memory", "export"]
-    stages += [f"evaluate {one.name}{what}" for one in measured for what in (": batches", ", one history", " after a skip")]
+    stages = ["reading the log", "training small", "choosing weights", "reading listeners' own pasts"]
+    stages += ["trying the session memory", "measuring the proposals", "writing the artifact", *(one.name for one in measured)]
 
     assert [stage for stage in stages if stage not in out.getvalue()] == []
 

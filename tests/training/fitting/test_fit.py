@@ -446,7 +446,7 @@ def test_progress_is_shown_with_the_score(tmp_path: Path) -> None:
     out = StringIO()
     fit(small_recipe(), SPLIT, steady, folder=tmp_path, console=Console(file=out, width=120, force_terminal=True))
 
-    assert "train small" in out.getvalue()
+    assert "training small" in out.getvalue()
     assert "ndcg@10 0.5000" in out.getvalue()
 
 
