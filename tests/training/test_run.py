@@ -467,8 +467,8 @@ def test_what_a_finished_run_has_chosen_is_not_chosen_again(
 
 
 def test_every_long_stage_shows_its_progress(place: Place, tmp_path: Path) -> None:
-    """On a terminal a stage begins with an empty bar, so each leaves its title. Elsewhere the same stages print lines. The stage of
-    measuring also names each ranker.
+    """On a terminal a stage begins with an empty bar, so each leaves its title. Elsewhere the same stages print lines.
+    Measuring also names each ranker.
     """
     out = StringIO()
     console = Console(file=out, force_terminal=True, width=200)
