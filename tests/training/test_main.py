@@ -223,7 +223,7 @@ def test_import_takes_everything_from_the_command_line(capsys: pytest.CaptureFix
     assert pl.read_parquet(tmp_path / "log" / "catalogue.parquet")["title"].to_list() == ["Für Elise"]
     printed = capsys.readouterr().err
     assert "2 plays in 1 session; 50.0% were skipped" in printed
-    assert "the catalogue has a line for 1 of 1 track" in printed
+    assert "1 track: 1 with a title, 0 with an artist" in printed
 
 
 def test_import_that_is_stopped_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from training.data.fetch import fetch
 from training.data.log import EVENTS, Log, LogError, describe, open_log, replacing, write_about
 from training.data.sorting import SLICE, sort_events
 from training.data.summary import lines, summarise, warnings
-from training.data.titles import TitleTable, open_titles, read_titles, write_catalogue
+from training.data.titles import Named, TitleTable, open_titles, read_titles, write_catalogue
 from training.sources import SOURCES
 from training.sources.reading import Part, Reader, Request
 from training.sources.tables.files import Ignored
@@ -121,14 +121,13 @@ def import_log(
             **_about(source, shown, account, about),
             _COMMAND: command,
             "summary": summary.facts(),
-            "named_tracks": named,
+            "named_tracks": named.lines,
         }
-        write_about(folder, {**found, "warnings": warnings(summary)})
-        _print(console, lines(summary))
-        if named or catalogue is not None:
-            line = f"the catalogue has a line for {named:,} of {counted(about['tracks'], 'track')}"
-            _print(console, [line + _lacking(folder, catalogue)])
-        _print(console, [f"warning: {warning}" for warning in warnings(summary)])
+        doubts = warnings(summary)
+        if catalogue is not None and not named.beside:
+            doubts.append(f"{catalogue} has none of the log's tracks: are its ids those of track_id?")
+        write_about(folder, {**found, "warnings": doubts})
+        _print(console, [*lines(summary), _told(named, about["tracks"], catalogue), *(f"warning: {doubt}" for doubt in doubts)])
     return open_log(out)
 
 
@@ -152,12 +151,10 @@ def _opened(
     return chain(first, parts), opened
 
 
-def _lacking(folder: Path, catalogue: str | None) -> str:
-    """Say whether the catalogue in a log's folder names no title or no artist: a log may have durations alone."""
-    frame = Log(folder=folder, about={}).catalogue()
-    lacking = [name for name in ("title", "artist") if frame is None or not frame[name].count()]
-    hint = "" if catalogue else " (--catalogue FILE adds them)"
-    return f", but names no {' and no '.join(lacking)}{hint}" if lacking else ""
+def _told(named: Named, tracks: int, catalogue: str | None) -> str:
+    """Say how many of a log's tracks have a title, and how many an artist."""
+    hint = "" if catalogue or (named.titles and named.artists) else " (--catalogue FILE adds them)"
+    return f"{counted(tracks, 'track')}: {named.titles:,} with a title, {named.artists:,} with an artist{hint}"
 
 
 def _check_options(source: str, request: Request) -> None:

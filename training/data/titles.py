@@ -98,21 +98,36 @@ def _typed(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(column.cast(TITLES[name], strict=False).alias(name) for name, column in known.items())
 
 
-def write_catalogue(folder: Path, titles: Path) -> int:
-    """Write the catalogue of a log from a folder of titles: tracks of its events, and all tracks of the separate file. Returns
-    how many tracks of the events have a line.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Named:
+    """How many tracks of a log's events have a line in its catalogue, a title, an artist, and a line in the separate file."""
+
+    lines: int = 0
+    titles: int = 0
+    artists: int = 0
+    beside: int = 0
+
+
+def write_catalogue(folder: Path, titles: Path) -> Named:
+    """Write the catalogue of a log from a folder of titles: tracks of its events, and all tracks of the separate file.
 
     The first row of a track that has any of them counts. A separate file takes precedence over the log's own rows.
     """
     files = sorted(titles.glob("*.parquet"), key=lambda path: (path.name != _FILE, path.name))
     if not files:
-        return 0
+        return Named()
     known = pl.scan_parquet(files, missing_columns="insert", schema=TITLES).unique(
         "track_id", keep="first", maintain_order=True
     )
     heard = pl.scan_parquet(folder / EVENTS).select("track_id").unique()
-    named = [heard, *(pl.scan_parquet(file).select("track_id") for file in files if file.name == _FILE)]
-    found = known.join(pl.concat(named), on="track_id", how="semi").sort("track_id").collect(engine="streaming")
+    beside = [pl.scan_parquet(file).select("track_id") for file in files if file.name == _FILE]
+    found = known.join(pl.concat([heard, *beside]), on="track_id", how="semi").sort("track_id").collect(engine="streaming")
     if len(found):
         found.write_parquet(folder / CATALOGUE)
-    return int(found.lazy().join(heard, on="track_id", how="semi").select(pl.len()).collect(engine="streaming").item())
+    mine = found.lazy().join(heard, on="track_id", how="semi").collect(engine="streaming")
+    return Named(
+        lines=len(mine),
+        titles=mine["title"].count(),
+        artists=mine["artist"].count(),
+        beside=sum(len(mine.lazy().join(file, on="track_id", how="semi").collect(engine="streaming")) for file in beside),
+    )

@@ -492,7 +492,7 @@ def test_a_catalogue_beside_the_log_names_its_tracks(tmp_path: Path) -> None:
         ("9", "Unheard", "X", None, None, 1_000),
     ]
     assert isinstance(console.file, StringIO)
-    assert "the catalogue has a line for 2 of 2 tracks" in console.file.getvalue()
+    assert "2 tracks: 2 with a title, 1 with an artist" in console.file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -558,10 +558,24 @@ def test_a_catalogue_of_durations_alone_says_what_it_lacks(tmp_path: Path) -> No
     )
 
     assert isinstance(console.file, StringIO)
-    assert [line for line in console.file.getvalue().splitlines() if line.startswith("the catalogue")] == [
-        "the catalogue has a line for 1 of 1 track, but names no title and no artist (--catalogue FILE adds them)",
-        "the catalogue has a line for 1 of 1 track, but names no artist",
+    assert [line for line in console.file.getvalue().splitlines() if line.startswith("1 track:")] == [
+        "1 track: 0 with a title, 0 with an artist (--catalogue FILE adds them)",
+        "1 track: 1 with a title, 0 with an artist",
     ]
+
+
+def test_a_catalogue_with_other_ids_is_doubted(tmp_path: Path) -> None:
+    """The log's own durations make a catalogue, so only the count of titles and the warning tell that the ids differ."""
+    console = Console(file=StringIO(), width=200)
+    (tmp_path / "log.csv").write_text("user_id,track_id,type,at_ms,duration_ms\nu,7,play,1769853600000,1000\n")
+    (tmp_path / "tracks.csv").write_text("track_id,title\nsong-7,x\n")
+    beside = str(tmp_path / "tracks.csv")
+    log = import_log("canonical", [str(tmp_path / "log.csv")], tmp_path / "a", catalogue=beside, console=console)
+
+    assert isinstance(console.file, StringIO)
+    assert "1 track: 0 with a title, 0 with an artist" in console.file.getvalue()
+    assert f"warning: {beside} has none of the log's tracks: are its ids those of track_id?" in console.file.getvalue()
+    assert log.about["warnings"][-1].startswith(beside)
 
 
 def test_a_wrong_catalogue_is_noticed_before_the_log_is_read(tmp_path: Path) -> None:
