@@ -28,7 +28,7 @@ from service.http.middleware import Guard, request_id_of
 from service.http.routes.events import record
 from service.http.routes.proposals import answer_next, propose
 from service.http.schemas import MAX_LISTED
-from service.observing.logs import RequestLog
+from service.observing.logs import RequestLog, name_request
 from service.observing.metrics import Metrics
 from service.recommender import Query
 from service.rules import AskedRules
@@ -113,7 +113,7 @@ class FastPath:
         """
         started, scope, status = time.perf_counter(), asked.scope, 0
         request_id = request_id_of(asked.headers)
-        structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        name_request(request_id)
         refusal: Response | None = None
         asked.has_begun = True
         try:

@@ -21,7 +21,7 @@ from service.errors import UnavailableError
 from service.http import problems
 from service.http.access.paths import routed
 from service.http.connection import ON_END, REFUSAL
-from service.observing.logs import RequestLog
+from service.observing.logs import RequestLog, name_request
 from service.observing.metrics import Metrics
 
 Guard = Callable[[Scope, Mapping[bytes, bytes]], Response | None]
@@ -52,7 +52,7 @@ class RequestMiddleware:
         headers = dict(scope["headers"])
         scope["path"] = routed(scope)
         exchange = _Exchange(scope, headers, send)
-        structlog.contextvars.bind_contextvars(request_id=exchange.request_id.decode())
+        name_request(exchange.request_id)
         if ON_END in scope:
             scope[ON_END](exchange.client_left)
         try:

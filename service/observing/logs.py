@@ -13,7 +13,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
@@ -39,6 +40,7 @@ FRAMES, TRACEBACK_CHARACTERS = 12, 16_000
 """Number of newest frames of each exception in the log, and of last characters of a traceback."""
 
 _encoder = msgspec.json.Encoder()
+_request_id = ContextVar[bytes | None]("request_id", default=None)
 logger = structlog.get_logger()
 
 
@@ -65,6 +67,7 @@ def configure(
     shared: list[Processor] = [
         add_process,
         structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper("iso", utc=True),
     ]
@@ -92,6 +95,19 @@ def configure(
     return writer
 
 
+def name_request(request_id: bytes) -> None:
+    """Give all further log lines of the running task this request id. structlog's own function for this takes longer."""
+    _request_id.set(request_id)
+
+
+def add_request_id(_: object, __: str, line: EventDict) -> EventDict:
+    """Add the request id of the running task to a log line. This is a structlog processor."""
+    request_id = _request_id.get()
+    if request_id is not None:
+        line.setdefault("request_id", request_id.decode())
+    return line
+
+
 class Trouble:
     """Logs a warning about a failure at once, and then every `AGAIN_S` while it continues, with the number of failures
     since.
@@ -107,6 +123,26 @@ class Trouble:
         if now >= self._quiet_until:
             logger.warning(self._what, cause=str(error), times=self._times, exc_info=error if traceback else None)
             self._times, self._quiet_until = 0, now + AGAIN_S
+
+
+class _RequestLine(msgspec.Struct, omit_defaults=True):
+    """A request's line in JSON, and after it the `NOTES` in their order. A note that the request does not have is left out."""
+
+    event: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    pid: int
+    request_id: str
+    level: str
+    timestamp: datetime
+    caller: str | None = None
+    proposal: str | None = None
+    source: str | None = None
+    requests: int | None = None
+    degraded: int | None = None
+    explored: Mapping[str, Mapping[str, float]] | None = None
 
 
 class RequestLog:
@@ -131,25 +167,25 @@ class RequestLog:
         if self._writer is None:
             return
         method, path, ms = scope["method"], scope["path"], round(elapsed_s * 1000, 2)
-        notes = {name: scope[name] for name in NOTES if name in scope}
         if not self._plain:
+            notes = {name: scope[name] for name in NOTES if name in scope}
             logger.info("request", method=method, path=path, status=status, ms=ms, **notes)
             return
-        line = {
-            "event": "request",
-            "method": method,
-            "path": path if self._pseudonyms is None else self._pseudonyms.path(path),
-            "status": status,
-            "ms": ms,
-            **notes,
-            "pid": self._process,
-            "request_id": request_id.decode(),
-            "level": "info",
-            "timestamp": datetime.now(UTC),
-        }
+        line = _RequestLine(
+            "request",
+            method,
+            path if self._pseudonyms is None else self._pseudonyms.path(path),
+            status,
+            ms,
+            self._process,
+            request_id.decode(),
+            "info",
+            datetime.now(UTC),
+            *map(scope.get, NOTES),
+        )
         try:
-            plain = path.isprintable() and "explored" not in notes  # the only texts that clients choose
-            encoded = _encoder.encode(line) if plain else _encode(line, repr).encode()
+            plain = path.isprintable() and line.explored is None  # the only texts that clients choose
+            encoded = _encoder.encode(line) if plain else _encode(msgspec.to_builtins(line), repr).encode()
         except Exception:  # whatever it is, the request has been answered
             self._writer.drop(1)
             return

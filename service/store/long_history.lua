@@ -7,23 +7,9 @@
 -- The watermark is the place of the newest event that has left. An event that does not lie after it has left before, or comes too
 -- late. It is not stored. So each event leaves once, and plays are appended in the order of their times.
 
-local LONG_VERSION, HEADER, PLAY_BYTES, ID_BYTES = 1, 272, 12, 256
+local PLAY_BYTES, ID_BYTES = 12, 256
 local PLAY, SKIP, COMPLETE, LIKE = 0, 1, 2, 3
 local PLAYED, SKIPPED, LIKED, DISLIKED = 1, 2, 3, 4
-
--- Returns the watermark (nil if nothing has left), whether this version may append, and how many keys were no value and are gone.
-local function read_watermark(long, tracks)
-  local head = redis.pcall('GETRANGE', long, 0, HEADER - 1)
-  if type(head) == 'table' and not string.find(head.err, 'WRONGTYPE', 1, true) then error(head.err) end
-  if head == '' then return nil, true, 0 end
-  if type(head) == 'string' and string.byte(head) ~= LONG_VERSION then return nil, false, 0 end
-  if type(head) == 'table' or #head < HEADER then
-    redis.call('UNLINK', long, tracks)
-    return nil, true, 1
-  end
-  local _, at_ms, kind, size, id = struct.unpack('<Bi8BI2c256', head)
-  return {at_ms * 256 + kind, string.sub(id, 1, size)}, true, 0
-end
 
 local function write_header(long, watermark, size)
   local id = string.sub(watermark[2], 1, ID_BYTES)
@@ -191,6 +177,5 @@ local function leave(key, long, tracks, watermark)
 end
 
 return {
-  before = before, event_place = event_place, opinion_place = opinion_place, trim = trim, read_watermark = read_watermark,
-  leave = leave,
+  before = before, event_place = event_place, opinion_place = opinion_place, trim = trim, leave = leave,
 }

@@ -4,9 +4,10 @@
 -- KEYS as in record.lua. ARGV[1] '1' to read the long history too
 -- The constants VERSION and DISLIKE stand before the script: the first two bytes of a stored dislike. A stored block begins with
 -- the same version.
--- Returns the number of events, the events, how many of them are private, the ms until they expire (negative: there are none),
--- the disliked tracks, how many opinions have an unknown version, how many keys hold a value of another type, the blocks with line
--- breaks between them, how many blocks have an unknown version, and if it is read the long history and its tracks.
+-- Returns the number of events, the events, how many of them are private, and the ms until they expire (negative: there are none).
+-- Most listeners have no more. Of the others it also returns the disliked tracks, how many opinions have an unknown version, how many
+-- keys hold a value of another type, the blocks with line breaks between them, how many blocks have an unknown version, and if it is
+-- read the long history and its tracks.
 
 local unknown, unknown_blocks, broken = 0, 0, 0
 
@@ -47,6 +48,9 @@ if ARGV[1] == '1' then
   long, tracks = read('GET', KEYS[5]), read('GET', KEYS[6])
   if type(long) ~= 'string' then long = '' end
   if type(tracks) ~= 'string' then tracks = '' end
+end
+if not disliked[1] and not blocked[1] and long == '' and unknown + broken + unknown_blocks == 0 then
+  return {count + private, table.concat(events), private, expires}
 end
 return {
   count + private, table.concat(events), private, expires, disliked, unknown, broken, table.concat(blocked, '\n'),

@@ -12,7 +12,7 @@ past `LISTENER_CHARACTERS`. A listener with a session of 20 tracks takes about 1
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from sys import getsizeof
@@ -84,12 +84,18 @@ class RecentMasks:
 
         They replace the known masks. But if an event was posted so recently that the read may have missed it, both are united.
         """
-        listener = self._take(digest := digest_of(user_id))
-        texts = map(_join, masks)
-        if self._clock() - listener.posted_at <= self._settled_s:
-            texts = map(_unite, listener.texts, texts)
-        listener.skipped, listener.played, listener.disliked, listener.blocks = texts
-        self._keep(digest, listener)
+        digest, now = digest_of(user_id), self._clock()
+        listener = self._listeners.get(digest) or _Listener()
+        before, texts = listener.texts, tuple(map(_join, masks))
+        if now - listener.posted_at <= self._settled_s:
+            texts = tuple(map(_unite, before, texts))
+        if texts != before:
+            listener = self._take(digest)
+            listener.skipped, listener.played, listener.disliked, listener.blocks = texts
+            self._keep(digest, listener)
+        elif texts != _NO_TEXTS:
+            listener.seen_at = now
+            self._listeners.move_to_end(digest)
 
     def of(self, user_id: str) -> Masks:
         """Return the known masks of a listener; empty ones if this process knows none."""
@@ -169,9 +175,11 @@ class _Listener:
 _NO_TEXTS = _Listener().texts
 
 
-def _join(track_ids: Iterable[str]) -> str:
+def _join(track_ids: Collection[str]) -> str:
+    if not track_ids:
+        return "\n"
     joined = "\n".join(track_ids)
-    return _newest(f"\n{joined}\n") if joined else "\n"
+    return _newest(f"\n{joined}\n")
 
 
 def _add(part: str, track_id: str) -> str:

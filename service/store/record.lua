@@ -22,13 +22,16 @@ local function library()
   return made
 end
 
--- A key is left alone while it has at least 99 % of its time. So a write does not become two in the append-only file.
+-- A key is left alone while it has at least 99 % of its time. So a write does not become two in the append-only file. Returns whether
+-- the key was left alone.
 local function prolong(key, ttl)
   local left = redis.call('PTTL', key)
-  if left ~= -2 and left < 0.99 * ttl then redis.call('PEXPIRE', key, ttl) end
+  if left >= 0.99 * ttl then return true end
+  if left ~= -2 then redis.call('PEXPIRE', key, ttl) end
+  return false
 end
 
-local sizes, replaced = {0, 0, 0}, 0
+local sizes, replaced = {0, 0}, 0
 
 -- A key that holds no hash is of no version of this service. Left alone, it would have all later events refused.
 local function measure(i)
@@ -41,14 +44,47 @@ local function measure(i)
   sizes[i] = size
 end
 
+-- The place of the newest event that has left the window (nil if none has), and whether this version may append to the long history.
+local watermark, can_append = nil, true
+
+local function read_watermark()
+  local head = redis.pcall('GETRANGE', KEYS[5], 0, HEADER - 1)
+  if type(head) == 'table' and not string.find(head.err, 'WRONGTYPE', 1, true) then error(head.err) end
+  if head == '' then return end
+  if type(head) == 'string' and string.byte(head) ~= LONG_VERSION then
+    can_append = false
+  elseif type(head) == 'table' or #head < HEADER then
+    redis.call('UNLINK', KEYS[5], KEYS[6])
+    replaced = replaced + 1
+  else
+    local _, at_ms, kind, size, id = struct.unpack('<Bi8BI2c256', head)
+    watermark = {at_ms * 256 + kind, string.sub(id, 1, size)}
+  end
+end
+
+local function has_left(event_id, packed)
+  if not watermark then return false end
+  local _, event = cmsgpack.unpack(packed)
+  local moment = event[1] * 256 + event[2]
+  if moment ~= watermark[1] then return moment < watermark[1] end
+  return not library().before(watermark, {moment, event_id})
+end
+
+local function record_opinion(track_id, opinion)
+  measure(3)
+  local known = redis.call('HGET', KEYS[3], track_id)
+  if not known or library().before(library().opinion_place(known, ''), library().opinion_place(opinion, '')) then
+    sizes[3] = sizes[3] + redis.call('HSET', KEYS[3], track_id, opinion)
+  end
+  if sizes[3] > OPINIONS then library().trim(KEYS[3], OPINIONS, library().opinion_place) end
+  prolong(KEYS[3], OPINIONS_TTL)
+end
+
 measure(1)
 local has_more = redis.call('EXISTS', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]) > 0
-local watermark, can_append, lost = nil, true, 0
 if has_more then
   measure(2)
-  measure(3)
-  watermark, can_append, lost = library().read_watermark(KEYS[5], KEYS[6])
-  replaced = replaced + lost
+  read_watermark()
 end
 
 local fresh, private = {}, false
@@ -56,34 +92,29 @@ for i = 1, #ARGV, 6 do
   local event_id, packed, track_id, opinion = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key, new = 1, 0
   if ARGV[i + 4] == '1' then key, private = 2, true end
-  local has_left = key == 1 and watermark and not library().before(watermark, library().event_place(packed, event_id))
-  if not has_left and (sizes[3 - key] == 0 or redis.call('HEXISTS', KEYS[3 - key], event_id) == 0) then
+  local is_late = key == 1 and has_left(event_id, packed)
+  if not is_late and (sizes[3 - key] == 0 or redis.call('HEXISTS', KEYS[3 - key], event_id) == 0) then
     new = redis.call('HSETNX', KEYS[key], event_id, packed)
   end
   fresh[#fresh + 1], sizes[key] = new, sizes[key] + new
-  if (new == 1 or has_left) and opinion ~= '' then
-    has_more = true
-    local known = redis.call('HGET', KEYS[3], track_id)
-    if not known or library().before(library().opinion_place(known, ''), library().opinion_place(opinion, '')) then
-      sizes[3] = sizes[3] + redis.call('HSET', KEYS[3], track_id, opinion)
-    end
-  end
+  if (new == 1 or is_late) and opinion ~= '' then record_opinion(track_id, opinion) end
   if new == 1 and ARGV[i + 5] ~= '' then count_outcome(KEYS[7], ARGV[i + 5], 1, COUNTERS, OTHER) end
 end
 
+local appended = false
 if sizes[1] > KEEP + SLACK then
-  has_more = true
   if LONG_PLAYS > 0 and can_append then
     library().leave(KEYS[1], KEYS[5], KEYS[6], watermark)
+    appended = true
   else
     library().trim(KEYS[1], KEEP, library().event_place)
   end
 end
 if sizes[2] > KEEP + SLACK then library().trim(KEYS[2], KEEP, library().event_place) end
-if sizes[3] > OPINIONS then library().trim(KEYS[3], OPINIONS, library().opinion_place) end
-prolong(KEYS[1], TTL)
 if private then redis.call('PEXPIRE', KEYS[2], PRIVATE_TTL) end
-if has_more then
+-- While the events have their time, the others have theirs too, because they were prolonged together.
+local is_in_time = prolong(KEYS[1], TTL) and OPINIONS_TTL >= TTL
+if appended or has_more and not is_in_time then
   prolong(KEYS[3], OPINIONS_TTL)
   prolong(KEYS[4], OPINIONS_TTL)
   prolong(KEYS[5], TTL)

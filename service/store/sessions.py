@@ -53,6 +53,8 @@ from service.store.formats import (
     unpack_readable,
 )
 from service.store.outcome_counters import OutcomeCounters, field_of, key_of
+from service.store.past import HEADER as LONG_HEADER
+from service.store.past import VERSION as LONG_VERSION
 from service.store.past import UnreadableError, unpack_past
 from service.store.redis_connection import Command, checked
 from service.store.scripts import Call, Script, run_script
@@ -66,6 +68,8 @@ Count = Callable[[str, str], None]
 """Counts a value that cannot be read, given the kind of its key and the reason."""
 
 EMPTY = History()
+_NO_MORE: Sequence[Any] = ((), 0, 0, b"", 0, b"", b"")
+"""What `read.lua` leaves out of its reply for most listeners."""
 _LIKE = EventType.LIKE
 
 
@@ -183,7 +187,8 @@ class RedisSessions:
         keys = _keys(user_id)
         with self._timer("read"):
             [reply] = await run_script(self._run, self._read, [(keys, [int(reader.reads_past)])])
-        count, packed, private, expires_in_ms, found, unknown, broken, blocked, unknown_blocks, long, tracks = reply
+        count, packed, private, expires_in_ms, *more = reply
+        found, unknown, broken, blocked, unknown_blocks, long, tracks = more or _NO_MORE
         if unknown or unknown_blocks or broken:
             self._count("opinions", *[UNKNOWN] * unknown)
             self._count("blocks", *[UNKNOWN] * unknown_blocks)
@@ -311,6 +316,8 @@ def _constants(settings: Settings, rule: HistoryRule, counters: OutcomeCounters 
         "SLACK": max(1, settings.history_events // 4),
         "OPINIONS": settings.opinions,
         "LONG_PLAYS": settings.long_history,
+        "LONG_VERSION": LONG_VERSION,
+        "HEADER": LONG_HEADER,
         "TTL": _ms(settings.history_ttl),
         "PRIVATE_TTL": max(rule.gap_ms, rule.named_gap_ms) + AHEAD_MS,
         "OPINIONS_TTL": _ms(settings.opinions_ttl),

@@ -8,6 +8,7 @@ import structlog
 from structlog.typing import Processor
 
 from model.artifact import Artifact
+from service.observing.logs import add_request_id
 from service.store import embedded_valkey
 from tests.service import artifacts
 from tests.service.store import clusters
@@ -22,7 +23,11 @@ def anyio_backend() -> str:
 @pytest.fixture
 def logged() -> Iterator[list[MutableMapping[str, Any]]]:
     """The log lines of a test as dictionaries, before they are rendered."""
-    processors: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.format_exc_info]
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        add_request_id,
+        structlog.processors.format_exc_info,
+    ]
     with structlog.testing.capture_logs(processors) as lines:
         yield lines
 
