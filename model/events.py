@@ -19,8 +19,8 @@ from itertools import groupby
 from operator import eq, itemgetter
 from typing import Any, Literal, NamedTuple
 
-KEPT_EVENTS, KEPT_OPINIONS = 256, 1_000
-"""The newest events of a listener, and the tracks whose newest like or dislike is kept, by the service's default."""
+KEPT_EVENTS, KEPT_PLAYS, KEPT_OPINIONS = 256, 1_000, 1_000
+"""What the service keeps of a listener by default: the newest events, older plays, and the tracks that were liked or disliked."""
 
 LATE_MS = 24 * 60 * 60 * 1000
 """An event that the service received later than this after it happened is a late report. It revives no session."""

@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from model.events import KEPT_EVENTS, KEPT_OPINIONS
+from model.events import KEPT_EVENTS, KEPT_OPINIONS, KEPT_PLAYS
 from service.http.access import keys
 from service.store.connections import check
 
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         KEPT_EVENTS, ge=1, description="newest events kept of a listener; what was skipped before them may come again"
     )
     long_history: int = Field(
-        1_000, ge=0, le=10_000, description="plays kept of a listener beyond these events, for a copy head; 0 keeps none"
+        KEPT_PLAYS, ge=0, le=10_000, description="plays kept of a listener beyond these events, for a copy head; 0 keeps none"
     )
     history_ttl: Positive = Field(timedelta(days=30), description="how long they are kept after the last one")
     opinions: int = Field(KEPT_OPINIONS, ge=1, description="tracks whose like or dislike is kept of a listener, newest first")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from model.artifact import ArtifactError
-from model.events import KEPT_EVENTS, KEPT_OPINIONS
+from model.events import KEPT_EVENTS, KEPT_OPINIONS, KEPT_PLAYS
 from training.errors import TrainingError
 from training.import_help import import_help
 
@@ -168,7 +168,7 @@ def _service_commands(add: "Callable[..., argparse.ArgumentParser]") -> None:
     one.add_argument(
         "--newest",
         type=_positive,
-        default=KEPT_EVENTS,
+        default=KEPT_EVENTS + KEPT_PLAYS,
         metavar="N",
         help="number of newest events of each listener (%(default)s)",
     )
@@ -364,8 +364,8 @@ continues where it was. It waits if the service is busy.
 
   python -m training backfill logs/demo --url http://127.0.0.1:8000
 
-The service keeps NEXTTRACK_HISTORY_EVENTS events and NEXTTRACK_OPINIONS opinions of a listener. --newest and --opinions should
-be the same numbers."""
+Of a listener the service keeps NEXTTRACK_HISTORY_EVENTS events, NEXTTRACK_LONG_HISTORY older plays and NEXTTRACK_OPINIONS
+opinions. --newest should be at least the sum of the first two, and --opinions the third."""
 _REPLAY = """\
 Send the held-out part of a log through the running service, event by event, and ask for next tracks where the evaluation
 does. Print the same metrics, and how many lists agree with the offline ones. This checks that service and trainer agree.

@@ -87,6 +87,9 @@ def _say(sent: Sent, left_out: int, url: str, seconds: float, console: Console) 
     text = f"sent {counted(sent.events, 'event')} of {counted(sent.listeners, 'listener')} to {url} in {in_words(seconds)}: "
     text += f"{sent.new:,} new, {sent.known:,} that it knew"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if sent.after is not None:
+        text = f"one of them is {sent.after}; type this id at {url} to see what comes next"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     if left_out:
         text = f"left out {counted(left_out, 'event')} that no service takes: of the future, or with an odd session id"
         console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)

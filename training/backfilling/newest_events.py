@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from model.events import KEPT_EVENTS, KEPT_OPINIONS
+from model.events import KEPT_EVENTS, KEPT_OPINIONS, KEPT_PLAYS
 
 COLUMNS = ("user_id", "track_id", "at_ms", "type", "played_ms", "track_ms", "session_id")
 _SLICE = 200_000  # events read at a time
@@ -19,7 +19,7 @@ _SLICE = 200_000  # events read at a time
 class Wanted:
     """How many events to keep of each listener, and of how many tracks the newest like or dislike."""
 
-    events: int = KEPT_EVENTS
+    events: int = KEPT_EVENTS + KEPT_PLAYS
     opinions: int = KEPT_OPINIONS
 
 

@@ -134,6 +134,18 @@ def test_events_of_the_future_are_left_out_and_counted(url: str, tmp_path: Path)
 
     assert sent.new == 1
     assert "left out 1 event " in out.getvalue()
+    assert f"one of them is later; type this id at {url} to see what comes next" in out.getvalue()
+
+
+def test_older_plays_arrive_for_the_copy_head(url: str, tmp_path: Path) -> None:
+    """The service keeps 300 events here. The plays before them become its long history, up to as many as it keeps by default."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    lines = [f"old,t{place % 40},{(start + timedelta(hours=place)).isoformat()},complete,," for place in range(1_400)]
+    sent = backfill(imported(tmp_path, lines), url)
+    stored = kept(url, "old")
+
+    assert sent.new == 1_256
+    assert (len(stored["events"]), len(stored["long_history"])) == (300, 956)
 
 
 def test_killed_backfill_goes_on_where_it_was(url: str, tmp_path: Path) -> None:
