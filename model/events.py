@@ -20,7 +20,7 @@ from operator import eq, itemgetter
 from typing import Any, Literal, NamedTuple
 
 KEPT_EVENTS, KEPT_PLAYS, KEPT_OPINIONS = 256, 1_000, 1_000
-"""What the service keeps of a listener by default: the newest events, older plays, and the tracks that were liked or disliked."""
+"""What the service keeps of a listener by default: newest events, older plays, and tracks with a like or dislike."""
 
 LATE_MS = 24 * 60 * 60 * 1000
 """An event that the service received later than this after it happened is a late report. It revives no session."""

@@ -138,7 +138,7 @@ def test_events_of_the_future_are_left_out_and_counted(url: str, tmp_path: Path)
 
 
 def test_older_plays_arrive_for_the_copy_head(url: str, tmp_path: Path) -> None:
-    """The service keeps 300 events here. The plays before them become its long history, up to as many as it keeps by default."""
+    """The service keeps 300 events here. The plays before them become its long history."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
     lines = [f"old,t{place % 40},{(start + timedelta(hours=place)).isoformat()},complete,," for place in range(1_400)]
     sent = backfill(imported(tmp_path, lines), url)
