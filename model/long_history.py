@@ -5,8 +5,8 @@ outcome, its age and whether it belongs to the session that is going on. A track
 *request-local* row after the last one: `size + j` for the j-th of the listener's unknown tracks, counted from the one heard
 last. So it can be proposed, masked and named like the others.
 
-`encode_long` is the only function that numbers, truncates and pads long histories, for the trainer, the evaluation and the
-service. It works on arrays: 1,000 entries take some 40 microseconds.
+`encode_long` encodes a batch from a log, for the trainer and the evaluation. `long_history_of` encodes one listener's plays,
+for the service. Both number tracks by the same function. A listener with a single session takes some 25 microseconds.
 
 Shapes: B batch, L places of a long history, N entries of all histories together.
 """
@@ -96,40 +96,33 @@ def long_history_of(
     """Encode the newest `length` plays of a listener: those in `past`, then the later `entries`.
 
     `now_ms` is the time of the request, and `going_on` has the numbers of the sessions open then. No step runs for each single
-    play of the past: 1,000 plays of 600 tracks and 200 entries take some 170 microseconds.
+    play of the past: 1,000 plays of 600 tracks and 190 entries take some 125 microseconds.
     """
     entries = entries[-length:]
     older = slice(max(0, len(past.tracks) + len(entries) - length), None)
+    tracks = past.tracks[older]
+    split, first = len(tracks), len(past.ids)
+    if not split + len(entries):
+        return OwnHistory(join([None]), ())
     track_ids, outcomes, at_ms, _, sessions = zip(*entries, strict=True) if entries else ((), (), (), (), ())
     names = [*past.ids, *track_ids]
     rows = vocabulary.rows_of_many(names)
     numbers, unknown = rows.copy(), dict[str, int]()
-    for place in np.flatnonzero(rows == UNKNOWN).tolist():
+    for place in (rows == UNKNOWN).nonzero()[0].tolist():
         numbers[place] = unknown.setdefault(names[place], len(vocabulary) + len(unknown))
-    heard = np.concatenate([past.tracks[older], np.arange(len(past.ids), len(names))])
-    plays = Plays(
-        numbers[heard],
-        rows[heard],
-        np.concatenate([past.outcomes[older], np.frombuffer(bytes(outcomes), np.uint8)]),
-        np.concatenate([past.at_ms[older], np.array(at_ms, np.int64)]),
-        np.concatenate(
-            [
-                np.zeros(len(heard) - len(entries), np.uint8),
-                np.frombuffer(bytes(map(going_on.__contains__, sessions)), np.uint8),
-            ]
-        ),
-    )
-    encoded = encode_long(
-        plays,
-        np.zeros(1, np.int64),
-        np.full(1, len(heard)),
-        asked_ms=np.full(1, now_ms),
-        going_on=np.ones(1, np.int64),
-        size=len(vocabulary),
-        length=length,
-    )
+    before: Sequence[Any] = numbers[tracks], rows[tracks], past.outcomes[older], past.at_ms[older], 0
+    is_going_on = list(map(going_on.__contains__, sessions))
+    after: Sequence[Any] = numbers[first:], rows[first:], np.frombuffer(bytes(outcomes), np.uint8), at_ms, is_going_on
+    plays = Plays(*np.empty((5, 1, split + len(entries)), np.int64))
+    for column_BL, of_past, of_entries in zip(plays, before, after, strict=True):
+        column_BL[0, :split] = of_past
+        column_BL[0, split:] = of_entries
+    encoded = _encoded(plays, now_ms, len(vocabulary))
+    if not unknown:
+        return OwnHistory(encoded, ())
     (own_rows,), (newest,) = encoded.own_tracks, encoded.own_newest
     local = np.flatnonzero((own_rows >= len(vocabulary)) & (newest == np.arange(len(own_rows))))[::-1]
+    heard = np.concatenate([tracks, np.arange(first, len(names))])
     return OwnHistory(encoded, [names[place] for place in heard[local].tolist()])
 
 
@@ -179,26 +172,24 @@ def encode_long(
     width = max(1, int((stops - starts).max(initial=0)))
     if not len(plays.rows):
         return LongHistories(*np.zeros((5, len(stops), width), np.int64))
-    padding = (-1, PADDING, 0, asked_ms[:, None], going_on[:, None] - 1)
-    tracks_BL, rows_BL, outcomes_BL, at_ms_BL, sessions_BL = _padded(plays, padding, starts, stops, width)
-    newest_BL = _newest(tracks_BL)
-    return LongHistories(
-        _with_local_rows(rows_BL.astype(np.int64, copy=False), newest_BL, size),
-        outcomes_BL.astype(np.int64, copy=False),
-        np.maximum(asked_ms[:, None] - at_ms_BL, 0) // MINUTE_MS,
-        (sessions_BL == going_on[:, None]).astype(np.int64),
-        newest_BL,
-    )
-
-
-def _padded(plays: Plays, padding: Sequence[Any], starts: Ints, stops: Ints, width: int) -> list[npt.NDArray[np.integer]]:
-    """Return each column of `plays` as one slice for each history, `[B, L]`, padded on the left with the column's `padding`."""
-    if len(starts) == 1 and stops[0] - starts[0] == width:  # as in the service
-        return [column[None, starts[0] : stops[0]] for column in plays]
+    padding: Sequence[Any] = (-1, PADDING, 0, asked_ms[:, None], going_on[:, None] - 1)
     places_BL = stops[:, None] - width + np.arange(width)
     held_BL = places_BL >= starts[:, None]
     places_BL = np.where(held_BL, places_BL, 0)
-    return [np.where(held_BL, column[places_BL], value) for column, value in zip(plays, padding, strict=True)]
+    padded = Plays(*(np.where(held_BL, column[places_BL], value) for column, value in zip(plays, padding, strict=True)))
+    return _encoded(padded._replace(sessions=padded.sessions == going_on[:, None]), asked_ms[:, None], size)
+
+
+def _encoded(plays: Plays, asked_ms: Ints | int, size: int) -> LongHistories:
+    """Encode plays whose columns are [B, L]. `sessions` says which belong to the session that is going on."""
+    newest_BL = _newest(plays.tracks)
+    return LongHistories(
+        _with_local_rows(plays.rows.astype(np.int64, copy=False), newest_BL, size),
+        plays.outcomes.astype(np.int64, copy=False),
+        np.maximum(asked_ms - plays.at_ms, 0) // MINUTE_MS,
+        plays.sessions.astype(np.int64, copy=False),
+        newest_BL,
+    )
 
 
 def _newest(tracks_BL: npt.NDArray[np.integer]) -> Ints:
@@ -206,15 +197,18 @@ def _newest(tracks_BL: npt.NDArray[np.integer]) -> Ints:
     size, width = tracks_BL.shape
     bits = width.bit_length()
     # Track and place as one number, because sorting numbers is faster than sorting places by their tracks.
-    keys_BL = np.sort(tracks_BL.astype(np.int64) << bits | np.arange(width), axis=1)
+    keys_BL = tracks_BL.astype(np.int64) << bits | np.arange(width)
+    keys_BL.sort(axis=1)
     is_last_BL = np.ones(tracks_BL.shape, np.bool_)
     numbers_BL = keys_BL >> bits
     np.not_equal(numbers_BL[:, 1:], numbers_BL[:, :-1], out=is_last_BL[:, :-1])
     places_N = (keys_BL & (1 << bits) - 1).ravel()
-    ends = np.flatnonzero(is_last_BL)
+    ends = is_last_BL.ravel().nonzero()[0]
+    counts = ends + 1
+    counts[1:] -= ends[:-1] + 1
     newest_N = np.empty(size * width, np.int64)
     lines_N = places_N if size == 1 else places_N + np.repeat(np.arange(size) * width, width)
-    newest_N[lines_N] = np.repeat(places_N[ends], np.diff(ends, prepend=-1))
+    newest_N[lines_N] = places_N[ends].repeat(counts)
     return newest_N.reshape(size, width)
 
 

@@ -29,6 +29,8 @@ REMEMBERED = 65_536
 """Number of ids in the cache of recent look-ups, and of rows in the cache of recent names. Each id takes a quarter of a
 kilobyte.
 """
+_FEW = 64
+"""Up to so many ids are looked up in the cache of recent ones: ten in a microsecond, where comparing hashes takes eleven."""
 _LARGEST = (1 << 64) - 1
 
 
@@ -73,10 +75,12 @@ class Vocabulary:
 
     def rows_of_many(self, track_ids: Sequence[str]) -> Ints:
         """Return the rows of many tracks, int64 in their order. Faster than `row` for each, because it compares 64-bit hashes
-        and not ids.
+        and not ids. Few tracks are looked up one by one.
 
         In 10^8 look-ups of unknown ids among a million tracks, the chance that one is taken for a known one is 5 in 10^6.
         """
+        if len(track_ids) <= _FEW:
+            return np.array(self.rows(track_ids), np.int64)
         hashes = np.fromiter(map(hash, track_ids), np.int64, len(track_ids)).view(np.uint64)
         at = self._starts[(hashes >> self._shift).astype(np.int64)]
         left = np.flatnonzero(self._hashes[at] < hashes)

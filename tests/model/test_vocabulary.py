@@ -112,4 +112,6 @@ def test_many_ids_are_looked_up_at_once_as_one_by_one() -> None:
 
     assert vocabulary.rows_of_many(asked).tolist() == [vocabulary.row(track) for track in asked]
     assert vocabulary.rows_of_many([]).tolist() == []
-    assert Vocabulary([]).rows_of_many(["a", "b"]).tolist() == [UNKNOWN, UNKNOWN]
+    assert vocabulary.rows_of_many(asked[-5:]).tolist() == [*[UNKNOWN] * 4, FIRST]
+    for times in (1, 100):
+        assert Vocabulary([]).rows_of_many(["a", "b"] * times).tolist() == [UNKNOWN, UNKNOWN] * times
