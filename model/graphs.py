@@ -124,6 +124,9 @@ class Graphs:
         started = time.perf_counter()
         rows_Bk, scores_Bk = self._model.run(self._outputs, given)
         ran_s = time.perf_counter() - started
+        if not any(fetched) and np.isfinite(scores_Bk).all():  # as most often: enough rows, and none to remove
+            lists = zip(counts, rows_Bk.tolist(), scores_Bk.tolist(), strict=True)
+            return [Scores(rows[:count], scores[:count], ran_s) for count, rows, scores in lists]
         masked_Bk = np.isneginf(scores_Bk)
         unmasked_B = [self._tracks - len(rows) - len(history.rows) for rows, history in zip(excluded, histories, strict=True)]
         sound_B = (np.isfinite(scores_Bk) | masked_Bk).all(axis=1) & (~masked_Bk.all(axis=1) | (np.array(unmasked_B) <= 0))
