@@ -12,8 +12,8 @@
 -- The constants of `RedisSessions` stand before the script: KEEP events and SLACK more; OPINIONS kept; LONG_PLAYS of the long
 -- history; in ms TTL of events and long history, PRIVATE_TTL, OPINIONS_TTL, COUNTERS_TTL; COUNTERS at most and OTHER, the beginning
 -- of further ones; GAP_MS and NAMED_GAP_MS, a session's gap without and with a name; LIMIT_MS and END_SHARE of the skip rule.
--- Returns a string with 1 for each new event and 0 for each duplicate, and the number of keys replaced since they held no hash. An
--- event that would lie among those that have left the window counts as a duplicate.
+-- Returns a string with 1 for each new event and 0 for each duplicate. An event that would lie among those that have left the window
+-- counts as a duplicate. If keys were replaced since they held no hash, it returns this string and their number.
 
 local made
 -- Lua makes all functions of a script anew at each run. The ordinary event needs none of these.
@@ -57,8 +57,8 @@ local function read_watermark()
     redis.call('UNLINK', KEYS[5], KEYS[6])
     replaced = replaced + 1
   else
-    local _, at_ms, kind, size, id = struct.unpack('<Bi8BI2c256', head)
-    watermark = {at_ms * 256 + kind, string.sub(id, 1, size)}
+    local _, at_ms, kind, size = struct.unpack('<Bi8BI2', head)
+    watermark = {at_ms * 256 + kind, string.sub(head, 13, 12 + size)}
   end
 end
 
@@ -121,4 +121,5 @@ if appended or has_more and not is_in_time then
   prolong(KEYS[6], TTL)
 end
 if KEYS[7] then prolong(KEYS[7], COUNTERS_TTL) end
-return {table.concat(fresh), replaced}
+if replaced > 0 then return {table.concat(fresh), replaced} end
+return table.concat(fresh)

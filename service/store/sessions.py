@@ -174,9 +174,9 @@ class RedisSessions:
         with self._timer("record"):
             replies = await run_script(self._run, self._record, calls)
         recorded = {}
-        for user_id, of_user, outcomes_of, (fresh, replaced) in zip(events, events.values(), outcomes, replies, strict=True):
-            if replaced:
-                self._count("key", *[BROKEN] * replaced)
+        for user_id, of_user, outcomes_of, reply in zip(events, events.values(), outcomes, replies, strict=True):
+            fresh, replaced = (reply, 0) if isinstance(reply, bytes) else reply
+            self._count("key", *[BROKEN] * replaced)
             recorded[user_id] = [new == ord("1") for new in fresh]
             if any(outcomes_of):
                 self._note(of_user, outcomes_of, recorded[user_id])
