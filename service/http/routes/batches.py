@@ -1,7 +1,7 @@
 """POST /v1/next/batch: what many listeners should hear next, in one request.
 
-Every request of the batch is answered like a `POST /v1/next` of its own, and all run at the same time. Their commands are sent
-to Redis in one write. The model scores all of them in one run if the memory suffices (`service.scoring.gathering`).
+Every request of the batch is answered like a `POST /v1/next` of its own, and all run at the same time. The model
+scores all of them in one run if the memory suffices (`service.scoring.gathering`).
 """
 
 import asyncio
