@@ -41,7 +41,7 @@ class Encoded(NamedTuple):
 class RowHistory(NamedTuple):
     """One history as the network's input: rows, outcome numbers and gap codes of known tracks, oldest first.
 
-    `gaps` may be None if no times are known. `own` is the long history, as a batch of one, if the model has a copy head.
+    `gaps` is empty if no times are known. `own` is the long history, as a batch of one, if the model has a copy head.
     """
 
     rows: Sequence[int] = ()
@@ -99,14 +99,19 @@ def encode_own(histories: Sequence[RowHistory]) -> dict[str, Ints]:
 
 def encode_histories(histories: Sequence[RowHistory], *, length: int) -> Encoded:
     """Encode the newest `length` entries of each of several histories as one batch. The service uses it."""
-    rows = np.fromiter((row for history in histories for row in history.rows), np.int64)
-    outcomes = np.fromiter((outcome for history in histories for outcome in history.outcomes), np.int64)
-    gaps = None
-    if any(history.gaps for history in histories):
-        gaps = np.concatenate([np.array(history.gaps or [0] * len(history.rows), np.int64) for history in histories])
-    stops = np.cumsum([len(history.rows) for history in histories], dtype=np.int64)
-    starts = np.concatenate([np.zeros(1, np.int64), stops[:-1]])
-    return encode(rows, outcomes, starts, stops, length=length, gaps=gaps)
+    width = min(length, max([1, *(len(history.rows) for history in histories)]))
+    padding = [PADDING] * width
+
+    def padded(field: Sequence[Sequence[int]]) -> Ints:
+        values = list[int]()
+        for of_history in field:
+            values += padding[len(of_history) :]
+            values += of_history[-length:]
+        return np.array(values, np.int64).reshape(len(histories), width)
+
+    tracks, outcomes = padded([history.rows for history in histories]), padded([history.outcomes for history in histories])
+    gaps = [history.gaps for history in histories]
+    return Encoded(tracks, outcomes, padded(gaps) if any(gaps) else np.zeros_like(tracks))
 
 
 def encode(

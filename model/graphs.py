@@ -12,8 +12,7 @@ Shapes: B batch, T time, n excluded rows, m candidates, k tracks wanted.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +34,7 @@ _FAR_OFF = 8
 """A measurement below this part of the estimate is not believed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """Rows and their scores for one request, best first. Rows with score -inf are left out, because graphs mask with it.
 
     `ran_s` is the time in seconds that ONNX Runtime ran for the whole batch, without the steps before and after. `sound` is

@@ -121,7 +121,7 @@ class Ranking:
         return _reordered(Ranked(track_ids=allowed, rows=rows, scores=scores, is_all=True, ran_s=ran_s), order, scores)
 
     async def _scored(self, history: EncodedHistory, masked_rows: Sequence[int], count: int) -> Ranked:
-        rows, scores, ran_s = await self._scorer.best(history.rows, masked_rows, count)
+        rows, scores, ran_s, _ = await self._scorer.best(history.rows, masked_rows, count)
         track_ids = self._named(rows, history.unknown)
         return Ranked(track_ids=track_ids, rows=rows, scores=scores, is_all=len(rows) < count, ran_s=ran_s)
 

@@ -41,7 +41,7 @@ from model.graphs import Scores
 from service.errors import OverloadedError, ScorerUnavailableError, ServiceError
 from service.observing.logs import Trouble
 from service.observing.metrics import ModelMetrics
-from service.scoring.batches import Job, Scored, take_batch
+from service.scoring.batches import Job, take_batch
 from service.scoring.gathering import Gathering, all_ready, together
 from service.scoring.pace import LoopTime, Pace
 from service.settings import Settings
@@ -56,13 +56,13 @@ logger = structlog.get_logger()
 class Scorer(Protocol):
     """Scores rows for histories. Raises ScorerUnavailableError if it cannot, and OverloadedError if too many requests wait."""
 
-    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
+    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scores:
         """Return the `count` best tracks after `history`, best first, without `excluded`; fewer if there are no more."""
 
-    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
+    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scores:
         """Return the scores of `candidates` after `history`, in the given order."""
 
-    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
+    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]:
         """Return the scores of `candidates[i]` after `histories[i]`, for each i. Runs a few histories at a time, and only while
         no other request waits.
         """
@@ -139,13 +139,13 @@ class BatchingScorer:
         if self._look is not None:
             self._look.cancel()
 
-    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
+    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scores:
         return await self._submit(history, excluded, count)
 
-    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
+    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scores:
         return await self._submit(history, candidates, None)
 
-    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
+    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]:
         if self._behind + len(histories) > self._most_behind:
             raise OverloadedError(f"{self._behind} histories wait to be ranked already, behind other requests")
         one = Gathering(len(histories))
@@ -154,14 +154,14 @@ class BatchingScorer:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return [answer for answer in answers if isinstance(answer, Scored)]
+        return [answer for answer in answers if isinstance(answer, Scores)]
 
     def fault(self) -> str | None:
         if self._silent_s is not None:
             return f"the model has answered nothing for {self._silent_s:.0f} s although requests wait"
         return None
 
-    async def _submit(self, history: RowHistory, rows: Sequence[int], count: int | None) -> Scored:
+    async def _submit(self, history: RowHistory, rows: Sequence[int], count: int | None) -> Scores:
         if (gathering := together()) is not None:
             await all_ready()
         job = self._add(history, rows, count, gathering)
@@ -234,7 +234,7 @@ class BatchingScorer:
         going_on, waited, after_large = True, True, False
         while going_on or waiting:
             jobs: list[Job] = []
-            answers: dict[int, Scored | ServiceError]
+            answers: dict[int, Scores | ServiceError]
             try:
                 going_on = going_on and self._take(waiting)
                 jobs = take_batch(waiting, self._most(waited), self._memory_bytes, after_large=after_large)
@@ -267,10 +267,10 @@ class BatchingScorer:
                 ordinary += sum(not job.behind for job in lot)
         return True
 
-    def _run(self, jobs: Sequence[Job]) -> dict[int, Scored | ServiceError]:
+    def _run(self, jobs: Sequence[Job]) -> dict[int, Scores | ServiceError]:
         """Run a batch. Returns the answers by the jobs' places, without those whose clients have left."""
         now = self._clock()
-        answers: dict[int, Scored | ServiceError] = {}
+        answers: dict[int, Scores | ServiceError] = {}
         places: list[int] = []
         for place, job in enumerate(jobs):
             if not job.behind:
@@ -286,7 +286,7 @@ class BatchingScorer:
             answers |= zip(places, self._score([jobs[place] for place in places]), strict=True)
         return answers
 
-    def _score(self, jobs: Sequence[Job]) -> Sequence[Scored | ServiceError]:
+    def _score(self, jobs: Sequence[Job]) -> Sequence[Scores | ServiceError]:
         histories, rows, graph = [job.history for job in jobs], [job.rows for job in jobs], jobs[0].graph
         try:
             if graph == "rank":
@@ -303,14 +303,14 @@ class BatchingScorer:
         self._metrics.onnx_of(graph).observe(ran_s)
         return [self._checked(scores) for scores in found]
 
-    def _checked(self, scores: Scores) -> Scored | ServiceError:
+    def _checked(self, scores: Scores) -> Scores | ServiceError:
         if scores.sound:
-            return Scored(scores.rows, scores.scores, scores.ran_s)
+            return scores
         error = ScorerUnavailableError("the model gave scores that are no finite numbers")
         self._trouble(error)
         return error
 
-    def _deliver(self, jobs: Sequence[Job], answers: dict[int, Scored | ServiceError]) -> None:
+    def _deliver(self, jobs: Sequence[Job], answers: dict[int, Scores | ServiceError]) -> None:
         self._answered_at, self._silent_s = self._clock(), None
         behind = sum(job.behind for job in jobs)
         self._behind -= behind

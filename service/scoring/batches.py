@@ -8,22 +8,14 @@ stay together: only the memory limits how many of them run at once.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from model.batch_memory import Cost
 from model.encoding import RowHistory
+from model.graphs import Scores
 from service.scoring.gathering import Gathering
 
 BEHIND_AT_ONCE = 8
 """Histories of explanations that run at once. A request that arrives meanwhile waits for these and no more."""
-
-
-class Scored(NamedTuple):
-    """The model's answer to one request, and the time that ONNX Runtime ran for its batch."""
-
-    rows: Sequence[int]
-    scores: Sequence[float]
-    ran_s: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -35,7 +27,7 @@ class Job:
     history: RowHistory
     rows: Sequence[int]
     count: int | None
-    future: asyncio.Future[Scored]
+    future: asyncio.Future[Scores]
     since: float
     cost: Cost
     gathering: Gathering | None = None  # the other requests that the client sent with it

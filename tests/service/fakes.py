@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 
 from model.artifact import Artifact
 from model.batch_memory import Cost
@@ -11,7 +10,6 @@ from model.events import Event, EventType, HistoryRule, fold
 from model.graphs import Scores
 from service.blocks import Block, Blocks
 from service.errors import ServiceError, StoreUnavailableError
-from service.scoring.batches import Scored
 from service.store.sessions import HistoryReader, Remembered
 from service.store.stored import Stored
 from service.store.take_downs import Listed, Version
@@ -187,19 +185,19 @@ class RecordingScorer:
         self.excluded: list[Sequence[int]] = []
         self.candidates: list[Sequence[int]] = []
 
-    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
+    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scores:
         self.histories.append(history)
         self.excluded.append(excluded)
         own = 0 if history.own is None else int(history.own.own_tracks.max()) + 1
         rows = [row for row in range(max(self._end, own) - 1, 1, -1) if row not in excluded][:count]
-        return Scored(rows, [float(row) for row in rows], 0.001)
+        return Scores(rows, [float(row) for row in rows], 0.001)
 
-    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
+    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scores:
         self.histories.append(history)
         self.candidates.append(candidates)
-        return Scored(candidates, [float(row) for row in candidates], 0.001)
+        return Scores(candidates, [float(row) for row in candidates], 0.001)
 
-    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
+    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]:
         return [await self.rank(history, rows) for history, rows in zip(histories, candidates, strict=True)]
 
     def fault(self) -> str | None:
@@ -213,11 +211,11 @@ class FailingScorer(RecordingScorer):
         super().__init__(artifact)
         self._error = error
 
-    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scored:
+    async def best(self, history: RowHistory, excluded: Sequence[int], count: int) -> Scores:
         await super().best(history, excluded, count)
         raise self._error
 
-    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scored:
+    async def rank(self, history: RowHistory, candidates: Sequence[int]) -> Scores:
         await super().rank(history, candidates)
         raise self._error
 
@@ -265,7 +263,7 @@ class UnsoundRunner(GatedRunner):
         self, histories: Sequence[RowHistory], excluded: Sequence[Sequence[int]], counts: Sequence[int]
     ) -> Sequence[Scores]:
         found = super().best(histories, excluded, counts)
-        return [replace(scores, sound=history.rows[0] != 13) for scores, history in zip(found, histories, strict=True)]
+        return [scores._replace(sound=history.rows[0] != 13) for scores, history in zip(found, histories, strict=True)]
 
 
 class FailingRunner(GatedRunner):

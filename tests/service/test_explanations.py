@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from model.artifact import Artifact
 from model.encoding import RowHistory
 from model.events import Entry, Event, EventType, Outcome
-from model.graphs import Graphs
+from model.graphs import Graphs, Scores
 from model.vocabulary import FIRST
 from service.errors import OverloadedError
 from service.explanations import LEAST, NEWEST, POPULAR, SHOWN, Because, Explanation, explain, tracks_to_leave_out, without
@@ -25,7 +25,6 @@ from service.observing.metrics import Metrics
 from service.recommender import Query, Recommendation, Recommender
 from service.rules import Rules
 from service.scoring.batcher import BatchingScorer, Scorer
-from service.scoring.batches import Scored
 from service.settings import Settings
 from service.store.recent_masks import RecentMasks
 from service.take_downs import TakeDowns
@@ -200,7 +199,7 @@ async def test_own_tracks_of_a_copy_head_are_explained_too(tmp_path: Path) -> No
 class BusyScorer(RecordingScorer):
     """A scorer that has no time for explanations."""
 
-    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scored]:
+    async def rank_each(self, histories: Sequence[RowHistory], candidates: Sequence[Sequence[int]]) -> Sequence[Scores]:
         raise OverloadedError(f"too busy for {len(histories)} histories and {len(candidates)} lists")
 
 

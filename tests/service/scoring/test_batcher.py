@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from model.encoding import RowHistory
+from model.graphs import Scores
 from service.errors import OverloadedError, ScorerUnavailableError
 from service.observing.metrics import Metrics, ModelMetrics
 from service.scoring.batcher import BatchingScorer
-from service.scoring.batches import Scored
 from service.scoring.pace import LoopTime, Pace
 from service.settings import Settings
 from tests.service.fakes import FailingRunner, GatedRunner, UnsoundRunner
@@ -428,6 +428,6 @@ async def test_scores_that_are_no_finite_numbers_are_a_failure_of_the_model(logg
             batching.best(RowHistory([2], [1]), [], 1), batching.best(RowHistory([13], [1]), [], 1), return_exceptions=True
         )
 
-    assert isinstance(sound, Scored)
+    assert isinstance(sound, Scores)
     assert isinstance(unsound, ScorerUnavailableError)
     assert [line["cause"] for line in logged] == ["the model gave scores that are no finite numbers"]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from model.encoding import RowHistory
+from model.graphs import Scores
 from service.observing.metrics import Metrics
 from service.scoring.batcher import BatchingScorer
-from service.scoring.batches import Scored
 from service.scoring.gathering import Gathering, together
 from service.settings import Settings
 from tests.service.fakes import GatedRunner
@@ -21,7 +21,7 @@ def scorer(runner: GatedRunner, **settings: object) -> BatchingScorer:
     return BatchingScorer(runner, Settings.model_validate(settings), Metrics().of_model("tiny", "tiny-1", "current"))
 
 
-async def ask(batching: BatchingScorer, row: int, turns: int = 0, times: int = 1) -> list[Scored]:
+async def ask(batching: BatchingScorer, row: int, turns: int = 0, times: int = 1) -> list[Scores]:
     """Score a history of one row, after so many turns of the event loop."""
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -78,7 +78,7 @@ async def test_request_that_ends_without_a_score_holds_nobody_up() -> None:
     """One that fails, or needs no score."""
     runner = GatedRunner()
 
-    async def failing() -> list[Scored]:
+    async def failing() -> list[Scores]:
         await asyncio.sleep(0)
         raise ValueError("no history")
 
