@@ -27,7 +27,8 @@ local function event_place(value, id)
 end
 
 local function opinion_place(value, id)
-  return {(tonumber(string.sub(value, 3)) or -1) * 256 + (tonumber(string.sub(value, 2, 2)) or 0), id}
+  local moment = (tonumber(string.sub(value, 3)) or -1) * 256 + (tonumber(string.sub(value, 2, 2)) or 0)
+  return {moment == moment and moment or -1, id}  -- Lua reads the text `nan` as a number
 end
 
 -- All values of a hash by their order, the oldest first. Most moments are those of one value, and numbers alone are sorted in a fifth

@@ -201,12 +201,13 @@ class _Connection(asyncio.Protocol):
         """Send commands, at the latest with all others of this turn of the event loop. The future gets their replies, or
         TimeoutError.
         """
+        # First, because it may raise. A request that waits without having sent anything would get the replies to others.
+        self._unsent += [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # its types know no bytes | int
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         deadline = self._loop.time() + self._timeout_s
         self._pending.append((future, len(commands), deadline))
         if self._timer is None:
             self._timer = self._loop.call_at(deadline, self._time_out)
-        self._unsent += [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # its types know no bytes | int
         if len(self._unsent) >= LOT:
             self._send_waiting()
         elif not self._will_flush:

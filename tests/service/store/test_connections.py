@@ -56,6 +56,19 @@ async def test_cancelled_requests_leave_their_replies_to_nobody(valkey: str) -> 
     assert after == before  # one connection did everything; none was lost or left open
 
 
+async def test_command_that_cannot_be_packed_leaves_the_others_their_replies(valkey: str) -> None:
+    """A text without UTF-8 fails the request that has it, and no reply of another request moves to a wrong one."""
+    client = connect(valkey, LONG)
+    await client.ping()
+    broken = client.run([("ECHO", "\ud800")])
+    first, failed, second = await asyncio.gather(_echo(client, 1), broken, _echo(client, 2), return_exceptions=True)
+    later = await _echo(client, 3)
+    await client.close()
+
+    assert isinstance(failed, UnicodeEncodeError)
+    assert (first, second, later) == ((1, 1), (2, 2), (3, 3))
+
+
 async def test_nothing_acknowledged_is_lost_when_redis_is_killed(tmp_path: Path) -> None:
     """The embedded Valkey is killed (SIGKILL) while it writes. It restarts and the store continues, both without help. Every
     event whose reply arrived is there.

@@ -95,6 +95,22 @@ async def test_opinions_of_another_version_are_skipped_and_the_others_read(valke
     assert counts == {("opinions", "version"): 2, ("opinions", "broken"): 2}
 
 
+@pytest.mark.parametrize("time", ["nan", "-nan", "later"])
+async def test_opinion_whose_time_is_no_number_stands_in_nobodys_way(valkey: str, redis: Redis, time: str) -> None:
+    """Lua reads the text `nan` as a number. Such an opinion neither fails a write that drops the oldest one, nor outlasts a
+    newer one about the same track.
+    """
+    listener = user()
+    redis.hset(key(listener, "opinions"), mapping={"t1": f"14{time}", "t2": "141"})
+    async with counting(valkey, opinions=2) as (store, _):
+        recorded = await store.record({listener: [play(3, type=DISLIKE)]})
+        await store.record({listener: [play(4, track="t1", type=LIKE)]})
+        found = await store.read(listener, NOW_MS)
+
+    assert recorded == {listener: [True]}
+    assert found.disliked == {"t3"}
+
+
 async def test_what_cannot_be_read_is_exported_as_it_is(valkey: str, redis: Redis) -> None:
     """The export is complete: it has values of other versions, and a key of another type as Redis dumps it."""
     listener = user()
