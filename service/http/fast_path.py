@@ -88,23 +88,26 @@ class FastPath:
         self, method: bytes, url: bytes, headers: Sequence[tuple[bytes, bytes]], state: Mapping[str, Any]
     ) -> Asked | None:
         """Return the request if it is one of the three busy ones and its head is plain. `state` is that of the application."""
+        path, _, query_string = url.partition(b"?")
+        of_next = _NEXT.fullmatch(path) if method == b"GET" else None
+        if of_next is None and (method != b"POST" or path not in _POSTS):
+            return None
         named = dict(headers)
         if len(named) < len(headers) or not _UNUSUAL.isdisjoint(named) or b"#" in url:
             return None
-        path, _, query_string = url.partition(b"?")
         service: State = state["service"]
         scope: Scope = {"type": "http", "raw_path": path, "query_string": query_string, "headers": headers}
-        if method == b"GET" and (match := _NEXT.fullmatch(path)) and b"content-length" not in named:
-            user_id, query = _user_id(match[1]), _query(query_string)
-            if user_id is None or query is None:
+        if of_next is not None:
+            user_id, query = _user_id(of_next[1]), _query(query_string)
+            if user_id is None or query is None or b"content-length" in named:
                 return None
             scope.update(method="GET", path=path.decode("latin-1"), route=_OF_NEXT)
             return Asked(scope, named, True, lambda _: lambda: propose(scope, service, user_id, query))
-        if method == b"POST" and path in _POSTS and not query_string and _has_plain_json(named):
-            template, only_reads, post = _POSTS[path]
-            scope.update(method="POST", path=template.path, route=template)
-            return Asked(scope, named, only_reads, lambda body: post(scope, service, body))
-        return None
+        if query_string or not _has_plain_json(named):
+            return None
+        template, only_reads, post = _POSTS[path]
+        scope.update(method="POST", path=template.path, route=template)
+        return Asked(scope, named, only_reads, lambda body: post(scope, service, body))
 
     async def answer(self, asked: Asked, make: Make, write: Write) -> None:
         """Answer a request by one call of `write`. `make` is what `asked.read` has returned.
