@@ -11,6 +11,7 @@ from model.nets.following import (
     BACK,
     GO,
     GO_AFTER_PAUSE,
+    GO_AFTER_SKIP,
     NEAR,
     OUTSIDE,
     PAUSE_MINUTES,
@@ -22,26 +23,23 @@ from model.nets.following import (
 
 
 def followed_by_hand(tracks: list[int], kept: list[bool], minutes: list[int]) -> list[float]:
-    """Filter the newest `STEPS` kept plays by loops over all pairs of places. The last play is at the time of the request."""
+    """Filter the newest `STEPS` plays by loops over all pairs of places. The last play is at the time of the request."""
     places = range(len(tracks))
     weights = [(1.0 if kept[place] else REFUSED) * 0.5 ** ((len(tracks) - 1 - place) / PRIOR) for place in places]
     prior = [weight / sum(weights) for weight in weights]
     moves = {away: NEAR / away for away in range(2, AROUND + 1)} | {-away: BACK / away for away in range(1, AROUND + 1)}
     moves[1] = 1.0
     total = sum(moves.values())
-    newest = [place for place in places if kept[place]][-STEPS:]
-    first = newest[0] if len(newest) == STEPS else 0
-    later = [*(minutes[place] for place in newest[1:]), minutes[-1]]
+    later = [*minutes[1:], minutes[-1]]
     found = prior
-    for seen, after in zip(newest, later, strict=False):  # without a kept play there is no step
-        go = GO_AFTER_PAUSE if after - minutes[seen] > PAUSE_MINUTES else GO
-        met = [found[place] if place < first and tracks[place] == tracks[seen] else 0.0 for place in places]
+    for seen in places[-STEPS:]:
+        go = GO if kept[seen] else GO_AFTER_SKIP
+        if later[seen] - minutes[seen] > PAUSE_MINUTES:
+            go = GO_AFTER_PAUSE
+        met = [found[place] if place < seen and tracks[place] == tracks[seen] else 0.0 for place in places]
         met = [one / (sum(met) + OUTSIDE) for one in met]
-        found = [
-            go * sum(moves.get(place - other, 0.0) / total * met[other] for other in places)
-            + (1 - go * sum(met)) * prior[place]
-            for place in places
-        ]
+        moved = [go * sum(moves.get(place - other, 0.0) / total * met[other] for other in places) for place in places]
+        found = [moved[place] + (1 - sum(moved)) * prior[place] for place in places]
     return found
 
 
@@ -99,9 +97,35 @@ def test_a_track_may_be_left_out_and_a_pause_makes_jumps_likelier() -> None:
     assert at_once[16] > late[16] > 1.5 / len(tracks)
 
 
+def test_skipped_plays_say_where_the_listener_is() -> None:
+    """An album of 1 to 8 is heard again. All its tracks are skipped, and so the next one is as likely as if none was."""
+    tracks = [*range(20, 30), *range(1, 9), *range(30, 60), 1, 2, 3, 4]
+    minutes = list(range(len(tracks)))
+    heard = [True] * len(tracks)
+    skipped = [*heard[:-4], *[False] * 4]
+
+    for kept in (heard, skipped):
+        found = _followed(tracks, kept, minutes)
+
+        assert tracks[int(np.argmax(found))] == 5
+        assert max(found) > 0.2
+
+
+@pytest.mark.parametrize("loop", [[1], [1, 2], [1, 2, 3]])
+def test_the_same_few_tracks_again_and_again_are_followed(loop: list[int]) -> None:
+    """The loop has just been heard twice, so nothing older shows how it goes on."""
+    tracks = [*range(20, 60), *loop, *loop]
+
+    found = _followed(tracks, [True] * len(tracks), list(range(len(tracks))))
+
+    sums = {track: sum(found[place] for place in range(len(tracks)) if tracks[place] == track) for track in set(tracks)}
+    assert max(sums, key=lambda track: sums[track]) == loop[0]
+    assert sums[loop[0]] > 0.2
+
+
 def test_the_probabilities_of_all_places_sum_to_one() -> None:
-    """No place near an end of the past is matched, so nothing moves out of it."""
+    """What would move beyond an end of the past jumps anywhere instead."""
     for first, second in product((1, 2, 9), repeat=2):
-        tracks = [*range(100, 130), 1, 2, 3, *range(40, 80), first, second]
+        tracks = [1, 2, *range(100, 130), 1, 2, 3, *range(40, 80), first, second, first]
 
         assert sum(_followed(tracks, [True] * len(tracks), list(range(len(tracks))))) == pytest.approx(1, rel=1e-4)
