@@ -23,10 +23,10 @@ local function library()
 end
 
 -- A key is left alone while it has at least 99 % of its time. So a write does not become two in the append-only file. Returns whether
--- the key was left alone.
+-- it was left alone and has no more than `ttl`. It has more if `ttl` was longer before.
 local function prolong(key, ttl)
   local left = redis.call('PTTL', key)
-  if left >= 0.99 * ttl then return true end
+  if left >= 0.99 * ttl then return left <= ttl end
   if left ~= -2 then redis.call('PEXPIRE', key, ttl) end
   return false
 end

@@ -271,6 +271,21 @@ async def test_expiry_is_set_anew_when_a_hundredth_of_the_time_is_over(valkey: s
     assert renewed > 35_900_000
 
 
+async def test_opinions_are_prolonged_though_events_have_time_left_from_a_longer_setting(valkey: str) -> None:
+    """Events that were kept for hours do not show when opinions were last prolonged, once events are kept for seconds only."""
+    listener = user()
+    key = f"nexttrack:{{{listener}}}:opinions"
+    async with opened(Where(valkey), history_ttl=timedelta(hours=10), opinions_ttl=timedelta(seconds=90)) as store:
+        await store.record({listener: [play(1, type=DISLIKE)]})
+    with Redis.from_url(valkey) as redis:
+        redis.pexpire(key, 20_000)
+        async with opened(Where(valkey), history_ttl=timedelta(seconds=50), opinions_ttl=timedelta(seconds=90)) as store:
+            await store.record({listener: [play(2)]})
+        left = int(redis.pttl(key))
+
+    assert 80_000 < left <= 90_000
+
+
 async def test_window_can_shrink_by_thousands_of_events(valkey: str) -> None:
     """Lua cannot pass all their ids in one call."""
     listener = user()
