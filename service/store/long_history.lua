@@ -118,9 +118,11 @@ local function read_tracks(tracks)
 end
 
 local function append(long, tracks, plays, watermark)
-  local size = redis.call('STRLEN', tracks)
+  local kind = redis.call('TYPE', tracks).ok
+  local size = kind == 'string' and redis.call('STRLEN', tracks) or 0
   local head = redis.call('GETRANGE', long, HEADER - 4, HEADER - 1)
-  if head ~= '' and struct.unpack('<I4', head) ~= size then  -- one of both keys was lost
+  -- One of both keys was lost, or `tracks` is of no version of this service.
+  if head ~= '' and struct.unpack('<I4', head) ~= size or kind ~= 'string' and kind ~= 'none' then
     redis.call('UNLINK', long, tracks)
     size = 0
   end

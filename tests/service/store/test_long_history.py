@@ -271,7 +271,7 @@ async def test_a_past_of_another_version_is_skipped_counted_and_left_alone(valke
     assert [kind for kind, _, _ in stored.unreadable] == ["long", "tracks"]
 
 
-@pytest.mark.parametrize("harm", ["type", "header", "lost tracks", "lost plays"])
+@pytest.mark.parametrize("harm", ["type", "tracks' type", "header", "lost tracks", "lost plays"])
 async def test_a_broken_past_is_skipped_counted_and_begun_anew(valkey: str, redis: Redis, harm: str) -> None:
     """Eviction may take one of the keys. No track is ever read under another's number."""
     events = [play(number) for number in range(60)]
@@ -282,6 +282,9 @@ async def test_a_broken_past_is_skipped_counted_and_begun_anew(valkey: str, redi
             case "type":
                 redis.delete(key(listener, "long"))
                 redis.hset(key(listener, "long"), "a", "b")
+            case "tracks' type":
+                redis.delete(key(listener, "tracks"))
+                redis.hset(key(listener, "tracks"), "a", "b")
             case "header":
                 redis.set(key(listener, "long"), (redis.get(key(listener, "long")) or b"")[: HEADER - 1])
             case "lost tracks":
