@@ -112,7 +112,7 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
     if tried:
         apply_calibration(network, run.split, tried[0], recipe.loss.targets)
         if ranks().first:
-            console.print(f"weights chosen on validation: wanted {tried[0].wanted:g}, theta {tried[0].theta:g}")
+            console.print(_said_of_weights(tried[0]), soft_wrap=True)
     heads = _once(
         run.folder / COPY_HEAD,
         CopyHeadChoice,
@@ -122,7 +122,7 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
         if heads[0].start is not None:
             network.copy_head = restored(heads[0], network.rows, recipe.copy_head.length)
         if ranks().first:
-            console.print(_said_of(heads[0], network.copy_head))
+            console.print(_said_of_head(heads[0], network.copy_head), soft_wrap=True)
     memories = _once(
         run.folder / SESSION_MEMORY,
         SessionMemoryChoice,
@@ -132,14 +132,28 @@ def _choose(run: Run, network: Network, cases: Cases, console: Console) -> Calib
         if memories[0].memory:
             network.session_memory = build_session_memory(run.split, recipe.session_memory, weight=memories[0].memory)
         if ranks().first:
-            console.print(f"weight of the session memory chosen on validation: {memories[0].memory:g}")
+            console.print(_said_of_memory(memories[0]), soft_wrap=True)
     return tried[0] if tried else None
 
 
-def _said_of(choice: CopyHeadChoice, head: CopyHead | None) -> str:
+def _said_of_weights(choice: Calibration) -> str:
+    return (
+        f"chosen on validation: weight {choice.wanted:g} for the head that predicts what is kept (wanted), "
+        f"and {choice.theta:g} for how often a track is skipped (theta)"
+    )
+
+
+def _said_of_head(choice: CopyHeadChoice, head: CopyHead | None) -> str:
     if head is None:
         return "copy head: none, because the network alone is better on validation"
-    return f"copy head learned on validation: share {head.share.item():.2f}, shift {choice.shift:g}, from {choice.start}"
+    learned = f"share {head.share.item():.2f}, shift {choice.shift:g}, from {choice.start}"
+    return f"copy head: listeners' own pasts are read, because that is better on validation ({learned})"
+
+
+def _said_of_memory(choice: SessionMemoryChoice) -> str:
+    if not choice.memory:
+        return "session memory: none, because the lists without it are as good on validation"
+    return f"session memory: used with weight {choice.memory:g}, because that is better on validation"
 
 
 def _once(path: Path, kind: type[Tried], choose: Callable[[], list[Tried]]) -> list[Tried]:
