@@ -31,7 +31,8 @@ STAGES = (
     (run, "fit_copy_head", "copy head"),
     (run, "choose_session_memory", "session memory"),
     (run, "baseline_rankers", "baselines: counts"),
-    (run, "measure_one", "evaluation"),
+    (run, "evaluate", "evaluation"),
+    (run, "response", "response to a skip"),
     (run, "draw_examples", "examples"),
     (run, "export", "export"),
 )
@@ -68,7 +69,7 @@ def measure(log: Path, recipe: str, threads: int, cases: int | None = None) -> i
 
 def _measured(title: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        ranker = f" of {args[1].name}" if title == "evaluation" else ""
+        ranker = f" of {args[0].name}" if title in {"evaluation", "response to a skip"} else ""
         with _said(title + ranker):
             return function(*args, **kwargs)
 
