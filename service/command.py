@@ -8,7 +8,9 @@ import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import ip_address
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -73,23 +75,23 @@ def main() -> None:
             if settings.redis_url is None:
                 url = stack.enter_context(embedded_valkey.running(settings.state_dir))
                 settings = settings.model_copy(update={"redis_url": url})
-            if settings.log_format == "console":
-                log.write(_welcome(settings, artifact))
+            welcome = partial(log.write, _welcome(settings, artifact)) if settings.log_format == "console" else None
             if settings.workers == 1:
                 app = create_app(settings, artifact, graphs, log=log, trouble=trouble)
                 del artifact, graphs  # otherwise they would stay in memory after another model has replaced them
                 settle()
-                serve(settings, app)
+                serve(settings, app, welcome=welcome)
             else:
                 del artifact, graphs  # only needed for the check; each worker loads its own
                 _tell_workers(settings)
-                serve(settings, f"{from_environment.__module__}:{from_environment.__name__}")
+                serve(settings, f"{from_environment.__module__}:{from_environment.__name__}", welcome=welcome)
     except (AccessError, ArtifactError, embedded_valkey.EmbeddedError) as error:
         sys.exit(f"nexttrack cannot start: {error}")
 
 
-def serve(settings: Settings, app: FastAPI | str) -> None:
+def serve(settings: Settings, app: FastAPI | str, *, welcome: Callable[[], object] | None = None) -> None:
     """Serve an application until stopped. If `app` is an import path, each worker process makes an application of its own.
+    `welcome` is called once the address is bound.
 
     Ends the process with a message if it cannot listen or if a worker process cannot start.
     """
@@ -109,6 +111,8 @@ def serve(settings: Settings, app: FastAPI | str) -> None:
         timeout_graceful_shutdown=round(settings.shutdown_grace.total_seconds()),
     )
     listening = _listen(config)
+    if welcome is not None:
+        welcome()
     sockets = [listening, *(listening.dup() for _ in range(ACCEPTS - 1))]
     if settings.workers == 1:
         _Server(config).run(sockets)
@@ -182,7 +186,10 @@ def _settings(parser: argparse.ArgumentParser) -> Settings:
         settings = Settings()
         faults += _open_address(settings)
     except ValidationError as error:
-        faults += [f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+        faults += [
+            f"{PREFIX}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
     if faults:
         parser.error("\n  ".join(["a setting is wrong", *faults]))
     return settings

@@ -39,7 +39,7 @@ START_S, STOP_S = 30.0, 30.0
 """Reading a gigabyte of append-only file takes seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """The pause before a server that died is started again. It doubles while the server keeps dying."""
-_DATA_FOLDER = "appendonlydir"
+_DATA_FOLDER, _LOCK = "appendonlydir", "lock"
 
 
 class EmbeddedError(Exception):
@@ -53,9 +53,9 @@ def running(state_dir: Path) -> Iterator[str]:
     """
     binary = _binary()
     folder = state_dir.resolve() / "valkey"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     with ExitStack() as stack:
-        stack.enter_context(_locked(folder / "lock"))
+        stack.enter_context(_locked(folder / _LOCK))
         _stop_leftover(folder)
         path = stack.enter_context(_socket_path(folder))
         server = _start(binary, folder, path)
@@ -123,6 +123,17 @@ def _binary() -> Path:
         return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise EmbeddedError(f"no embedded Valkey for this system ({error}); set NEXTTRACK_REDIS_URL") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _LOCK).touch()
+    except OSError as error:
+        raise EmbeddedError(
+            f"cannot write to {folder}: {error.strerror}; set NEXTTRACK_STATE_DIR to a folder that the service may write to, "
+            "or set NEXTTRACK_REDIS_URL"
+        ) from error
 
 
 @contextmanager

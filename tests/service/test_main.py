@@ -163,16 +163,16 @@ def test_wrong_setting_is_said_by_its_name() -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_port_in_use_is_said_with_its_address(artifact: Artifact, tmp_path: Path, workers: int) -> None:
-    """The exit code is 1. The message says how to choose another port."""
+    """The exit code is 1. The message says how to choose another port. Nothing says before that the service runs."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        ended = run(
-            artifact=artifact.folder, port=port, workers=workers, redis_url=f"unix://{tmp_path}/nobody", state_dir=tmp_path
-        )
+        settings = {"artifact": artifact.folder, "state_dir": tmp_path, "log_format": "console"}
+        ended = run(**settings, port=port, workers=workers, redis_url=f"unix://{tmp_path}/nobody")
 
     assert ended.returncode == 1
+    assert "nexttrack serves" not in ended.stdout
     assert f"it cannot listen on 127.0.0.1 port {port}: [Errno {errno.EADDRINUSE}]" in ended.stderr
     assert "set NEXTTRACK_PORT to another one (`make run PORT=9000`)" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -315,7 +315,7 @@ def test_wrong_keys_are_said_without_a_secret(refusal: Refusal, tmp_path: Path) 
     said = refusal(api_keys="web:,app:topsecret")
     ended = [run(admin_keys_file=file), run(api_keys_file=tmp_path / "none")]
 
-    assert "NEXTTRACK_API_KEYS: Value error, key web: the secret is empty" in said
+    assert "NEXTTRACK_API_KEYS: key web: the secret is empty" in said
     assert "topsecret" not in said
     assert [one.returncode for one in ended] == [1, 1]
     assert f"nexttrack cannot start: {file}: key web: what follows sha256:" in ended[0].stderr

@@ -156,6 +156,14 @@ def test_missing_package_is_explained(tmp_path: Path, monkeypatch: pytest.Monkey
         pass
 
 
+def test_folder_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    """A file stands where a folder of the path should be. The error says which setting names another folder."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(EmbeddedError, match="NEXTTRACK_STATE_DIR"), embedded_valkey.running(tmp_path / "file"):
+        pass
+
+
 def test_valkey_that_cannot_start_is_explained(tmp_path: Path) -> None:
     """Damaged data ends the start. The error says where Valkey's own messages are."""
     with embedded_valkey.running(tmp_path):
