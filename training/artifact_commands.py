@@ -38,7 +38,9 @@ def rollback(options: argparse.Namespace, console: Console) -> None:
     chosen = _named(known, options.version, options.out) if options.version else version_before(options.out)
     Graphs(load(chosen.folder), threads=1)
     switch(options.out, chosen.folder.name)
-    console.print(f"{options.out / CURRENT} named {before} and names {chosen.folder.name} now", markup=False, soft_wrap=True)
+    console.print(
+        f"{options.out / CURRENT} pointed to {before} and now points to {chosen.folder.name}", markup=False, soft_wrap=True
+    )
 
 
 def _known(root: Path) -> Sequence[Version]:

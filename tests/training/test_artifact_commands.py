@@ -61,11 +61,11 @@ def test_rollback_goes_to_the_version_before_and_on_to_the_one_before_that(
         made(tmp_path, day)
     for wanted in ("tiny-20261102", "tiny-20261101"):
         text = said(capsys, "rollback", "--out", str(tmp_path))
-        assert text.endswith(f"names {wanted} now\n")
+        assert text.endswith(f"now points to {wanted}\n")
         assert in_use(tmp_path) == wanted
 
     assert "is the oldest version" in said(capsys, "rollback", "--out", str(tmp_path), code=1)
-    assert "names tiny-20261103 now" in said(capsys, "rollback", "tiny-20261103", "--out", str(tmp_path))
+    assert "now points to tiny-20261103" in said(capsys, "rollback", "tiny-20261103", "--out", str(tmp_path))
     assert in_use(tmp_path) == "tiny-20261103"
 
 

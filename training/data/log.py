@@ -125,7 +125,7 @@ def replacing(out: Path, *, force: bool) -> Iterator[Path]:
     if out.exists() and not (out / ABOUT).is_file():
         raise LogError(f"{out} exists and is no log (found no {ABOUT} there), so it is not replaced; --out wants a new folder")
     if out.exists() and not force:
-        raise LogError(f"{out} exists already; --force writes a new log in its place")
+        raise LogError(f"{out} exists already; choose another --out, or --force to replace that log")
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch, FileLock(Path(scratch) / _LOCK):
         draft, old = Path(scratch) / "new", Path(scratch) / _OLD
         draft.mkdir()

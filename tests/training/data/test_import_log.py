@@ -149,7 +149,7 @@ def test_a_log_of_another_command_is_not_replaced(tmp_path: Path, change: dict[s
     other.write_text(f"{HEAD}\n{SOUND}\nv,t,1700000009,play,\n")
     (tmp_path / "titles.csv").write_text("track_id,title\nt,One\n")
 
-    with pytest.raises(LogError, match="log exists already; --force writes a new log in its place"):
+    with pytest.raises(LogError, match="log exists already; choose another --out, or --force to replace that log"):
         import_log("canonical", [str(other)], tmp_path / "log", **change)
 
     assert len(log.events().collect()) == 1
