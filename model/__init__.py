@@ -2,5 +2,5 @@
 
 import os
 
-# ONNX Runtime sends a description of the machine to its vendor when it is imported, unless this variable is set.
+# Unless this variable is set, ONNX Runtime prepares a message about the machine for its vendor when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

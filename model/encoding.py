@@ -1,7 +1,8 @@
 """Encodes histories as the arrays that a network reads.
 
-Only this module truncates, pads and numbers histories. The trainer's windows, its evaluation and the service's requests all use
-`encode`, so a model reads the same arrays online and offline. Unknown tracks are removed before, because they carry no
+Only this module truncates, pads and numbers histories. `encode` does so for slices of a log, in the trainer's windows and its
+evaluation, and `encode_histories` for separate histories, in the service's requests. A test compares their arrays, because a
+model must read the same ones online and offline. Unknown tracks are removed before, because they carry no
 information. Padding is on the left and the newest entry is last. The arrays are as wide as the longest history of the batch.
 
 Shapes: B batch, T time (places of a history), N entries of all histories together.

@@ -1,7 +1,7 @@
 """Records what a run's artifact was made from, so that `run` on an unchanged log has nothing to do.
 
-`published.json` in the run's folder has the artifact's name, and what it depends on beside the run's recipe and events: the
-log's catalogue, the number of test cases, and the code.
+`published.json` in the run's folder has the artifact's name. It also has what the artifact depends on beside the run's recipe
+and events: the log's catalogue, the number of test cases, and the code.
 """
 
 import hashlib

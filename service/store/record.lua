@@ -10,8 +10,9 @@
 -- ARGV    for each event: event id, packed event, track id, opinion, '1' if it is private, counter; track id and opinion are ''
 --         if it is no opinion, and the counter if it is no outcome to count
 -- The constants of `RedisSessions` stand before the script: KEEP events and SLACK more; OPINIONS kept; LONG_PLAYS of the long
--- history; in ms TTL of events and long history, PRIVATE_TTL, OPINIONS_TTL, COUNTERS_TTL; COUNTERS at most and OTHER, the beginning
--- of further ones; GAP_MS and NAMED_GAP_MS, a session's gap without and with a name; LIMIT_MS and END_SHARE of the skip rule.
+-- history, its LONG_VERSION, and the bytes of its HEADER; in ms TTL of events and long history, PRIVATE_TTL, OPINIONS_TTL,
+-- COUNTERS_TTL; COUNTERS at most and OTHER, the beginning of further ones; GAP_MS and NAMED_GAP_MS, a session's gap without and
+-- with a name; LIMIT_MS and END_SHARE of the skip rule.
 -- Returns a string with 1 for each new event and 0 for each duplicate. An event that would lie among those that have left the window
 -- counts as a duplicate. If keys were replaced since they held no hash, it returns this string and their number.
 

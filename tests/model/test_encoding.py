@@ -103,17 +103,20 @@ def test_entries_shown_to_a_person_are_those_that_are_encoded(tracks: list[str],
 def test_slices_of_a_log_and_separate_histories_give_the_same_arrays(sizes: list[int], length: int) -> None:
     """The trainer cuts a log, and the service has separate histories. Here the two could differ."""
     histories = [history(size, first=2 + 10 * number) for number, size in enumerate(sizes)]
+    histories = [one._replace(gaps=[1 + row % 5 for row in one.rows]) for one in histories]
     rows = np.array([row for one in histories for row in one.rows], np.int64)
     outcomes = np.array([outcome for one in histories for outcome in one.outcomes], np.int64)
+    gaps = np.array([gap for one in histories for gap in one.gaps], np.int64)
     stops = np.cumsum(sizes, dtype=np.int64)
 
-    cut = encode(rows, outcomes, stops - np.array(sizes, np.int64), stops, length=length)
+    cut = encode(rows, outcomes, stops - np.array(sizes, np.int64), stops, length=length, gaps=gaps)
 
     separate = encode_histories(histories, length=length)
     by_hand = [one.rows[-length:] for one in histories]
     width = max([1, *map(len, by_hand)])
     assert np.array_equal(cut.tracks, separate.tracks)
     assert np.array_equal(cut.outcomes, separate.outcomes)
+    assert np.array_equal(cut.gaps, separate.gaps)
     assert cut.tracks.tolist() == [[0] * (width - len(rows)) + list(rows) for rows in by_hand]
 
 

@@ -4,8 +4,8 @@ A row is either read, and then sound or broken, or it is passed over. Broken row
 The sum must be the number of rows in the file, which is counted without the code that reads them. This module knows nothing of
 formats.
 
-A log that will be refused is refused early: at the first row that an option of the command would read, and where none of the
-first rows is sound.
+A log that will be refused is refused early: at the first row that an option of the command would read. It is also refused if
+none of the first rows is sound.
 """
 
 from collections import Counter
